@@ -1,0 +1,1 @@
+"""The road: queues, transport, vault and pipeline. A producer needs nothing above this package."""

@@ -1,0 +1,164 @@
+"""The wire format: what travels between producer, broker and workers, as frozen records that become JSON.
+
+A job crosses the road as a `Handover`: the `Job` and what the finished stages gave. Its end is one `Outcome`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["transcribe", "translate"]
+State = Literal["done", "failed", "cancelled"]
+
+
+class Record(BaseModel):
+    """Frozen; fields of a newer version are ignored, so that boxes can be upgraded one by one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def wire(self) -> dict[str, Any]:
+        """Plain JSON types, without fields that say nothing (None and defaults)."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class AudioRef(Record):
+    """Where the bytes of the audio are. They never travel in a message."""
+
+    key: str  # `vault:<id>`, or `file:<absolute path>` under an allowed root that all boxes mount
+    size_bytes: int = Field(ge=0)
+    sha256: str | None = None  # of the bytes; None for a file that was not read by the producer
+    about_s: float = 0.0  # an upper estimate of the length in seconds, for the time limit only
+
+
+class Label(Record):
+    """One thing a speaker may want."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    phrasings: tuple[str, ...] = ()  # "turning on the lights"; the name with blanks where there are none
+    prompt: str | None = None  # what the Oracle is told when this is the intent; None: the set's own
+
+
+class LabelSet(Record):
+    """The labels of a job, with what they share."""
+
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    template: str | None = None  # hypothesis template with `{}`; None: the setting
+    prompt: str | None = None  # reply prompt with `{text}` and `{intent}`; None: the default
+    multi_label: bool = False  # score each label by itself: several may be true
+
+
+class OracleParams(Record):
+    """How the reply is sampled. None: the default of the kind of model (plain or chat)."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] | None = None
+    temperature: Annotated[float, Field(ge=0.0, le=5.0)] | None = None  # 0: greedy
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # None: derived from the job's id
+
+
+class Job(Record):
+    """What was asked for, as it was submitted."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    name: str  # the path as it was typed
+    audio: AudioRef
+    labels: LabelSet | None = None  # None: `labels_key`, or the default set
+    labels_key: str | None = None  # a set over 2 KB is stored once under this key
+    language: str | None = None  # ISO 639-1; None: detected, or English where the checkpoint knows no other
+    task: Task = "transcribe"
+    oracle: OracleParams = OracleParams()
+    submitted_at: float = 0.0  # Unix seconds, the producer's clock
+
+
+class Word(Record):
+    """One word with its time in the audio."""
+
+    word: str
+    start_s: float
+    end_s: float
+    prob: float
+
+
+class Segment(Record):
+    """A stretch of the transcript with what the model thought of it."""
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float  # mean natural log-probability of the chosen tokens
+    no_speech_prob: float  # p(<|nospeech|>) at the first decoding step of the window, before suppression
+    compression_ratio: float  # bytes of the text / bytes zlib makes of them: above 2.4 it loops
+    words: tuple[Word, ...] = ()
+
+
+class Transcript(Record):
+    """What the Scribe heard. Empty text: no speech."""
+
+    text: str = ""
+    language: str | None = None
+    segments: tuple[Segment, ...] = ()
+    duration_s: float = 0.0
+    speech_s: float = 0.0  # seconds that the voice activity detector calls voiced
+    guards: tuple[str, ...] = ()  # names of the rules that rejected text, in the order in which they fired
+
+
+class Intent(Record):
+    """What the speaker wants: a label, `unknown` (none is near enough) or `noise` (nothing was said)."""
+
+    label: str
+    score: float
+    scores: dict[str, float] = {}
+    method: str  # `entailment`, `cosine`, `vocabulary` or `silence`
+
+
+class Reply(Record):
+    """What the Oracle says."""
+
+    text: str
+    prompt: str
+    seed: int
+    new_tokens: int
+
+
+class StageRun(Record):
+    """What one stage cost one job. Seconds are wall clock; the whole batch shares `load_s` and `compute_s`."""
+
+    queued_s: float = 0.0  # from the send of the message to its start in the child
+    load_s: float = 0.0  # waiting for the model, 0 where it was resident
+    compute_s: float = 0.0
+    batch_size: int = 1
+    device: str = "cpu"
+    peak_bytes: int = 0  # device memory at its highest during the batch
+    worker: str = ""
+
+
+class Handover(Record):
+    """A job under way: what a stage hands to the next. Segments stay behind in the Scribe's stored record."""
+
+    job: Job
+    transcript: Transcript | None = None
+    intent: Intent | None = None
+    reply: Reply | None = None
+    stages: dict[str, StageRun] = {}
+
+
+class Failure(Record):
+    """Why a job did not end well."""
+
+    code: str  # `GolemError.code`
+    message: str  # one sentence
+
+
+class Outcome(Record):
+    """The one end of a job, with all that the finished stages gave."""
+
+    job: str
+    name: str
+    state: State
+    error: Failure | None = None
+    transcript: Transcript | None = None
+    intent: Intent | None = None
+    reply: Reply | None = None
+    stages: dict[str, StageRun] = {}

@@ -1,0 +1,1 @@
+"""Those who hold models: tasks, stages, residency and the model store."""

@@ -1,0 +1,1 @@
+"""What each model does: one engine a file, knowing neither Celery nor its neighbours."""

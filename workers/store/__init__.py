@@ -1,0 +1,1 @@
+"""The weights on disk: where they come from, how they are checked, how they are loaded."""
