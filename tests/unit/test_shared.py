@@ -1,0 +1,134 @@
+"""What both sides speak: settings name the key that is wrong, records survive the wire, errors are one family."""
+
+import inspect
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import errors
+from shared.errors import BadSetting, GolemError
+from shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, StageRun, Transcript
+from shared.settings import Settings
+from shared.sizes import format_bytes, parse_bytes
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch, tmp_path):
+    """Settings as a newcomer has them."""
+    import os
+
+    for key in list(os.environ):
+        if key.startswith("GOLEM_"):
+            monkeypatch.delenv(key)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("4GiB", 4 << 30), ("1.5g", 3 << 29), ("500 MB", 500_000_000), ("7", 7), (7, 7), ("2k", 2048), ("0", 0)],
+)
+def test_sizes_are_read_as_people_write_them(text, count):
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "4 elephants", "1e9", "4GiB8", -5])
+def test_nonsense_is_not_a_size(text):
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_bytes(text)
+
+
+@given(st.integers(0, 10**15))
+def test_a_size_is_shown_in_at_most_four_digits(count):
+    number, unit = format_bytes(count).split()
+    assert unit in ("B", "kB", "MB", "GB", "TB")
+    assert len(number.replace(".", "")) <= 4 or count >= 10**13
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("MEMORY_BUDGET", "0", "holds no model"),
+        ("MEMORY_BUDGET", "lots", "is not a size"),
+        ("MEMORY_BUDGET", "150%", "is not a share"),
+        ("MEMORY_BUDGET", "x%", "is not a share"),
+        ("RESIDENT", "7", "'1', '0' or 'auto'"),
+        ("BATCH", "scribe=none", "integer"),
+        ("LEASE_S", "1", "greater than or equal to 5"),
+        ("VAULT_LIMIT", "huge", "is not a size"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_key_and_value(monkeypatch, key, value, why):
+    monkeypatch.setenv(f"GOLEM_{key}", value)
+    with pytest.raises(BadSetting) as caught:
+        Settings.read()
+    assert f"GOLEM_{key}" in caught.value.message
+    assert why in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_settings_come_from_the_environment_before_the_file(monkeypatch, tmp_path):
+    (tmp_path / ".env").write_text("GOLEM_LEASE_S=40\nGOLEM_STOP_S=5\nREDIS_PASSWORD=x\n")
+    monkeypatch.setenv("GOLEM_STOP_S", "6")
+    settings = Settings.read()
+    assert (settings.lease_s, settings.stop_s) == (40, 6)
+
+
+def test_a_budget_is_bytes_or_a_share(monkeypatch):
+    monkeypatch.setenv("GOLEM_MEMORY_BUDGET", "4GiB")
+    assert Settings.read().memory_budget == 4 << 30
+    monkeypatch.setenv("GOLEM_MEMORY_BUDGET", "80%")
+    assert Settings.read().memory_budget == 0.8
+
+
+def test_a_batch_is_one_number_or_one_for_each_stage(monkeypatch):
+    monkeypatch.setenv("GOLEM_BATCH", "4")
+    assert Settings.read().batch_of("oracle") == 4
+    monkeypatch.setenv("GOLEM_BATCH", "scribe=2, oracle=16")
+    settings = Settings.read()
+    assert [settings.batch_of(s) for s in ("scribe", "interpreter", "oracle")] == [2, 8, 16]
+
+
+def test_a_handover_survives_the_wire_and_says_nothing_twice():
+    job = Job(id="j1", name="a b.wav", audio=AudioRef(key="vault:j1", size_bytes=5), submitted_at=1.5)
+    handover = Handover(
+        job=job,
+        transcript=Transcript(text="hi", guards=("vad",)),
+        intent=Intent(label="x", score=0.5, scores={"x": 0.5}, method="cosine"),
+        stages={"scribe": StageRun(load_s=0.5)},
+    )
+    text = json.dumps(handover.wire())
+    assert Handover.model_validate(json.loads(text)) == handover
+    assert "null" not in text
+
+
+def test_a_record_of_a_newer_version_can_be_read():
+    assert Label.model_validate({"name": "a", "colour": "red"}) == Label(name="a")
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "../x", "x" * 65, "x\n"])
+def test_a_job_id_cannot_be_a_path_or_a_sentence(bad):
+    with pytest.raises(ValueError, match="id"):
+        Job(id=bad, name="n", audio=AudioRef(key="vault:x", size_bytes=1))
+
+
+def test_a_label_set_is_never_empty():
+    with pytest.raises(ValueError, match="labels"):
+        LabelSet(labels=())
+
+
+def test_an_outcome_has_the_keys_that_users_read():
+    outcome = Outcome(job="j", name="n", state="done")
+    assert list(outcome.model_dump()) == [
+        "job", "name", "state", "error", "transcript", "intent", "reply", "stages",
+    ]  # fmt: skip
+
+
+def test_every_error_is_one_family_with_a_code_of_its_own():
+    family = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Exception)]
+    assert len({c.code for c in family}) == len(family) > 10
+    assert all(issubclass(c, GolemError) and c.__doc__ for c in family)
+    assert errors.OutOfMemory("x").retryable
+    assert not errors.BadAudio("x").retryable
+    assert errors.BadAudio("one sentence.").message == "one sentence."

@@ -1,0 +1,67 @@
+"""What residency tells the world: one record for each load, unload and out-of-memory."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shared.sizes import format_bytes
+from workers.residency.memory import Reading
+
+
+@dataclass(frozen=True)
+class Event:
+    """A load, an unload, or memory that ran out. Bytes; `at` is Unix seconds."""
+
+    kind: str  # `load`, `unload` or `oom`
+    stage: str
+    reason: str  # `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `stop`
+    weights_bytes: int
+    seconds: float
+    allocated_before: int
+    allocated: int
+    reserved: int
+    free: int
+    peak: int
+    missing_bytes: int = 0  # after an unload of the last model: what did not come back to the base line
+    at: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        stage: str,
+        reason: str,
+        *,
+        weights_bytes: int,
+        seconds: float,
+        before: Reading,
+        after: Reading,
+        missing_bytes: int = 0,
+    ) -> "Event":
+        """From the device as it was read before and after."""
+        return cls(
+            kind,
+            stage,
+            reason,
+            weights_bytes,
+            round(seconds, 4),
+            before.allocated,
+            after.allocated,
+            after.reserved,
+            after.free,
+            after.peak,
+            missing_bytes,
+        )
+
+    def wire(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """One line for the log."""
+        line = (
+            f"{self.kind} {self.stage} ({self.reason}): {format_bytes(self.weights_bytes)} in "
+            f"{self.seconds * 1000:.0f} ms, memory {format_bytes(self.allocated_before)} -> "
+            f"{format_bytes(self.allocated)}"
+        )
+        return line + (f", {format_bytes(self.missing_bytes)} did not come back" if self.missing_bytes else "")

@@ -1,0 +1,223 @@
+"""The only reader of the device: which one, which dtype, how much is allocated, free and at its peak; CUDA and CPU.
+
+On a CPU "allocated" is the resident set of this process: what models, mapped weights and working memory take is the
+difference to the base line that was read while nothing was loaded.
+"""
+
+import ctypes
+import gc
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+
+from shared.errors import DeviceRefused
+from shared.settings import Settings
+
+#: The share of a device that is used where no budget is set: the rest is for the driver, the desktop and others.
+DEFAULT_SHARE = 0.8
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the device, bytes."""
+
+    allocated: int
+    reserved: int  # held by the allocator; on a CPU the same as allocated
+    free: int
+    peak: int  # highest `allocated` since `reset_peak`
+    total: int
+
+
+class Memory(Protocol):
+    """What residency needs to know of a device. `CpuMemory`, `CudaMemory`; tests have one of their own."""
+
+    @property
+    def device(self) -> str: ...
+    def read(self) -> Reading: ...
+    def reset_peak(self) -> None: ...
+    def give_back(self) -> None:
+        """Return what nobody refers to any more to the system or the driver."""
+        ...
+
+    def limit(self, budget_bytes: int) -> None:
+        """Make the allocator refuse what goes beyond, where the device can."""
+        ...
+
+
+def _libc_trim() -> None:
+    """Hand freed heap pages back to the system (glibc only)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        return  # another libc: its allocator does as it likes
+
+
+class CpuMemory:
+    """The resident set of this process."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self._process = psutil.Process(os.getpid())
+        self._peak_floor = 0
+
+    def _status(self, key: str) -> int | None:
+        """A kB line of /proc/self/status in bytes; None where there is no such file."""
+        try:
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith(key + ":"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        return None
+
+    def read(self) -> Reading:
+        rss = self._process.memory_info().rss
+        peak = max(rss, self._status("VmHWM") or 0, self._peak_floor)
+        total = total_ram_bytes()
+        return Reading(rss, rss, min(psutil.virtual_memory().available, total), peak, total)
+
+    def reset_peak(self) -> None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM restarts at the present resident set
+        except OSError:
+            self._peak_floor = 0  # the peak stays that of the whole life of the process
+
+    def give_back(self) -> None:
+        gc.collect()
+        _libc_trim()
+
+    def limit(self, budget_bytes: int) -> None:
+        """The CPU's allocator has no limit that spares the rest of the process; the decision alone holds it."""
+
+
+class CudaMemory:
+    """PyTorch's caching allocator on one card, and what the driver says is free."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.device = str(device)
+
+    def read(self) -> Reading:
+        free, total = torch.cuda.mem_get_info(self._device)
+        return Reading(
+            torch.cuda.memory_allocated(self._device),
+            torch.cuda.memory_reserved(self._device),
+            free,
+            torch.cuda.max_memory_allocated(self._device),
+            total,
+        )
+
+    def reset_peak(self) -> None:
+        torch.cuda.reset_peak_memory_stats(self._device)
+
+    def give_back(self) -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+        _libc_trim()
+
+    def limit(self, budget_bytes: int) -> None:
+        total = torch.cuda.mem_get_info(self._device)[1]
+        torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total), self._device)
+
+
+def total_ram_bytes() -> int:
+    """The machine's memory, or the container's limit where that is smaller."""
+    total: int = psutil.virtual_memory().total
+    for path in _CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):
+            continue  # no such file, or "max"
+    return total
+
+
+def budget_bytes(budget: int | float | None, total: int) -> int:
+    """The budget in bytes: as set, as a share of `total`, or the default share."""
+    if isinstance(budget, int):
+        return budget
+    return int(total * (budget or DEFAULT_SHARE))
+
+
+def pick_device(settings: Settings) -> torch.device:
+    """The device of GOLEM_DEVICE. `auto` is the first card that this torch build supports, else the CPU.
+
+    Raises DeviceRefused with the remedy where a card was asked for that cannot be used.
+    """
+    wanted = settings.device
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    try:
+        device = torch.device("cuda" if wanted == "auto" else wanted)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceRefused(f"GOLEM_DEVICE={wanted!r} is not a device we know: use auto, cpu, cuda or cuda:1.")
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise DeviceRefused(
+            f"GOLEM_DEVICE={wanted}: this torch build finds no CUDA device; set GOLEM_DEVICE=cpu, or install the "
+            "driver and a CUDA build of torch."
+        )
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise DeviceRefused(f"GOLEM_DEVICE={wanted}: there are {torch.cuda.device_count()} cards, counted from cuda:0.")
+    refusal = unsupported_card(torch.cuda.get_device_capability(index), torch.cuda.get_arch_list())
+    if refusal:
+        name = torch.cuda.get_device_name(index)
+        if wanted == "auto":
+            return torch.device("cpu")
+        raise DeviceRefused(f"{name}: {refusal}; install a torch build for it, or set GOLEM_DEVICE=cpu.")
+    return torch.device("cuda", index)
+
+
+def unsupported_card(capability: tuple[int, int], built_for: list[str]) -> str | None:
+    """Why a card of this compute capability cannot run a build for these architectures; None where it can.
+
+    A binary (`sm_75`) runs on cards of the same major version with at least its minor; PTX (`compute_90`) is
+    compiled on the spot for anything newer. Source: NVIDIA, CUDA C++ Programming Guide, "Binary Compatibility".
+    """
+    major, minor = capability
+    for arch in built_for:
+        kind, _, number = arch.partition("_")
+        digits = "".join(c for c in number if c.isdigit())
+        if len(digits) < 2:
+            continue
+        of = int(digits[:-1]), int(digits[-1])
+        if (kind == "sm" and of[0] == major and of[1] <= minor) or (kind == "compute" and of <= (major, minor)):
+            return None
+    return f"its compute capability {major}.{minor} is not in this torch build ({', '.join(built_for) or 'none'})"
+
+
+def pick_dtype(settings: Settings, device: torch.device, stage: str) -> torch.dtype:
+    """The dtype of a stage's weights in memory: GOLEM_DTYPE, or by the device.
+
+    A card runs in half precision: float16, and bfloat16 for the Oracle where the card has it, since language models
+    trained in bfloat16 can overflow float16. A CPU runs in float32.
+    """
+    if settings.dtype != "auto":
+        chosen: torch.dtype = getattr(torch, settings.dtype)
+        return chosen
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if stage == "oracle" and torch.cuda.is_bf16_supported() else torch.float16
+
+
+def open_memory(device: torch.device) -> Memory:
+    """The reader for a device."""
+    return CudaMemory(device) if device.type == "cuda" else CpuMemory()
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Did an allocation fail? PyTorch's CPU allocator says so in the text of a RuntimeError only."""
+    if isinstance(exc, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(exc, RuntimeError) and (
+        "can't allocate memory" in str(exc) or "out of memory" in str(exc).lower()
+    )
