@@ -3,6 +3,8 @@
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.errors import BadAudio, BadRequest, ModelAboveBudget, OutOfMemory
 from workers.residency.memory import Reading, unsupported_card
@@ -205,3 +207,24 @@ def test_another_fault_of_the_engine_is_not_taken_for_memory():
 )
 def test_a_card_that_the_build_does_not_support_is_known_beforehand(capability, built_for, runs):
     assert (unsupported_card(capability, built_for) is None) is runs
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.integers(1, 100), min_size=3, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 8)), max_size=40),
+    st.integers(110, 400),
+    st.sampled_from(["1", "0", "auto"]),
+)
+def test_no_sequence_of_switches_ever_passes_the_budget(weights, steps, budget, mode):
+    engines = {str(n): FakeEngine(str(n), weights_bytes=w, working=1) for n, w in enumerate(weights)}
+    residency = Residency(engines, FakeMemory(engines), mode, budget)
+    for number, batch in steps:
+        stage = str(number % len(engines))
+        with residency.use(stage, batch):
+            loaded = sum(e.weights_bytes for e in engines.values() if e.loaded)
+            assert loaded + batch <= budget
+            assert {n for n, e in engines.items() if e.loaded} == set(residency.resident)
+            assert mode == "auto" or residency.resident == (stage,)
+    residency.unload_all("stop")
+    assert not any(e.loaded for e in engines.values())

@@ -1,6 +1,6 @@
 """One batch of a stage from asks to answers: prepare without the model, run with it, errors in their places.
 
-out of memory: unload all -> halves, once -> OutOfMemory for the items of the half that fails again
+out of memory: unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
 """
 
 import time
@@ -34,8 +34,17 @@ def serve(residency: Residency, stage: str, asks: Sequence[object]) -> Served:
     todo = [n for n, answer in enumerate(served.answers) if isinstance(answer, Ready)]
     served.compute_s = time.perf_counter() - started
     size = residency.batch_limit(stage, len(todo)) if todo else 0
-    for at in range(0, len(todo), max(size, 1)):
-        _run(residency, stage, todo[at : at + size], served, again=True)
+    while todo:
+        batch = todo[:size]
+        if _run(residency, stage, batch, served):
+            todo = todo[size:]
+            continue
+        residency.ran_out(stage, len(batch))
+        if len(batch) > 1:
+            size = residency.batch_limit(stage, len(batch) // 2)
+        else:
+            served.answers[batch[0]] = OutOfMemory(residency.no_room(stage))
+            todo = todo[1:]
     return served
 
 
@@ -46,8 +55,11 @@ def _prepared(prepare: object, ask: object) -> object:
         return exc
 
 
-def _run(residency: Residency, stage: str, todo: list[int], served: Served, *, again: bool) -> None:
-    """Run the items at these places of the batch and put their answers there."""
+def _run(residency: Residency, stage: str, todo: list[int], served: Served) -> bool:
+    """Run the items at these places of the batch and put their answers there; False where memory ran out.
+
+    What ran out is told by the return and not by an exception, whose traceback would keep the failed batch's tensors.
+    """
     items = [ready.item for n in todo if isinstance(ready := served.answers[n], Ready)]
     try:
         with residency.use(stage, len(items)) as engine:
@@ -56,22 +68,13 @@ def _run(residency: Residency, stage: str, todo: list[int], served: Served, *, a
             answers = engine.run(items)
             served.compute_s += time.perf_counter() - started
             served.peak_bytes = max(served.peak_bytes, residency.memory.read().peak)
-        if len(answers) != len(items):
-            raise GolemError(f"{stage} gave {len(answers)} answers to {len(items)} asks: a fault of its engine.")
-        for n, answer in zip(todo, answers, strict=True):
-            served.answers[n] = answer
-        served.batch_size = max(served.batch_size, len(items))
-        return
     except Exception as exc:
-        if not (isinstance(exc, OutOfMemory) or is_out_of_memory(exc)):
-            raise
-    # Here, not in the handler: the exception's traceback would keep the tensors of the failed batch alive.
-    residency.ran_out(stage, len(items))
-    half = (len(todo) + 1) // 2
-    if again:
-        for part in (todo[:half], todo[half:]):
-            if part:
-                _run(residency, stage, part, served, again=False)
-    else:
-        for n in todo:
-            served.answers[n] = OutOfMemory(residency.no_room(stage))
+        if isinstance(exc, OutOfMemory) or is_out_of_memory(exc):
+            return False
+        raise
+    if len(answers) != len(items):
+        raise GolemError(f"{stage} gave {len(answers)} answers to {len(items)} asks: a fault of its engine.")
+    for n, answer in zip(todo, answers, strict=True):
+        served.answers[n] = answer
+    served.batch_size = max(served.batch_size, len(items))
+    return True

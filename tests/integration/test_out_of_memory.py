@@ -1,0 +1,48 @@
+"""A real allocation that fails: the child's address space is limited, torch is refused memory, the batch is halved."""
+
+import subprocess
+import sys
+
+CHILD = '''
+import gc, resource, sys
+import torch
+from shared.errors import OutOfMemory
+from workers.residency.memory import CpuMemory
+from workers.residency.residency import Residency
+from workers.residency.serve import serve
+from workers.stages.engine import FakeEngine
+
+MB = 1 << 20
+
+class Hungry(FakeEngine):
+    """Takes 100 MB for each item at once, in one real tensor."""
+    def run(self, batch):
+        working = torch.ones(len(batch) * 100 * MB, dtype=torch.uint8)
+        return [*super().run(batch), working][:-1]
+
+size = [int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize")][0]
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[1]) * MB,) * 2)
+events = []
+residency = Residency({"a": Hungry("a")}, CpuMemory(), on_event=events.append)
+served = serve(residency, "a", [1, 2, 3, 4])
+print([type(a).__name__ for a in served.answers], residency.engines["a"].batches, [e.kind for e in events])
+'''
+
+
+def run_with(room_mb):
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(room_mb)], capture_output=True, text=True, timeout=120,
+        env={"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_batch_that_torch_cannot_hold_is_halved_and_answered():
+    assert run_with(330) == "['str', 'str', 'str', 'str'] [2, 2] ['load', 'unload', 'oom', 'load']"
+
+
+def test_an_item_that_does_not_fit_alone_ends_in_an_error_and_the_process_lives():
+    said = run_with(60)
+    assert said.startswith("['OutOfMemory', 'OutOfMemory', 'OutOfMemory', 'OutOfMemory'] []")
+    assert said.count("'oom'") == 6  # four together, two, one, and the other three alone
