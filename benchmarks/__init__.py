@@ -1,0 +1,1 @@
+"""Speed, memory and scaling, measured: nothing here is a test."""

@@ -1,0 +1,103 @@
+"""The quest's three models in full size with random weights, so that everything can be measured without a hub.
+
+Shapes from the published configs of openai/whisper-tiny, valhalla/distilbart-mnli-12-3 and distilbert/distilgpt2.
+The tokenizers are those of the bundled models: real words cost a realistic number of tokens.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from shared.settings import Settings
+from workers.store.manifest import find
+from workers.store.tensors import Planned, write_tensors
+
+#: Stage -> (name, config class, config arguments, model class).
+SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "scribe": ("whisper-tiny", "WhisperConfig", {}, "WhisperForConditionalGeneration"),  # the defaults are tiny's
+    "interpreter": (
+        "distilbart-mnli-12-3",
+        "BartConfig",
+        {
+            "encoder_layers": 12,
+            "decoder_layers": 3,
+            "d_model": 1024,
+            "encoder_ffn_dim": 4096,
+            "decoder_ffn_dim": 4096,
+            "encoder_attention_heads": 16,
+            "decoder_attention_heads": 16,
+            "vocab_size": 50265,
+            "num_labels": 3,
+            "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
+            "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2},
+        },
+        "BartForSequenceClassification",
+    ),
+    "oracle": ("distilgpt2", "GPT2Config", {"n_layer": 6}, "GPT2LMHeadModel"),
+}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+def write_shape(stage: str, folder: Path, tokenizer_from: Path) -> Path:
+    """A checkpoint folder as a hub would give it, float32, weights drawn from N(0, 0.02) by a fixed seed."""
+    name, config_class, arguments, model_class = SHAPES[stage]
+    target = folder / name
+    if (target / "config.json").is_file():
+        return target
+    target.mkdir(parents=True, exist_ok=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_from)
+    ends: Any = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    special = {} if stage == "scribe" else {"bos_token_id": ends, "eos_token_id": ends, "pad_token_id": ends}
+    config = getattr(transformers, config_class)(**arguments, **special)
+    with torch.device("meta"):
+        model = getattr(transformers, model_class)(config)
+    config.architectures = [model_class]
+    tied = set(getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or ())
+    source = torch.Generator().manual_seed(7)
+
+    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, generator=source) * 0.02
+
+    planned = [
+        Planned(key, tuple(tensor.shape), torch.float32, lambda shape=tuple(tensor.shape): draw(shape))  # type: ignore[misc]
+        for key, tensor in model.state_dict().items()
+        if key not in tied
+    ]
+    write_tensors(target / "model.safetensors", planned, torch.float32)
+    for file in (*_TOKENIZER_FILES, "preprocessor_config.json", "generation_config.json"):
+        wanted = stage == "scribe" or file in _TOKENIZER_FILES
+        if wanted and (tokenizer_from / file).is_file():
+            shutil.copy(tokenizer_from / file, target / file)
+    _plain_tokenizer(target / "tokenizer_config.json", stage)
+    (target / "config.json").write_text(config.to_json_string())  # last: its presence means that all is there
+    return target
+
+
+def _plain_tokenizer(path: Path, stage: str) -> None:
+    """A plain language model has no chat template."""
+    if stage == "scribe" or not path.is_file():
+        return
+    written = json.loads(path.read_text())
+    written.pop("chat_template", None)
+    written["pad_token"] = written.get("pad_token") or "<|endoftext|>"
+    path.write_text(json.dumps(written))
+
+
+def quest_shapes(settings: Settings, *, scribe: bool = True) -> Settings:
+    """Settings in which the stages are the quest's shapes; written beside the store at the first use.
+
+    `scribe=False` keeps the bundled Scribe: random weights never end a transcript.
+    """
+    beside = settings.store.parent / "shapes"
+    oracle = find(settings, "oracle").folder
+    folders = {
+        "interpreter_model": str(write_shape("interpreter", beside, oracle)),
+        "oracle_model": str(write_shape("oracle", beside, oracle)),
+    }
+    if scribe:
+        folders["scribe_model"] = str(write_shape("scribe", beside, find(settings, "scribe").folder))
+    return settings.model_copy(update=folders)

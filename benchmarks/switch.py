@@ -1,0 +1,228 @@
+"""What a model switch costs: load and unload cold and warm, against the floor of moving the bytes and against
+from_pretrained + del + gc + empty_cache, all in one run."""
+
+import gc
+import itertools
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
+from shared.settings import Settings
+from workers.residency.memory import open_memory, pick_device, pick_dtype
+from workers.residency.residency import Residency
+from workers.store.load import Weights, read_config
+from workers.store.manifest import Checkpoint
+
+
+def model_class(checkpoint: Checkpoint) -> Any:
+    """transformers' own class for the checkpoint, by the architecture that its config names."""
+    config = read_config(checkpoint.folder)
+    named = (config.architectures or ["AutoModel"])[0]
+    return getattr(transformers, named)
+
+
+class Held:
+    """The least engine: weights and nothing else."""
+
+    def __init__(self, name: str, weights: Weights) -> None:
+        self.name, self.weights, self.weights_bytes = name, weights, weights.nbytes
+        self.model: nn.Module | None = None
+
+    def working_bytes(self, batch: int) -> int:
+        return 0 * batch
+
+    def load(self) -> None:
+        self.model = self.weights.load()
+
+    def unload(self) -> None:
+        self.model = None
+        self.weights.unload()
+
+    def prepare(self, ask: object) -> object:
+        return ask
+
+    def run(self, batch: Sequence[object]) -> list[object]:
+        assert self.model is not None
+        touch(self.model)
+        return list(batch)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model; milliseconds, medians."""
+
+    stage: str
+    model: str
+    dtype: str
+    megabytes: float
+    floor_ms: float
+    warm_ms: float  # load with all pages touched, page cache warm
+    cold_ms: float
+    unload_ms: float
+    peer_load_ms: float
+    peer_unload_ms: float
+
+    @property
+    def of_floor(self) -> float:
+        """Warm load as a multiple of the floor."""
+        return self.warm_ms / self.floor_ms
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Out with one, in with the next; milliseconds, medians."""
+
+    out: str
+    into: str
+    ours_ms: float
+    peer_ms: float
+
+    @property
+    def faster(self) -> float:
+        """How many times."""
+        return self.peer_ms / self.ours_ms
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Memory over many switches, megabytes of resident set (mapped pages counted), or of the card."""
+
+    switches: int
+    base_mb: float  # after the first full round, nothing loaded
+    end_mb: float
+    worst_left_mb: float  # over the base line, after any unload
+    worst_left_share: float  # of the bytes of the model that was unloaded
+
+
+class Bench:
+    """The engines of one set of checkpoints, and the peer beside them."""
+
+    def __init__(self, settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int) -> None:
+        self.rounds, self.device = rounds, pick_device(settings)
+        self.checkpoints = checkpoints
+        self.classes = {stage: model_class(c) for stage, c in checkpoints.items()}
+        self.dtypes = {stage: pick_dtype(settings, self.device, stage) for stage in checkpoints}
+        self.engines = {
+            stage: Held(stage, Weights(c, self.classes[stage], self.device, self.dtypes[stage]))
+            for stage, c in checkpoints.items()
+        }
+        self.residency = Residency(self.engines, open_memory(self.device), "1")
+        self.peers: dict[str, nn.Module] = {}
+
+    def ours_in(self, stage: str) -> None:
+        """Load as a worker does (evicting what is there), then touch every page."""
+        with self.residency.use(stage) as engine:
+            engine.run([])
+
+    def ours_out(self) -> None:
+        self.residency.unload_all("stop")
+
+    def peer_in(self, stage: str) -> None:
+        """from_pretrained, as it is done everywhere."""
+        model = self.classes[stage].from_pretrained(self.checkpoints[stage].folder, dtype=self.dtypes[stage])
+        self.peers[stage] = model.to(self.device).eval()
+        touch(self.peers[stage])
+
+    def peer_out(self, stage: str) -> None:
+        """The customary unload."""
+        del self.peers[stage]
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def row(self, stage: str) -> Row:
+        engine, checkpoint = self.engines[stage], self.checkpoints[stage]
+        floor = Floor(engine.weights_bytes, self.device)
+        self.ours_in(stage)  # the skeleton is built once in a worker's life
+        self.ours_out()
+        self.peer_in(stage)
+        self.peer_out(stage)
+        times = medians(
+            self.rounds,
+            floor=floor.copy,
+            warm=lambda: frozen(lambda: self.ours_in(stage)),
+            unload=lambda: frozen(self.ours_out),
+            peer_load=lambda: thawed(lambda: self.peer_in(stage)),
+            peer_unload=lambda: thawed(lambda: self.peer_out(stage)),
+        )
+        cold = []
+        for _ in range(min(3, self.rounds)):
+            drop_page_cache(checkpoint.weight_files)
+            cold.append(seconds(lambda: self.ours_in(stage)))
+            self.ours_out()
+        ms = {name: round(1000 * value, 2) for name, value in times.items()}
+        return Row(
+            stage, checkpoint.id.split("/")[-1], str(self.dtypes[stage]).removeprefix("torch."),
+            round(engine.weights_bytes / 1e6, 1), ms["floor"], ms["warm"], round(1000 * statistics.median(cold), 1),
+            ms["unload"], ms["peer_load"], ms["peer_unload"],
+        )  # fmt: skip
+
+    def pair(self, out: str, into: str) -> Pair:
+        """A full switch: one model out, the next one in and touched."""
+
+        def ours() -> float:
+            self.ours_in(out)
+            return seconds(lambda: frozen(lambda: self.ours_in(into)))
+
+        def peer() -> float:
+            self.ours_out()
+            self.peer_in(out)
+            gc.unfreeze()
+            took = seconds(lambda: self.peer_out(out)) + seconds(lambda: self.peer_in(into))
+            self.peer_out(into)
+            return took
+
+        both = [(ours(), peer()) for _ in range(self.rounds)]
+        a, b = (statistics.median(times) * 1000 for times in zip(*both, strict=True))
+        return Pair(out, into, round(a, 1), round(b, 1))
+
+    def drift(self, switches: int) -> Drift:
+        """Memory after every unload of `switches` switches around the stages."""
+        stages = list(self.engines)
+        for stage in stages:
+            self.ours_in(stage)
+            self.ours_out()
+        base = self.residency.memory.read().allocated
+        left = []
+        for _, stage in zip(range(switches), itertools.cycle(stages), strict=False):
+            self.ours_in(stage)
+            self.ours_out()
+            over = self.residency.memory.read().allocated - base
+            left.append((over / 1e6, over / self.engines[stage].weights_bytes))
+        end = self.residency.memory.read().allocated
+        return Drift(
+            switches, round(base / 1e6, 1), round(end / 1e6, 1),
+            round(max(mb for mb, _ in left), 2), round(max(share for _, share in left), 4),
+        )  # fmt: skip
+
+
+def frozen(call: Callable[[], object]) -> None:
+    """As in a worker, whose collector does not look at what was imported."""
+    gc.freeze()
+    call()
+
+
+def thawed(call: Callable[[], object]) -> None:
+    """As in a program that does not freeze: the peer gets no help from us."""
+    gc.unfreeze()
+    call()
+
+
+def measure(settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int, switches: int) -> dict[str, Any]:
+    """All of it for one set of checkpoints, as plain JSON types."""
+    transformers.utils.logging.disable_progress_bar()
+    bench = Bench(settings, checkpoints, rounds)
+    rows = [bench.row(stage) for stage in checkpoints]
+    pairs = [bench.pair(a, b) for a, b in itertools.permutations(checkpoints, 2)]
+    gc.freeze()
+    return {
+        "models": [asdict(row) | {"of_floor": round(row.of_floor, 2)} for row in rows],
+        "pairs": [asdict(pair) | {"faster": round(pair.faster, 1)} for pair in pairs],
+        "drift": asdict(bench.drift(switches)),
+    }
