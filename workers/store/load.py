@@ -1,0 +1,157 @@
+"""A checkpoint in the store → a model on a device, at the speed of copying; and back to nothing.
+
+The modules are built once; a load maps the safetensors file and points them at it. On a CPU the pages of the file are
+the weights; nothing is copied where the dtype on disk is the one that runs. No pickle is read.
+"""
+
+import json
+import mmap
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared.errors import ModelCorrupt
+from workers.store.hostcache import HostCache, HostCopy
+from workers.store.manifest import Checkpoint, verify_if_touched
+from workers.store.skeleton import Skeleton
+from workers.store.tensors import FLOATS, ITEM_BYTES, map_tensors, read_header
+
+
+class Weights:
+    """One checkpoint for one device: `load` as often as wanted, `unload` leaves nothing.
+
+    `make(config)` builds the nn.Module, for instance `WhisperForConditionalGeneration`. All methods raise
+    ModelCorrupt where the folder does not hold what its record says.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        make: Callable[[Any], nn.Module],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        host: HostCache | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._host = host if torch.device(device).type == "cuda" else None
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._make = make
+        self._skeleton: Skeleton | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where config and tokenizer lie."""
+        return self.checkpoint.folder
+
+    @cached_property
+    def config(self) -> Any:
+        """The configuration object of transformers."""
+        return read_config(self.folder)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of the weights on the device, from the headers of the files: nothing is loaded."""
+        entries = [entry for path in self._files() for entry in read_header(path).values()]
+        return sum(
+            entry.count * (self.dtype.itemsize if entry.dtype in FLOATS else ITEM_BYTES[entry.dtype])
+            for entry in entries
+        )
+
+    def load(self) -> nn.Module:
+        """The model in eval mode on the device. The same object after each `unload` and `load`."""
+        files = self._files()
+        verify_if_touched(self.checkpoint)
+        skeleton = self.build()
+        copy = self._host_copy() if self._host else None
+        tensors = copy.to(self.device) if copy else self._mapped()
+        skeleton.fill(tensors, self.device, self.dtype, str(files[0]))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return skeleton.model
+
+    def prefetch(self) -> None:
+        """Bring the bytes near while another stage computes: into pinned host memory for a card, into the page cache
+        for a CPU. Cheap where they are there already; a failure costs only the time that it would have saved."""
+        if self._host:
+            self._host_copy()
+            return
+        for path in self._files():
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                if hasattr(mmap, "MADV_WILLNEED"):
+                    mapped.madvise(mmap.MADV_WILLNEED)  # asynchronous: the kernel reads ahead
+
+    def _mapped(self) -> dict[str, torch.Tensor]:
+        tensors: dict[str, torch.Tensor] = {}
+        for path in self._files():
+            tensors |= map_tensors(path)
+        return tensors
+
+    def _host_copy(self) -> HostCopy | None:
+        """The pinned copy, made at first use; None where the cache has no room for it or nothing can be pinned."""
+        assert self._host is not None
+        key = f"{self.folder} {self.dtype}"
+        copy = self._host.get(key)
+        if copy is None and self.nbytes <= self._host.limit_bytes:
+            try:
+                copy = HostCopy.make(self._mapped(), self.dtype, pin=self._pin)
+            except RuntimeError:
+                return None  # locked memory is refused: the mapped pages are copied instead
+            self._host.put(key, copy)
+        return copy
+
+    _pin = True  # tests without a card copy from ordinary memory
+
+    def unload(self) -> None:
+        """Drop every reference to the weights; the modules stay, empty. Harmless when nothing is loaded."""
+        if self._skeleton is not None:
+            self._skeleton.clear()
+
+    def build(self) -> Skeleton:
+        """The modules without weights, built at the first call."""
+        if self._skeleton is None:
+            try:
+                skeleton = Skeleton(self._make, self.config, self.dtype)
+            except (AttributeError, TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as exc:
+                raise ModelCorrupt(
+                    f"{self.folder / 'config.json'} does not describe a model that can be built here ({exc}): run "
+                    "`golem models pull` again."
+                ) from None
+            _read_generation_config(skeleton.model, self.folder)
+            self._skeleton = skeleton
+        return self._skeleton
+
+    def _files(self) -> list[Path]:
+        files = self.checkpoint.weight_files
+        missing = next((path for path in files if not path.is_file()), None)
+        if missing or not files:
+            raise ModelCorrupt(f"{missing or self.folder} is gone: run `golem models pull` again.")
+        return files
+
+
+def read_config(folder: Path) -> Any:
+    """config.json as transformers' own class; code that comes with a checkpoint is never run. Raises ModelCorrupt."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as exc:  # noqa: BLE001 - malformed configs raise a dozen kinds
+        why = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
+        raise ModelCorrupt(f"{folder / 'config.json'} is not a configuration that can be used: {why}") from None
+
+
+def _read_generation_config(model: nn.Module, folder: Path) -> None:
+    """generation_config.json, as from_pretrained would set it."""
+    path = folder / "generation_config.json"
+    if not hasattr(model, "generation_config") or not path.is_file():
+        return
+    from transformers import GenerationConfig
+
+    try:
+        model.generation_config = GenerationConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except Exception as exc:  # noqa: BLE001
+        raise ModelCorrupt(f"{path} cannot be used ({type(exc).__name__}): run `golem models pull` again.") from None

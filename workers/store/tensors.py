@@ -1,0 +1,179 @@
+"""Safetensors files: the header without any library, a mapping that aliases the file, a writer that streams.
+
+Format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON, data).
+"""
+
+import hashlib
+import json
+import math
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import ModelCorrupt
+
+if TYPE_CHECKING:
+    import torch
+
+#: Bytes per element of the types of safetensors that we read.
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+FLOATS = ("F64", "F32", "F16", "BF16")
+_TORCH_NAMES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+_HEADER_LIMIT_BYTES = 100 << 20  # as the reference implementation
+_ALIGN_BYTES = 64  # data begins on a cache line, so that mapped tensors are aligned
+_MADV_POPULATE_READ = 22  # Linux 5.14: map all pages at once instead of one fault per 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file; `start` and `stop` count bytes from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """How many elements."""
+        return math.prod(self.shape)
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """The tensors of a safetensors file by name. Raises ModelCorrupt, FileNotFoundError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
+        if not 2 <= length <= min(_HEADER_LIMIT_BYTES, size - 8):
+            raise _corrupt(path, "its header is cut off or damaged")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+        entries = {
+            name: _entry(path, name, value, 8 + length, size)
+            for name, value in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _corrupt(path, "its header is damaged") from None
+    if not entries:
+        raise _corrupt(path, "it holds no tensor")
+    return entries
+
+
+def _corrupt(path: Path, why: str) -> ModelCorrupt:
+    return ModelCorrupt(f"{path} is not a sound safetensors file: {why}. Run `golem models pull` again.")
+
+
+def _entry(path: Path, name: str, value: dict[str, object], base: int, size: int) -> Entry:
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list) or not isinstance(dtype, str):
+        raise TypeError
+    start, stop = offsets
+    numbers = [*shape, start, stop]
+    if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers):
+        raise TypeError
+    if dtype not in ITEM_BYTES:
+        raise _corrupt(path, f"{name} has type {dtype[:20]}, which is not read here")
+    entry = Entry(dtype, tuple(shape), base + start, base + stop)
+    if entry.stop > size:
+        raise _corrupt(path, f"it ends before the data of {name}")
+    if entry.count * ITEM_BYTES[dtype] != entry.stop - entry.start:
+        raise _corrupt(path, f"the size of {name} does not fit its shape")
+    return entry
+
+
+def map_tensors(path: Path, touch: bool = True) -> dict[str, "torch.Tensor"]:
+    """All tensors of a file as views of one private mapping: nothing is copied, and the mapping goes with the last
+    of them. `touch` maps all pages at once. Raises ModelCorrupt."""
+    import torch
+
+    entries = read_header(path)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    if touch:
+        _populate(mapped)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, entry in entries.items():
+        dtype: torch.dtype = getattr(torch, _TORCH_NAMES[entry.dtype])
+        if entry.count == 0:
+            tensors[name] = torch.empty(entry.shape, dtype=dtype)
+        elif entry.start % ITEM_BYTES[entry.dtype]:  # a foreign writer's file: not aligned, so copied
+            raw = bytearray(mapped[entry.start : entry.stop])
+            tensors[name] = torch.frombuffer(raw, dtype=dtype).view(entry.shape)
+        else:
+            flat = torch.frombuffer(mapped, dtype=dtype, count=entry.count, offset=entry.start)
+            tensors[name] = flat.view(entry.shape)
+    return tensors
+
+
+def _populate(mapped: mmap.mmap) -> None:
+    try:
+        mapped.madvise(_MADV_POPULATE_READ)
+    except (OSError, AttributeError):  # an older kernel or another system: pages come as they are touched
+        if hasattr(mmap, "MADV_WILLNEED"):
+            mapped.madvise(mmap.MADV_WILLNEED)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A tensor to be written: `make` gives it when its turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: "torch.dtype"  # as `make` gives it; floats are written in the dtype of the file
+    make: "Callable[[], torch.Tensor]"
+
+
+def write_tensors(
+    path: Path, planned: Sequence[Planned], dtype: "torch.dtype", report: Callable[[int], None] = lambda _: None
+) -> str:
+    """Write one safetensors file tensor by tensor, floats as `dtype`; -> its sha256. Memory: one tensor at a time.
+
+    `report` is told the bytes as they are written. The metadata says `{"format": "pt"}`, as transformers wants it.
+    Raises ModelCorrupt where a float does not survive the change of type (a number becomes infinite).
+    """
+    import torch
+
+    codes = {getattr(torch, name): code for code, name in _TORCH_NAMES.items()}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for tensor in planned:
+        kind = dtype if tensor.dtype.is_floating_point else tensor.dtype
+        size = math.prod(tensor.shape) * kind.itemsize
+        header[tensor.name] = {"dtype": codes[kind], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        at += size
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-(8 + len(raw)) % _ALIGN_BYTES)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in _pieces(struct.pack("<Q", len(raw)) + raw, planned, dtype):
+            file.write(piece)
+            digest.update(piece)
+            report(len(piece))
+    return digest.hexdigest()
+
+
+def _pieces(head: bytes, planned: Sequence[Planned], dtype: "torch.dtype") -> "Iterator[bytes | memoryview]":
+    import torch
+
+    yield head
+    for wanted in planned:
+        tensor = wanted.make().detach()
+        if tuple(tensor.shape) != wanted.shape:
+            raise ModelCorrupt(f"{wanted.name} has shape {list(tensor.shape)}, not {list(wanted.shape)}.")
+        if tensor.dtype.is_floating_point and tensor.dtype != dtype:
+            cast = tensor.to(dtype)
+            if not torch.isfinite(cast).all() and torch.isfinite(tensor).all():
+                raise ModelCorrupt(f"{wanted.name} does not fit {dtype}: set GOLEM_DTYPE=float32 or bfloat16.")
+            tensor = cast
+        if tensor.numel():
+            array: Any = tensor.contiguous().view(-1).view(torch.uint8).numpy()
+            yield memoryview(array)

