@@ -42,7 +42,8 @@ format: $(STAMP) ## ruff rewrites what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-worker: $(STAMP) ## a worker of this box on GOLEM_REDIS_URL
+worker: $(STAMP) ## a worker of this box on GOLEM_REDIS_URL; pulls the models of GOLEM_MODELS once
+	@$(BIN)/golem models pull
 	@$(BIN)/golem worker
 
 flower: $(STAMP) ## Flower on the running system, http://127.0.0.1:5555 with a password

@@ -17,12 +17,12 @@ RATE = 16_000  # Hz
 COMMANDS = {  # file name: (text, espeak-ng voice, words per minute)
     "lights-on": ("Please turn on the lights in the kitchen.", "en-us+f3", 140),
     "music-stop": ("Stop playing the music.", "en-gb", 140),
-    "timer": ("Set a timer for ten minutes.", "en-us+m3", 140),
+    "timer": ("Set a timer for five minutes.", "en-us+m3", 130),
     "weather": ("What will the weather be like tomorrow?", "en-us", 140),
     "volume-up": ("Turn the volume up, please.", "en-gb+f2", 140),
-    "spell": ("I cast a spell of fire on the dragon.", "en-us+m7", 140),
-    "summon": ("I call upon a creature of clay to serve me.", "en-us+f3", 140),
-    "alchemy": ("Mix these herbs into a healing potion.", "en-us+m3", 140),
+    "spell": ("Throw a fireball at the dragon.", "en-us+f4", 130),
+    "summon": ("I call upon a creature of clay.", "en-us+m7", 130),
+    "alchemy": ("Mix these herbs into a healing potion.", "en-gb", 130),
 }
 
 

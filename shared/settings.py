@@ -86,6 +86,13 @@ class Settings(BaseSettings):
         "balanced", description="How long a worker stays with its resident model while others wait"
     )
 
+    # -- Flower
+    flower_auth: str | None = Field(
+        None, description="`user:password` of Flower's basic auth; made up and printed where there is none"
+    )
+    flower_address: str = Field("127.0.0.1", description="Where Flower listens; its /metrics asks for no password")
+    flower_port: Annotated[int, Field(ge=1, le=65535)] = Field(5555, description="Flower's port")
+
     # -- models
     store: Path = Field(
         default_factory=lambda: _data_home() / "models", description="The folder that holds the weights"
@@ -134,6 +141,12 @@ class Settings(BaseSettings):
         0.25, description="Best raw cosine below which the intent is `unknown` (sentence encoders)"
     )
     unknown_score: Share = Field(0.0, description="Best score below which the intent is `unknown` (NLI)")
+    interpreter_tokens: Annotated[int, Field(ge=1)] = Field(
+        4096, description="Tokens, padding included, that the interpreter's model is given at once"
+    )
+    interpreter_cache: Annotated[int, Field(ge=0)] = Field(
+        200_000, description="Scores kept for texts seen before (numbers, about 100 bytes each); 0: none"
+    )
 
     def batch_of(self, stage: str) -> int:
         """Most messages of one stage that are run together."""

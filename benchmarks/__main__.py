@@ -1,0 +1,79 @@
+"""`python -m benchmarks`, which `golem bench` runs: each command measures in one run and prints ratios."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from shared.errors import GolemError
+from shared.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what it costs.")
+console = Console(width=120)
+JSON = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
+DOCS = Annotated[Path | None, typer.Option(help="Also write the tables into this Markdown file.")]
+
+
+def _sets(settings: Settings, which: str) -> dict[str, Settings]:
+    """Names → settings of the sets of models that are measured; everything is in the store afterwards."""
+    from benchmarks.shapes import quest_shapes
+    from workers.store.pull import pull
+
+    pull(settings)
+    sets = {"profile": settings}
+    if which != "profile":
+        sets["quest shapes, random weights"] = quest_shapes(settings)
+        pull(sets["quest shapes, random weights"])
+    return {name: chosen for name, chosen in sets.items() if which != "shapes" or name != "profile"}
+
+
+@app.command()
+def switch(
+    json_: JSON = False,
+    docs: DOCS = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; medians are shown.")] = 7,
+    switches: Annotated[int, typer.Option(min=3, help="Switches of the drift measurement.")] = 200,
+    models: Annotated[str, typer.Option(help="profile, shapes or both.")] = "both",
+    memory: Annotated[bool, typer.Option(help="Measure the memory table too.")] = True,
+) -> None:
+    """What a model switch costs, against the memcpy floor and against from_pretrained."""
+    from benchmarks import report
+    from benchmarks.clock import hardware
+    from benchmarks.memory import table
+    from benchmarks.switch import measure
+    from workers.store.manifest import find
+
+    settings = Settings.read()
+    results: dict[str, Any] = {"hardware": hardware()}
+    for name, chosen in _sets(settings, models).items():
+        if not json_:
+            console.log(f"measuring {name}")
+        stages = ("scribe", "interpreter", "oracle")
+        results[name] = measure(chosen, {stage: find(chosen, stage) for stage in stages}, rounds, switches)
+        if memory:
+            clip = Path(__file__).parents[1] / "samples" / "lights-on.flac"
+            wanted = chosen.model_copy(update={"scribe_model": settings.scribe_model})  # random weights never end
+            results[name]["memory"] = [vars(row) for row in table(wanted, clip, ("float32", "bfloat16"))]
+    if docs:
+        report.into_docs(docs, "switch", report.switch_markdown(results))
+    if json_:
+        print(json.dumps(results))
+    else:
+        for shown in report.switch_tables(results):
+            console.print(shown)
+
+
+def main() -> None:
+    """Errors end in one sentence."""
+    try:
+        app()
+    except GolemError as exc:
+        print(exc.message, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

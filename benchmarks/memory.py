@@ -1,0 +1,85 @@
+"""What each stage takes in memory: weights, and the peak while it runs, by dtype, batch, label count and length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.records import Intent, Label, LabelSet, OracleParams
+from shared.settings import Settings
+from workers.build import build_residency
+from workers.residency.residency import Residency
+from workers.residency.serve import serve
+
+TEXT = "please turn on the lights in the kitchen and play some quiet music while I cook"
+
+
+@dataclass(frozen=True)
+class Need:
+    """One line of the table, megabytes over the base line of a process that has everything imported."""
+
+    stage: str
+    model: str
+    dtype: str
+    asked: str  # what was run
+    weights_mb: float
+    peak_mb: float
+
+    @property
+    def working_mb(self) -> float:
+        """Peak less weights."""
+        return self.peak_mb - self.weights_mb
+
+
+def _labels(count: int) -> LabelSet:
+    return LabelSet(labels=tuple(Label(name=f"the speaker talks about topic number {n}") for n in range(count)))
+
+
+def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
+    """(stage, what it is, asks)."""
+    from workers.stages.interpreter import Utterance
+    from workers.stages.oracle import Cue
+    from workers.stages.scribe import Recording
+
+    sound = clip.read_bytes()
+    for batch in (1, 8):
+        yield "scribe", f"{batch} clips", [Recording(clip.name, sound, None, "transcribe")] * batch
+    for labels in (2, 10, 50):
+        yield (
+            "interpreter",
+            f"8 texts, {labels} labels",
+            [Utterance(f"{TEXT} {labels} {n}", "en", _labels(labels)) for n in range(8)],
+        )
+    for tokens in (20, 40, 100):
+        intent = Intent(label="lights_on", score=1.0, scores={"lights_on": 1.0}, method="cosine")
+        params = OracleParams(max_new_tokens=tokens)
+        yield (
+            "oracle",
+            f"8 replies of {tokens} tokens",
+            [Cue(TEXT, intent, LabelSet(labels=(Label(name="lights_on"),)), params, seed) for seed in range(8)],
+        )
+
+
+def table(settings: Settings, clip: Path, dtypes: Sequence[str]) -> list[Need]:
+    """Each ask of each stage in each dtype, every one from an empty device."""
+    rows = []
+    for dtype in dtypes:
+        residency = build_residency(settings.model_copy(update={"dtype": dtype, "resident": "1"}))
+        for stage, what, asks in _asks(clip):
+            rows.append(_one(residency, stage, what, asks, dtype))
+    return rows
+
+
+def _one(residency: Residency, stage: str, what: str, asks: Sequence[Any], dtype: str) -> Need:
+    serve(residency, stage, asks[:1])  # buffers that live as long as the process are made outside the measurement
+    residency.unload_all("stop")
+    base = residency.memory.read().allocated
+    served = serve(residency, stage, asks)
+    failed = next((answer for answer in served.answers if isinstance(answer, Exception)), None)
+    if failed:
+        raise failed
+    residency.unload_all("stop")
+    engine: Any = residency.engines[stage]
+    model = str(engine.weights.checkpoint.id).split("/")[-1]
+    weights = engine.weights_bytes / 1e6
+    return Need(stage, model, dtype, what, round(weights, 1), round((served.peak_bytes - base) / 1e6, 1))

@@ -1,0 +1,84 @@
+"""Measured results as tables, for the terminal and for the docs: one list of columns and rows, shown twice."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True)
+class Table:
+    """Title, column heads, rows of cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def rich(self) -> RichTable:
+        """For the terminal."""
+        shown = RichTable(*self.columns, title=self.title, title_justify="left")
+        for row in self.rows:
+            shown.add_row(*map(str, row))
+        return shown
+
+    def markdown(self) -> str:
+        """For the docs."""
+        head = f"**{self.title}**\n\n| {' | '.join(self.columns)} |\n|{'---|' * len(self.columns)}\n"
+        return head + "\n".join(f"| {' | '.join(map(str, row))} |" for row in self.rows) + "\n"
+
+
+def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
+    for name, found in results.items():
+        if name == "hardware":
+            continue
+        yield Table(
+            f"Load and unload, ms ({name})",
+            ("model", "dtype", "MB", "floor", "load", "of floor", "cold", "unload", "from_pretrained", "del+gc+trim"),
+            [
+                (m["model"], m["dtype"], m["megabytes"], m["floor_ms"], m["warm_ms"], m["of_floor"], m["cold_ms"],
+                 m["unload_ms"], m["peer_load_ms"], m["peer_unload_ms"])
+                for m in found["models"]
+            ],
+        )  # fmt: skip
+        yield Table(
+            f"A full switch, ms ({name})",
+            ("out", "in", "ours", "peer", "times faster"),
+            [(p["out"], p["into"], p["ours_ms"], p["peer_ms"], p["faster"]) for p in found["pairs"]],
+        )
+        drift = found["drift"]
+        yield Table(
+            f"Memory over {drift['switches']} switches, MB ({name})",
+            ("base line", "at the end", "most left after an unload", "as a share of the model"),
+            [(drift["base_mb"], drift["end_mb"], drift["worst_left_mb"], f"{100 * drift['worst_left_share']:.2f} %")],
+        )
+        if "memory" in found:
+            yield Table(
+                f"Memory of a stage at work, MB over the base line ({name})",
+                ("stage", "model", "dtype", "asked", "weights", "peak"),
+                [
+                    (n["stage"], n["model"], n["dtype"], n["asked"], n["weights_mb"], n["peak_mb"])
+                    for n in found["memory"]
+                ],
+            )
+
+
+def switch_tables(results: dict[str, Any]) -> list[RichTable]:
+    """For the terminal."""
+    return [table.rich() for table in _of_switch(results)]
+
+
+def switch_markdown(results: dict[str, Any]) -> str:
+    """For the docs, the hardware first."""
+    return f"Measured on: {results['hardware']}.\n\n" + "\n".join(table.markdown() for table in _of_switch(results))
+
+
+def into_docs(file: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->`, or append it."""
+    block = f"<!-- {name} -->\n{text}\n<!-- /{name} -->"
+    old = file.read_text() if file.is_file() else ""
+    pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.S)
+    new = pattern.sub(lambda _: block, old) if pattern.search(old) else f"{old.rstrip()}\n\n{block}\n"
+    file.write_text(new)

@@ -1,0 +1,149 @@
+"""The books of messages in hand: ack, put back, lease, dead letter, on any connection."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.log import get_logger
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+
+from broker import scripts
+from broker.desk import DESK
+
+logger = get_logger(__name__)
+
+
+class QoS(redis.QoS):
+    """Kombu's acknowledgements over our books. Nothing is put back by the mere end of a connection: the child may be
+    at work on it. `give_back` does that on purpose, and the lease does where a box died."""
+
+    restore_at_shutdown = False
+
+    def can_consume(self) -> bool:
+        """Credit by what the process has in hand, whichever connection it came over."""
+        return not DESK.stopping and (not self.prefetch_count or len(DESK.in_hand) < self.prefetch_count)
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a delivery; a message of ours is in the books already."""
+        booked = virtual.QoS if message._raw.pop("booked", False) else redis.QoS
+        booked.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """The message has ended."""
+        DESK.owed.add(delivery_tag)  # if Redis is away, `settle` does it
+        with self._client() as client:
+            _strike(client.pipeline(), self, delivery_tag).execute()
+        DESK.owed.discard(delivery_tag)
+        self._forget(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put the message back, to be taken next; or bury it, since nobody will ever end it."""
+        if requeue:
+            self.restore_by_tag(delivery_tag)
+        else:
+            message = self._delivered.get(delivery_tag)
+            raw = dumps(message._raw) if message is not None else ""
+            self.bury(delivery_tag, raw, "rejected", _queue_of(message))
+        self._forget(delivery_tag)
+
+    def bury(self, tag: str, raw: str, why: str, queue: str) -> None:
+        """Make a dead letter of a message that nobody can run."""
+        with self._client() as client:
+            seconds, micros = client.time()
+            at = seconds + micros / 1e6
+            letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
+            _strike(client.pipeline().lpush(scripts.DEAD, letter), self, tag).execute()
+        DESK.done(tag)
+        logger.error("A message of %s became a dead letter: %s", queue, why)
+
+    def crashed(self, tag: str, error: str) -> None:
+        """Write down what was heard of a worker that failed on the message, for a dead letter to tell."""
+        with self._client() as client:
+            client.hset(scripts.CRASHES, tag, error)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False) -> None:
+        """Put a message back. `uncounted`: it was handed back unharmed, so this was no delivery."""
+        del leftmost  # always to where it is taken next: it has waited before
+        with self._client(client) as client:
+            book = client.hget(self.unacked_key, tag)
+            if book is None:
+                client.zrem(self.unacked_index_key, tag)
+                DESK.done(bytes_to_str(tag))
+                return
+            message, exchange, routing_key = loads(bytes_to_str(book))
+            if not uncounted:  # a message that was given back unharmed may run in a batch again
+                message["headers"]["redelivered"] = True
+                message["properties"]["delivery_info"]["redelivered"] = True
+            ways = [
+                key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, scripts.wake_key(queue))
+            ]
+            keys = (self.unacked_key, self.unacked_index_key, scripts.DELIVERIES, *ways)
+            client.eval(scripts.RESTORE, len(keys), *keys, tag, dumps(message), int(uncounted))
+        DESK.done(bytes_to_str(tag))
+
+    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
+        """Put back what other boxes have let go: their leases are over."""
+        del start, num, interval
+        with self._client() as client:
+            for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
+                if bytes_to_str(tag) not in DESK.in_hand:  # ours: the renewal was late, no more
+                    logger.warning("The lease of %s is over: put back", bytes_to_str(tag))
+                    self.restore_by_tag(tag, client)
+
+    def renew(self) -> None:
+        """Renew the lease of all that is in hand."""
+        if DESK.in_hand:
+            with self._client() as client:
+                client.eval(scripts.RENEW, 1, self.unacked_index_key, *DESK.in_hand)
+
+    def give_back(self) -> int:
+        """Hand back all that is in hand, unharmed and uncounted, in the order in which it waited. Gives how many."""
+        tags = list(DESK.in_hand)
+        for tag in reversed(tags):
+            self.restore_by_tag(tag, uncounted=True)
+            self._forget(tag)
+        return len(tags)
+
+    def settle(self) -> int:
+        """On a fresh connection: end what could not be ended while Redis was away, and put back what the books say
+        that this box has but nobody here works on. That is what a dead worker of the same name left behind, or what
+        was on its way when the connection broke. Gives how many were put back."""
+        with self._client() as client:
+            for tag in list(DESK.owed):
+                _strike(client.pipeline(), self, tag).execute()
+                DESK.owed.discard(tag)
+                self._forget(tag)
+            ours = [
+                bytes_to_str(tag)
+                for tag, box in client.hgetall(scripts.HOLDERS).items()
+                if bytes_to_str(box) == self.channel.box
+            ]
+            left = [tag for tag in ours if tag not in DESK.in_hand and client.hexists(self.unacked_key, tag)]
+            for tag in left:
+                self.restore_by_tag(tag, client)
+        self.renew()
+        return len(left)
+
+    @contextmanager
+    def _client(self, client: Any = None) -> Iterator[Any]:
+        """A client of our channel, or of the one that took its place after the connection broke."""
+        channel = self.channel if self.channel.connection is not None else DESK.channel
+        with channel.conn_or_acquire(client) as live:
+            yield live
+
+    def _forget(self, tag: str) -> None:
+        DESK.done(tag)
+        self._quick_ack(tag)
+
+
+def _queue_of(message: Any) -> str:
+    return str((message.delivery_info or {}).get("routing_key", "")) if message is not None else ""
+
+
+def _strike(pipe: Any, qos: QoS, tag: str) -> Any:
+    """Strike a message out of all books."""
+    pipe.zrem(qos.unacked_index_key, tag).hdel(qos.unacked_key, tag)
+    return pipe.hdel(scripts.HOLDERS, tag).hdel(scripts.DELIVERIES, tag).hdel(scripts.CRASHES, tag)

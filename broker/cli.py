@@ -1,0 +1,250 @@
+"""golem: what a person types. Only argument handling is here; each command imports what it needs when it runs."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from shared.errors import BadLabels, BadRequest, BadSetting, GolemError
+
+if TYPE_CHECKING:
+    from broker.follow import Ask
+
+app = typer.Typer(
+    name="golem",
+    help="Speech in; its words, the speaker's intent and a reply out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich help takes 0.1 s more to show
+    pretty_exceptions_enable=False,
+)
+
+Audio = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="AUDIO", help="Files, folders, patterns; - reads a list of paths from stdin.", show_default=False
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="SET", help='lights_on="turning on the lights",music_stop  or  @keywords  or  @file.toml'
+    ),
+]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="CODE", help="What is spoken, as in ru (default: detected).")
+]
+Translate = Annotated[bool, typer.Option("--translate", help="Write the words in English (multilingual models).")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Makes replies repeatable.")]
+Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, max=1024, help="Longest reply, tokens.")]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", min=0.0, max=5.0, help="Of the reply; 0 takes the likeliest words.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per job and line on stdout.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(metavar="JOB", help="Ids as submit printed them; - reads them from stdin.", show_default=False),
+]
+
+
+@app.command()
+def run(
+    audio: Audio,
+    labels: Labels = None,
+    language: Language = None,
+    translate: Translate = False,
+    seed: Seed = None,
+    max_new_tokens: Tokens = None,
+    temperature: Temperature = None,
+    as_json: Json = False,
+) -> None:
+    """Everything in one: a private system, all files, a table."""
+    from broker.inputs import expand
+
+    started = time.monotonic()
+    files = expand(audio, sys.stdin.buffer)
+    ask = _ask(labels, language, translate, seed, max_new_tokens, temperature)
+    from broker import follow, solo
+    from broker.pipeline import Pipeline
+
+    with _interrupted("Stopped: nothing is left running."):
+        solo.pull_missing()
+        with solo.system(files) as system, Pipeline(system.settings) as pipeline:
+            handed = dict(follow.hand_in(pipeline, files, ask))
+            outcomes = follow.gather(pipeline, handed, as_json=as_json, check=system.check)
+        raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+
+
+@app.command()
+def submit(
+    audio: Audio,
+    labels: Labels = None,
+    language: Language = None,
+    translate: Translate = False,
+    seed: Seed = None,
+    max_new_tokens: Tokens = None,
+    temperature: Temperature = None,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Hand files to the running system; print the ids of jobs."""
+    from broker.inputs import expand
+
+    started = time.monotonic()
+    files = expand(audio, sys.stdin.buffer)
+    ask = _ask(labels, language, translate, seed, max_new_tokens, temperature)
+    from broker import follow, screen
+    from broker.pipeline import Pipeline
+    from shared.settings import Settings
+
+    handed = {}
+    with (
+        _interrupted("Stopped waiting; what was handed in goes on: golem results JOB… --wait."),
+        Pipeline(Settings.read()) as pipeline,
+    ):
+        for (job, failed), file in zip(follow.hand_in(pipeline, files, ask), files, strict=True):
+            handed[job] = failed
+            if not wait:
+                screen.submitted(job, file, failed, as_json=as_json)
+        if not wait:
+            raise typer.Exit(1 if any(handed.values()) else 0)
+        outcomes = follow.gather(pipeline, handed, as_json=as_json)
+        raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+
+
+@app.command()
+def results(jobs: JobIds, wait: Wait = False, as_json: Json = False) -> None:
+    """Show what came of jobs."""
+    from broker import follow, screen
+    from broker.console import say
+    from broker.pipeline import Pipeline
+    from shared.settings import Settings
+
+    started = time.monotonic()
+    ids = [one for word in jobs for one in (sys.stdin.read().split() if word == "-" else [word])]
+    if not ids:
+        raise BadRequest("The list of jobs on standard input is empty.")
+    with _interrupted("Stopped waiting; the jobs go on."), Pipeline(Settings.read()) as pipeline:
+        if wait:
+            outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
+            raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+        found = {job: pipeline.outcome(job) for job in dict.fromkeys(ids)}
+        ended = [outcome for outcome in found.values() if outcome]
+        screen.outcomes(ended, as_json=as_json)
+        for job in (job for job, outcome in found.items() if not outcome):
+            say(f"Job {job} is still under way: --wait waits for it.")
+        raise typer.Exit(0 if len(ended) == len(found) and all(one.state == "done" for one in ended) else 1)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Queues, workers, what each holds, dead letters."""
+    from broker import status as state
+    from broker.console import console, line
+    from shared.settings import Settings
+
+    seen = state.read(Settings.read())
+    if as_json:
+        line(seen)
+    else:
+        console(stderr=False).print(*state.tables(seen))
+
+
+@app.command()
+def flower() -> None:
+    """Watch the running system in a browser, by Flower."""
+    from broker.monitor import serve
+    from shared.settings import Settings
+
+    with _interrupted("Flower has ended."):
+        serve(Settings.read())
+
+
+FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@app.command(context_settings=FORWARD, add_help_option=False)
+def worker(context: typer.Context) -> None:
+    """Take jobs from GOLEM_REDIS_URL (--queues, --name)."""
+    _hand_over("worker", context.args)
+
+
+@app.command(context_settings=FORWARD, add_help_option=False)
+def models(context: typer.Context) -> None:
+    """The weights on disk: pull, list, verify."""
+    _hand_over("models", context.args)
+
+
+def _hand_over(command: str, args: list[str]) -> NoReturn:
+    """Become `python -m workers`: the broker side imports nothing of it."""
+    from broker.solo import WORKERS, need_worker
+
+    need_worker()
+    sys.stdout.flush()
+    os.execv(sys.executable, [*WORKERS, command, *args])  # noqa: S606 - our own interpreter
+
+
+def _ask(
+    labels: str | None,
+    language: str | None,
+    translate: bool,
+    seed: int | None,
+    max_new_tokens: int | None,
+    temperature: float | None,
+) -> "Ask":
+    """The options that run and submit share. Raises BadLabels."""
+    from broker.follow import Ask
+    from shared.labels import parse_labels
+    from shared.records import OracleParams
+
+    return Ask(
+        labels=None if labels is None else parse_labels(labels),
+        language=language.strip().lower() if language else None,
+        task="translate" if translate else "transcribe",
+        oracle=OracleParams(seed=seed, max_new_tokens=max_new_tokens, temperature=temperature),
+    )
+
+
+@contextmanager
+def _interrupted(sentence: str) -> Iterator[None]:
+    """Ctrl-C ends with a sentence and the shell's code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from broker.console import say
+
+        say(sentence)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """The console script. An error is one sentence on stderr: exit 2 for what was typed wrongly, else 1."""
+    debug = os.environ.get("GOLEM_DEBUG") == "1"
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    from broker.console import say
+
+    try:
+        app()
+    except BrokenPipeError:  # `golem results … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except GolemError as exc:
+        if debug:
+            raise
+        say(exc.message)
+        sys.exit(2 if isinstance(exc, BadSetting | BadRequest | BadLabels) else 1)
+    except Exception as exc:  # the last resort: a sentence, and the way to the traceback
+        if debug:
+            raise
+        say(f"An error of the program itself, {type(exc).__name__}: {exc}. GOLEM_DEBUG=1 shows where.")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

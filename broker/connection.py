@@ -1,0 +1,78 @@
+"""The connection to Redis: how long it tries, and one sentence for a person when it fails, without the password."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import redis
+from kombu.exceptions import KombuError, OperationalError
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from shared.errors import BadSetting, BrokerAway
+from shared.settings import Settings
+
+#: Tries beyond the first. Producers give up within about a second; a worker rides out a restart of Redis (20 s).
+PRODUCER_RETRIES = 4
+WORKER_RETRIES = 24
+_CONNECT_S, _ANSWER_S = 5.0, 60.0
+
+
+def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
+    """A client that connects at its first command; bytes in, bytes out. Raises BadSetting."""
+    try:
+        client: redis.Redis = redis.Redis.from_url(
+            settings.redis_url,
+            socket_connect_timeout=_CONNECT_S,
+            socket_timeout=_ANSWER_S,
+            socket_keepalive=True,
+            health_check_interval=30,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+            retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+        )
+    except ValueError:
+        raise BadSetting(
+            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not the address of a Redis: "
+            "write redis://:password@host:6379/0, or rediss:// for TLS."
+        ) from None
+    return client
+
+
+def masked(url: str) -> str:
+    """The address without user and password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(unreadable)"
+    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{port}{parts.path}"
+
+
+@contextmanager
+def reaching(settings: Settings) -> Iterator[None]:
+    """What goes wrong with Redis inside the block becomes BrokerAway: one sentence that names GOLEM_REDIS_URL."""
+    try:
+        yield
+    except (redis.RedisError, KombuError, OperationalError) as exc:
+        raise BrokerAway(
+            f"Redis at {masked(settings.redis_url)} {_why(exc)}: check GOLEM_REDIS_URL and that the server runs."
+        ) from None
+
+
+def _why(exc: BaseException) -> str:
+    """What Redis did, without quoting an error text that could hold a secret."""
+    causes = [exc]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    text = " ".join(str(cause) for cause in causes)
+    if any(word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH")):
+        return "refuses the password"
+    if any(isinstance(cause, redis.exceptions.NoPermissionError) for cause in causes):
+        return "forbids this user a command"
+    if "OOM command" in text or "maxmemory" in text:
+        return "is out of memory"
+    if any(isinstance(cause, redis.TimeoutError) for cause in causes):
+        return "does not answer in time"
+    if any(isinstance(cause, redis.ResponseError) for cause in causes):
+        return f"refuses a command ({text.splitlines()[0][:100]})"
+    return "cannot be reached"

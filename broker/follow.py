@@ -1,0 +1,96 @@
+"""From files to outcomes on the screen: hand the jobs in, follow them to their ends, tell what came of them."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker import screen
+from broker.console import console, line, say
+from broker.pipeline import Pipeline
+from broker.vault import read_file
+from shared.errors import BadAudio
+from shared.records import Failure, LabelSet, OracleParams, Outcome, Task
+from shared.text import storable
+
+#: How often the bars move, and whether the worker still lives is asked. Many jobs make each look dearer.
+LOOK_S, LOOK_MANY_S, MANY = 0.3, 1.0, 200
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is wanted of every file."""
+
+    labels: LabelSet | None = None
+    language: str | None = None
+    task: Task = "transcribe"
+    oracle: OracleParams = field(default_factory=OracleParams)
+
+
+def hand_in(pipeline: Pipeline, files: Sequence[str], ask: Ask) -> Iterator[tuple[str, Outcome | None]]:
+    """Submit the files one by one: the job's id, and its end where the file could not even be read."""
+    for file in files:
+        name = storable(file)
+        try:
+            # A name that is not UTF-8 cannot stand in a message as a reference: the bytes go instead.
+            path = Path(file)
+            audio = path if name == file else read_file(path, pipeline.settings.audio_max_bytes)
+            yield (
+                pipeline.submit(
+                    audio, name=name, labels=ask.labels, language=ask.language, task=ask.task, oracle=ask.oracle
+                ),
+                None,
+            )
+        except BadAudio as exc:
+            failure = Failure(code=exc.code, message=exc.message)
+            job = uuid.uuid4().hex
+            yield job, Outcome(job=job, name=name, state="failed", error=failure)
+
+
+def follow(
+    pipeline: Pipeline, jobs: Sequence[str], *, as_json: bool, check: Callable[[], None] = lambda: None
+) -> dict[str, Outcome]:
+    """Wait for all jobs, with bars on a terminal and with JSON lines as they end. `check` raises to give up."""
+    left = dict.fromkeys(jobs)
+    ended: dict[str, Outcome] = {}
+    with screen.Progress(len(left)) as progress:
+        while left:
+            look_s = LOOK_S if len(left) < MANY else LOOK_MANY_S
+            for outcome in pipeline.wait(tuple(left), timeout_s=look_s):
+                left.pop(outcome.job, None)
+                ended[outcome.job] = outcome
+                if as_json:
+                    line(outcome.model_dump(mode="json"))
+                    if outcome.state != "done":
+                        progress.tell(screen.why(outcome))
+            if left:
+                check()
+                if progress.live:
+                    passed = pipeline.progress(tuple(left))
+                    progress.show({stage: count + len(ended) for stage, count in passed.items()})
+    return ended
+
+
+def gather(
+    pipeline: Pipeline,
+    handed: Mapping[str, Outcome | None],
+    *,
+    as_json: bool,
+    check: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """The outcomes of what was handed in, in that order, once all have ended; those that never started come first."""
+    failed = {job: outcome for job, outcome in handed.items() if outcome}
+    for outcome in failed.values() if as_json else ():
+        line(outcome.model_dump(mode="json"))
+        say(screen.why(outcome))
+    ended = failed | follow(pipeline, [job for job in handed if job not in failed], as_json=as_json, check=check)
+    return [ended[job] for job in handed]
+
+
+def report(outcomes: Sequence[Outcome], started: float, *, as_json: bool) -> int:
+    """The table (JSON lines were told as they came) and the totals; the exit code."""
+    if not as_json:
+        screen.outcomes(outcomes, as_json=False)
+    console().print(screen.totals(outcomes, time.monotonic() - started))
+    return 0 if all(outcome.state == "done" for outcome in outcomes) else 1

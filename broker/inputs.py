@@ -1,0 +1,74 @@
+"""From what a person typed (files, folders, patterns, `-` for a list) to the audio files that are meant."""
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.errors import BadRequest
+from shared.text import visible
+
+#: What is picked up from a folder. A file that is named by itself may be called anything.
+EXTENSIONS = frozenset(
+    {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv"}
+    | {".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".rf64", ".snd", ".spx", ".w64"}
+    | {".wav", ".wave", ".weba", ".webm", ".wma", ".wv"}
+)
+
+
+def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:
+    """The files, as typed and in that order; those of a folder by name, with all below it.
+
+    A file named twice is meant twice. Raises BadRequest where something typed names no file, before any is touched.
+    """
+    if list(typed).count("-") > 1:
+        raise BadRequest("`-` was given twice, but the list on standard input can be read only once.")
+    files: list[str] = []
+    for word in typed:
+        files += listed(stdin) if word == "-" else found(word)
+    if not files:
+        raise BadRequest("The list on standard input is empty: give one path a line.")
+    return files
+
+
+def listed(stdin: BinaryIO) -> list[str]:
+    """The paths of a list, one a line (or each ended by a NUL byte, as `find -print0` writes them)."""
+    text = stdin.read()
+    words = text.split(b"\0") if b"\0" in text else text.splitlines()
+    return [file for word in words if word.strip() for file in found(os.fsdecode(word))]
+
+
+def found(word: str) -> list[str]:
+    """The files that one word names. An existing path is taken as it is, whatever characters it has."""
+    try:
+        kind = os.stat(word).st_mode  # noqa: PTH116 - Path would change how the word was typed
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, FileNotFoundError) and glob.has_magic(word):
+            matches = [file for match in sorted(glob.glob(word, recursive=True)) for file in found(match)]  # noqa: PTH207
+            if matches:
+                return matches
+            raise BadRequest(f"No audio file matches the pattern {visible(word)}.") from None
+        why = "There is no file" if isinstance(exc, FileNotFoundError | ValueError) else f"{exc.strerror}:"
+        raise BadRequest(f"{why} {visible(word) or '(an empty name)'}.") from None
+    if stat.S_ISDIR(kind):
+        inside = list(below(word))
+        if not inside:
+            raise BadRequest(
+                f"There is no audio file in the folder {visible(word)} (known endings: wav, flac, mp3, m4a, …)."
+            )
+        return inside
+    if not stat.S_ISREG(kind):
+        raise BadRequest(f"{visible(word)} is neither a file nor a folder: save the audio to a file first.")
+    return [word]
+
+
+def below(folder: str) -> Iterator[str]:
+    """The audio files of a folder and of all folders in it, by name; nothing hidden, no links to folders followed."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(here, name)  # noqa: PTH118 - keeps `./x` as it was typed
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS and os.path.isfile(path):  # noqa: PTH113
+                yield path

@@ -1,0 +1,187 @@
+"""What Redis knows of a job under way: `golem:job:<id>`, and the label sets that are too large for its messages.
+
+Fields of the hash: `job` (the record in full), `digest` (of what was asked), `queued`, and for each finished stage its
+answer (`transcript` with segments, `intent` with all scores, `reply`) and its cost (`run:<stage>`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import redis
+
+from broker import vault
+from broker.queues import STAGES
+from shared.errors import BadLabels, BadRequest
+from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript
+
+LABELS_INLINE_BYTES = 2048  # a larger set does not travel with the messages: with all else they stay under 4 KB
+UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is forgotten after this, seconds
+#: The field of Handover that a stage fills.
+ANSWERS = {"scribe": "transcript", "interpreter": "intent", "oracle": "reply"}
+
+#: KEYS: job, outcome. ARGV: digest, record, seconds until an unclaimed job goes.
+#: Gives the digest of the first request under this id, and 1 where its message was sent or it has ended.
+REGISTER = """
+if redis.call('HSETNX', KEYS[1], 'digest', ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'job', ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+local sent = redis.call('HEXISTS', KEYS[1], 'queued') == 1 or redis.call('EXISTS', KEYS[2]) == 1
+return {redis.call('HGET', KEYS[1], 'digest'), sent and 1 or 0}
+"""
+
+
+def key(job: str) -> str:
+    """The hash of a job."""
+    return f"golem:job:{job}"
+
+
+def labels_key(sha256: str) -> str:
+    """A stored label set; `users_key` holds the ids of the jobs that need it."""
+    return f"golem:labels:{sha256}"
+
+
+def users_key(labels: str) -> str:
+    """The set of jobs under way that need a stored label set."""
+    return labels.replace("golem:labels:", "golem:labels-users:", 1)
+
+
+def digest(job: Job) -> str:
+    """A hash of what was asked, without the id and the time: two jobs that have it in common are one request."""
+    asked = job.model_dump(mode="json", exclude={"id", "name", "submitted_at"})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+class Jobs:
+    """The hashes of jobs in one Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._register = client.register_script(REGISTER)
+
+    def register(self, job: Job) -> bool:
+        """Write the job down before anything is sent; False if it is there already, with its message sent.
+
+        Raises BadRequest where the id belongs to a job that asked for something else.
+        """
+        asked, body = digest(job), job.model_dump_json(exclude_defaults=True)
+        keys = [key(job.id), f"golem:outcome:{job.id}"]
+        found, sent = cast("tuple[bytes, int]", self._register(keys=keys, args=[asked, body, UNCLAIMED_S]))
+        if found.decode() != asked:
+            raise BadRequest(
+                f"The id {job.id} belongs to another job (other audio, labels or parameters): choose another id."
+            )
+        return not sent
+
+    def forget(self, job: str) -> None:
+        """Undo `register` for a job whose message was not sent."""
+        self._client.delete(key(job))
+
+    def claim(self, job: Job) -> None:
+        """Its message is sent: from now on everything of the job stays until its Outcome."""
+        with self._client.pipeline() as pipe:
+            pipe.hset(key(job.id), "queued", "1")
+            pipe.persist(key(job.id))
+            vault.claim(pipe, job.id)
+            if job.labels_key:
+                pipe.sadd(users_key(job.labels_key), job.id)
+                pipe.persist(job.labels_key)
+            pipe.execute()
+
+    def finished(self, ids: Sequence[str]) -> list["Finished"]:
+        """What is stored of each job: an empty record where nothing is."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for one in ids:
+                pipe.hgetall(key(one))
+                pipe.exists(f"golem:outcome:{one}")
+            answers = pipe.execute()
+        return [Finished(answers[n], bool(answers[n + 1])) for n in range(0, len(answers), 2)]
+
+    def progress(self, ids: Sequence[str]) -> dict[str, int]:
+        """How many of these jobs have passed each stage, or ended before it."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for one in ids:
+                pipe.exists(f"golem:outcome:{one}")
+                for stage in STAGES:
+                    pipe.hexists(key(one), ANSWERS[stage])
+            flags = pipe.execute()
+        rows = [flags[n : n + 1 + len(STAGES)] for n in range(0, len(flags), 1 + len(STAGES))]
+        return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
+
+    def store(self, done: Iterable[tuple[str, Handover]]) -> None:
+        """Keep a stage's full answer and cost for each job that passed it (stage, handover)."""
+        with self._client.pipeline() as pipe:
+            for stage, handover in done:
+                answer = getattr(handover, ANSWERS[stage])
+                cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
+                pipe.hset(key(handover.job.id), ANSWERS[stage], answer.model_dump_json())
+                pipe.hset(key(handover.job.id), f"run:{stage}", cost)
+            pipe.execute()
+
+    def put_labels(self, labels: LabelSet) -> str:
+        """Store a label set under the hash of its content, for as long as jobs use it; -> its key."""
+        body = labels.model_dump_json(exclude_defaults=True)
+        name = labels_key(hashlib.sha256(body.encode()).hexdigest())
+        with self._client.pipeline() as pipe:
+            pipe.set(name, body, nx=True)
+            pipe.ttl(name)
+            pipe.scard(users_key(name))
+            _, left_s, users = pipe.execute()
+        if not users and left_s < UNCLAIMED_S:
+            self._client.expire(name, UNCLAIMED_S)
+        return name
+
+    def get_labels(self, name: str) -> LabelSet:
+        """A stored label set. Raises BadLabels."""
+        body = cast("bytes | None", self._client.get(name))
+        if body is None:
+            raise BadLabels("The label set of this job is no longer stored: submit the job again.")
+        return LabelSet.model_validate_json(body)
+
+
+class Finished:
+    """The stored record of a job, read piece by piece."""
+
+    def __init__(self, fields: Mapping[bytes, bytes], ended: bool) -> None:
+        self._fields, self.ended = fields, ended
+
+    @property
+    def known(self) -> bool:
+        """Whether the job is written down at all."""
+        return bool(self._fields)
+
+    @property
+    def job(self) -> Job | None:
+        """The job as it was submitted, its name in full."""
+        body = self._fields.get(b"job")
+        return Job.model_validate_json(body) if body else None
+
+    @property
+    def stages(self) -> dict[str, StageRun]:
+        """What the finished stages cost, in the order of the chain."""
+        runs = {stage: self._fields.get(f"run:{stage}".encode()) for stage in STAGES}
+        return {stage: StageRun.model_validate_json(body) for stage, body in runs.items() if body}
+
+    @property
+    def transcript(self) -> Transcript | None:
+        """With segments."""
+        body = self._fields.get(b"transcript")
+        return Transcript.model_validate_json(body) if body else None
+
+    @property
+    def intent(self) -> Intent | None:
+        """With all scores."""
+        body = self._fields.get(b"intent")
+        return Intent.model_validate_json(body) if body else None
+
+    @property
+    def reply(self) -> Reply | None:
+        """What the Oracle said."""
+        body = self._fields.get(b"reply")
+        return Reply.model_validate_json(body) if body else None
+
+    def has(self, stage: str) -> bool:
+        """Whether the stage's answer is stored."""
+        return ANSWERS[stage].encode() in self._fields

@@ -1,0 +1,46 @@
+"""Flower on the running system: on loopback unless told otherwise, never without a password."""
+
+import os
+import secrets
+from importlib.util import find_spec
+
+from broker.console import say
+from shared.errors import BadSetting, MissingExtra
+from shared.settings import Settings
+
+
+def credentials(given: str | None) -> tuple[str, bool]:
+    """`user:password` for Flower's basic auth, and whether it was made up just now. Raises BadSetting."""
+    if not given:
+        return f"golem:{secrets.token_urlsafe(12)}", True
+    user, colon, password = given.partition(":")
+    if not (user and colon and len(password) >= 8):
+        raise BadSetting("GOLEM_FLOWER_AUTH must be user:password, with a password of 8 characters or more.")
+    return given, False
+
+
+def serve(settings: Settings) -> None:
+    """Run Flower until it is stopped. Raises MissingExtra, BadSetting, BrokerAway."""
+    if find_spec("flower") is None:
+        raise MissingExtra("Flower is not installed: pip install 'golem-chain[monitor]'.")
+    auth, made = credentials(settings.flower_auth)
+    from broker.app import check_broker, make_app
+
+    check_broker(settings)
+    os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which everybody can read
+    os.environ["FLOWER_UNAUTHENTICATED_API"] = "false"
+    host = "127.0.0.1" if settings.flower_address in ("0.0.0.0", "::") else settings.flower_address  # noqa: S104
+    login = f", login {auth.replace(':', ' / ')}" if made else ""
+    say(f"Flower is on http://{host}:{settings.flower_port}{login}. Ctrl-C ends it.")
+    app = make_app(settings)
+    app.conf.broker_transport = None  # Flower takes no jobs, and its broker page knows only the stock transports
+    app.start(
+        argv=[
+            "flower",
+            f"--address={settings.flower_address}",
+            f"--port={settings.flower_port}",
+            "--natural_time=true",
+            "--max_tasks=10000",
+            "--logging=warning",
+        ]
+    )

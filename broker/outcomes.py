@@ -1,0 +1,159 @@
+"""The end of a job: one Outcome, written once, announced to those who wait, kept for GOLEM_KEEP_S."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+import redis
+
+from broker import jobs, vault
+from shared.errors import BadRequest, GolemError
+from shared.records import Failure, Intent, Outcome, State
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "golem:ended"  # the ids of jobs as they end
+POLL_S = 1.0  # an announcement can be lost (a connection that broke): look again after this
+AWAY_S = 30.0  # a wait survives a restart of Redis of this length
+_CHUNK = 200
+
+#: KEYS: outcome, job, vault bytes, vault sizes, vault leaving, vault ended, label set, its users (of no set where
+#: the job needs none).
+#: ARGV: the outcome, milliseconds to keep, id, channel. Gives 1 where this was the first end of the job.
+WRITE = """
+local keep = tonumber(ARGV[2])
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', keep) then return 0 end
+redis.call('PEXPIRE', KEYS[2], keep)
+redis.call('PEXPIRE', KEYS[3], keep)
+if redis.call('HEXISTS', KEYS[4], ARGV[3]) == 1 then
+  local clock = redis.call('TIME')
+  local gone = clock[1] + clock[2] / 1e6 + keep / 1000
+  redis.call('ZADD', KEYS[5], gone, ARGV[3])
+  redis.call('ZADD', KEYS[6], gone, ARGV[3])
+end
+redis.call('SREM', KEYS[8], ARGV[3])
+if redis.call('SCARD', KEYS[8]) == 0 then redis.call('PEXPIRE', KEYS[7], keep) end
+redis.call('PUBLISH', ARGV[4], ARGV[3])
+return 1
+"""
+
+
+def key(job: str) -> str:
+    """Where the Outcome of a job is."""
+    return f"golem:outcome:{job}"
+
+
+class Outcomes:
+    """The Outcomes of one Redis."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self._settings, self._client = settings, client
+        self._jobs = jobs.Jobs(client)
+        self._write = client.register_script(WRITE)
+
+    def get(self, job: str) -> Outcome | None:
+        """The Outcome, or None for a job that is under way, unknown, or ended longer ago than GOLEM_KEEP_S."""
+        body = cast("bytes | None", self._client.get(key(job)))
+        return Outcome.model_validate_json(body) if body else None
+
+    def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
+        """Write the Outcome of a job from what its finished stages stored; False if it had ended before.
+
+        `intent` stands where the Interpreter did not run.
+        """
+        [found] = self._jobs.finished([job])
+        if found.ended:
+            return False
+        asked = found.job
+        outcome = Outcome(
+            job=job,
+            name=asked.name if asked else job,
+            state=state,
+            error=error,
+            transcript=found.transcript,
+            intent=found.intent or intent,
+            reply=found.reply,
+            stages=found.stages,
+        )
+        return self.write(outcome, asked.labels_key if asked else None)
+
+    def fail(self, job: str, error: GolemError) -> bool:
+        """Write the Outcome `failed`; False if the job had ended before."""
+        return self.end(job, "failed", Failure(code=error.code, message=error.message))
+
+    def write(self, outcome: Outcome, labels_key: str | None = None) -> bool:
+        """Store and announce an Outcome; False (and nothing changed) if the job had ended before.
+
+        In one step with it, everything of the job gets its expiry: the record, the audio, the label set.
+        """
+        keep_ms = max(1, int(self._settings.keep_s * 1000))
+        job, labels = outcome.job, labels_key or jobs.labels_key("none")
+        keys = [key(job), jobs.key(job), vault.key(job), vault.SIZES, vault.LEAVING, vault.ENDED, labels]
+        keys.append(jobs.users_key(labels))
+        first = bool(self._write(keys=keys, args=[outcome.model_dump_json(), keep_ms, job, CHANNEL]))
+        if first:
+            why = f": {outcome.error.code}: {outcome.error.message}" if outcome.error else ""
+            logger.info("job %s %s%s", job, outcome.state, why)
+        return first
+
+    def wait(self, ids: Iterable[str], timeout_s: float | None = None) -> Iterator[Outcome]:
+        """Outcomes as jobs end, each job once; stops early after `timeout_s` seconds (None: never).
+
+        Rides out a restart of Redis. Raises BadRequest for a job that Redis does not know (any more).
+        """
+        pending = dict.fromkeys(ids)
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        last_answer = time.monotonic()
+        while pending:
+            try:
+                with self._client.pubsub(ignore_subscribe_messages=True) as listener:
+                    listener.subscribe(CHANNEL)  # before the first look: nothing falls in between
+                    while pending:
+                        for outcome in self._look(list(pending)):
+                            del pending[outcome.job]
+                            yield outcome
+                        last_answer = time.monotonic()
+                        for outcome in self._listen(listener, pending, end):
+                            del pending[outcome.job]
+                            yield outcome
+                        if end is not None and time.monotonic() >= end:
+                            return
+            except (redis.ConnectionError, redis.TimeoutError):
+                now = time.monotonic()
+                if now - last_answer > AWAY_S or (end is not None and now >= end):
+                    raise
+                time.sleep(0.2)
+
+    def _listen(self, listener: redis.client.PubSub, pending: dict[str, None], end: float | None) -> Iterator[Outcome]:
+        """Outcomes that are announced until it is time to look at all again."""
+        look = time.monotonic() + POLL_S
+        until = look if end is None else min(look, end)
+        while pending and (left_s := until - time.monotonic()) > 0:
+            message = listener.get_message(timeout=left_s)
+            if message and (job := message["data"].decode()) in pending and (outcome := self.get(job)):
+                yield outcome
+
+    def _look(self, ids: Sequence[str]) -> Iterator[Outcome]:
+        """The Outcomes that are there. Raises BadRequest for a job that is neither under way nor ended."""
+        for at in range(0, len(ids), _CHUNK):
+            part = ids[at : at + _CHUNK]
+            with self._client.pipeline(transaction=False) as pipe:
+                for job in part:
+                    pipe.exists(jobs.key(job))  # first: a job that ends in between is still found
+                    pipe.get(key(job))
+                found = pipe.execute()
+            for n, job in enumerate(part):
+                under_way, body = found[2 * n], found[2 * n + 1]
+                if body:
+                    yield Outcome.model_validate_json(body)
+                elif not under_way:
+                    raise unknown(job, self._settings.keep_s)
+
+
+def unknown(job: str, keep_s: float) -> BadRequest:
+    """The error for an id that Redis does not know."""
+    return BadRequest(
+        f"There is no job {job[:80]!a}: it was never submitted, or ended more than {keep_s:g} s ago (GOLEM_KEEP_S)."
+    )

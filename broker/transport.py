@@ -1,0 +1,194 @@
+"""Kombu's Redis transport with an atomic take of several messages of one queue, chosen by the affinity decision.
+
+peek   one call sees depth and age of each queue; `affinity.decide` says which queue and how many.
+take   one Lua call moves them from the queue into the books (`scripts.TAKE`): no message is ever outside both. Stock
+       kombu pops and books in two steps, and a kill in between loses the message.
+wake   an idle worker blocks in BZPOPMIN on one small sorted set per queue, which the publisher touches together with
+       the push. A lost mark costs at most `brpop_timeout` (1 s), never a message.
+lease  the timer of the event loop renews the lease of every message in hand, whichever connection it came over.
+
+It leans on kombu 5.7: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the books. Priorities, key
+prefixes and queue expiry are not supported.
+"""
+
+from queue import Empty
+from time import monotonic, sleep, time
+from typing import Any
+
+from kombu.log import get_logger
+from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+
+from broker import scripts
+from broker.affinity import Prefer, decide
+from broker.books import QoS
+from broker.desk import DESK
+
+logger = get_logger(__name__)
+
+
+class Channel(redis.Channel):
+    """A channel that takes messages by affinity, in one step."""
+
+    QoS = QoS
+    from_transport_options = (
+        *redis.Channel.from_transport_options,
+        *("batch", "prefer", "max_deliveries", "box", "gather_s"),
+    )
+    priority_steps = (0,)
+    batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
+    prefer: Prefer = "balanced"
+    max_deliveries = 3
+    box = ""  # the node name; a producer has none
+    gather_s = 0.005  # how long an idle worker waits for company for the first message of a burst
+
+    _asked: str | None = None  # which reply the connection waits for: peek, take or wait
+    _chosen = ""
+    _awaited = False  # the last thing was a wait
+    _maybe_work = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unbooked: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """As kombu's; what is consumed without acks (replies to remote control) keeps the stock pop."""
+        if no_ack:
+            self._unbooked.add(queue)
+        else:
+            DESK.channel = self
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    # -- taking: called by kombu's poller ------------------------------------------------------------------------------
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """The poller calls this when there is credit and no request is under way."""
+        self._asked = None
+        if self._unbooked.intersection(self.active_queues):
+            super()._brpop_start(timeout)
+            return
+        queues = self._in_chain_order()
+        if not queues:
+            return
+        if self._maybe_work:
+            self._send("peek", "EVAL", scripts.PEEK, len(queues), *queues)
+        else:
+            self._send("wait", "BZPOPMIN", *map(scripts.wake_key, queues), self.brpop_timeout)
+
+    def _in_chain_order(self) -> list[str]:
+        """Our queues in the order of the settings, whatever order they were consumed in."""
+        return sorted(self.active_queues, key=list(self.batch).index if self.batch else None)
+
+    def _send(self, asked: str, *command: Any) -> None:
+        self._asked, self._brpop_sent_at = asked, monotonic()
+        self._in_poll = self.client.connection
+        self.client.connection.send_command(*command)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """The poller calls this when the reply is there."""
+        if self._asked is None:
+            return bool(super()._brpop_read(**options))
+        asked, self._asked = self._asked, None
+        try:
+            reply = self.client.connection.read_response()
+        except self.connection_errors:
+            self._maybe_work = True
+            self.client.connection.disconnect()
+            raise
+        except self.ResponseError as exc:  # such as a key of the wrong type, or a script refused: not ours to die of
+            logger.error("Redis refused to %s: %s", asked, exc)
+            self._maybe_work = False
+            raise Empty from None
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        if asked == "peek":
+            self._on_peek(reply)
+            raise Empty
+        if asked == "wait":
+            self._awaited = self._maybe_work = True  # also after a timeout: a wake mark may have been lost
+            raise Empty
+        self._on_take(reply)
+        return True
+
+    def _on_peek(self, reply: list[Any]) -> None:
+        if self._closing:
+            return
+        queues = self._in_chain_order()
+        clock = float(reply[0])
+        seen = [
+            (queue, int(depth), max(0.0, clock - float(sent)) if sent else 0.0)
+            for queue, depth, sent in zip(queues, reply[1::2], reply[2::2], strict=False)
+        ]
+        move = decide(DESK.view(seen, self.batch, self.prefer))
+        if move is None:
+            self._maybe_work = self._awaited = False
+            return
+        awaited, self._awaited = self._awaited, False
+        if awaited and move.queue == queues[0] and move.take_n < self.batch.get(move.queue, 1):
+            age = next(age for queue, _, age in seen if queue == move.queue)
+            if age < self.gather_s:  # a burst may be coming in, and its first message need not go alone
+                sleep(self.gather_s - age)
+                move = type(move)(move.queue, self.batch.get(move.queue, 1))
+        self._chosen = queue = move.queue
+        keys = (queue, scripts.wake_key(queue), self.unacked_key, self.unacked_index_key)
+        books = (scripts.HOLDERS, scripts.DELIVERIES, scripts.CRASHES, scripts.DEAD, scripts.DYING)
+        self._send("take", "EVAL", scripts.TAKE, 9, *keys, *books, move.take_n, self.max_deliveries, self.box)
+
+    def _on_take(self, reply: list[Any]) -> None:
+        self._maybe_work = True
+        raws, buried = reply
+        if buried:
+            logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
+        for raw in raws:
+            tag = ""
+            try:
+                message = loads(bytes_to_str(raw))
+                tag = message["properties"]["delivery_tag"]
+                DESK.took(self._chosen, [tag])
+                if self._closing or self._chosen not in self.connection._callbacks:
+                    self.qos.restore_by_tag(tag, uncounted=True)
+                else:
+                    self.connection._deliver({**message, "booked": True}, self._chosen)
+            except self.connection_errors:
+                raise
+            except Exception as exc:  # noqa: BLE001  (whatever a stranger wrote into the queue)
+                self.qos.bury(tag, raw.decode(errors="replace"), f"malformed: {exc!r}", self._chosen)
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        if kwargs.get("_publish_batch") is not None or queue in self._expires:
+            super()._put(queue, message, **kwargs)
+            return
+        message["headers"].setdefault("sent_at", time())
+        with self.conn_or_acquire() as client, client.pipeline() as pipe:
+            pipe.lpush(queue, dumps(message)).zadd(scripts.wake_key(queue), {"work": 0}).execute()
+
+    def close(self) -> None:
+        """As kombu's, without waiting for the end of an idle wait."""
+        if self._in_poll and self._asked == "wait":
+            self._in_poll = None
+            self.client.connection.disconnect()
+        super().close()
+
+
+class Transport(redis.Transport):
+    """Kombu finds it by its dotted name, `broker.transport:Transport`."""
+
+    Channel = Channel
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """As kombu's, with the timer that renews our leases; celery cancels it when the connection breaks."""
+        super().register_with_event_loop(connection, loop)
+
+        def renew() -> None:
+            for channel in self.cycle._channels:
+                try:
+                    channel.qos.renew()
+                except channel.connection_errors as exc:
+                    logger.warning("The leases could not be renewed: %s", exc)
+                return  # the books are the same for all channels
+
+        loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)

@@ -1,0 +1,91 @@
+"""The TOML form of label sets: `[set.labels]` with phrasings, a prompt, a template, and sets that include others."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from shared.errors import BadLabels
+from shared.records import Label, LabelSet
+
+LONGEST_FILE = 1 << 20  # bytes
+
+_SET_KEYS = {"labels", "include", "template", "prompt", "multi_label"}
+
+
+def read_sets(path: Path) -> dict[str, LabelSet]:
+    """The sets of a file by name, not yet checked for their contents (`labels.check_labels` does that).
+
+    Each table is a set; a file with `labels` at its top is one set, `default`. `include` names sets of the same
+    file whose labels come first. Raises BadLabels for a file that cannot be read or has another form.
+    """
+    tables = _tables(path)
+    return {name: _set(path, name, tables, ()) for name in tables}
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            raise BadLabels(f"The label file {path} is not there or is not a file.")
+        if path.stat().st_size > LONGEST_FILE:
+            raise BadLabels(f"The label file {path} is above {LONGEST_FILE >> 20} MiB.")
+        found = tomllib.loads(path.read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as exc:  # ValueError: TOML, UTF-8, and NUL in a path
+        why = str(exc).splitlines()[0][:200] if not isinstance(exc, RecursionError) else "nested too deeply"
+        raise BadLabels(f"The label file {path} cannot be read: {why}.") from None
+    if "labels" in found:
+        found = {"default": found}
+    for name, table in found.items():
+        if not isinstance(table, dict):
+            raise BadLabels(f"{path}: {name} must be a table with labels, as in [{name}.labels].")
+        if unknown := sorted(set(table) - _SET_KEYS):
+            raise BadLabels(f"{path}: the set {name} has the unknown key {unknown[0]}.")
+    return found
+
+
+def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) -> LabelSet:
+    """One set with what it includes."""
+    if name not in tables or name in above or len(above) > 8:
+        raise BadLabels(f"{path}: the set {(above or (name,))[-1]} includes {name}, which is missing or includes it.")
+    table = tables[name]
+    labels: list[Label] = []
+    for other in _strings(path, name, "include", table.get("include", [])):
+        labels += _set(path, other, tables, (*above, name)).labels
+        if len(labels) > 10_000:  # sets that include each other's doubles
+            raise BadLabels(f"{path}: the set {name} has too many labels.")
+    own = table.get("labels", {})
+    if not isinstance(own, dict):
+        raise BadLabels(f"{path}: labels of the set {name} must be a table.")
+    labels += [_label(path, f"{name}.{key}", key, value) for key, value in own.items()]
+    multi = table.get("multi_label", False)
+    if not isinstance(multi, bool):
+        raise BadLabels(f"{path}: multi_label of the set {name} must be true or false.")
+    return LabelSet.model_construct(
+        labels=tuple(labels),
+        template=_text(path, name, "template", table),
+        prompt=_text(path, name, "prompt", table),
+        multi_label=multi,
+    )
+
+
+def _label(path: Path, where: str, name: str, value: Any) -> Label:
+    """`name = [phrasings]`, `name = "phrasing"` or `name = { phrasings = [...], prompt = "..." }`."""
+    if isinstance(value, (str, list)):
+        value = {"phrasings": value}
+    if not isinstance(value, dict) or set(value) - {"phrasings", "prompt"}:
+        raise BadLabels(f"{path}: the label {where} must be a list of phrasings, or a table of phrasings and prompt.")
+    given = value.get("phrasings", [])
+    phrasings = _strings(path, where, "phrasings", [given] if isinstance(given, str) else given)
+    return Label.model_construct(name=name, phrasings=tuple(phrasings), prompt=_text(path, where, "prompt", value))
+
+
+def _strings(path: Path, where: str, key: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise BadLabels(f"{path}: {key} of {where} must be a list of strings.")
+    return value
+
+
+def _text(path: Path, where: str, key: str, table: dict[str, Any]) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadLabels(f"{path}: {key} of {where} must be a string.")
+    return value

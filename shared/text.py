@@ -1,0 +1,25 @@
+"""Text from outside made safe to show: a file name must not be able to move the cursor or turn the line around."""
+
+import unicodedata
+
+#: Control, format (bidi marks among them), surrogate, private use, unassigned, line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str, most: int | None = None) -> str:
+    r"""One line that shows every character: `\n`, `\x1b`, `\u202e` in place of what acts instead of showing.
+
+    Longer than `most` characters, it is cut in the middle, since the end of a path says more than its middle.
+    """
+    shown = "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSEEN else char for char in text
+    )
+    if most is None or len(shown) <= most:
+        return shown
+    head = (most - 1) // 3
+    return f"{shown[:head]}…{shown[len(shown) - (most - 1 - head) :]}"
+
+
+def storable(text: str) -> str:
+    r"""The text as valid Unicode: bytes of a file name that are not UTF-8 become `\xff`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,57 @@
+"""What tests of every kind share: a server of our own, and settings that the machine's environment cannot change."""
+
+import os
+
+import pytest
+import redis
+
+from broker import embedded
+from shared.errors import BrokerAway, MissingExtra
+from shared.settings import Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_settings():
+    """No GOLEM_* variable of the machine reaches a test, but the place and choice of the models."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("GOLEM_") and name not in ("GOLEM_STORE", "GOLEM_MODELS", "GOLEM_DEVICE"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    """Starts an embedded server, as `embedded.start`. Where it cannot start, a laptop skips and CI fails."""
+
+    def start(*args, **kwargs):
+        try:
+            return embedded.start(*args, **kwargs)
+        except (MissingExtra, BrokerAway) as exc:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no embedded server: {exc.message}")
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def redis_server(start_server):
+    """One server for all tests."""
+    with start_server() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(redis_server):
+    """Settings of the embedded server, emptied for this test."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return Settings.read(_env_file=None, redis_url=redis_server.url, keep_s=60)
+
+
+@pytest.fixture
+def client(settings):
+    """A plain client of the server of `settings`."""
+    with redis.Redis.from_url(settings.redis_url) as connected:
+        yield connected

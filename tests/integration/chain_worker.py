@@ -1,0 +1,82 @@
+"""A worker whose engines need no model: the audio's bytes say what they do. Run as a program by the tests.
+
+b"turn it on"           a transcript of these words      b"bad"          BadAudio from `prepare`
+b"silence"              an empty transcript              b"die"          the child kills itself
+b"sleep 2"              two seconds in the Scribe        b"confuse me"   a permanent error in the Interpreter
+b"oom"                  OutOfMemory                      b"bug"          an unexpected error
+"""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+from shared.errors import BadAudio, BadLabels, OutOfMemory
+from shared.records import Intent, Reply, Segment, Transcript
+from shared.settings import Settings
+from workers import tasks, worker
+from workers.residency.memory import CpuMemory
+from workers.residency.residency import Residency
+from workers.stages.engine import FakeEngine, Ready
+
+
+@dataclass
+class Scribe(FakeEngine):
+    def prepare(self, ask):
+        text = ask.data.decode()
+        if text == "bad":
+            raise BadAudio(f"{ask.name} is not audio.")
+        return Transcript() if text == "silence" else Ready(text)
+
+    def run(self, batch):
+        super().run(batch)
+        return [self.hear(text) for text in batch]
+
+    def hear(self, text):
+        if text == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text == "bug":
+            raise ValueError("secret words of the user")
+        if text.startswith("sleep"):
+            time.sleep(float(text.split()[1]))
+        segment = Segment(start_s=0, end_s=1, text=text, avg_logprob=-0.1, no_speech_prob=0.01, compression_ratio=1)
+        return (
+            OutOfMemory("No room: lower GOLEM_BATCH.") if text == "oom" else Transcript(text=text, segments=[segment])
+        )
+
+
+@dataclass
+class Interpreter(FakeEngine):
+    def run(self, batch):
+        super().run(batch)
+        return [self.mean(ask) for ask in batch]
+
+    def mean(self, ask):
+        if ask.text == "...":
+            return Intent(label="noise", score=1.0, method="silence")
+        if ask.text == "confuse me":
+            return BadLabels("These labels cannot be used.")
+        names = [label.name for label in ask.labels.labels]
+        best = next((name for name in names if name in ask.text), names[-1])
+        return Intent(label=best, score=0.9, scores={name: 0.9 * (name == best) for name in names}, method="entailment")
+
+
+@dataclass
+class Oracle(FakeEngine):
+    def run(self, batch):
+        super().run(batch)
+        return [
+            Reply(text=f"{ask.intent.label}: {ask.text}", prompt=ask.text, seed=ask.seed, new_tokens=3) for ask in batch
+        ]
+
+
+def build(on_event):
+    """A residency of the fakes."""
+    engines = {"scribe": Scribe("scribe"), "interpreter": Interpreter("interpreter"), "oracle": Oracle("oracle")}
+    return Residency(engines, CpuMemory(), on_event=on_event)
+
+
+if __name__ == "__main__":
+    settings = Settings.read()
+    sys.exit(worker.start(settings, None, "test", register=lambda app: tasks.register(app, settings, build)))

@@ -1,0 +1,286 @@
+"""What a producer can rely on, without any worker: ids, sizes, expiry, sentences."""
+
+import json
+import threading
+import time
+from base64 import b64decode
+
+import pytest
+
+from broker import jobs as books
+from broker.connection import connect, masked, reaching
+from broker.outcomes import Outcomes
+from broker.pipeline import Pipeline
+from shared.errors import AudioAboveLimit, AudioMissing, BadLabels, BadRequest, BadSetting, BrokerAway, VaultFull
+from shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript
+from shared.settings import Settings
+
+MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
+
+
+@pytest.fixture
+def pipeline(settings):
+    with Pipeline(settings) as made:
+        yield made
+
+
+def messages(client, queue="scribe"):
+    return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]
+
+
+def bodies(client):
+    return [b64decode(message["body"]) for message in messages(client)]
+
+
+def test_a_job_is_one_message_with_the_audio_beside_it(pipeline, client):
+    job = pipeline.submit(b"sound", labels="a,b", name="clip.wav")
+    [message] = messages(client)
+    assert message["headers"]["id"] == f"{job}.scribe"
+    assert message["headers"]["task"] == "golem.scribe"
+    (brief,), _, embed = json.loads(b64decode(message["body"]))
+    asked = Handover.model_validate(brief).job
+    assert (asked.id, asked.name, asked.audio.key, asked.audio.size_bytes) == (job, "clip.wav", f"vault:{job}", 5)
+    assert [step["options"]["task_id"] for step in embed["chain"]] == [f"{job}.oracle", f"{job}.interpreter"]
+    assert b"sound" not in b64decode(message["body"])
+    assert client.get(f"golem:vault:{job}") == b"sound"
+    assert client.ttl(f"golem:vault:{job}") == client.ttl(f"golem:job:{job}") == -1, "kept until the Outcome"
+
+
+def test_the_words_of_users_are_in_no_header(pipeline, client):
+    pipeline.submit(b"sound", labels="secret_label", name="secret_name")
+    [message] = messages(client)
+    assert "secret" not in json.dumps(message["headers"])
+
+
+@pytest.mark.parametrize("labels", [None, "a,b,c", MANY])
+@pytest.mark.parametrize("name", ["clip.wav", "é" * 4000])
+def test_a_message_stays_under_4_kb(pipeline, client, labels, name):
+    pipeline.submit(b"sound" * 10_000, labels=labels, name=name, language="en", id="x" * 64)
+    [body] = bodies(client)
+    assert len(body) < 4096
+    assert client.hget("golem:job:" + "x" * 64, "job") is not None
+
+
+def test_the_largest_inline_set_still_fits(pipeline, client):
+    labels = LabelSet(labels=tuple(Label(name=f"n{n:03}", phrasings=("й" * 10,)) for n in range(19)))
+    assert 1800 < len(json.dumps(labels.wire())) <= books.LABELS_INLINE_BYTES
+    oracle = OracleParams(max_new_tokens=1024, temperature=0.123, top_k=50, top_p=0.95, seed=2**62)
+    pipeline.submit(b"sound", labels=labels, name="é" * 4000, id="x" * 64, oracle=oracle, task="translate")
+    assert len(bodies(client)[0]) < 4096
+    assert not list(client.scan_iter("golem:labels:*"))
+
+
+def test_large_label_sets_are_stored_once_by_hash_and_go_after_the_last_job(pipeline, settings, client):
+    first, second = (pipeline.submit(b"sound", labels=MANY) for _ in "12")
+    [key] = client.scan_iter("golem:labels:*")
+    [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
+    assert one.labels is None
+    assert one.labels_key == two.labels_key == key.decode()
+    assert len(books.Jobs(client).get_labels(one.labels_key).labels) == 200
+    assert client.ttl(key) == -1
+    ends = Outcomes(settings, client)
+    ends.end(first, "done")
+    assert client.ttl(key) == -1, "the second job still needs it"
+    ends.end(second, "done")
+    assert 0 < client.ttl(key) <= settings.keep_s
+
+
+def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
+    for _ in range(3):
+        assert pipeline.submit(b"sound", id="mine", labels=MANY, name="other name each time") == "mine"
+    assert len(messages(client)) == 1
+    with pytest.raises(BadRequest, match=r"id mine belongs to another job"):
+        pipeline.submit(b"other sound", id="mine", labels=MANY)
+    assert client.get("golem:vault:mine") == b"sound"
+
+
+def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "_send", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Pipeline, "_undo", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.submit(b"sound", id="mine")
+    assert 0 < client.ttl("golem:job:mine") <= books.UNCLAIMED_S
+    assert pipeline.submit(b"sound", id="mine") == "mine"
+    assert len(messages(client)) == 1
+    assert client.ttl("golem:job:mine") == client.ttl("golem:vault:mine") == -1
+
+
+def test_a_submit_that_failed_leaves_nothing(pipeline, settings, client):
+    full = Pipeline(settings.model_copy(update={"vault_limit": 10}))
+    full.submit(b"12345678", id="first")
+    with pytest.raises(VaultFull):
+        full.submit(b"12345678", id="second", wait_s=0.1)
+    full.close()
+    assert not client.exists("golem:job:second", "golem:vault:second")
+
+
+def test_a_submit_after_the_end_runs_nothing(pipeline, settings, client):
+    pipeline.submit(b"sound", id="mine")
+    client.delete("scribe")
+    Outcomes(settings, client).end("mine", "done")
+    pipeline.submit(b"sound", id="mine")
+    assert messages(client) == []
+
+
+def test_files_under_the_root_travel_by_reference_and_others_through_the_vault(settings, client, tmp_path):
+    root = tmp_path / "shared"
+    root.mkdir()
+    (root / "in.wav").write_bytes(b"in")
+    (tmp_path / "out.wav").write_bytes(b"out")
+    (root / "link.wav").symlink_to(tmp_path / "out.wav")
+    with Pipeline(settings.model_copy(update={"audio_root": (root,)})) as pipeline:
+        for path in (root / "in.wav", tmp_path / "out.wav", root / "link.wav"):
+            pipeline.submit(path)
+    keys = [Handover.model_validate(json.loads(body)[0][0]).job.audio.key for body in bodies(client)][::-1]
+    assert keys[0] == f"file:{root / 'in.wav'}"
+    assert [key.partition(":")[0] for key in keys] == ["file", "vault", "vault"]
+
+
+def test_what_cannot_be_submitted_says_why(pipeline, settings, tmp_path):
+    with pytest.raises(AudioMissing, match="No such file"):
+        pipeline.submit(tmp_path / "none.wav")
+    with pytest.raises(BadRequest, match="is a folder"):
+        pipeline.submit(tmp_path)
+    with pytest.raises(BadLabels):
+        pipeline.submit(b"sound", labels="a,a")
+    with pytest.raises(BadRequest, match="id='no blanks"):
+        pipeline.submit(b"sound", id="no blanks here")
+    small = Pipeline(settings.model_copy(update={"audio_max_bytes": 4}))
+    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_BYTES"):
+        small.submit(b"sound")
+
+
+def test_the_scribe_gets_more_time_for_longer_audio(pipeline, settings, client):
+    pipeline.submit(b"x" * 20_000)  # about 10 s at 16 kbit/s
+    assert (
+        messages(client)[0]["headers"]["timelimit"][0] == settings.time_limit_s + 10 * settings.time_limit_per_audio_s
+    )
+
+
+# -- outcomes
+
+
+def test_an_outcome_is_written_once_and_everything_of_the_job_then_expires(pipeline, settings, client):
+    job = pipeline.submit(b"sound", name="n" * 500)
+    assert pipeline.outcome(job) is None
+    ends = Outcomes(settings, client)
+    assert ends.end(job, "done")
+    assert not ends.end(job, "cancelled")
+    assert not ends.write(Outcome(job=job, name="", state="failed"))
+    outcome = pipeline.outcome(job)
+    assert (outcome.state, outcome.name) == ("done", "n" * 500), "the name in full"
+    for key in (f"golem:outcome:{job}", f"golem:job:{job}", f"golem:vault:{job}"):
+        assert 0 < client.ttl(key) <= settings.keep_s
+
+
+def test_wait_yields_as_jobs_end_and_each_once(pipeline, settings, client):
+    jobs = [pipeline.submit(b"sound") for _ in range(5)]
+    ends = Outcomes(settings, client)
+    ends.end(jobs[3], "done")
+
+    def rest():
+        for n in (1, 0, 4, 2):
+            time.sleep(0.1)
+            ends.end(jobs[n], "done")
+
+    thread = threading.Thread(target=rest)
+    thread.start()
+    seen = [(outcome.job, time.monotonic()) for outcome in pipeline.wait([*jobs, jobs[0]], timeout_s=10)]
+    thread.join()
+    assert [job for job, _ in seen] == [jobs[n] for n in (3, 1, 0, 4, 2)]
+    assert seen[-1][1] - seen[1][1] > 0.25, "they came one by one"
+
+
+def test_wait_finds_an_outcome_whose_announcement_was_lost(pipeline, settings, client):
+    job = pipeline.submit(b"sound")
+    body = Outcome(job=job, name="a", state="done").model_dump_json()
+    threading.Timer(0.2, client.set, (f"golem:outcome:{job}", body)).start()
+    assert [outcome.job for outcome in pipeline.wait([job], timeout_s=5)] == [job]
+
+
+def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path):
+    with start_server(tmp_path, appendonly=True) as server:
+        settings = Settings.read(_env_file=None, redis_url=server.url)
+        with Pipeline(settings) as pipeline, connect(settings, 20) as client:
+            job = pipeline.submit(b"sound")
+            client.config_set("appendfsync", "always")
+            client.set("any", "write")  # so that all before it is on the disk
+
+            def restart():
+                server.kill()
+                time.sleep(0.5)
+                server.restart()
+                Outcomes(settings, client).end(job, "done")
+
+            breaker = threading.Timer(0.3, restart)
+            breaker.start()
+            assert [outcome.state for outcome in pipeline.wait([job], timeout_s=20)] == ["done"]
+            breaker.join()
+
+
+def test_wait_ends_at_its_timeout_and_refuses_unknown_jobs(pipeline):
+    job = pipeline.submit(b"sound")
+    begun = time.monotonic()
+    assert list(pipeline.wait([job], timeout_s=0.3)) == []
+    assert 0.3 <= time.monotonic() - begun < 1
+    for ask in (pipeline.outcome, pipeline.cancel, lambda job: list(pipeline.wait([job]))):
+        with pytest.raises(BadRequest, match="no job 'nobody'"):
+            ask("nobody")
+
+
+def test_a_cancelled_job_ends_as_cancelled_with_what_was_there(pipeline, client):
+    job = pipeline.submit(b"sound")
+    client.hset(f"golem:job:{job}", "transcript", Transcript(text="so far").model_dump_json())
+    outcome = pipeline.cancel(job)
+    assert (outcome.state, outcome.error.code, outcome.transcript.text) == ("cancelled", "cancelled", "so far")
+    assert pipeline.cancel(job) == outcome
+    assert pipeline.progress([job]) == {"scribe": 1, "interpreter": 1, "oracle": 1}
+
+
+# -- Redis away
+
+
+def test_redis_away_is_one_sentence_without_the_password(tmp_path):
+    away = Settings.read(_env_file=None, redis_url="redis://user:hunter2@127.0.0.1:1/0")
+    with Pipeline(away) as pipeline:
+        for call in (
+            lambda: pipeline.submit(b"x"),
+            lambda: pipeline.outcome("a"),
+            lambda: list(pipeline.wait(["a"], 0)),
+        ):
+            with pytest.raises(BrokerAway) as error:
+                call()
+            assert "redis://***@127.0.0.1:1/0 cannot be reached" in error.value.message
+            assert "GOLEM_REDIS_URL" in error.value.message
+            assert "hunter2" not in str(error.value)
+            assert error.value.__cause__ is None
+
+
+def test_a_wrong_password_is_named_as_such(settings):
+    wrong = settings.model_copy(update={"redis_url": settings.redis_url.replace("@", "wrong@")})
+    with Pipeline(wrong) as pipeline, pytest.raises(BrokerAway, match="refuses the password"):
+        pipeline.submit(b"x")
+
+
+def test_a_server_that_is_full_refuses_and_says_so(settings, client):
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerAway, match="is out of memory"), reaching(settings):
+            connect(settings).set("a", "b")
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(BadSetting, match=r"GOLEM_REDIS_URL=htp://\*\*\*@host"):
+        connect(Settings.read(_env_file=None, redis_url="htp://a:secret@host"))
+    assert masked("redis://host") == "redis://host"
+
+
+def test_a_thousand_jobs_are_handed_in_within_a_minute(pipeline, client):
+    begun = time.monotonic()
+    for n in range(100):
+        pipeline.submit(b"sound" * 1000, labels="a,b", id=f"job{n}")
+    assert time.monotonic() - begun < 6
+    assert client.llen("scribe") == 100

@@ -1,0 +1,225 @@
+"""The delivery contract on real processes: kills, restarts, strangers' messages, names, idle hops."""
+
+import json
+import os
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from road import Road, descendants, lives
+
+from broker import embedded
+from broker.queues import STAGES
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    with embedded.start(tmp_path_factory.mktemp("server"), appendonly=True) as running:
+        yield running
+
+
+@pytest.fixture
+def road(server: embedded.Server, tmp_path: Path) -> Iterator[Road]:
+    made = Road(server.url, tmp_path)
+    yield made
+    made.close()
+
+
+def test_an_idle_worker_takes_a_lone_job_at_once(road: Road) -> None:
+    road.box(BATCH_S=0)
+    road.submit(["warm"])
+    road.done(["warm"])
+    took = []
+    for n in range(15):
+        time.sleep(0.02)
+        start = time.perf_counter()
+        road.submit([f"j{n}"])
+        while road.state(f"j{n}") != "SUCCESS":
+            time.sleep(0.0005)
+        took.append((time.perf_counter() - start) * 1000)
+    print(f"a lone chain of three hops: {statistics.median(took):.1f} ms in the median")
+    assert statistics.median(took) < 100  # 20 ms on a quiet machine
+
+
+def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_seconds(road: Road) -> None:
+    jobs = ["slow", *(f"j{n}" for n in range(11))]
+    box = road.box(SLOW_S=0.5)
+    road.submit(jobs)
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    child = descendants(box.pid)[0]
+    os.kill(box.pid, signal.SIGKILL)
+    box.wait()
+    before = len(road.log("batch"))
+    start = time.monotonic()
+    road.box(SLOW_S=0.5)
+    road.until(lambda: len(road.log("batch")) > before)
+    print(f"at work again {time.monotonic() - start:.2f} s after the start of the successor")
+    assert time.monotonic() - start < 3
+    assert not lives(child)
+    road.done(jobs)
+    assert len(road.log("end", stage="oracle")) == len(jobs)
+    road.settled()
+
+
+def test_the_messages_of_a_dead_box_are_taken_by_another_when_its_lease_is_over(road: Road) -> None:
+    box = road.box("first", lease_s=5, SLOW_S=30)
+    road.submit(["slow", "j"])
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    os.killpg(box.pid, signal.SIGKILL)
+    start = time.monotonic()
+    road.box("second", lease_s=5, SLOW_S=0)
+    road.done(["slow", "j"], 20)
+    print(f"done by another box {time.monotonic() - start:.1f} s after the kill, with a lease of 5 s")
+    assert time.monotonic() - start < 10
+    road.settled()
+
+
+def test_a_task_longer_than_the_lease_starts_once(road: Road) -> None:
+    road.box("first", lease_s=5, SLOW_S=6.5)
+    road.box("second", lease_s=5, SLOW_S=6.5)
+    road.submit(["slow"])
+    road.done(["slow"])
+    assert len(road.log("batch", stage="interpreter")) == 1
+    road.settled()
+
+
+@pytest.mark.parametrize("stopped", ["in time", "too late"])
+def test_sigterm_finishes_or_hands_back_uncounted(road: Road, stopped: str) -> None:
+    jobs = ["slow", *(f"j{n}" for n in range(4))]
+    slow = 0.5 if stopped == "in time" else 30
+    box = road.box(SLOW_S=slow, stop_s=2 if stopped == "in time" else 0.2)
+    road.submit(jobs)
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    box.terminate()
+    assert box.wait(5) == 0, road.said(box)
+    assert not road.redis.exists("unacked", "golem:box:box")
+    if stopped == "in time":
+        assert all(road.state(job, "interpreter") == "SUCCESS" for job in jobs)
+    else:
+        waiting = [json.loads(raw)["headers"]["id"] for raw in road.redis.lrange("interpreter", 0, -1)]
+        assert waiting == [f"{job}.interpreter" for job in reversed(jobs)]  # in their order: the next one last
+        assert {int(count) for count in road.redis.hvals("golem:deliveries")} <= {0}
+    road.box(SLOW_S=0)
+    road.done(jobs)
+    assert len(road.log("end", stage="oracle")) == len(jobs)
+    road.settled()
+
+
+def test_a_sigterm_to_the_whole_group_counts_no_delivery(road: Road) -> None:
+    box = road.box(SLOW_S=30)
+    road.submit(["slow", "j"])
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    os.killpg(box.pid, signal.SIGTERM)  # as some service managers do: the child dies of it
+    assert box.wait(5) == 0, road.said(box)
+    assert road.redis.llen("interpreter") == 2
+    assert {int(count) for count in road.redis.hvals("golem:deliveries")} == {0}
+
+
+def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nobody(road: Road) -> None:
+    good = {
+        "body": "",
+        "headers": {"id": "x", "task": "golem.scribe"},
+        "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "golem", "routing_key": "scribe"}},
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+    }
+    strange = [
+        b"no json",
+        b"[]",
+        b"7",
+        b"{}",
+        b"\xff\xfe\x00",
+        b'{"headers": null, "properties": 3}',
+        b"[" * 2000,
+        json.dumps(good | {"body": "bm8ganNvbg==", "properties": good["properties"] | {"body_encoding": "base64"}}),
+        json.dumps(
+            good | {"body": "!", "properties": good["properties"] | {"delivery_tag": "u", "body_encoding": "?"}}
+        ),
+        json.dumps(good | {"body": "{}", "properties": good["properties"] | {"delivery_tag": "v"}}),
+        json.dumps(
+            good
+            | {
+                "body": "[[], {}, {}]",
+                "headers": {"id": "y", "task": "golem.unheard-of"},
+                "properties": good["properties"] | {"delivery_tag": "w"},
+            }
+        ),
+        json.dumps(good | {"body": "x" * 10, "properties": good["properties"] | {"delivery_tag": "z" * 9}}).encode()
+        + b"\xff",
+    ]
+    box = road.box()
+    road.submit(["before"])
+    road.redis.lpush("scribe", *strange)
+    road.submit(["after"])
+    road.done(["before", "after"])
+    road.until(lambda: road.redis.llen("golem:dead") == len(strange))
+    letters = [json.loads(raw.decode(errors="replace")) for raw in road.redis.lrange("golem:dead", 0, -1)]
+    assert all(letter["queue"] == "scribe" and letter["why"] and letter["at"] > 1e9 for letter in letters)
+    assert box.poll() is None
+    assert len(road.log("batch", stage="scribe")) <= 2
+    road.settled()
+
+
+def test_a_name_in_use_is_refused_in_one_sentence(road: Road) -> None:
+    first = road.box("twin")
+    road.until(lambda: any(b"twin" in key for key in road.redis.keys("golem:box:*")))
+    second = road.box("twin")
+    assert second.wait(8) == 1
+    said = road.said(second)
+    assert "is in use by a live worker" in said
+    assert len(said.strip().splitlines()) == 1
+    assert first.poll() is None
+
+
+def test_a_worker_without_a_broker_says_so_in_one_sentence(road: Road) -> None:
+    road.url = "redis://:secret@127.0.0.1:1/0"
+    box = road.box()
+    assert box.wait(10) == 1
+    said = road.said(box)
+    assert "Redis at redis://***@127.0.0.1:1/0 cannot be reached" in said
+    assert "secret" not in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("away_s", [0.3, 3.0])
+def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
+    road: Road, server: embedded.Server, away_s: float
+) -> None:
+    """The shorter absence ends within the batch, the longer one only after it."""
+    jobs = ["slow", *(f"j{n}" for n in range(11))]
+    road.box(SLOW_S=2.5, lease_s=5)
+    road.submit(jobs)
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    time.sleep(1.1)  # appendfsync everysec
+    server.kill()
+    time.sleep(away_s)
+    server.restart()
+    road.done(jobs, 20)
+    assert len(road.log("batch", stage="interpreter")) == 2
+    assert len({event["job"] for event in road.log("end", stage="oracle")}) == len(jobs)
+    assert len(road.log("end", stage="oracle")) == len(jobs)
+    assert not road.log("failed")
+    road.settled()
+
+
+def test_two_boxes_share_the_work_and_nothing_runs_twice(road: Road) -> None:
+    jobs = [f"j{n}" for n in range(100)]
+    road.submit(jobs)
+    road.box("first")
+    road.box("second")
+    road.done(jobs)
+    assert len(road.log("end")) == 3 * len(jobs)
+    assert len({event["pid"] for event in road.log("batch")}) == 2
+    road.settled()
+
+
+def test_a_pinned_box_serves_its_queues_only(road: Road) -> None:
+    road.submit(["j"])
+    road.box(queues="scribe,interpreter")
+    road.until(lambda: road.state("j", "interpreter") == "SUCCESS")
+    time.sleep(0.3)
+    assert road.redis.llen("oracle") == 1
+    assert {event["stage"] for event in road.log("batch")} == set(STAGES[:2])

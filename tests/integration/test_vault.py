@@ -1,0 +1,181 @@
+"""Audio on its way: bytes with a limit on their sum, files only under the allowed roots."""
+
+import hashlib
+import os
+import struct
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker import vault
+from broker.outcomes import Outcomes
+from broker.vault import Vault, about_s, read_file, within
+from shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
+from shared.records import AudioRef, Outcome
+
+
+def ref_of(job, data):
+    return AudioRef(key=f"vault:{job}", size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def put(held, job, data, wait_s=0.0):
+    held.put(job, data, ref_of(job, data), wait_s)
+    return ref_of(job, data)
+
+
+def limited(settings, limit):
+    return settings.model_copy(update={"vault_limit": limit})
+
+
+def test_what_was_put_is_read_byte_for_byte_and_stored_raw(settings, client):
+    data = bytes(range(256)) * 10
+    held = Vault(settings, client)
+    assert held.read(put(held, "a", data)) == data
+    assert client.get("golem:vault:a") == data
+
+
+def test_changed_bytes_are_refused(settings, client):
+    held = Vault(settings, client)
+    ref = put(held, "a", b"true")
+    client.set("golem:vault:a", b"false")
+    with pytest.raises(BadAudio, match="SHA-256"):
+        held.read(ref)
+
+
+def test_missing_bytes_are_one_sentence(settings, client):
+    with pytest.raises(AudioMissing, match="submit it again"):
+        Vault(settings, client).read(AudioRef(key="vault:gone", size_bytes=1))
+
+
+def test_a_full_vault_waits_and_then_says_so(settings, client):
+    held = Vault(limited(settings, 100), client)
+    put(held, "a", b"x" * 80)
+    begun = time.monotonic()
+    with pytest.raises(VaultFull, match=r"80 B of 100 B.*GOLEM_VAULT_LIMIT"):
+        put(held, "b", b"y" * 40, wait_s=0.2)
+    assert 0.2 <= time.monotonic() - begun < 2
+    assert held.size_bytes == 80
+    assert not client.exists("golem:vault:b")
+
+
+def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
+    small = limited(settings, 100)
+    held = Vault(small, client)
+    put(held, "a", b"x" * 80)
+    with client.pipeline() as pipe:
+        vault.claim(pipe, "a")
+        pipe.execute()
+    waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 10))
+    waiting.start()
+    time.sleep(0.1)
+    assert waiting.is_alive()
+    Outcomes(small, client).write(Outcome(job="a", name="a", state="done"))
+    waiting.join(5)
+    assert client.get("golem:vault:b") == b"y" * 40
+    assert held.size_bytes == 40
+    assert not client.exists("golem:vault:a"), "what has ended makes room before its time"
+
+
+def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
+    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_ROOT"):
+        put(Vault(limited(settings, 10), client), "a", b"x" * 11, wait_s=60)
+
+
+def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
+    held = Vault(settings, client)
+    put(held, "a", b"x" * 80)
+    assert 0 < client.ttl("golem:vault:a") <= vault.UNCLAIMED_S
+    client.zadd(vault.LEAVING, {"a": 1})  # its hour is over
+    put(held, "b", b"y")
+    assert held.size_bytes == 1
+
+
+def test_the_same_job_put_twice_is_booked_once(settings, client):
+    held = Vault(settings, client)
+    put(held, "a", b"x" * 80)
+    put(held, "a", b"x" * 80)
+    assert held.size_bytes == 80
+
+
+# -- files
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    (folder / "clip.wav").write_bytes(b"sound")
+    (tmp_path / "secret").write_bytes(b"secret")
+    return folder
+
+
+def read_ref(settings, client, root, path):
+    held = Vault(settings.model_copy(update={"audio_root": (root,)}), client)
+    return held.read(AudioRef(key=f"file:{path}", size_bytes=0))
+
+
+def test_a_file_under_the_root_is_read(settings, client, root):
+    assert read_ref(settings, client, root, root / "clip.wav") == b"sound"
+
+
+@pytest.mark.parametrize("path", ["../secret", "link", "way/secret", "/etc/passwd", "nothing", "loop", "a\0b"])
+def test_no_path_leads_out_of_the_root(settings, client, root, path):
+    (root / "link").symlink_to(root.parent / "secret")
+    (root / "way").symlink_to(root.parent)
+    (root / "loop").symlink_to(root / "loop")
+    with pytest.raises(AudioMissing) as error:
+        read_ref(settings, client, root, root / path)
+    assert "\n" not in error.value.message
+
+
+def test_a_link_that_stays_inside_is_followed(settings, client, root):
+    (root / "again.wav").symlink_to(root / "clip.wav")
+    assert read_ref(settings, client, root, root / "again.wav") == b"sound"
+
+
+def test_without_a_root_no_file_is_read(root):
+    with pytest.raises(AudioMissing, match="GOLEM_AUDIO_ROOT"):
+        within(root / "clip.wav", ())
+
+
+def test_folders_pipes_and_devices_are_no_audio(root):
+    os.mkfifo(root / "pipe")
+    for path in (root, root / "pipe", "/dev/zero"):
+        with pytest.raises(BadRequest, match="not a file"):
+            read_file(path, 1000)
+
+
+def test_a_file_above_the_limit_is_not_read(root):
+    with (root / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_BYTES"):
+        read_file(root / "huge", 1000)
+
+
+# -- how long is it, about
+
+
+def wav(rate, channels, bits, form=1, extra=b""):
+    body = struct.pack("<HHIIHH", form, channels, rate, 0, 0, bits)
+    return b"RIFF\0\0\0\0WAVE" + extra + b"fmt " + struct.pack("<I", len(body)) + body + b"data"
+
+
+def test_a_wave_file_tells_its_length():
+    assert about_s(wav(16000, 1, 16), 320_000, 1e6) == 10
+    assert about_s(wav(48000, 2, 24, form=0xFFFE), 288_000, 1e6) == 1
+    assert about_s(wav(16000, 1, 16, extra=b"LIST\x03\0\0\0abc\0"), 32_000, 1e6) == 1
+
+
+def test_anything_else_is_taken_to_be_packed_tight():
+    assert about_s(b"OggS", 20_000, 1e6) == 10
+    assert about_s(wav(16000, 1, 0), 20_000, 1e6) == 10
+    assert about_s(wav(8000, 1, 4, form=17), 20_000, 1e6) == 10
+
+
+@given(st.binary(max_size=100), st.integers(0, 1 << 40))
+def test_no_header_breaks_the_estimate_or_the_limit(head, size):
+    for given_head in (head, b"RIFF\0\0\0\0WAVE" + head, b"RIFF\0\0\0\0WAVEfmt " + head):
+        assert 0 <= about_s(given_head, size, 14400) <= 14400

@@ -1,0 +1,175 @@
+"""Which queue next: the decision alone, and a box that follows it in simulated time."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.affinity import BOUNDS, STARVED_S, Line, Move, Other, Prefer, View, decide
+from broker.queues import STAGES
+
+PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
+BATCH = dict.fromkeys(STAGES, 8)
+COST = dict.fromkeys(STAGES, 0.15)
+
+
+def view(depths, resident=(), current=None, dwell=0.0, prefer="balanced", ages=(0.0, 0.0, 0.0), **more):
+    lines = [Line(stage, depth, age) for stage, depth, age in zip(STAGES, depths, ages, strict=True)]
+    return View(lines, BATCH, frozenset(resident), current, dwell, COST, prefer, **more)
+
+
+depths = st.tuples(*[st.integers(0, 100)] * 3)
+ages = st.tuples(*[st.floats(0, 5000)] * 3)
+views = st.builds(
+    lambda depths, ages, current, dwell, prefer: view(depths, {current}, current, dwell, prefer, ages),
+    depths,
+    ages,
+    st.sampled_from(STAGES),
+    st.floats(0, 1000),
+    st.sampled_from(PREFERS),
+)
+
+
+@given(views)
+def test_a_lone_box_takes_something_if_and_only_if_something_waits(seen):
+    move = decide(seen)
+    assert (move is not None) == any(line.depth for line in seen.lines)
+    if move:
+        line = next(line for line in seen.lines if line.queue == move.queue)
+        assert move.take_n == min(line.depth, 8)
+
+
+@given(views)
+def test_it_never_switches_without_a_reason(seen):
+    move = decide(seen)
+    if move is None or move.queue == seen.current:
+        return
+    here = next(line for line in seen.lines if line.queue == seen.current)
+    there = next(line for line in seen.lines if line.queue == move.queue)
+    bounds = BOUNDS[seen.prefer]
+    long_enough = seen.dwell_s >= bounds.dwell * 0.15 and there.waited_s >= bounds.wait * 0.15
+    starving = there.waited_s > min(bounds.starve * 0.15, STARVED_S)
+    assert here.depth == 0 or long_enough or starving
+
+
+def test_it_stays_while_there_is_work_for_the_loaded_model():
+    assert decide(view((3, 50, 50), {"scribe"}, "scribe")) == Move("scribe", 3)
+
+
+def test_it_leaves_when_the_dwell_is_over_and_another_has_waited_long_enough():
+    far = view((50, 50, 0), {"scribe"}, "scribe", dwell=0.8, ages=(1, 0.5, 0))
+    assert decide(far) == Move("interpreter", 8)
+    assert decide(view((50, 50, 0), {"scribe"}, "scribe", dwell=0.8, ages=(1, 0.1, 0))) == Move("scribe", 8)
+    assert decide(view((50, 50, 0), {"scribe"}, "scribe", dwell=0.3, ages=(1, 0.5, 0))) == Move("scribe", 8)
+
+
+def test_what_one_batch_would_finish_is_finished_before_it_leaves():
+    assert decide(view((5, 50, 0), {"scribe"}, "scribe", dwell=0.8, ages=(1, 0.5, 0))) == Move("scribe", 5)
+
+
+def test_downstream_comes_first_and_upstream_for_throughput():
+    assert decide(view((5, 5, 5))) == Move("oracle", 5)
+    assert decide(view((5, 5, 5), prefer="throughput")) == Move("scribe", 5)
+
+
+def test_a_move_between_loaded_models_is_free():
+    assert decide(view((50, 3, 0), {"scribe", "interpreter"}, "scribe")) == Move("interpreter", 3)
+
+
+def test_a_queue_that_other_boxes_serve_is_left_to_them_unless_it_is_deep():
+    others = [Other("b", frozenset({"scribe"}))]
+    assert decide(view((8, 0, 0), others=others)) is None
+    assert decide(view((9, 0, 0), others=others)) == Move("scribe", 8)
+    assert decide(view((1, 0, 0), others=others, ages=(9, 0, 0))) == Move("scribe", 1)
+
+
+@dataclass
+class Box:
+    """A box with one model in memory, in simulated time; jobs come in at the first queue and go down the chain."""
+
+    prefer: Prefer
+    load_s: float = 0.15
+    job_s: float = 0.02
+    now: float = 0.0
+    queues: dict = field(default_factory=lambda: {stage: deque() for stage in STAGES})
+    served: dict = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    current: str | None = None
+    since: float = 0.0
+    loads: int = 0
+    done: list = field(default_factory=list)
+    longest: float = 0.0
+
+    def add(self, n=1, stage=STAGES[0], at=None):
+        self.queues[stage].extend([self.now if at is None else at] * n)
+
+    def step(self):
+        lines = [
+            Line(q, len(line), self.now - line[0] if line else 0.0, self.now - self.served[q])
+            for q, line in self.queues.items()
+        ]
+        resident = frozenset({self.current} if self.current else ())
+        cost = dict.fromkeys(STAGES, self.load_s)
+        move = decide(View(lines, BATCH, resident, self.current, self.now - self.since, cost, self.prefer))
+        if move is None:
+            return False
+        if move.queue != self.current:
+            self.current, self.since = move.queue, self.now
+            self.loads += 1
+            self.now += self.load_s
+        self.longest = max(self.longest, next(line.waited_s for line in lines if line.queue == move.queue))
+        self.now += self.job_s * move.take_n
+        self.served[move.queue] = self.now
+        for _ in range(move.take_n):
+            self.queues[move.queue].popleft()
+        after = STAGES.index(move.queue) + 1
+        if after < len(STAGES):
+            self.add(move.take_n, STAGES[after])
+        else:
+            self.done += [self.now] * move.take_n
+        return True
+
+
+@given(depths)
+def test_a_backlog_of_any_size_costs_three_loads_for_throughput(waiting):
+    box = Box("throughput")
+    for stage, n in zip(STAGES, waiting, strict=True):
+        box.add(n, stage)
+    while box.step():
+        pass
+    assert len(box.done) == sum(waiting)
+    assert box.loads <= 3
+
+
+@pytest.mark.parametrize("prefer", PREFERS)
+def test_a_small_backlog_costs_three_loads_whatever_is_preferred(prefer):
+    box = Box(prefer, load_s=0.15, job_s=0.001)
+    box.add(60)
+    while box.step():
+        pass
+    assert box.loads == 3
+
+
+def test_the_first_job_of_an_overload_is_done_within_five_times_its_unloaded_time():
+    box = Box("balanced")
+    arrivals = deque(n / 60 for n in range(600))
+    while not box.done:
+        while arrivals and arrivals[0] <= box.now:
+            box.add(at=arrivals.popleft())
+        if not box.step():
+            box.now += 0.001
+    assert box.done[0] <= 5 * 3 * (0.15 + 0.02)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(("latency", "balanced")), st.tuples(*[st.integers(1, 8)] * 3))
+def test_nobody_starves_however_the_messages_come(prefer, rates):
+    """Every queue gets more than the box can serve, for ever: each is still served again and again."""
+    box = Box(prefer)
+    for _ in range(3000):
+        for stage, rate in zip(STAGES, rates, strict=True):
+            box.add(rate * 3, stage)
+        box.step()
+    worst = BOUNDS[prefer].starve * 0.15
+    assert box.longest <= 2 * worst + 3 * (0.15 + 8 * 0.02)

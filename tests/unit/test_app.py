@@ -1,0 +1,66 @@
+"""The Celery app: what an URL becomes, and that it speaks JSON alone."""
+
+import ssl
+
+import pytest
+from kombu import Connection
+
+from broker.app import broker_url, check_broker, make_app
+from broker.queues import STAGES
+from shared.errors import BadSetting, BrokerAway
+from shared.settings import Settings
+
+
+def read(**given):
+    return Settings.read(_env_file=None, **given)
+
+
+def test_tls_is_spelled_out_and_verified_unless_it_is_said_otherwise():
+    url, tls = broker_url(read(redis_url="rediss://:pw@box:6390/2"))
+    assert url == "rediss://:pw@box:6390/2"
+    assert tls == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    url, tls = broker_url(read(redis_url="rediss://box/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem"))
+    assert url == "rediss://box/0"
+    assert tls == {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False, "ssl_ca_certs": "/ca.pem"}
+
+
+def test_tls_reaches_both_broker_and_results():
+    app = make_app(read(redis_url="rediss://box/0"))
+    channel = app.connection_for_write()
+    assert channel.ssl["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert app.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    app.close()
+
+
+def test_a_socket_of_the_file_system_can_stand_for_a_host():
+    url, tls = broker_url(read(redis_url="unix://:pw@/run/redis.sock?db=3"))
+    assert (url, tls) == ("redis+socket://:pw@/run/redis.sock?virtual_host=3", None)
+    assert Connection(url).hostname
+
+
+@pytest.mark.parametrize("url", ["http://box", "box:6379", "amqp://:secret@box"])
+def test_what_is_not_redis_is_refused_without_telling_the_password(url):
+    with pytest.raises(BadSetting, match="GOLEM_REDIS_URL") as caught:
+        make_app(read(redis_url=url))
+    assert "secret" not in caught.value.message
+
+
+def test_only_json_is_spoken():
+    conf = make_app(read()).conf
+    assert conf.accept_content == conf.result_accept_content == ["json"]
+    assert {conf.task_serializer, conf.result_serializer, conf.event_serializer} == {"json"}
+
+
+def test_the_settings_reach_the_transport():
+    conf = make_app(read(batch="scribe=4,oracle=2", lease_s=9, keep_s=7, time_limit_s=11, max_deliveries=5)).conf
+    options = conf.broker_transport_options
+    assert options["batch"] == {"scribe": 4, "interpreter": 8, "oracle": 2}
+    assert (options["visibility_timeout"], options["lease_renewal"], options["max_deliveries"]) == (9, 3, 5)
+    assert (conf.result_expires, conf.task_time_limit) == (7, 11)
+    assert [queue.name for queue in conf.task_queues] == list(STAGES)
+
+
+def test_a_broker_that_is_away_is_one_sentence():
+    with pytest.raises(BrokerAway, match="cannot be reached") as caught:
+        check_broker(read(redis_url="redis://:secret@127.0.0.1:1/0"))
+    assert "secret" not in caught.value.message

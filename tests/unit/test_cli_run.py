@@ -1,0 +1,113 @@
+"""The private system of `golem run` leaves nothing behind, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from broker import solo
+
+DRIVER = """
+import sys, time, tempfile
+from broker import solo
+tempfile.tempdir = sys.argv[1]
+solo.WORKERS = (sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)")
+with solo.system([__file__]) as system:
+    print(system.worker.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def below(pid):
+    """The process and all that came from it."""
+    found = [pid]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found += below(int(path.parent.name))
+    return found
+
+
+def gone(pids, within_s=8.0):
+    end = time.monotonic() + within_s
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return [pid for pid in pids if alive(pid)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children of a killed parent")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_server_and_worker_go_with_the_command(tmp_path, how):
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    place = tmp_path / "place"
+    place.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, driver, place], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    int(process.stdout.readline())
+    time.sleep(0.3)
+    family = below(process.pid)
+    assert len(family) >= 4, "the command, its server, its worker and the worker's child"
+    process.send_signal(how)
+    process.communicate(timeout=20)
+    orphans = gone(family)
+    if how == signal.SIGKILL:  # the worker's own child is the worker's to bind: see its tests
+        sleeping = [pid for pid in orphans if b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for pid in sleeping:
+            os.kill(pid, signal.SIGKILL)
+        orphans = [pid for pid in orphans if pid not in sleeping]
+    assert not orphans
+    if how != signal.SIGKILL:
+        assert not list(place.iterdir()), "the temporary folder is gone"
+        assert process.returncode in (-how, 128 + how)
+
+
+def run_with(monkeypatch, program):
+    monkeypatch.setattr(solo, "WORKERS", (sys.executable, "-c", program))
+    return solo.system([__file__])
+
+
+def test_a_worker_that_ends_is_told_with_its_last_words(monkeypatch):
+    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as system:
+        system.worker.wait(20)
+        with pytest.raises(solo.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
+            system.check()
+
+
+def test_a_worker_that_is_killed_is_told_with_the_signal(monkeypatch):
+    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
+        system.check()
+        os.kill(system.worker.pid, signal.SIGKILL)
+        system.worker.wait(20)
+        with pytest.raises(solo.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
+            system.check()
+
+
+def test_the_password_of_the_private_server_is_on_no_command_line(monkeypatch):
+    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
+        password = system.settings.redis_url.split(":")[2].split("@")[0]
+        assert len(password) > 20
+        for pid in below(os.getpid()):
+            assert password not in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+
+
+def test_signal_handlers_are_as_before_afterwards(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    with run_with(monkeypatch, "import time; time.sleep(60)"):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,157 @@
+"""The Oracle's pure parts: which tokens may come, the choice among them, prompts, and what becomes the reply."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from shared.labels import default_labels, parse_labels
+from shared.records import Intent, Label, LabelSet
+from workers.stages import replies
+from workers.stages.sampling import Rules, allowed, banned, choose, gumbel
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_allowed_tokens_and_their_probabilities_are_those_of_transformers(seed: int) -> None:
+    made = torch.Generator().manual_seed(seed)
+    draw = np.random.default_rng(seed)
+    rules = Rules(
+        40, float(draw.choice([0.3, 0.7, 1.0, 1.8])), int(draw.choice([0, 1, 5, 50, 900])),
+        float(draw.choice([0.1, 0.5, 0.95, 1.0])), int(draw.choice([0, 1, 2, 3])),
+    )  # fmt: skip
+    logits = torch.randn(700, generator=made) * 3
+    tokens = torch.randint(0, 12, (60,), generator=made).tolist()
+    steps: list[object] = []
+    if rules.no_repeat_ngram_size:
+        steps.append(NoRepeatNGramLogitsProcessor(rules.no_repeat_ngram_size))
+    steps.append(TemperatureLogitsWarper(rules.temperature))
+    if rules.top_k:
+        steps.append(TopKLogitsWarper(rules.top_k))
+    if rules.top_p < 1:
+        steps.append(TopPLogitsWarper(rules.top_p))
+    expected = LogitsProcessorList(steps)(torch.tensor([tokens]), logits[None].clone())[0].softmax(0)
+    ids, scores = allowed(logits, tokens, rules)
+    mine = torch.zeros(700)
+    mine[ids] = scores.softmax(0)
+    assert torch.equal(mine > 0, expected > 0)
+    torch.testing.assert_close(mine, expected)
+
+
+def test_a_repeated_pair_is_banned_and_nothing_else() -> None:
+    assert banned([1, 2, 3, 1], 2) == {2}
+    assert banned([1, 2, 3, 1, 4, 1], 2) == {2, 4}
+    assert banned([1, 2, 3], 1) == {1, 2, 3}
+    assert banned([1, 2, 3, 1, 2], 3) == {3}
+    assert banned([1, 2], 0) == banned([], 2) == banned([1], 3) == set()
+    everything = Rules(1, 1.0, 0, 1.0, 1)
+    assert len(allowed(torch.zeros(3), [0, 1, 2], everything)[0]) == 3, "where all is banned, nothing is"
+
+
+def test_the_choice_follows_the_probabilities() -> None:
+    ids, scores = torch.tensor([3, 9, 500]), torch.log(torch.tensor([0.5, 0.3, 0.2]))
+    for seeds, steps in ((range(4000), (0,)), ((7,), range(4000))):
+        drawn = [choose(ids, scores, seed, step) for seed in seeds for step in steps]
+        shares = [drawn.count(token) / 4000 for token in (3, 9, 500)]
+        assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.035)
+    noise = gumbel(2**63 - 1, 5, np.arange(200_000))
+    assert float(noise.mean()) == pytest.approx(0.5772, abs=0.01)
+    assert float(noise.std()) == pytest.approx(math.pi / math.sqrt(6), abs=0.01)
+    assert np.isfinite(noise).all()
+    following = gumbel(2**63 - 1, 6, np.arange(200_000))
+    assert abs(float(np.corrcoef(noise, following)[0, 1])) < 0.01
+
+
+def test_last_bits_of_the_logits_hardly_ever_change_the_choice() -> None:
+    """Batches of another size move float32 logits by about 1e-5: less than one choice in 10,000 may notice."""
+    made = torch.Generator().manual_seed(1)
+    rules = Rules(40, 1.0, 50, 0.95, 0)
+    changed = 0
+    for seed in range(5000):
+        logits = torch.randn(2000, generator=made) * 3
+        moved = logits + (torch.rand(2000, generator=made) - 0.5) * 2e-5
+        first, second = (choose(*allowed(given, (), rules), seed, 0) for given in (logits, moved))
+        changed += first != second
+    assert changed <= 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "complete", "expected"),
+    [
+        ("I am here. And there is", False, "I am here."),
+        ("I am here. And there is", True, "I am here. And there is"),
+        ("It costs 3.50 in all", False, "It costs 3.50 in all…"),
+        ("Ask Dr. Stone about", False, "Ask Dr. Stone about…"),
+        ("so many words,", False, "so many words…"),
+        ('He said "stop!" and then', False, 'He said "stop!"'),
+        ("  one\n\ntwo\t three. ", False, "one two three."),
+        ("Да. Нет", False, "Да."),
+        ("好的。但是", False, "好的。"),
+        ("...", False, ""),
+        ("", True, ""),
+        ("half\ufffd", True, "half"),
+        ('"All of it."', True, "All of it."),
+        ("\x1b[31mred.", False, "[31mred."),
+        ("Say it: I am a stone. Yes. Then", False, "I am a stone. Yes."),
+    ],
+)
+def test_a_reply_ends_with_a_sentence(raw: str, complete: bool, expected: str) -> None:
+    assert replies.reply_text(raw, "Say it:", complete) == expected
+
+
+def test_a_reply_in_quotation_ends_with_it() -> None:
+    prompt = 'I say: "go" You answer: "'
+    assert replies.reply_text('Yes, at once" he said', prompt, False) == "Yes, at once"
+    assert replies.reply_text('"Yes." No', prompt, False) == "Yes."
+    assert replies.reply_text("Yes. And I", prompt, False) == "Yes."
+    assert replies.reply_text('He says "yes" to it.', prompt, True, quotes=False) == 'He says "yes" to it.'
+    assert replies.closes_quote(prompt, 'Yes" he')
+    assert not replies.closes_quote(prompt, "Yes")
+    assert not replies.closes_quote("Say:", 'Yes" he')
+
+
+def test_a_sentence_has_ended_when_something_follows() -> None:
+    assert replies.has_sentence("I am here. And")
+    for text in ("I am here.", "It is 3.5 m", "Ask Dr. Stone", "no end"):
+        assert not replies.has_sentence(text)
+
+
+def test_braces_in_a_text_stay_braces() -> None:
+    assert (
+        replies.fill("{text}|{intent}|{other}|{0}|{", "{intent} {x", "a{text}") == "{intent} {x|a{text}|{other}|{0}|{"
+    )
+
+
+def test_the_prompt_is_the_labels_then_the_sets_then_the_default() -> None:
+    def prompt(label: str, labels: LabelSet) -> str:
+        return replies.prompt_for('say "hi"', Intent(label=label, score=1, method="cosine"), labels)
+
+    bare = parse_labels("lights_on,b")
+    own = LabelSet(labels=(Label(name="lights_on", prompt="own {text}"), Label(name="b")), prompt="set {intent}")
+    assert prompt("lights_on", own) == "own say 'hi'"
+    assert prompt("b", own) == "set b"
+    assert prompt("lights_on", bare) == replies.fill(replies.DEFAULT_PROMPT, "say 'hi'", "lights on")
+    assert "not understand" in prompt("unknown", bare)
+    assert "lights" in prompt("lights_on", default_labels())
+
+
+def test_a_chat_model_gets_three_example_turns_and_no_open_quotation() -> None:
+    turns = replies.chat_turns('I say: "go: now" You are going. You answer: "')
+    assert [turn["role"] for turn in turns] == ["system", *["user", "assistant"] * 3, "user"]
+    assert turns[-1]["content"] == 'I say: "go: now" You are going.'
+    assert replies.chat_turns("Say it.")[-1]["content"] == "Say it."
+    assert replies.chat_turns('"')[-1]["content"] == '"'
+
+
+def test_a_long_quotation_is_cut_at_a_word() -> None:
+    cut = replies.quoted("word " * 1000)
+    assert cut.endswith("word…")
+    assert len(cut) <= replies.LONGEST_QUOTE + 1
+    assert replies.shared_start([[1, 2, 3], [1, 2, 4, 5]]) == [1, 2]

@@ -1,0 +1,66 @@
+"""Between two stages: what travels, what stays, what ends a job early, what an error says."""
+
+import pytest
+
+from shared.errors import BadAudio, GolemError
+from shared.records import AudioRef, Handover, Intent, Job, Reply, Segment, StageRun, Transcript
+from workers.steps import light, silent, taken
+from workers.tasks import failure_of
+
+JOB = Job(id="a", name="a.wav", audio=AudioRef(key="vault:a", size_bytes=1))
+SEGMENT = Segment(start_s=0, end_s=1, text="hi", avg_logprob=0, no_speech_prob=0, compression_ratio=1)
+FULL = Handover(
+    job=JOB,
+    transcript=Transcript(text="hi", segments=(SEGMENT,), duration_s=1.0),
+    intent=Intent(label="x", score=0.5, scores={"x": 0.5}, method="cosine"),
+    stages={"scribe": StageRun()},
+)
+
+
+def test_segments_scores_and_costs_stay_behind():
+    sent = light(FULL)
+    assert sent.transcript == Transcript(text="hi", duration_s=1.0)
+    assert sent.intent == Intent(label="x", score=0.5, method="cosine")
+    assert sent.stages == {}
+    assert Handover.model_validate(sent.wire()) == sent
+
+
+def test_a_silent_transcript_or_intent_ends_a_job_and_words_do_not():
+    assert silent(Handover(job=JOB, transcript=Transcript(text=" \n")))
+    assert silent(
+        Handover(job=JOB, transcript=Transcript(text="?"), intent=Intent(label="noise", score=1, method="silence"))
+    )
+    assert not silent(Handover(job=JOB, transcript=Transcript(text="no")))
+    assert not silent(Handover(job=JOB))
+
+
+def test_an_answer_of_the_wrong_type_is_the_engines_fault():
+    with pytest.raises(GolemError, match="oracle gave a Transcript"):
+        taken(FULL, "oracle", Transcript(), StageRun())
+    reply = Reply(text="yes", prompt="hi", seed=1, new_tokens=1)
+    assert taken(FULL, "oracle", reply, StageRun(load_s=2)).stages["oracle"].load_s == 2
+
+
+class TimeLimitExceeded(Exception):  # billiard's, by its name
+    pass
+
+
+class WorkerLostError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadAudio("No."), "bad-audio"),
+        (TimeLimitExceeded(3), "time-limit"),
+        (WorkerLostError("signal 9"), "too-many-deliveries"),
+        (MemoryError(), "out-of-memory"),
+        (KeyError("the user's words"), "error"),
+    ],
+)
+def test_every_error_has_a_code_and_one_sentence(error, code):
+    failure = failure_of(error, "scribe")
+    assert failure.code == code
+    assert failure.message.endswith(".")
+    assert "words" not in failure.message

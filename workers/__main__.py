@@ -1,0 +1,66 @@
+"""`python -m workers`: start a worker, look after the models. `golem worker` and `golem models` lead here."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from shared.errors import GolemError, ModelMissing
+from shared.settings import Settings
+from shared.text import visible
+from workers.store.commands import app as models
+
+app = typer.Typer(
+    name="golem", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.add_typer(models, name="models", help="The weights on disk: pull, list, verify.")
+
+
+@app.command()
+def worker(
+    queues: Annotated[
+        str | None, typer.Option("--queues", help="Only these stages, as in scribe,oracle (default: all).")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The node name, one for each worker (default: the host's name).")
+    ] = None,
+) -> None:
+    """Take jobs from GOLEM_REDIS_URL and run them, until it is stopped."""
+    from workers.worker import start
+
+    chosen = [queue.strip() for queue in queues.split(",") if queue.strip()] if queues is not None else None
+    raise typer.Exit(start(Settings.read(), chosen, name))
+
+
+@app.command(hidden=True)
+def ensure() -> None:
+    """Pull the models that are not in the store; what is there is not read (`models pull` verifies it)."""
+    from workers.store.catalog import STAGES
+    from workers.store.manifest import find
+
+    settings, missing = Settings.read(), []
+    for stage in STAGES:
+        try:
+            find(settings, stage)
+        except ModelMissing:
+            missing.append(stage)
+    if missing:
+        from workers.store.pull import pull
+
+        pull(settings, None, tuple(missing))
+
+
+def main() -> None:
+    """Run a command; an error is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except GolemError as exc:
+        if os.environ.get("GOLEM_DEBUG") == "1":
+            raise
+        sys.stderr.write(f"golem: {visible(exc.message)}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

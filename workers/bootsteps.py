@@ -1,0 +1,168 @@
+"""What our worker does beside Celery's consumer: see dead children, settle the books, end dead letters, keep its name,
+stop in good order. Each is one bootstep with one timer in the parent's event loop."""
+
+import json
+import os
+import signal
+from base64 import b64decode
+from time import monotonic
+from typing import Any
+
+from celery import bootsteps
+from celery.app.task import Context
+from celery.utils.log import get_logger
+from celery.worker import state
+
+from broker import scripts
+from broker.desk import DESK
+from shared.errors import TooManyDeliveries
+from workers.naming import RENEW_S, Name
+from workers.strategy import fail
+
+logger = get_logger(__name__)
+
+
+class _Timed(bootsteps.StartStopStep):
+    """A step that does something again and again while the connection stands."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    every_s = 1.0
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """Begin; Celery calls this after each connection."""
+        self._timer = consumer.timer.call_repeatedly(self.every_s, self.tick, (consumer,))
+
+    def tick(self, consumer: Any) -> None:
+        """What is done."""
+        raise NotImplementedError
+
+    def stop(self, consumer: Any) -> None:
+        """End; Celery calls this at shutdown and when the connection broke."""
+        del consumer
+        if self._timer is not None:
+            self._timer.cancel()
+
+    shutdown = stop
+
+
+class Reaper(_Timed):
+    """See a killed child at once. Celery looks when the child's pipe closes, mostly before it can be waited for, and
+    then not for 5 s."""
+
+    every_s = 0.25
+
+    def tick(self, consumer: Any) -> None:
+        """Reap and respawn."""
+        consumer.pool.maintain_pool()
+
+
+class Settle(bootsteps.StartStopStep):
+    """After each connection: the books and our hands say the same. This is how a worker of the same name takes up
+    what its predecessor had in hand when it was killed."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Settle once."""
+        back = consumer.task_consumer.channel.qos.settle()
+        if back:
+            logger.warning("Put back %d message(s) that were in the hands of %s", back, consumer.hostname)
+
+
+class Undertaker(_Timed):
+    """End the jobs of dead letters. Any worker may do it, and two may do it at once: the end of a job is written once.
+    A letter stays in the list until its job has ended, so that a kill here loses nothing."""
+
+    def tick(self, consumer: Any) -> None:
+        """End those that wait."""
+        try:
+            with consumer.task_consumer.channel.conn_or_acquire() as client:
+                for letter in client.lrange(scripts.DYING, 0, 19):
+                    _bury(consumer.app, letter)
+                    client.lrem(scripts.DYING, 0, letter)
+        except consumer.connection_errors as exc:
+            logger.warning("Dead letters wait, Redis is away: %s", exc)
+
+
+def _bury(app: Any, letter: bytes) -> None:
+    try:
+        told = json.loads(letter)
+        message = json.loads(told["raw"])
+        args, kwargs, embed = json.loads(b64decode(message["body"]))
+        headers = message["headers"]
+        request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
+        task = app.tasks[headers["task"]]
+    except Exception:
+        logger.exception("A dead letter names no task of ours: it stays in %s", scripts.DEAD)
+        return
+    try:
+        fail(
+            task,
+            request,
+            TooManyDeliveries(
+                f"The {told['queue']} stage was given to a worker {told['deliveries']} times and ended none of them "
+                f"(the last time on {told['box'] or 'an unknown box'}: {told['error']}): see the worker's log."
+            ),
+        )
+    except Exception:
+        logger.exception("The job of dead letter %s could not be ended", headers["id"])
+
+
+class KeepName(_Timed):
+    """Renew the claim on the node's name; a worker that lost it (it slept too long) must not go on under it."""
+
+    every_s = RENEW_S
+    claim: Name | None = None  # set before the worker starts
+
+    def tick(self, consumer: Any) -> None:
+        """Renew."""
+        if self.claim is not None and not self.claim.renew():
+            logger.critical("The name %s belongs to another worker now: this one stops", consumer.hostname)
+            DESK.stopping = True
+            state.should_terminate = os.EX_UNAVAILABLE
+
+
+class Stopper(_Timed):
+    """After SIGTERM or SIGINT: take nothing more, finish what is in hand, and after `stop_s` hand the rest back,
+    unharmed and uncounted. A second signal hands back at once."""
+
+    every_s = 0.1
+    stop_s = 10.0  # set before the worker starts
+    _deadline: float | None = None  # of the process, whichever connection stands
+
+    @classmethod
+    def on_signal(cls, signum: int, frame: Any) -> None:
+        """The signal handler of the parent."""
+        del frame
+        logger.info("Stopping (%s)", signal.Signals(signum).name)
+        cls._deadline = monotonic() + (0 if DESK.stopping else cls.stop_s)
+        DESK.stopping = True
+        if not DESK.in_hand:
+            state.should_stop = os.EX_OK
+
+    def tick(self, consumer: Any) -> None:
+        """Go on stopping."""
+        if not DESK.stopping or self._deadline is None:
+            return
+        if not DESK.in_hand:
+            state.should_stop = os.EX_OK
+        elif monotonic() >= self._deadline:
+            for child in consumer.pool._pool._pool:  # first: what is handed back must not end here as well
+                os.kill(child.pid, signal.SIGKILL)
+            back = consumer.task_consumer.channel.qos.give_back()
+            logger.warning("Handed back %d message(s)", back)
+            state.should_terminate = os.EX_OK
+
+    @classmethod
+    def while_away(cls) -> None:
+        """The same while there is no connection: nothing can be handed back, the leases will do it."""
+        if DESK.stopping and cls._deadline is not None and (not DESK.in_hand or monotonic() >= cls._deadline):
+            state.should_terminate = os.EX_OK
+        state.maybe_shutdown()
+
+
+STEPS = (Reaper, Settle, Undertaker, KeepName, Stopper)

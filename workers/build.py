@@ -1,0 +1,51 @@
+"""Builds what a worker's child holds: the device, its memory, and the three engines with their checkpoints.
+
+Importing it takes seconds: it brings the model libraries. A worker's parent may do so; only the child may build.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from broker.queues import STAGES
+from shared.settings import Settings
+from workers.residency.events import Event
+from workers.residency.memory import budget_bytes, open_memory, pick_device, pick_dtype
+from workers.residency.peaks import Peaks
+from workers.residency.residency import Residency
+from workers.stages import interpreter, oracle, scribe
+from workers.stages.engine import Engine
+from workers.store import find
+from workers.store.load import Weights
+
+#: The engine of each stage, and what builds the modules of its model from a config.
+ENGINES: dict[str, tuple[Callable[[Weights, Settings], Engine], Callable[[Any], Any]]] = {
+    "scribe": (scribe.Scribe, scribe.make),
+    "interpreter": (interpreter.Interpreter, interpreter.make),
+    "oracle": (oracle.Oracle, oracle.make),
+}
+
+
+def build_residency(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Residency:
+    """The residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = pick_device(settings)
+    engines: dict[str, Engine] = {}
+    keys: dict[str, str] = {}
+    for stage in STAGES:
+        checkpoint, dtype = find(settings, stage), pick_dtype(settings, device, stage)
+        engine, make = ENGINES[stage]
+        engines[stage] = engine(Weights(checkpoint, make, device, dtype), settings)
+        keys[stage] = f"{stage} {checkpoint.id}@{checkpoint.revision} {dtype}"
+    memory = open_memory(device)
+    return Residency(
+        engines,
+        memory,
+        settings.resident,
+        budget_bytes(settings.memory_budget, memory.read().total),
+        peaks=Peaks(settings.store / "peaks.json"),
+        keys=keys,
+        on_event=on_event,
+    )

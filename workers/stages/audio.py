@@ -1,0 +1,150 @@
+"""Audio files: bytes of any container → float32 mono at 16 kHz, within the limits of the settings.
+
+A file is decoded block by block (`decoders.py`), its channels are averaged, and the result is resampled by soxr at the
+quality that librosa calls `soxr_hq`. Nothing is believed of a header but its sample rate and channels: decoding stops
+where the limit is passed, so a decompression bomb costs one block. Audio longer than five minutes lies in an unlinked
+temporary file that is mapped, so that memory does not grow with the length.
+"""
+
+import tempfile
+from collections.abc import Iterable
+
+import numpy as np
+import soxr
+
+from shared.errors import AudioAboveLimit, BadAudio
+from shared.settings import Settings
+from shared.sizes import format_bytes
+from workers.stages.decoders import Block, Broken, decode_blocks
+
+RATE = 16_000  # Hz, what Whisper and the voice activity detector take
+QUALITY = "HQ"  # soxr's recipe of 20 bits, librosa's `soxr_hq`
+LOWEST_RATE = 3000  # Hz; below it no speech can be in the file
+_SPILL = 300 * RATE  # samples held in memory, 19 MB
+_LOUDEST = 65_536.0  # float files may hold integers' values; beyond that it is no sound
+
+
+def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
+    """The sound of a file: float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames.
+
+    Raises BadAudio (not audio, damaged, no sound in it) and AudioAboveLimit (bytes, seconds, channels, sample rate),
+    each with a sentence that names `name` and what to do.
+    """
+    if not data:
+        raise BadAudio(f"{name} is empty (0 bytes): record or copy it again.")
+    if len(data) > settings.audio_max_bytes:
+        raise AudioAboveLimit(
+            f"{name} has {format_bytes(len(data))}, the limit is {format_bytes(settings.audio_max_bytes)}: "
+            "cut or compress it, or raise GOLEM_AUDIO_MAX_BYTES."
+        )
+    try:
+        mono, mix_cancels = _gather(decode_blocks(data), name, settings)
+        if mix_cancels is not None:
+            mono, _ = _gather(decode_blocks(data), name, settings, channel=mix_cancels)
+    except Broken as exc:
+        raise BadAudio(f"{name} cannot be read as audio ({exc}): convert it to WAV, FLAC, MP3 or M4A.") from exc
+    return mono
+
+
+def cancels(mix_energy: float, channel_energies: np.ndarray) -> int | None:
+    """The loudest channel where averaging erases the sound (channels in opposite phase), else None.
+
+    Speech in one of n channels leaves 1/n² of its energy in the average; far below that it was cancelled.
+    """
+    if len(channel_energies) < 2:
+        return None
+    loudest = int(np.argmax(channel_energies))
+    return loudest if mix_energy < 0.2 * channel_energies[loudest] / len(channel_energies) ** 2 else None
+
+
+def _gather(
+    blocks: Iterable[Block], name: str, settings: Settings, channel: int | None = None
+) -> tuple[np.ndarray, int | None]:
+    """All blocks as one mono array (the average, or one channel), and what `cancels` says of it."""
+    sink = _Sink()
+    resampler: soxr.ResampleStream | None = None
+    rate, seconds, mix_energy = 0, 0.0, 0.0
+    energies = np.zeros(1)
+    for block in blocks:
+        _check_format(block, name, settings)
+        samples = _clean(block.samples)
+        mono = samples.mean(axis=1) if channel is None else samples[:, min(channel, samples.shape[1] - 1)]
+        if samples.shape[1] != len(energies):
+            energies, mix_energy = np.zeros(samples.shape[1]), 0.0
+        mix_energy += float(np.square(mono, dtype=np.float64).sum())
+        energies += np.square(samples, dtype=np.float64).sum(axis=0)
+        seconds += len(mono) / block.rate
+        if seconds > settings.audio_max_s:
+            raise AudioAboveLimit(
+                f"{name} is longer than {settings.audio_max_s:g} s: cut it, or raise GOLEM_AUDIO_MAX_S."
+            )
+        if block.rate != rate:
+            if resampler is not None:
+                sink.write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            rate = block.rate
+            resampler = soxr.ResampleStream(rate, RATE, 1, "float32", QUALITY) if rate != RATE else None
+        sink.write(mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono)))
+    if resampler is not None:
+        sink.write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    return sink.close(), cancels(mix_energy, energies) if channel is None else None
+
+
+def _check_format(block: Block, name: str, settings: Settings) -> None:
+    channels = block.samples.shape[1]
+    if channels > settings.audio_max_channels:
+        raise AudioAboveLimit(
+            f"{name} has {channels} channels, the limit is {settings.audio_max_channels}: mix it down, or raise "
+            "GOLEM_AUDIO_MAX_CHANNELS."
+        )
+    if block.rate > settings.audio_max_rate:
+        raise AudioAboveLimit(
+            f"{name} has a sample rate of {block.rate} Hz, the limit is {settings.audio_max_rate} Hz: resample it, or "
+            "raise GOLEM_AUDIO_MAX_RATE."
+        )
+    if block.rate < LOWEST_RATE:
+        raise BadAudio(f"{name} has a sample rate of {block.rate} Hz, too low for speech: record it at 16000 Hz.")
+
+
+def _clean(samples: np.ndarray) -> np.ndarray:
+    """Samples without NaN and infinities, which become silence, and without absurd values."""
+    if not np.isfinite(samples).all():
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(samples, -_LOUDEST, _LOUDEST)
+
+
+class _Sink:
+    """Collects mono blocks, in memory up to `_SPILL` samples, then in a temporary file."""
+
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+        self._held = 0
+        self._peak = 0.0
+        self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
+
+    def write(self, block: np.ndarray) -> None:
+        if not len(block):
+            return
+        self._peak = max(self._peak, float(np.abs(block).max()))
+        self._blocks.append(np.ascontiguousarray(block, np.float32))
+        self._held += len(block)
+        if self._held > _SPILL:
+            self._file = self._file or tempfile.NamedTemporaryFile(prefix="golem-audio-")  # noqa: SIM115 - see close
+            for held in self._blocks:
+                self._file.write(held.data)
+            self._blocks, self._held = [], 0
+
+    def close(self) -> np.ndarray:
+        """What was written, scaled into [-1, 1] where it went beyond (float files)."""
+        scale = np.float32(1 / max(self._peak, 1.0))
+        if self._file is None:
+            whole = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.float32)
+            return whole * scale if scale < 1 else whole
+        for held in self._blocks:
+            self._file.write(held.data)
+        self._file.flush()
+        mapped = np.memmap(self._file.name, np.float32, "r+")  # the mapping outlives the name
+        self._file.close()
+        if scale < 1:
+            for start in range(0, len(mapped), _SPILL):
+                mapped[start : start + _SPILL] *= scale
+        return mapped

@@ -1,0 +1,92 @@
+"""Intents by sentence embeddings: how near is what was said to the phrasings of each label?
+
+Mean pooling over the tokens and normalisation, as sentence-transformers/all-MiniLM-L6-v2 is published (Reimers and
+Gurevych, "Sentence-BERT", EMNLP 2019).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workers.stages.entailment import softmax
+from workers.stages.lru import Lru
+from workers.stages.tokens import by_length, cut_to
+
+
+class SentenceEncoder:
+    """Texts → unit vectors (n, width), float32 on the CPU, on a loaded encoder; vectors of phrasings are kept."""
+
+    def __init__(self, folder: Path, tokenizer: Any, context: int, most_tokens: int, keep: int) -> None:
+        self.tokenizer, self.context, self.most_tokens = tokenizer, context, most_tokens
+        self.first_token = pools_first_token(folder)
+        self.kept: Lru[str, torch.Tensor] = Lru(keep)  # a row each: 1.5 kB for a width of 384
+
+    def encode(self, model: Any, texts: Sequence[str]) -> torch.Tensor:
+        """A row for each text, in order; equal texts are computed once."""
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        encoded = self.tokenizer(
+            [cut_to(text, self.context, self.tokenizer) for text in places], truncation=True, max_length=self.context
+        )
+        columns = [name for name in self.tokenizer.model_input_names if name in encoded]
+        rows = [{name: encoded[name][place] for name in columns} for place in range(len(places))]
+        found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+        for batch in by_length([len(row["input_ids"]) for row in rows], self.most_tokens):
+            inputs = self.tokenizer.pad([rows[place] for place in batch], padding=True, return_tensors="pt")
+            with torch.inference_mode():
+                states = model(**inputs.to(model.device)).last_hidden_state.float()  # (rows, tokens, width)
+                vectors = states[:, 0] if self.first_token else mean_pool(states, inputs["attention_mask"])
+            for place, vector in zip(batch, torch.nn.functional.normalize(vectors, dim=1).cpu(), strict=True):
+                found[place] = vector.clone()  # a view would keep the whole sub-batch alive
+        return torch.stack([found[places[text]] for text in texts])
+
+    def phrasing_vectors(self, model: Any, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The vectors of label phrasings, from the cache where they are in it."""
+        found = {phrase: self.kept.get(phrase) for phrase in phrases}
+        if missing := [phrase for phrase, vector in found.items() if vector is None]:
+            for phrase, vector in zip(missing, self.encode(model, missing), strict=True):
+                found[phrase] = vector
+                self.kept.put(phrase, vector.clone())
+        return {phrase: vector for phrase, vector in found.items() if vector is not None}
+
+
+def mean_pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean over the tokens that are not padding: (rows, tokens, width), (rows, tokens) → (rows, width)."""
+    kept = mask.unsqueeze(-1).to(states.dtype)
+    return (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9)
+
+
+def pools_first_token(folder: Path) -> bool:
+    """Whether the checkpoint says that its sentence vector is the first token's; the mean is the rule."""
+    try:
+        return bool(json.loads((folder / "1_Pooling" / "config.json").read_text()).get("pooling_mode_cls_token"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def label_cosines(text: torch.Tensor, labels: Sequence[torch.Tensor]) -> list[float]:
+    """The cosine of a text (width,) to each label, whose phrasings are (phrasings, width). Pure."""
+    return [float(torch.nn.functional.normalize(label.mean(0), dim=0) @ text) for label in labels]
+
+
+def scores(cosines: Sequence[float], temperature: float, threshold: float, multi_label: bool) -> list[float]:
+    """The score of each label. Pure.
+
+    Of several labels, one true: softmax(cosine / temperature). With `multi_label`, or a single label: logistic of
+    the distance to the threshold of `unknown`, 0.5 at the threshold itself.
+    """
+    if multi_label or len(cosines) == 1:
+        return [_logistic((cosine - threshold) / temperature) for cosine in cosines]
+    return softmax([cosine / temperature for cosine in cosines])
+
+
+def unknown_score(cosines: Sequence[float], temperature: float, threshold: float) -> float:
+    """The share that `unknown` has among the labels when it stands at the threshold. Pure."""
+    return softmax([threshold / temperature, *(cosine / temperature for cosine in cosines)])[0]
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))

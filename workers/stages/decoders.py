@@ -1,0 +1,116 @@
+"""The two decoders: libsndfile (soundfile) first, FFmpeg (PyAV) for what it cannot read, both block by block."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import av.error
+import av.logging
+import numpy as np
+import soundfile
+
+av.logging.set_level(None)  # FFmpeg reports damaged packets on standard error; we say it in our own words
+av.logging.set_libav_level(av.logging.PANIC)
+
+_SAMPLES = 1 << 18  # samples read at once, over all channels: 1 MB
+_HEADER = 1024  # bytes; a file with no frames but more than this behind its header has a header that lies
+
+#: Demuxers that read one file of sound. All others are refused: playlists (hls, concat, dash) open further files and
+#: addresses, image and subtitle demuxers hold no sound.
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,caf,dts,eac3,flac,flv,g722,gsm,loas,matroska,webm,mka,mov,mp4,m4a,"
+    "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,nut,oga,ogg,rm,tak,tta,voc,w64,wav,wv,xwma"
+)
+
+
+class Broken(Exception):
+    """Neither decoder can read the bytes; the text says why."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some decoded sound: float32 (frames, channels) at `rate` Hz."""
+
+    samples: np.ndarray
+    rate: int
+
+
+def decode_blocks(data: bytes) -> Iterator[Block]:
+    """The sound of `data` from its beginning. A file that breaks off or is damaged later on gives what comes before.
+
+    Raises Broken where nothing can be decoded; yields nothing for a good file without frames.
+    """
+    why = ""
+    if not _is_mp3(data):  # libsndfile's MP3 reader writes its warnings to standard error
+        got = False
+        try:
+            for block in _soundfile_blocks(data):
+                got = True
+                yield block
+            if got or len(data) < _HEADER:
+                return
+        except soundfile.LibsndfileError as exc:
+            if got:
+                return
+            why = str(exc.error_string).strip().rstrip(".")
+    try:
+        yield from _av_blocks(data)
+    except Broken as exc:
+        known = why and "not recognised" not in why and "Internal error" not in why
+        raise Broken(f"{why[0].lower()}{why[1:]}" if known else str(exc)) from exc
+
+
+def _is_mp3(data: bytes) -> bool:
+    """An ID3 tag or an MPEG audio frame of layer III at the beginning."""
+    return data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2)
+
+
+def _soundfile_blocks(data: bytes) -> Iterator[Block]:
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        frames = max(1, _SAMPLES // max(1, file.channels))
+        while len(samples := file.read(frames, dtype="float32", always_2d=True)):
+            yield Block(samples, file.samplerate)
+
+
+def _av_blocks(data: bytes) -> Iterator[Block]:
+    got = False
+    try:
+        # No protocol at all: a container must not make us open files or addresses.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        with av.open(io.BytesIO(data), options=options, metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise Broken("there is no sound in it")
+            stream = container.streams.audio[0]
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    if not got:
+                        raise
+                    continue  # a damaged packet between good ones: the decoder finds the next
+                for frame in frames:
+                    if frame.samples and frame.sample_rate:
+                        got = True
+                        yield Block(_samples(frame), frame.sample_rate)
+    except (av.error.FFmpegError, ValueError, IndexError, UnicodeError, MemoryError, EOFError) as exc:
+        if not got:
+            raise Broken(_reason(exc)) from exc
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    """float32 (frames, channels) of a frame in any of FFmpeg's sample formats."""
+    raw = frame.to_ndarray()
+    samples = raw.T if frame.format.is_planar else raw.reshape(-1, len(frame.layout.channels))
+    if raw.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if np.issubdtype(raw.dtype, np.integer):
+        return samples.astype(np.float32) / np.float32(-float(np.iinfo(raw.dtype).min))
+    return np.asarray(samples, np.float32)
+
+
+def _reason(exc: Exception) -> str:
+    """FFmpeg's word for it, without numbers and function names."""
+    if isinstance(exc, av.error.DecoderNotFoundError):
+        return "its codec is unknown"
+    return "damaged, or not audio at all"

@@ -1,0 +1,186 @@
+"""Greedy decoding of a batch of windows: the prompt, the rules on tokens, the loop.
+
+Gives the tokens of transformers' `generate` on the same weights (greedy, with and without timestamps); rows that ended
+leave the batch. The rules on timestamps are those of openai/whisper's `ApplyTimestampRules`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared.records import Task
+from workers.stages.decoder import Decoder
+
+TIME_STEP_S = 0.02  # seconds between two timestamp tokens
+
+
+@dataclass(frozen=True)
+class Specials:
+    """The token ids of a checkpoint that mean something, from its generation config."""
+
+    start: int
+    end: int
+    no_timestamps: int
+    suppressed: tuple[int, ...] = ()
+    suppressed_first: tuple[int, ...] = ()
+    languages: dict[str, int] = field(default_factory=dict)  # ISO code → token; empty where English only
+    tasks: dict[str, int] = field(default_factory=dict)
+    last_first_time: int | None = None  # the first timestamp is at most this many steps
+
+    @property
+    def first_time(self) -> int:
+        """The token of <|0.00|>."""
+        return self.no_timestamps + 1
+
+    @property
+    def no_speech(self) -> int:
+        """<|nospeech|> stands right before <|notimestamps|> in every vocabulary of Whisper."""
+        return self.no_timestamps - 1
+
+    @classmethod
+    def of(cls, generation: Any) -> "Specials":
+        """From a transformers GenerationConfig. Raises AttributeError where it is not one of Whisper."""
+        multilingual = bool(getattr(generation, "is_multilingual", False))
+        languages = (getattr(generation, "lang_to_id", None) or {}) if multilingual else {}
+        return cls(
+            start=generation.decoder_start_token_id,
+            end=generation.eos_token_id if isinstance(generation.eos_token_id, int) else generation.eos_token_id[0],
+            no_timestamps=generation.no_timestamps_token_id,
+            suppressed=tuple(generation.suppress_tokens or ()),
+            suppressed_first=tuple(generation.begin_suppress_tokens or ()),
+            languages={token.strip("<|>"): number for token, number in languages.items()},
+            tasks=dict(getattr(generation, "task_to_id", None) or {}) if multilingual else {},
+            last_first_time=getattr(generation, "max_initial_timestamp_index", None),
+        )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of one window."""
+
+    tokens: tuple[int, ...]  # without prompt and <|endoftext|>; timestamps where they were asked for
+    avg_logprob: float  # mean natural log-probability of the tokens and of <|endoftext|>
+    no_speech_prob: float  # at <|startoftranscript|>, before suppression
+    language: str | None  # ISO code; None from an English-only checkpoint
+    full: bool = False  # stopped by the length limit, not by <|endoftext|>
+
+
+@torch.inference_mode()
+def decode_greedily(
+    model: nn.Module,
+    encoded: torch.Tensor,
+    specials: Specials,
+    *,
+    languages: Sequence[str | None],
+    tasks: Sequence[Task],
+    timestamps: bool,
+    max_tokens: int,
+) -> list[Decoded]:
+    """Decode encoded windows, (batch, frames, width). A language of None is detected (multilingual checkpoints).
+    `max_tokens` counts the prompt too, as transformers' `max_length` does."""
+    device = encoded.device
+    batch = encoded.shape[0]
+    decoder = Decoder(model, encoded)
+    first = decoder.step(torch.full((batch, 1), specials.start, device=device))
+    no_speech = first.softmax(-1)[:, specials.no_speech].tolist()
+    spoken = _detect(first, specials, languages)
+    prompt = [_prompt(specials, language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]
+    logits = decoder.step(torch.tensor(prompt, device=device)) if prompt[0] else first
+
+    masks = _Masks(specials, logits.shape[1], device)
+    rows = list(range(batch))  # which window each row of the decoder belongs to
+    tokens: list[list[int]] = [[] for _ in rows]
+    total = [0.0] * batch
+    ended = [False] * batch
+    limit = min(max_tokens - 1 - len(prompt[0]), decoder.room + 1)
+    for step in range(limit):
+        masks.apply(logits, [tokens[row] for row in rows], timestamps, begin=step == 0)
+        logprobs = logits.log_softmax(-1)
+        best = logits.argmax(-1)
+        chosen: list[int] = best.tolist()
+        gained: list[float] = logprobs.gather(1, best[:, None])[:, 0].tolist()
+        for row, token, gain in zip(rows, chosen, gained, strict=True):
+            if ended[row]:
+                continue
+            total[row] += gain
+            if token == specials.end:
+                ended[row] = True
+            else:
+                tokens[row].append(token)
+        alive = [n for n, row in enumerate(rows) if not ended[row]]
+        if not alive or step == limit - 1:
+            break
+        if 4 * len(alive) <= 3 * len(rows):  # dropping rows copies the caches: only when a quarter ended
+            index = torch.tensor(alive, device=device)
+            decoder.keep(index)
+            best = best[index]
+            rows = [rows[n] for n in alive]
+        logits = decoder.step(best[:, None])
+    return [
+        Decoded(tuple(tokens[n]), total[n] / (len(tokens[n]) + ended[n] or 1), no_speech[n], spoken[n], not ended[n])
+        for n in range(batch)
+    ]
+
+
+def _prompt(specials: Specials, language: str | None, task: Task, timestamps: bool) -> list[int]:
+    """The tokens between <|startoftranscript|> and the text."""
+    told = [specials.languages[language], specials.tasks[task]] if specials.languages and language else []
+    return told + ([] if timestamps else [specials.no_timestamps])
+
+
+def _detect(logits: torch.Tensor, specials: Specials, asked: Sequence[str | None]) -> list[str | None]:
+    """The language of each row: what was asked for, else the likeliest by the first step."""
+    if not specials.languages:
+        return [None] * len(asked)
+    codes = list(specials.languages)
+    ids = torch.tensor([specials.languages[code] for code in codes], device=logits.device)
+    found = logits[:, ids].argmax(-1).tolist()
+    return [language or codes[best] for language, best in zip(asked, found, strict=True)]
+
+
+class _Masks:
+    """The rules on what may come next, applied to logits in place."""
+
+    def __init__(self, specials: Specials, vocabulary: int, device: torch.device) -> None:
+        self._specials = specials
+        self._always = torch.tensor(specials.suppressed, dtype=torch.long, device=device)
+        self._first = torch.tensor(specials.suppressed_first, dtype=torch.long, device=device)
+        self._ids = torch.arange(vocabulary, device=device)
+
+    def apply(self, logits: torch.Tensor, said: Sequence[Sequence[int]], timestamps: bool, begin: bool) -> None:
+        """`said`: the tokens of each row so far; `begin`: nothing was said yet."""
+        if begin:
+            logits[:, self._first] = -torch.inf
+        logits[:, self._always] = -torch.inf
+        if timestamps:
+            self._apply_times(logits, said, begin)
+
+    def _apply_times(self, logits: torch.Tensor, said: Sequence[Sequence[int]], begin: bool) -> None:
+        zero = self._specials.first_time
+        logits[:, self._specials.no_timestamps] = -torch.inf
+        lowest = []
+        for row, tokens in enumerate(said):
+            last = bool(tokens) and tokens[-1] >= zero
+            before = len(tokens) < 2 or tokens[-2] >= zero
+            if last:  # timestamps come in pairs, except right before the end
+                if before:
+                    logits[row, zero:] = -torch.inf
+                else:
+                    logits[row, : self._specials.end] = -torch.inf
+            latest = next((token for token in reversed(tokens) if token >= zero), None)
+            # They never go back; the end of a segment may be the beginning of the next, nothing else repeats.
+            lowest.append(zero if latest is None else latest if last and not before else latest + 1)
+        floor = torch.tensor(lowest, device=logits.device)[:, None]
+        logits.masked_fill_((self._ids >= zero) & (self._ids < floor), -torch.inf)
+        if begin:
+            logits[:, :zero] = -torch.inf
+            if self._specials.last_first_time is not None:
+                logits[:, zero + self._specials.last_first_time + 1 :] = -torch.inf
+        # A timestamp comes where all timestamps together are likelier than any one token of text.
+        logprobs = logits.log_softmax(-1)
+        times = logprobs[:, zero:].logsumexp(-1)
+        text = logprobs[:, :zero].amax(-1)
+        logits[:, :zero].masked_fill_((times > text)[:, None], -torch.inf)

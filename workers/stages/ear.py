@@ -1,0 +1,102 @@
+"""Pure: is there speech, and is this text to be believed? Each guard has a name that the transcript reports.
+
+level        the file is as good as digital silence
+vad          the voice activity detector finds no voice
+no_speech    p(no speech) of a window is above the threshold
+loop         the text repeats itself
+annotation   the text only describes a sound: "(applause)", "[Music]", "♪"
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FRAME_S = 0.032  # of the voice activity detector
+#: A file whose loudest sample is below this (-78 dB) holds no sound that a 16-bit recorder could have meant.
+SILENT_PEAK = 1.25e-4
+#: Voice for less than this is a click.
+SHORTEST_VOICE_S = 0.06
+#: A pause shorter than this does not end a span of voice.
+PAUSE_S = 0.3
+#: Kept around a span of voice: soft consonants lie outside of what the detector calls voice.
+MARGIN_S = 0.25
+#: Text that compresses better than this repeats itself. Source: Whisper's `compression_ratio_threshold`.
+LOOP_RATIO = 2.4
+#: Nobody speaks faster, tokens per second; a loop does.
+FASTEST = 12.0
+_LOOP_WORDS = 3
+_LOOP_TIMES = 4
+_ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of voice, seconds."""
+
+    start_s: float
+    end_s: float
+
+
+def is_silent(peak: float) -> bool:
+    """The level gate; `peak` is the largest absolute sample of [-1, 1]."""
+    return peak < SILENT_PEAK
+
+
+def gain(peak: float) -> float:
+    """What a quiet recording is multiplied by before the voice activity detector sees it: it was trained on speech at
+    ordinary levels. Bounded, so that the hiss of an empty room stays hiss."""
+    return min(max(0.25 / peak, 1.0), 100.0) if peak > 0 else 1.0
+
+
+def voiced(probabilities: npt.NDArray[np.float32], threshold: float) -> list[Span]:
+    """Spans of voice from the frames' probabilities: what is above the threshold, short pauses bridged, clicks out."""
+    spans: list[Span] = []
+    for at in np.flatnonzero(probabilities >= threshold):
+        start, end = float(at) * FRAME_S, float(at + 1) * FRAME_S
+        if spans and start - spans[-1].end_s <= PAUSE_S:
+            spans[-1] = Span(spans[-1].start_s, end)
+        else:
+            spans.append(Span(start, end))
+    return [span for span in spans if span.end_s - span.start_s >= SHORTEST_VOICE_S]
+
+
+def speech_s(spans: Sequence[Span]) -> float:
+    """Seconds of voice."""
+    return sum(span.end_s - span.start_s for span in spans)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text by the bytes that zlib makes of them."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def loops(text: str, tokens: int, voiced_s: float) -> bool:
+    """Does the text repeat itself, as Whisper does where it hears nothing it knows?"""
+    if compression_ratio(text) > LOOP_RATIO or tokens > 16 + FASTEST * voiced_s:
+        return True
+    return first_repeat(text.lower().split()) is not None
+
+
+def first_repeat(words: Sequence[str]) -> int | None:
+    """Where a phrase of at most three words begins that stands at least four times in a row."""
+    for size in range(1, _LOOP_WORDS + 1):
+        for at in range(len(words) - size * _LOOP_TIMES + 1):
+            phrase = words[at : at + size]
+            if all(words[at + n * size : at + (n + 1) * size] == phrase for n in range(1, _LOOP_TIMES)):
+                return at
+    return None
+
+
+def is_annotation(text: str) -> bool:
+    """Does the text only describe a sound?"""
+    return bool(text.strip()) and _ANNOTATION.fullmatch(text) is not None
+
+
+def tidy(text: str) -> str:
+    """The text on one line, without characters that stand for nothing."""
+    return re.sub(r"\s+", " ", text.replace("�", "")).strip()

@@ -1,0 +1,106 @@
+"""Rows of tokens continued together by a causal language model: left padding, one cache, rows leave as they end."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from workers.stages.sampling import Rules, allowed, choose
+
+
+@dataclass
+class Row:
+    """One text under way."""
+
+    prompt: Sequence[int]  # what follows the shared prefix; at least one token
+    rules: Rules
+    seed: int
+    ended: Callable[[Sequence[int]], bool] = lambda new: False  # noqa: ARG005  asked after each new token
+    new: list[int] = field(default_factory=list)
+    complete: bool = False  # ended by an end token
+    enough: bool = False  # by `ended`
+    broken: bool = False  # the model gave something that is not a number
+
+
+def read_prefix(model: Any, prefix: Sequence[int]) -> Any:
+    """The cache after a prefix that many rows share: (1, tokens), to be computed once. None for no prefix."""
+    from transformers import DynamicCache
+
+    if not prefix:
+        return None
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(
+            input_ids=torch.tensor([list(prefix)], device=model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return cache
+
+
+def generate(model: Any, rows: Sequence[Row], ends: frozenset[int], prefix: Sequence[int], read: Any) -> None:
+    """Fill each row's `new`, end token excluded. `ends` are the tokens that end a text, `read` is
+    `read_prefix(model, prefix)`. The first token never is an end: a reply has at least one token."""
+    from transformers import DynamicCache
+
+    live = [row for row in rows if row.rules.max_new_tokens > 0]
+    if not live:
+        return
+    cache = DynamicCache(config=model.config) if read is None else copy.deepcopy(read)
+    if read is not None and len(live) > 1:
+        cache.batch_repeat_interleave(len(live))
+    width = max(len(row.prompt) for row in live)
+    tokens = torch.tensor([[0] * (width - len(row.prompt)) + list(row.prompt) for row in live], device=model.device)
+    mask = torch.tensor(
+        [[1] * len(prefix) + [0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in live],
+        device=model.device,
+    )
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]  # padding is counted by nobody
+    step = 0
+    while live:
+        with torch.inference_mode():
+            output = model(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        logits = output.logits[:, -1].float().cpu()
+        for row, scores in zip(live, logits, strict=True):
+            _advance(row, scores, prefix, ends, step)
+        kept = [place for place, row in enumerate(live) if not _done(row)]
+        if len(kept) < len(live):
+            live = [live[place] for place in kept]
+            if not live:
+                break
+            chosen = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(chosen)
+            mask, positions = mask[chosen], positions[chosen]
+        tokens = torch.tensor([[row.new[-1]] for row in live], device=model.device)
+        mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+        step += 1
+
+
+def _advance(row: Row, logits: torch.Tensor, prefix: Sequence[int], ends: frozenset[int], step: int) -> None:
+    """One more token for the row, or its end."""
+    if not bool(torch.isfinite(logits.max())):  # the maximum of a row with a NaN is NaN
+        row.broken = True
+        return
+    seen = [*prefix, *row.prompt, *row.new] if row.rules.no_repeat_ngram_size else ()
+    ids, scores = allowed(logits, seen, row.rules, never=() if step else sorted(ends))
+    token = choose(ids, scores, row.seed, step)
+    if token in ends:
+        row.complete = True
+        return
+    row.new.append(token)
+    row.enough = row.ended(row.new)
+
+
+def _done(row: Row) -> bool:
+    return row.complete or row.enough or row.broken or len(row.new) >= row.rules.max_new_tokens

@@ -1,0 +1,194 @@
+"""The Interpreter: what a text asks for, out of the labels of its job, by entailment or by sentence embeddings.
+
+The checkpoint's config says which: a sequence classification head with an entailment label, or a sentence encoder.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
+from shared.labels import check_labels, check_template, phrasings
+from shared.records import Intent, LabelSet
+from shared.settings import Settings
+from workers.stages import cosine, entailment
+from workers.stages.engine import Ready
+from workers.stages.lru import Lru
+from workers.stages.tokens import context_of, harmless, load_tokenizer
+
+if TYPE_CHECKING:
+    from workers.store.load import Weights
+
+Method = Literal["entailment", "cosine"]
+
+#: Longer texts are not kept with their scores, characters.
+LONGEST_KEPT = 2000
+#: Decimals of a score on the wire.
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What was said, and what it may mean."""
+
+    text: str
+    language: str | None  # ISO 639-1
+    labels: LabelSet
+
+
+def method_of(config: Any) -> Method:
+    """How a checkpoint tells intents, from its config. Raises ModelCorrupt where it cannot."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    kinds = tuple(config.architectures or ())
+    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        if any(str(name).lower().startswith("entail") for name in config.label2id):
+            return "entailment"
+        raise ModelCorrupt(
+            f"The interpreter's checkpoint is a classifier of {', '.join(map(str, config.label2id))[:100]} without an "
+            "entailment label: choose one trained on MNLI, as valhalla/distilbart-mnli-12-3."
+        )
+    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_encoder_decoder
+    if encoder and any(kind.endswith("Model") for kind in kinds):
+        return "cosine"
+    raise ModelCorrupt(
+        f"The interpreter's checkpoint ({', '.join(kinds) or config.model_type}) is neither an NLI classifier nor a "
+        "sentence encoder: set GOLEM_INTERPRETER_MODEL to one of these."
+    )
+
+
+def make(config: Any) -> Any:
+    """The model of a config, without its weights: the skeleton that the store fills."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModelForSequenceClassification if method_of(config) == "entailment" else AutoModel
+    return kind.from_config(config)
+
+
+class Interpreter:
+    """`Utterance` → `Intent`. What survives an unload is the tokenizer, label vectors and scores, never weights."""
+
+    name = "interpreter"
+
+    def __init__(self, weights: "Weights", settings: Settings) -> None:
+        self.weights, self.settings = weights, settings
+        self.model: Any = None
+        self.method = method_of(weights.config)
+        try:
+            self.template = check_template(settings.template)
+        except BadLabels as exc:
+            raise BadSetting(f"GOLEM_TEMPLATE: {exc.message}") from None
+        self._answers: Lru[tuple[str, LabelSet], Intent] = Lru(settings.interpreter_cache)
+        self._tokenizer: Any = None
+        self._scorer: Any = None
+
+    @property
+    def weights_bytes(self) -> int:
+        return int(self.weights.nbytes)
+
+    def working_bytes(self, batch: int) -> int:
+        """Activations of one sub-batch (they are bounded by tokens, whatever the batch): some rows of the width and
+        one of the feed-forward width for each token, in float32, and the attention weights where they are formed."""
+        config = self.weights.config
+        width = int(getattr(config, "d_model", None) or config.hidden_size)
+        inner = int(getattr(config, "encoder_ffn_dim", None) or getattr(config, "intermediate_size", None) or 4 * width)
+        tokens = max(self.settings.interpreter_tokens, 1024) if batch else 0
+        return tokens * (12 * width + 2 * inner) * 4
+
+    def load(self) -> None:
+        self.model = self.weights.load()
+
+    def unload(self) -> None:
+        self.model = None
+        self.weights.unload()
+
+    def prepare(self, ask: object) -> object:
+        """An Intent for a text without words (`noise`) or one seen before; else a Ready. Raises BadLabels."""
+        assert isinstance(ask, Utterance)
+        if not any(letter.isalnum() for letter in ask.text):
+            return Intent(label="noise", score=1.0, method="silence")
+        known = self._answers.get((ask.text, ask.labels))
+        return known or Ready(Utterance(ask.text, ask.language, check_labels(ask.labels)))
+
+    def run(self, batch: Sequence[object]) -> list[object]:
+        """An Intent for each Utterance; ModelCorrupt in the place of one whose scores are not numbers."""
+        assert self.model is not None, "the interpreter was asked while it was not loaded"
+        asks = [ask for ask in batch if isinstance(ask, Utterance)]
+        answers = self._by_entailment(asks) if self.method == "entailment" else self._by_cosine(asks)
+        for ask, answer in zip(asks, answers, strict=True):
+            if isinstance(answer, Intent) and len(ask.text) <= LONGEST_KEPT:
+                self._answers.put((ask.text, ask.labels), answer, len(answer.scores) + len(ask.text) // 20 + 1)
+        return list(answers)
+
+    def _by_entailment(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
+        """All texts × labels × phrasings of the batch as one list of pairs."""
+        if self._scorer is None:
+            config, tokenizer = self.weights.config, self.tokenizer
+            context = context_of(config, tokenizer)
+            self._scorer = entailment.EntailmentScorer(config, tokenizer, context, self.settings.interpreter_tokens)
+        pairs = [
+            (harmless(ask.text, self.tokenizer), harmless(template.replace("{}", phrase), self.tokenizer))
+            for ask in asks
+            for template in [ask.labels.template or self.template]
+            for label in ask.labels.labels
+            for phrase in phrasings(label)
+        ]
+        logits = iter(self._scorer.score(self.model, pairs))
+        found: list[Intent | GolemError] = []
+        for ask in asks:
+            grouped = [[next(logits) for _ in phrasings(label)] for label in ask.labels.labels]
+            if not all(math.isfinite(value) for label in grouped for pair in label for value in pair):
+                found.append(_not_numbers(self.weights.folder))
+                continue
+            scores = entailment.scores(grouped, ask.labels.multi_label)
+            low = max(scores) < self.settings.unknown_score
+            found.append(_intent(ask, scores, "entailment", 1 - max(scores) if low else None))
+        return found
+
+    def _by_cosine(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
+        if self._scorer is None:
+            context = context_of(self.weights.config, self.tokenizer)
+            self._scorer = cosine.SentenceEncoder(
+                self.weights.folder, self.tokenizer, context, self.settings.interpreter_tokens, keep=10_000
+            )
+        words = [[[harmless(phrase, self.tokenizer) for phrase in phrasings(label)] for label in ask.labels.labels]
+                 for ask in asks]  # fmt: skip
+        vectors = self._scorer.phrasing_vectors(self.model, [phrase for ask in words for la in ask for phrase in la])
+        texts = self._scorer.encode(self.model, [harmless(ask.text, self.tokenizer) for ask in asks])
+        settings, found = self.settings, list[Intent | GolemError]()
+        for ask, text, labels in zip(asks, texts, words, strict=True):
+            cosines = cosine.label_cosines(
+                text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels]
+            )
+            if not all(map(math.isfinite, cosines)):
+                found.append(_not_numbers(self.weights.folder))
+                continue
+            scores = cosine.scores(cosines, settings.temperature, settings.unknown_cosine, ask.labels.multi_label)
+            unknown = None
+            if max(cosines) < settings.unknown_cosine:
+                unknown = cosine.unknown_score(cosines, settings.temperature, settings.unknown_cosine)
+            found.append(_intent(ask, scores, "cosine", unknown))
+        return found
+
+    @property
+    def tokenizer(self) -> Any:
+        """Loaded at the first need and kept: it holds no weights."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.weights.folder)
+        return self._tokenizer
+
+
+def _intent(ask: Utterance, scores: Sequence[float], method: Method, unknown: float | None) -> Intent:
+    """The record: scores rounded, the highest first, labels of equal scores in the order of the set. `unknown` is
+    the score of that answer where no label is near enough."""
+    ranked = sorted(zip((label.name for label in ask.labels.labels), scores, strict=True), key=lambda entry: -entry[1])
+    rounded = {name: round(score, DECIMALS) for name, score in ranked}
+    label, score = next(iter(rounded.items())) if unknown is None else ("unknown", round(unknown, DECIMALS))
+    return Intent(label=label, score=score, scores=rounded, method=method)
+
+
+def _not_numbers(folder: object) -> ModelCorrupt:
+    return ModelCorrupt(f"The weights in {folder} give scores that are not numbers: run `golem models verify`.")

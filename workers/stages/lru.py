@@ -1,0 +1,38 @@
+"""A bounded cache: the entries least recently used go first, and each weighs what it is said to weigh."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Key, Value]):
+    """At most `limit` of weight in all. Not for several threads."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.weight = 0
+        self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        """The value, now the youngest; None where there is none."""
+        if key not in self._entries:
+            return None
+        self._entries.move_to_end(key)
+        return self._entries[key][0]
+
+    def put(self, key: Key, value: Value, weight: int = 1) -> None:
+        """Keep the value; one heavier than the whole cache is not kept."""
+        if key in self._entries:
+            self.weight -= self._entries.pop(key)[1]
+        if weight > self.limit:
+            return
+        self._entries[key] = (value, weight)
+        self.weight += weight
+        while self.weight > self.limit:
+            self.weight -= self._entries.popitem(last=False)[1][1]
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,208 @@
+"""The Oracle: a short reply to what was said, by a causal language model, plain or with a chat template."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import BadRequest, ModelCorrupt
+from shared.records import Intent, LabelSet, OracleParams, Reply
+from shared.settings import Settings
+from workers.stages import replies
+from workers.stages.engine import Ready
+from workers.stages.generation import Row, generate, read_prefix
+from workers.stages.sampling import Rules
+from workers.stages.tokens import context_of, cut_to, harmless, load_tokenizer
+
+if TYPE_CHECKING:
+    from workers.store.load import Weights
+
+#: The usual rules for models that continue a text.
+PLAIN = Rules(max_new_tokens=40, temperature=1.0, top_k=50, top_p=0.95, no_repeat_ngram_size=2)
+#: Small chat models wander at temperature 1, and a ban on bigrams, those of the prompt included, makes them babble.
+CHAT = Rules(max_new_tokens=40, temperature=0.5, top_k=50, top_p=0.95, no_repeat_ngram_size=0)
+
+#: Most tokens of a prompt, whatever the model's context: bounds the memory of a batch.
+LONGEST_PROMPT = 1024
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What was said, what it means, and how to reply."""
+
+    text: str
+    intent: Intent
+    labels: LabelSet
+    params: OracleParams
+    seed: int  # 0 to 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A cue in the tokens of the model."""
+
+    text: str
+    tokens: tuple[int, ...]
+    rules: Rules
+    seed: int
+    one_sentence: bool = False  # a chat model without a limit of the job's own: more is drivel or too long to listen to
+
+
+def make(config: Any) -> Any:
+    """The model of a config, without its weights: the skeleton that the store fills. Raises ModelCorrupt."""
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kinds = tuple(config.architectures or ())
+    causal = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder
+    if not causal or not any(kind.endswith(("LMHeadModel", "ForCausalLM")) for kind in kinds):
+        raise ModelCorrupt(
+            f"The oracle's checkpoint ({', '.join(kinds) or config.model_type}) is not a causal language model: "
+            "set GOLEM_ORACLE_MODEL to one, as distilbert/distilgpt2."
+        )
+    return AutoModelForCausalLM.from_config(config)
+
+
+def rules_for(params: OracleParams, chat: bool) -> Rules:
+    """The rules of a job: its own parameters, the defaults of the kind of model where it has none. Pure."""
+    usual = CHAT if chat else PLAIN
+    given = {name: getattr(params, name) for name in Rules.__dataclass_fields__}
+    return Rules(**{name: getattr(usual, name) if value is None else value for name, value in given.items()})
+
+
+class Oracle:
+    """`Cue` → `Reply`. The reply depends on the cue and the checkpoint, not on the batch."""
+
+    name = "oracle"
+
+    def __init__(self, weights: "Weights", settings: Settings) -> None:
+        self.weights, self.settings = weights, settings
+        self.model: Any = None
+        self._tokenizer: Any = None
+        self._prefix: list[int] | None = None
+        self._read: Any = None  # the cache after the prefix: on the device, so it goes with the weights
+
+    @property
+    def weights_bytes(self) -> int:
+        return int(self.weights.nbytes)
+
+    def working_bytes(self, batch: int) -> int:
+        """Keys and values of whole rows, the activations of reading their prompts, and logits in float32. Reckoned
+        with prompts of 256 tokens, which is more than the quotation limit lets them be, and 40 new ones."""
+        config = self.weights.config
+        heads = int(config.num_attention_heads)
+        width = int(config.hidden_size)
+        kept = 2 * int(getattr(config, "num_key_value_heads", None) or heads) * (width // heads)
+        inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
+        size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
+        rows = batch * 300
+        cache = 2 * rows * int(config.num_hidden_layers) * kept * size  # twice: it grows by copying
+        return cache + rows * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
+
+    def load(self) -> None:
+        self.model = self.weights.load()
+
+    def unload(self) -> None:
+        self.model = self._read = None
+        self.weights.unload()
+
+    @property
+    def tokenizer(self) -> Any:
+        """Loaded at the first need and kept: it holds no weights."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.weights.folder)
+        return self._tokenizer
+
+    @property
+    def chat(self) -> bool:
+        """Whether the tokenizer brings a chat template."""
+        return bool(self.tokenizer.chat_template)
+
+    def prepare(self, ask: object) -> object:
+        """A Ready of the prompt's tokens; an empty Reply where nothing was said. Raises BadRequest for a prompt that
+        is longer than the model can read."""
+        assert isinstance(ask, Cue)
+        if ask.intent.label == "noise":
+            return Reply(text="", prompt="", seed=ask.seed, new_tokens=0)
+        rules = rules_for(ask.params, self.chat)
+        context = min(context_of(self.weights.config, self.tokenizer), LONGEST_PROMPT + rules.max_new_tokens)
+        room = context - rules.max_new_tokens
+        said = harmless(ask.text[:100_000], self.tokenizer)
+        prompt = replies.prompt_for(said, ask.intent, ask.labels)
+        tokens = self._tokens(prompt)
+        if len(tokens) > room:  # some scripts take several tokens a letter: quote less
+            less = cut_to(replies.quoted(said), max(8, room // 4), self.tokenizer)
+            prompt = replies.prompt_for(less, ask.intent, ask.labels)
+            tokens = self._tokens(prompt)
+        if len(tokens) > room or room < 1:
+            raise BadRequest(
+                f"The reply prompt of {ask.intent.label!r} has {len(tokens)} tokens, and {max(room, 0)} are left in "
+                f"the oracle's context of {context} beside {rules.max_new_tokens} new ones: shorten the prompt."
+            )
+        return Ready(Prompt(prompt, tokens, rules, ask.seed, self.chat and ask.params.max_new_tokens is None))
+
+    def run(self, batch: Sequence[object]) -> list[object]:
+        """A Reply for each Prompt; ModelCorrupt in the place of one whose logits are not numbers."""
+        assert self.model is not None, "the oracle was asked while it was not loaded"
+        prompts = [prompt for prompt in batch if isinstance(prompt, Prompt)]
+        prefix = self.prefix
+        if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in prompts):
+            prefix = []
+        elif prefix and self._read is None:
+            self._read = read_prefix(self.model, prefix)
+        rows = [
+            Row(prompt.tokens[len(prefix) :], prompt.rules, prompt.seed, self._ending(prompt)) for prompt in prompts
+        ]
+        generate(self.model, rows, self._ends(), prefix, self._read if prefix else None)
+        return [self._reply(prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
+
+    def _reply(self, prompt: Prompt, row: Row) -> Reply | ModelCorrupt:
+        if row.broken:
+            return ModelCorrupt(
+                f"The weights in {self.weights.folder} give logits that are not numbers: run `golem models verify`."
+            )
+        text = replies.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
+        return Reply(text=text, prompt=prompt.text, seed=prompt.seed, new_tokens=len(row.new))
+
+    def _ending(self, prompt: Prompt) -> Callable[[Sequence[int]], bool]:
+        """When a row has said enough."""
+        if self.chat:
+            return lambda new: prompt.one_sentence and replies.has_sentence(self._text(new))
+        return lambda new: replies.closes_quote(prompt.text, self._text(new))
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def _ends(self) -> frozenset[int]:
+        """Tokens that end a text: by the generation config, the config and the tokenizer."""
+        generation = getattr(self.model, "generation_config", None)
+        given = [getattr(generation, "eos_token_id", None), getattr(self.weights.config, "eos_token_id", None)]
+        ends = {self.tokenizer.eos_token_id}
+        for entry in given:
+            ends |= set(entry) if isinstance(entry, (list, tuple)) else {entry}
+        return frozenset(int(end) for end in ends if end is not None)
+
+    @property
+    def prefix(self) -> list[int]:
+        """What every prompt of a chat model begins with: read once for each load, not once for each job."""
+        if self._prefix is None:
+            self._prefix = replies.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
+        return self._prefix
+
+    def _tokens(self, prompt: str) -> tuple[int, ...]:
+        if not self.chat:
+            found = self.tokenizer(prompt)["input_ids"]
+            return tuple(found) or (self.tokenizer.bos_token_id or 0,)
+        turns = replies.chat_turns(prompt)
+        try:
+            return self._chat_tokens(turns)
+        except Exception as exc:  # noqa: BLE001  templates raise jinja's errors; some know no system
+            system, first, *others = turns
+            merged = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
+            try:
+                return self._chat_tokens([merged, *others])
+            except Exception:  # noqa: BLE001
+                raise ModelCorrupt(f"The chat template in {self.weights.folder} cannot be used ({exc}).") from None
+
+    def _chat_tokens(self, turns: list[dict[str, str]]) -> tuple[int, ...]:
+        text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,76 @@
+"""What a box tells of itself: how it stands (`golem:box:<node>`), what it did (the timeline). Written by the child."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from broker import timeline
+from broker.queues import STAGES
+from workers.residency.events import Event
+from workers.residency.residency import Residency
+from workers.residency.serve import Served
+
+logger = logging.getLogger(__name__)
+
+#: The hash lives with the claim on the node's name, which its parent renews; where there is none, so long, seconds.
+_ALONE_S = 60
+
+
+class Standing:
+    """The fields of one box. Redis being away is no reason to stop working: the next write tells it all again."""
+
+    def __init__(self, client: redis.Redis, node: str) -> None:
+        self._client, self._node, self._key = client, node, f"golem:box:{node}"
+        self.loads = dict.fromkeys(STAGES, 0)
+        self.load_costs: dict[str, float] = {}  # the seconds of each stage's newest load
+        self._last: Event | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Note a load, an unload or an out-of-memory."""
+        self._last = event
+        if event.kind == "load":
+            self.loads[event.stage] = self.loads.get(event.stage, 0) + 1
+            self.load_costs[event.stage] = event.seconds
+        self._tell(event.wire())
+
+    def on_batch(
+        self, stage: str, jobs: Sequence[str], served: Served, seconds: float, before: int, residency: Residency
+    ) -> None:
+        """Note a batch of these jobs that took `seconds`; `before`: bytes that were allocated at its start."""
+        now = residency.memory.read()
+        told = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
+        told |= {"jobs": list(jobs), "allocated_before": before, "allocated": now.allocated}
+        told |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
+        self._tell(told)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        try:
+            timeline.tell(self._client, self._node, event)
+        except redis.RedisError as exc:
+            logger.warning("The timeline misses a %s: %s", event["kind"], exc)
+
+    def tell(self, residency: Residency) -> None:
+        """Write everything."""
+        now = residency.memory.read()
+        fields = {
+            "resident": list(residency.resident),
+            "device": residency.memory.device,
+            "allocated": now.allocated,
+            "reserved": now.reserved,
+            "free": now.free,
+            "peak": now.peak,
+            "budget": residency.budget_bytes,
+            "loads": sum(self.loads.values()),
+            "loads_of": self.loads,
+            "last_event": self._last.wire() if self._last else None,
+        }
+        try:
+            self._client.hset(self._key, mapping={name: json.dumps(value) for name, value in fields.items()})
+            if self._client.ttl(self._key) == -1:
+                self._client.expire(self._key, _ALONE_S)
+        except redis.RedisError as exc:
+            logger.warning("The state of this box could not be told: %s", exc)

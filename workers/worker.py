@@ -1,0 +1,176 @@
+"""Starts a worker in this process: parent (takes, leases, acks) and one child (holds the models)."""
+
+import gc
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery, platforms, signals
+from celery.apps.worker import Worker
+from celery.utils.log import get_logger
+from celery.worker import state
+from celery.worker.consumer import Consumer
+
+from broker.app import check_broker, connect, make_app
+from broker.connection import reaching
+from broker.desk import DESK
+from broker.queues import STAGES
+from shared.errors import BadSetting
+from shared.settings import Settings
+from workers.bootsteps import STEPS, KeepName, Stopper
+from workers.naming import Name, node_name
+
+logger = get_logger(__name__)
+
+#: Chatty at INFO: a line for each message received and ended. Flower shows the same.
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer.connection", "celery.pool")
+
+#: How a stage that is done tries to send its result on while Redis is away: for about a minute.
+_PATIENCE = {"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
+
+
+class Road(Consumer):
+    """Celery's consumer, which is quick to come back, forgets nothing it works on and buries what it cannot read."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Try for ever, at most 2 s apart: the default's 30 s would be felt after a long absence."""
+
+        def away(exc: Exception, interval: float) -> None:
+            del interval
+            if self.broker_connection_retry_attempt % 15 == 0:
+                logger.error("Redis is away, trying again until it is back: %s", exc)
+            self.broker_connection_retry_attempt += 1
+
+        conn = conn.ensure_connection(
+            away, None, interval_start=0.2, interval_step=0.3, interval_max=2, callback=Stopper.while_away
+        )
+        self.first_connection_attempt = False
+        self.broker_connection_retry_attempt = 0
+        return conn
+
+    def on_close(self) -> None:
+        """The connection is gone: what the child works on is still in hand, the rest is not."""
+        super().on_close()
+        DESK.keep(r.message.delivery_tag for r in tuple(state.active_requests))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A dead letter; Celery would drop the message."""
+        logger.error("A message cannot be decoded: %r", exc)
+        message.reject_log_error(logger, self.connection_errors)
+
+
+class Parent(Worker):
+    """Celery's worker program with our signals instead of its own."""
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """SIGTERM and SIGINT stop in good order."""
+        del worker
+        for name in ("SIGTERM", "SIGINT"):
+            platforms.signals[name] = Stopper.on_signal
+
+
+def start(
+    settings: Settings,
+    queues: Sequence[str] | None = None,
+    name: str | None = None,
+    *,
+    register: Callable[[Celery], None] | None = None,
+    preload: Callable[[], None] | None = None,
+    log_level: str = "INFO",
+) -> int:
+    """Run a worker until it is told to stop, and give its exit code. Raises BrokerAway where Redis does not answer,
+    BadSetting for an unknown queue or a name that another worker uses.
+
+    `queues`: the stages it serves, None for all. `register` adds the tasks to the app, None: `workers.tasks`.
+    `preload` runs before the child is forked (None with the tasks of `workers.tasks`: it imports the model libraries,
+    so that a child that is forked again is ready at once); it must not touch a device. To be called in the main thread.
+    """
+    set_up_log(log_level)
+    node = node_name(name)
+    unknown = [queue for queue in queues or () if queue not in STAGES]
+    if unknown:
+        raise BadSetting(f"There is no stage {unknown[0]}: --queues takes some of {', '.join(STAGES)}.")
+    app = make_app(settings)
+    check_broker(settings)
+    client = connect(settings, socket_timeout=5)
+    claim = Name(client, node)
+    claim.claim()
+    if register is None:
+        register, preload = _tasks(settings), preload or _import_models
+    try:
+        return _run(app, settings, queues, claim, register, preload, log_level)
+    finally:
+        claim.release()
+        client.close()
+
+
+def _run(
+    app: Celery,
+    settings: Settings,
+    queues: Sequence[str] | None,
+    claim: Name,
+    register: Callable[[Celery], None],
+    preload: Callable[[], None] | None,
+    log_level: str,
+) -> int:
+    app.conf.broker_transport_options["box"] = claim.node
+    app.conf.worker_consumer = Road
+    app.conf.task_publish_retry_policy = _PATIENCE  # a producer gives up sooner
+    app.conf.result_backend_transport_options = {"retry_policy": _PATIENCE}
+    app.steps["consumer"].update(STEPS)
+    KeepName.claim, Stopper.stop_s = claim, settings.stop_s
+    register(app)
+    with reaching(settings), app.connection_for_write() as connection:  # before the slow imports: others may be free
+        back = connection.default_channel.qos.settle()
+    if back:
+        logger.warning("Put back %d message(s) that the last %s had in hand", back, claim.node)
+    if preload is not None:
+        preload()
+        claim.claim()  # it may have run out meanwhile
+    gc.collect()
+    gc.freeze()  # a collection in the child shall not walk over what was imported here: 0.3 s for each unload
+    worker = Parent(
+        app=app,
+        hostname=claim.node,
+        queues=list(queues) if queues else None,
+        loglevel=log_level,
+        quiet=True,
+        without_mingle=True,  # it waits a second for the revokes of other workers; cancelled jobs are marked in Redis
+        without_gossip=True,  # nothing here listens to the other workers' events
+    )
+    worker.start()
+    return worker.exitcode or 0
+
+
+def _tasks(settings: Settings) -> Callable[[Celery], None]:
+    from workers import tasks
+
+    def register(app: Celery) -> None:
+        tasks.register(app, settings)
+
+    return register
+
+
+def _import_models() -> None:
+    import workers.build  # noqa: F401
+
+
+def set_up_log(level: str) -> None:
+    """One line for each event, to stderr: `12:30:01 INFO golem@box: …`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("multiprocessing").setLevel(logging.CRITICAL)  # billiard's; we say ourselves who died
+    signals.setup_logging.connect(_ours, weak=False)  # Celery leaves the log alone where somebody listens
+    # Celery warns of root, for pickle's sake; we read JSON only.
+    warnings.filterwarnings("ignore", category=platforms.SecurityWarning)
+
+
+def _ours(**_: Any) -> None:
+    """The log is set up already."""
