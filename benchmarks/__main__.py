@@ -30,6 +30,11 @@ def _sets(settings: Settings, which: str) -> dict[str, Settings]:
     return {name: chosen for name, chosen in sets.items() if which != "shapes" or name != "profile"}
 
 
+@app.callback()
+def golem_bench() -> None:
+    """Each command measures in one run and prints ratios."""
+
+
 @app.command()
 def switch(
     json_: JSON = False,

@@ -156,6 +156,22 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def timeline(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="JOB", help="Jobs to be shown.", show_default=False)
+    ] = None,
+    last: Annotated[str | None, typer.Option("--last", metavar="TIME", help="Instead of jobs: 90s, 10m, 2h.")] = None,
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The picture.")] = "timeline.png",
+    as_json: Json = False,
+) -> None:
+    """Draw memory over time: stages at work, every model switch."""
+    from broker import picture
+    from shared.settings import Settings
+
+    picture.command(Settings.read(), jobs or [], last, out, as_json=as_json)
+
+
+@app.command()
 def flower() -> None:
     """Watch the running system in a browser, by Flower."""
     from broker.monitor import serve
@@ -180,13 +196,26 @@ def models(context: typer.Context) -> None:
     _hand_over("models", context.args)
 
 
+@app.command(context_settings=FORWARD, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure what it costs: switch."""
+    _become(["-P", "-m", "benchmarks", *context.args])
+
+
 def _hand_over(command: str, args: list[str]) -> NoReturn:
     """Become `python -m workers`: the broker side imports nothing of it."""
-    from broker.solo import WORKERS, need_worker
+    from broker.solo import WORKERS
+
+    _become([*WORKERS[1:], command, *args])
+
+
+def _become(args: list[str]) -> NoReturn:
+    """Go on as another command of this interpreter, one that needs the model libraries. Raises MissingExtra."""
+    from broker.solo import need_worker
 
     need_worker()
     sys.stdout.flush()
-    os.execv(sys.executable, [*WORKERS, command, *args])  # noqa: S606 - our own interpreter
+    os.execv(sys.executable, [sys.executable, *args])  # noqa: S606 - our own interpreter
 
 
 def _ask(

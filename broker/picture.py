@@ -1,12 +1,16 @@
 """Draws a timeline: memory over time, stages as coloured spans, every switch marked. Needs matplotlib."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from broker.connection import connect, reaching
+from broker.console import line, say
 from broker.queues import STAGES
-from broker.timeline import Lane
+from broker.timeline import Lane, lanes, parse_last, read, window
 from shared.errors import BadRequest, MissingExtra
+from shared.settings import Settings
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -17,7 +21,29 @@ def colour(stage: str) -> str:
     return COLOURS[STAGES.index(stage) % len(COLOURS)] if stage in STAGES else "#999999"
 
 
-def draw(lanes: Sequence[Lane], start: float, end: float, out: Path) -> None:
+def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str, *, as_json: bool) -> None:
+    """`golem timeline`: of some jobs, or of the last so many seconds. Raises BadRequest, BrokerAway, MissingExtra."""
+    if bool(jobs) == bool(last):
+        raise BadRequest("Give jobs or --last, as in golem timeline --last 10m.")
+    now = time.time()
+    with reaching(settings), connect(settings) as client:
+        events = read(client, now - parse_last(last) if last else 0)
+    start, end = (now - parse_last(last), now) if last else window(events, jobs)
+    found = lanes(events, start, end)
+    if not found:
+        raise BadRequest(f"No box has told of anything in the last {last}: is a worker running?")
+    if last:
+        start = max(start, min(at for lane in found for at, _ in lane.memory))
+    draw(found, start, end, Path(out))
+    loads = sum(mark.kind == "load" for lane in found for mark in lane.marks)
+    summary = {"picture": out, "boxes": len(found), "batches": sum(len(lane.spans) for lane in found), "loads": loads}
+    if as_json:
+        line(summary)
+    else:
+        say(f"{out}: {summary['batches']} batches and {loads} loads on {len(found)} box(es).")
+
+
+def draw(boxes: Sequence[Lane], start: float, end: float, out: Path) -> None:
     """Write the picture; the suffix of `out` says the format. Raises MissingExtra, BadRequest."""
     try:
         import matplotlib as mpl
@@ -29,9 +55,9 @@ def draw(lanes: Sequence[Lane], start: float, end: float, out: Path) -> None:
             "The timeline is drawn by matplotlib: install it with pip install 'golem-chain[monitor]'."
         ) from None
     figure, axes = pyplot.subplots(
-        len(lanes), 1, figsize=(11, 1.2 + 2.6 * len(lanes)), sharex=True, squeeze=False, layout="constrained"
+        len(boxes), 1, figsize=(11, 1.2 + 2.6 * len(boxes)), sharex=True, squeeze=False, layout="constrained"
     )
-    for lane, axis in zip(lanes, axes[:, 0], strict=True):
+    for lane, axis in zip(boxes, axes[:, 0], strict=True):
         _lane(axis, lane, start)
     axes[-1, 0].set_xlabel("seconds")
     axes[-1, 0].set_xlim(0, max(end - start, 0.01))

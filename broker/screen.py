@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+#: A wait shorter than this was no load, seconds.
+LOAD_S = 0.002
 VERBS = {"scribe": "heard", "interpreter": "understood", "oracle": "answered"}
 
 
@@ -83,8 +85,8 @@ def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:
     """The line under the table: jobs, wall time, model loads, memory at its highest."""
     failed = sum(outcome.state != "done" for outcome in outcomes)
     runs = [(stage, run) for outcome in outcomes for stage, run in outcome.stages.items()]
-    # The jobs of a batch share their load: one load is one (worker, stage, seconds).
-    loads = len({(run.worker, stage, run.load_s) for stage, run in runs if run.load_s > 0})
+    # The jobs of a batch share their load: one load is one (worker, stage, seconds). Finding it loaded takes 0.1 ms.
+    loads = len({(run.worker, stage, run.load_s) for stage, run in runs if run.load_s > LOAD_S})
     peak = max((run.peak_bytes for _, run in runs), default=0)
     devices = ", ".join(sorted({run.device for _, run in runs}))
     parts = [

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     audio_max_rate: Annotated[int, Field(ge=8000)] = Field(384_000, description="Highest sample rate, Hz")
 
     # -- scribe
-    vad_threshold: Share = Field(0.5, description="A frame above this probability is voiced; 0 turns the guard off")
+    vad_threshold: Share = Field(0.35, description="A frame above this probability is voiced; 0 turns the guard off")
     no_speech_threshold: Share = Field(
         0.5, description="A window whose p(no speech) is above this is silent; 1 turns the guard off"
     )

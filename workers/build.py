@@ -17,10 +17,11 @@ from workers.residency.residency import Residency
 from workers.stages import interpreter, oracle, scribe
 from workers.stages.engine import Engine
 from workers.store import find
+from workers.store.hostcache import HostCache
 from workers.store.load import Weights
 
 #: The engine of each stage, and what builds the modules of its model from a config.
-ENGINES: dict[str, tuple[Callable[[Weights, Settings], Engine], Callable[[Any], Any]]] = {
+ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
     "scribe": (scribe.Scribe, scribe.make),
     "interpreter": (interpreter.Interpreter, interpreter.make),
     "oracle": (oracle.Oracle, oracle.make),
@@ -34,10 +35,11 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     device = pick_device(settings)
     engines: dict[str, Engine] = {}
     keys: dict[str, str] = {}
+    host = HostCache(settings.host_cache)
     for stage in STAGES:
         checkpoint, dtype = find(settings, stage), pick_dtype(settings, device, stage)
-        engine, make = ENGINES[stage]
-        engines[stage] = engine(Weights(checkpoint, make, device, dtype), settings)
+        engine_of, make = ENGINES[stage]
+        engines[stage] = engine_of(Weights(checkpoint, make, device, dtype, host), settings)
         keys[stage] = f"{stage} {checkpoint.id}@{checkpoint.revision} {dtype}"
     memory = open_memory(device)
     return Residency(

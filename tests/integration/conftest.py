@@ -1,6 +1,7 @@
 """A chain for one test module: a server, a real worker process with fake engines, a producer."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from broker.leash import die_with_parent
 from broker.pipeline import Pipeline
 from shared.settings import Settings
 
@@ -41,6 +43,7 @@ class Chain:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_parent(signal.SIGKILL),
             )
         end = time.monotonic() + 60
         while not list(self.client.scan_iter("golem:box:*")):

@@ -222,6 +222,7 @@ def test_a_text_without_words_is_noise_without_the_model(small_bart: Held) -> No
 def test_a_text_seen_before_needs_no_model(small_bert: Held) -> None:
     made = engine(small_bert)
     (first,) = answer(made, ("turn on the lights", LIGHTS))
+    assert made.run([]) == []
     made.unload()
     assert made.model is None
     assert made.prepare(Utterance("turn on the lights", "en", LIGHTS)) == first

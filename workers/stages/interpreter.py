@@ -117,6 +117,8 @@ class Interpreter:
         """An Intent for each Utterance; ModelCorrupt in the place of one whose scores are not numbers."""
         assert self.model is not None, "the interpreter was asked while it was not loaded"
         asks = [ask for ask in batch if isinstance(ask, Utterance)]
+        if not asks:
+            return []
         answers = self._by_entailment(asks) if self.method == "entailment" else self._by_cosine(asks)
         for ask, answer in zip(asks, answers, strict=True):
             if isinstance(answer, Intent) and len(ask.text) <= LONGEST_KEPT:

@@ -95,7 +95,7 @@ class Oracle:
         inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
         size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
         rows = batch * 300
-        cache = 2 * rows * int(config.num_hidden_layers) * kept * size  # twice: it grows by copying
+        cache = rows * int(config.num_hidden_layers) * kept * size
         return cache + rows * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
 
     def load(self) -> None:
@@ -144,6 +144,8 @@ class Oracle:
         """A Reply for each Prompt; ModelCorrupt in the place of one whose logits are not numbers."""
         assert self.model is not None, "the oracle was asked while it was not loaded"
         prompts = [prompt for prompt in batch if isinstance(prompt, Prompt)]
+        if not prompts:
+            return []
         prefix = self.prefix
         if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in prompts):
             prefix = []
@@ -190,7 +192,7 @@ class Oracle:
 
     def _tokens(self, prompt: str) -> tuple[int, ...]:
         if not self.chat:
-            found = self.tokenizer(prompt)["input_ids"]
+            found = self.tokenizer(prompt, verbose=False)["input_ids"]
             return tuple(found) or (self.tokenizer.bos_token_id or 0,)
         turns = replies.chat_turns(prompt)
         try:
@@ -205,4 +207,4 @@ class Oracle:
 
     def _chat_tokens(self, turns: list[dict[str, str]]) -> tuple[int, ...]:
         text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -47,7 +47,8 @@ def cut_to(text: str, most: int, tokenizer: Any) -> str:
     if text.isascii() and len(text) <= most:
         return text  # a token is a letter at least; letters beyond ASCII may take several
     text = text[: most * 32]  # bounds the work on a long text: words are shorter than that
-    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    spans = spans["offset_mapping"]
     return text if len(spans) <= most else text[: spans[most - 1][1]]
 
 
