@@ -7,7 +7,7 @@ MODELS ?= bundled
 COVERAGE := 85
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test lint types format worker flower up down docs constraints clean
+.PHONY: help setup run test lint types format worker flower up down docs readme constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ down: ## stop what `make up` started; queues and models stay
 
 docs: $(STAMP) ## docs/settings.md from shared/settings.py
 	@$(BIN)/python docs/make_settings.py
+
+readme: $(STAMP) ## the README's output and measured table from real runs here
+	@$(BIN)/python docs/make_readme.py
 
 constraints: $(STAMP) ## constraints.txt from what .venv holds (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

@@ -5,12 +5,20 @@ The policy, for one box with one model in memory and queues in the order of the 
     scribe       ████████▁▁▁▁▁▁▁▁  stay while there is work for the model that is loaded
     interpreter  ▁▁▁▁▁▁▁▁████████  leave when it is done, or when the dwell is over and somebody waits
 
-(1) A queue that has waited far too long comes first, whatever it costs: nobody starves.
+(1) A queue that nobody has served for far too long comes first, whatever it costs: nobody starves.
 (2) Work for a loaded model comes next: a move between loaded models is free.
 (3) The dwell bound, a multiple of the measured cost of a switch, ends a stay when another queue's oldest message has
     waited longer than its own bound. What is left of the current queue is finished first where one batch will do.
 (4) The next queue is the one downstream, so that jobs finish; for `throughput` the one upstream, so that each model
     is loaded once for a backlog of any size.
+
+Among several boxes, which see one another by what they hold:
+
+(5) A queue that others serve is left to them, unless it is deeper than their batches, or waits although they are said
+    to serve it: what is known of others may be stale. A box with work of its own goes to help only where far more
+    waits for each server than here.
+(6) A box whose messages come in a stream lingers on its queue before it moves: the next one is on its way, and another
+    box may be free for the work elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +49,12 @@ BOUNDS: Mapping[Prefer, Bounds] = {
 }
 #: The longest that anybody waits while another queue is served, seconds.
 STARVED_S = 3600.0
+#: A queue that others are said to serve, and that nobody took from for so many costs of a switch, is anybody's.
+LEFT_ALONE = 5
+#: How long a box whose messages come in a stream waits for the next one before it moves, seconds.
+LINGER_S = 0.5
+#: How long an idle box waits at most before it looks again at what it left to others, seconds.
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,20 +64,13 @@ class Line:
     queue: str
     depth: int
     oldest_s: float = 0.0  # how long its oldest message has waited
-    unserved_s: float = inf  # since this box last took from it
+    unserved_s: float = inf  # since any box last took from it
+    servers: int = 0  # other boxes that hold its model
 
     @property
     def waited_s(self) -> float:
-        """How long somebody has waited here without this box taking anybody."""
+        """How long somebody has waited here without any box taking anybody."""
         return min(self.oldest_s, self.unserved_s)
-
-
-@dataclass(frozen=True)
-class Other:
-    """Another box: the queues whose models it holds."""
-
-    box: str
-    holds: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class View:
     dwell_s: float = 0.0  # since the box moved to it
     cost_s: Mapping[str, float] = field(default_factory=dict)  # measured load of each model
     prefer: Prefer = "balanced"
-    others: Sequence[Other] = ()
+    idle_s: float = inf  # since the box had anything in hand
+    gap_s: float = inf  # between its latest takes of the current queue; inf where there was but one
 
     def cost(self, queue: str) -> float:
         """Seconds that a move to the queue costs."""
@@ -105,10 +113,27 @@ def decide(view: View) -> Move | None:
     if here and not _may_leave(view, here, waiting):  # (2)
         return _take(view, current if current and view.prefer == "throughput" else here[-1])
     away = [line for line in waiting if line not in here]
-    due = [line for line in away if _due(view, line)] if here else [line for line in away if _welcome(view, line)]
+    due = [line for line in away if (_due(view, line, here) if here else _free_for(view, line))]
     if not due:
         return _take(view, here[-1]) if here else None
     return _take(view, due[0] if view.prefer == "throughput" else due[-1])  # (4)
+
+
+def listens(view: View) -> list[str]:
+    """The queues for whose next message a box that was told None wakes at once: those whose model it has, and those
+    that nobody serves. Not those that it has just left to others: it would only take the wake-up away from them."""
+    return [line.queue for line in view.lines if not line.depth and (line.queue in view.resident or not line.servers)]
+
+
+def patience_s(view: View) -> float:
+    """Seconds after which a box that was told None looks again: when the first of the reasons will be over."""
+    left = [LOOK_S]
+    for line in view.lines:
+        if line.depth:
+            refused = 0.0 if _welcome(view, line) else LEFT_ALONE * view.cost(line.queue) - line.waited_s
+            lingers = LINGER_S - view.idle_s if _lingers(view, line) else 0.0
+            left.append(max(refused, lingers, 0.01))
+    return min(left)
 
 
 def _take(view: View, line: Line) -> Move:
@@ -124,22 +149,39 @@ def _starve_s(view: View, line: Line) -> float:
 def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> bool:
     """(3): the stay was long enough, and somebody else has waited long enough."""
     away = [line for line in waiting if line not in here]
-    if not any(_due(view, line) for line in away):
+    if not any(_due(view, line, here) for line in away):
         return False
     bound = BOUNDS[view.prefer].dwell * max(view.cost(line.queue) for line in away)
     nearly_done = sum(line.depth for line in here) <= max(view.batch.get(line.queue, 1) for line in here)
     return view.dwell_s >= (2 * bound if nearly_done else bound)
 
 
-def _due(view: View, line: Line) -> bool:
-    return line.waited_s >= BOUNDS[view.prefer].wait * view.cost(line.queue) and _welcome(view, line)
+def _due(view: View, line: Line, here: Sequence[Line]) -> bool:
+    """Whether a queue is worth leaving work of our own, once the stay was long enough (3, 5)."""
+    if line.waited_s < BOUNDS[view.prefer].wait * view.cost(line.queue):
+        return False
+    ours = max(own.depth / (own.servers + 1) for own in here)
+    return line.servers == 0 or line.depth / (line.servers + 1) > 2 * ours + view.batch.get(line.queue, 1)
+
+
+def _free_for(view: View, line: Line) -> bool:
+    return _welcome(view, line) and not _lingers(view, line)
 
 
 def _welcome(view: View, line: Line) -> bool:
-    """Soft shares between boxes: a queue that others serve is left to them unless it is deeper than their batches."""
-    servers = sum(line.queue in other.holds for other in view.others)
+    """(5)"""
     return (
-        servers == 0
-        or line.depth > servers * view.batch.get(line.queue, 1)
-        or line.oldest_s > 5 * view.cost(line.queue)
+        line.servers == 0
+        or line.depth > line.servers * view.batch.get(line.queue, 1)
+        or line.waited_s >= LEFT_ALONE * view.cost(line.queue)
+    )
+
+
+def _lingers(view: View, line: Line) -> bool:
+    """(6): a lone box never does, nor one whose messages come one by one, nor for long."""
+    return (
+        max(view.gap_s, view.idle_s) < LINGER_S
+        and view.current in view.resident
+        and any(other.servers for other in view.lines)
+        and line.waited_s < BOUNDS[view.prefer].wait * view.cost(line.queue)
     )

@@ -64,8 +64,11 @@ class QoS(redis.QoS):
         with self._client() as client:
             client.hset(scripts.CRASHES, tag, error)
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False) -> None:
-        """Put a message back. `uncounted`: it was handed back unharmed, so this was no delivery."""
+    def restore_by_tag(
+        self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False, whose: str | None = None
+    ) -> None:
+        """Put a message back. `uncounted`: it was handed back unharmed, so this was no delivery. `whose`: the box that
+        must hold it, None for ours and empty for any."""
         del leftmost  # always to where it is taken next: it has waited before
         with self._client(client) as client:
             book = client.hget(self.unacked_key, tag)
@@ -80,8 +83,9 @@ class QoS(redis.QoS):
             ways = [
                 key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, scripts.wake_key(queue))
             ]
-            keys = (self.unacked_key, self.unacked_index_key, scripts.DELIVERIES, *ways)
-            client.eval(scripts.RESTORE, len(keys), *keys, tag, dumps(message), int(uncounted))
+            keys = (self.unacked_key, self.unacked_index_key, scripts.DELIVERIES, scripts.HOLDERS, *ways)
+            whose = self.channel.box if whose is None else whose
+            client.eval(scripts.RESTORE, len(keys), *keys, tag, dumps(message), int(uncounted), whose)
         DESK.done(bytes_to_str(tag))
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
@@ -91,7 +95,7 @@ class QoS(redis.QoS):
             for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
                 if bytes_to_str(tag) not in DESK.in_hand:  # ours: the renewal was late, no more
                     logger.warning("The lease of %s is over: put back", bytes_to_str(tag))
-                    self.restore_by_tag(tag, client)
+                    self.restore_by_tag(tag, client, whose="")
 
     def renew(self) -> None:
         """Renew the lease of all that is in hand."""

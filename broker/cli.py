@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from broker import dead
 from shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich help takes 0.1 s more to show
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(dead.app, name="dead")
 
 Audio = Annotated[
     list[str],
@@ -139,6 +142,30 @@ def results(jobs: JobIds, wait: Wait = False, as_json: Json = False) -> None:
         for job in (job for job, outcome in found.items() if not outcome):
             say(f"Job {job} is still under way: --wait waits for it.")
         raise typer.Exit(0 if len(ended) == len(found) and all(one.state == "done" for one in ended) else 1)
+
+
+@app.command()
+def cancel(jobs: JobIds, as_json: Json = False) -> None:
+    """End jobs: what is queued will not run, what runs stops."""
+    from broker import screen
+    from broker.console import say
+    from broker.pipeline import Pipeline
+    from shared.settings import Settings
+
+    ids = [one for word in jobs for one in (sys.stdin.read().split() if word == "-" else [word])]
+    if not ids:
+        raise BadRequest("The list of jobs on standard input is empty.")
+    with Pipeline(Settings.read()) as pipeline:
+        ended = []
+        for job in dict.fromkeys(ids):
+            outcome = pipeline.cancel(job)
+            ended.append(outcome)
+            if as_json:
+                screen.outcomes([outcome], as_json=True)
+            else:
+                late = outcome.state != "cancelled"
+                say(f"Job {job} had ended before: {outcome.state}." if late else f"Job {job} is cancelled.")
+    raise typer.Exit(0 if all(one.state == "cancelled" for one in ended) else 1)
 
 
 @app.command()

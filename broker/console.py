@@ -1,6 +1,7 @@
 """Where words go: answers to stdout, everything else to stderr. Loads nothing until a table is drawn."""
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ def console(*, stderr: bool = True) -> "Console":
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDTH_PIPED
+    # `golem … | less` is read on a terminal too: rich finds its width (or COLUMNS).
+    seen = sys.stdout.isatty() or sys.stderr.isatty() or "COLUMNS" in os.environ
+    width = None if seen else WIDTH_PIPED
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 

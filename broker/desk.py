@@ -5,7 +5,8 @@ is still in hand, its lease is renewed over the next one, and no other message i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import monotonic
+from math import inf
+from time import monotonic, time
 from typing import Any
 
 from broker.affinity import Line, Prefer, View
@@ -21,26 +22,33 @@ class Desk:
         self.stopping = False  # nothing more is taken
         self.resident: frozenset[str] = frozenset()
         self.cost_s: dict[str, float] = {}
-        self._current: str | None = None
-        self._since = 0.0
-        self._served: dict[str, float] = {}
-        self._opened = monotonic()
+        self.current: str | None = None  # the queue last taken from
+        self._since = self._last_take = self._opened = self._emptied = monotonic()
+        self._gap_s = inf  # between the takes of this stay, the latest weighing most
 
-    def took(self, queue: str, tags: Iterable[str]) -> None:
-        """Messages of a queue came into our hands."""
+    def takes(self, queue: str) -> None:
+        """A take of messages of a queue begins to come into our hands."""
         now = monotonic()
-        if queue != self._current:
-            self._current, self._since = queue, now
-        self._served[queue] = now
+        if queue != self.current:
+            self.current, self._since, self._gap_s = queue, now, inf
+        else:
+            gap = now - self._last_take
+            self._gap_s = gap if self._gap_s == inf else 0.7 * self._gap_s + 0.3 * gap
+        self._last_take = now
+
+    def took(self, tags: Iterable[str]) -> None:
+        """Messages came into our hands."""
         self.in_hand.update(dict.fromkeys(tags))
 
     def keep(self, tags: Iterable[str]) -> None:
         """The connection broke: only these are still worked on."""
         self.in_hand = dict.fromkeys(tags)
+        self._emptied = monotonic()
 
     def done(self, tag: str) -> None:
         """A message left our hands: ended, put back or dead."""
         self.in_hand.pop(tag, None)
+        self._emptied = monotonic()
 
     def learned(self, resident: frozenset[str] | None, cost_s: Mapping[str, float]) -> None:
         """What the child told after a batch: the stages whose models are loaded (None: just the one that it ran)
@@ -48,21 +56,42 @@ class Desk:
         self.cost_s.update(cost_s)
         if resident is not None:
             self.resident = resident
-        elif self._current:
-            self.resident = frozenset({self._current})
+        elif self.current:
+            self.resident = frozenset({self.current})
 
     def child_died(self) -> None:
         """The process that held the models is gone, and they with it."""
         self.resident = frozenset()
 
-    def view(self, seen: Sequence[tuple[str, int, float]], batch: Mapping[str, int], prefer: Prefer) -> View:
-        """For the decision: what was seen of each queue (name, depth, age of the oldest message in seconds)."""
+    @property
+    def holds(self) -> frozenset[str]:
+        """The queues that this box serves, as others are told: while it moves, the one that it moves to."""
+        if self.stopping:
+            return frozenset()
+        moves = self.in_hand and self.current and self.current not in self.resident
+        return frozenset({self.current}) if moves and self.current else self.resident
+
+    def tells(self) -> dict[str, Any]:
+        """Where the box stands, for all to read: the queue last taken from, and since when (Unix seconds)."""
+        since = round(time() - (monotonic() - self._since), 3) if self.current else None
+        return {"queue": self.current, "since": since}
+
+    def view(
+        self, seen: Sequence[tuple[str, int, float, float, int]], batch: Mapping[str, int], prefer: Prefer
+    ) -> View:
+        """For the decision: what was seen of each queue (name, depth, age of the oldest message in seconds, seconds
+        since any box took from it, other boxes that serve it)."""
         now = monotonic()
+        opened = now - self._opened  # what was before us is no fault of the boxes that are there now
         lines = [
-            Line(queue, depth, oldest, now - self._served.get(queue, self._opened)) for queue, depth, oldest in seen
+            Line(queue, depth, oldest, min(unserved, opened), servers)
+            for queue, depth, oldest, unserved, servers in seen
         ]
-        dwell = now - self._since if self._current else 0.0
-        return View(lines, batch, self.resident, self._current, dwell, dict(self.cost_s), prefer)
+        dwell = now - self._since if self.current else 0.0
+        idle = 0.0 if self.in_hand else now - self._emptied
+        return View(
+            lines, batch, self.resident, self.current, dwell, dict(self.cost_s), prefer, idle_s=idle, gap_s=self._gap_s
+        )
 
 
 #: The desk of this process.

@@ -58,6 +58,13 @@ class Outcomes:
         body = cast("bytes | None", self._client.get(key(job)))
         return Outcome.model_validate_json(body) if body else None
 
+    def ended(self, ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that have ended."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.exists(key(job))
+            return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
+
     def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
         """Write the Outcome of a job from what its finished stages stored; False if it had ended before.
 

@@ -56,10 +56,10 @@ def table(outcomes: Sequence[Outcome], width: int) -> "Table":
             grid.add_row(_text(intent, None, _colour(outcome)) + _text(f"  {reply}"))
             grid.add_row("")
         return grid
-    longest = max((len(visible(cells(one)[0])) for one in outcomes), default=4)
-    grid.add_column("file", width=min(longest, width // 4), no_wrap=True)
+    longest = [max((len(visible(cells(one)[place])) for one in outcomes), default=4) for place in range(5)]
+    grid.add_column("file", width=min(longest[0], width // 4), no_wrap=True)
     grid.add_column("words", ratio=3)
-    grid.add_column("intent", ratio=2, max_width=26)
+    grid.add_column("intent", width=max(6, min(longest[2], width // 5)))
     grid.add_column("reply", ratio=4)
     grid.add_column("s", justify="right", no_wrap=True, min_width=4)
     for outcome in outcomes:

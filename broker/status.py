@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from broker import scripts
+from broker import leases, scripts
 from broker.app import check_broker, connect
 from broker.queues import STAGES
 from shared.settings import Settings
@@ -24,7 +24,7 @@ def read(settings: Settings) -> dict[str, Any]:
 
     `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null when none waits);
     `in_hand`: messages that a box works on; `boxes`: by node name what each tells of itself, and its `in_hand`;
-    `dead`: dead letters. Raises BrokerAway.
+    `dead`: dead letters; `leases`: see `broker.leases.read`. Raises BrokerAway.
     """
     check_broker(settings)
     with connect(settings, socket_timeout=10, decode_responses=True) as client:
@@ -33,6 +33,7 @@ def read(settings: Settings) -> dict[str, Any]:
         holders = {tag: box for tag, box in client.hgetall(scripts.HOLDERS).items() if tag in unacked}
         boxes = {key.removeprefix(BOX): _told(client.hgetall(key)) for key in sorted(client.scan_iter(f"{BOX}*"))}
         dead = client.llen(scripts.DEAD)
+        working = leases.read(client, float(now))
     for box in holders.values():
         boxes.setdefault(box, {})
     for name, told in boxes.items():
@@ -42,7 +43,7 @@ def read(settings: Settings) -> dict[str, Any]:
         for i, stage in enumerate(STAGES)
         for sent in [seen[2 * i + 1]]
     }
-    return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead}
+    return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
 
 
 def _told(fields: dict[str, str]) -> dict[str, Any]:
@@ -76,8 +77,9 @@ def tables(state: dict[str, Any]) -> "list[Table | Text]":
     for name, told in state["boxes"].items():
         cells = [visible(name, 40), str(told["in_hand"]), holds(told), memory(told), str(told.get("device") or "–")]
         live.add_row(*(Text(visible(cell)) for cell in cells))
-    dead = f"dead letters: {state['dead']}"
-    return [queues, live if state["boxes"] else Text("No worker is running."), Text(dead)]
+    dead = f"dead letters: {state['dead']}" + (" (golem dead list)" if state["dead"] else "")
+    working = [leases.table(state["leases"])] if state.get("leases") else []
+    return [queues, *working, live if state["boxes"] else Text("No worker is running."), Text(dead)]
 
 
 def holds(told: dict[str, Any]) -> str:

@@ -1,16 +1,21 @@
 """Kombu's Redis transport with an atomic take of several messages of one queue, chosen by the affinity decision.
 
-peek   one call sees depth and age of each queue; `affinity.decide` says which queue and how many.
+peek   one call tells what this box holds and sees depth and age of each queue and how many other boxes serve it;
+       `affinity.decide` says which queue and how many.
 take   one Lua call moves them from the queue into the books (`scripts.TAKE`): no message is ever outside both. Stock
-       kombu pops and books in two steps, and a kill in between loses the message.
+       kombu pops and books in two steps, and a kill in between loses the message. A box that moves to a queue claims
+       it in the same call, unless another was quicker since the peek.
 wake   an idle worker blocks in BZPOPMIN on one small sorted set per queue, which the publisher touches together with
-       the push. A lost mark costs at most `brpop_timeout` (1 s), never a message.
+       the push. A lost mark costs at most half a second, never a message. Whoever is woken for work that it leaves to
+       another box passes the mark on.
 lease  the timer of the event loop renews the lease of every message in hand, whichever connection it came over.
 
 It leans on kombu 5.7: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the books. Priorities, key
 prefixes and queue expiry are not supported.
 """
 
+from collections.abc import Sequence
+from math import inf
 from queue import Empty
 from time import monotonic, sleep, time
 from typing import Any
@@ -21,7 +26,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from broker import scripts
-from broker.affinity import Prefer, decide
+from broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
 from broker.books import QoS
 from broker.desk import DESK
 
@@ -43,8 +48,11 @@ class Channel(redis.Channel):
     box = ""  # the node name; a producer has none
     gather_s = 0.005  # how long an idle worker waits for company for the first message of a burst
 
-    _asked: str | None = None  # which reply the connection waits for: peek, take or wait
+    _asked: str | None = None  # which reply the connection waits for: peek, take, pass or wait
     _chosen = ""
+    _woken: str | None = None  # the queue whose wake mark was taken last
+    _listens: tuple[str, ...] = ()  # what an idle wait is for
+    _patience_s = LOOK_S  # and how long
     _awaited = False  # the last thing was a wait
     _maybe_work = True
 
@@ -72,9 +80,12 @@ class Channel(redis.Channel):
         if not queues:
             return
         if self._maybe_work:
-            self._send("peek", "EVAL", scripts.PEEK, len(queues), *queues)
+            keys = (*queues, *map(scripts.claim_key, queues), scripts.SERVED)
+            held = [int(queue in DESK.holds) for queue in queues]
+            self._send("peek", "EVAL", scripts.PEEK, len(keys), *keys, self.box, *held)
         else:
-            self._send("wait", "BZPOPMIN", *map(scripts.wake_key, queues), self.brpop_timeout)
+            marks = [scripts.wake_key(queue) for queue in self._listens] or [scripts.wake_key(f"@{self.box}")]
+            self._send("wait", "BZPOPMIN", *marks, round(self._patience_s, 3))
 
     def _in_chain_order(self) -> list[str]:
         """Our queues in the order of the settings, whatever order they were consumed in."""
@@ -98,7 +109,7 @@ class Channel(redis.Channel):
             raise
         except self.ResponseError as exc:  # such as a key of the wrong type, or a script refused: not ours to die of
             logger.error("Redis refused to %s: %s", asked, exc)
-            self._maybe_work = False
+            self._maybe_work, self._listens, self._patience_s = False, (), 1.0
             raise Empty from None
         finally:
             self._in_poll = None
@@ -106,8 +117,11 @@ class Channel(redis.Channel):
         if asked == "peek":
             self._on_peek(reply)
             raise Empty
+        if asked == "pass":
+            raise Empty
         if asked == "wait":
             self._awaited = self._maybe_work = True  # also after a timeout: a wake mark may have been lost
+            self._woken = bytes_to_str(reply[0]) if reply else None
             raise Empty
         self._on_take(reply)
         return True
@@ -116,37 +130,45 @@ class Channel(redis.Channel):
         if self._closing:
             return
         queues = self._in_chain_order()
-        clock = float(reply[0])
-        seen = [
-            (queue, int(depth), max(0.0, clock - float(sent)) if sent else 0.0)
-            for queue, depth, sent in zip(queues, reply[1::2], reply[2::2], strict=False)
-        ]
-        move = decide(DESK.view(seen, self.batch, self.prefer))
+        view = DESK.view(_seen(queues, reply), self.batch, self.prefer)
+        woken, self._woken = self._woken, None
+        move = decide(view)
         if move is None:
             self._maybe_work = self._awaited = False
+            self._listens, self._patience_s = tuple(listens(view)), patience_s(view)
+            if woken in [scripts.wake_key(line.queue) for line in view.lines if line.depth]:
+                self._send("pass", "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
         if awaited and move.queue == queues[0] and move.take_n < self.batch.get(move.queue, 1):
-            age = next(age for queue, _, age in seen if queue == move.queue)
+            age = next(line.oldest_s for line in view.lines if line.queue == move.queue)
             if age < self.gather_s:  # a burst may be coming in, and its first message need not go alone
                 sleep(self.gather_s - age)
                 move = type(move)(move.queue, self.batch.get(move.queue, 1))
+        self._take(move, view)
+
+    def _take(self, move: Move, view: View) -> None:
         self._chosen = queue = move.queue
-        keys = (queue, scripts.wake_key(queue), self.unacked_key, self.unacked_index_key)
-        books = (scripts.HOLDERS, scripts.DELIVERIES, scripts.CRASHES, scripts.DEAD, scripts.DYING)
-        self._send("take", "EVAL", scripts.TAKE, 9, *keys, *books, move.take_n, self.max_deliveries, self.box)
+        seen = next(line.servers for line in view.lines if line.queue == queue)
+        others = -1 if queue in view.resident else seen
+        keys = [queue, scripts.wake_key(queue), self.unacked_key, self.unacked_index_key]
+        keys += [scripts.HOLDERS, scripts.DELIVERIES, scripts.CRASHES, scripts.DEAD, scripts.DYING, scripts.SERVED]
+        keys += [scripts.claim_key(queue), *(scripts.claim_key(one.queue) for one in view.lines if one.queue != queue)]
+        self._send("take", "EVAL", scripts.TAKE, len(keys), *keys, move.take_n, self.max_deliveries, self.box, others)
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
         raws, buried = reply
         if buried:
             logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
+        if raws:
+            DESK.takes(self._chosen)
         for raw in raws:
             tag = ""
             try:
                 message = loads(bytes_to_str(raw))
                 tag = message["properties"]["delivery_tag"]
-                DESK.took(self._chosen, [tag])
+                DESK.took([tag])
                 if self._closing or self._chosen not in self.connection._callbacks:
                     self.qos.restore_by_tag(tag, uncounted=True)
                 else:
@@ -172,6 +194,20 @@ class Channel(redis.Channel):
             self._in_poll = None
             self.client.connection.disconnect()
         super().close()
+
+
+def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, float, float, int]]:
+    """What `scripts.PEEK` saw, as the desk wants it."""
+    clock, told, n = float(reply[0]), reply[1:], 2 * len(queues)
+
+    def since(at: Any, never: float) -> float:
+        return max(0.0, clock - float(at)) if at else never
+
+    columns = zip(queues, told[:n:2], told[1:n:2], told[n::2], told[n + 1 :: 2], strict=True)
+    return [
+        (queue, int(depth), since(sent, 0.0), since(served, inf), int(servers))
+        for queue, depth, sent, served, servers in columns
+    ]
 
 
 class Transport(redis.Transport):

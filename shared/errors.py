@@ -75,6 +75,12 @@ class ModelCorrupt(GolemError):
     code = "model-corrupt"
 
 
+class CheckpointsDiffer(GolemError):
+    """A worker has other checkpoints than those that are live in the same system."""
+
+    code = "checkpoints-differ"
+
+
 class ModelAboveBudget(GolemError):
     """The model cannot fit into the memory budget, whatever is unloaded."""
 

@@ -15,6 +15,7 @@ from celery.worker import state
 
 from broker import scripts
 from broker.desk import DESK
+from broker.queues import STAGES
 from shared.errors import TooManyDeliveries
 from workers.naming import RENEW_S, Name
 from workers.strategy import fail
@@ -22,7 +23,7 @@ from workers.strategy import fail
 logger = get_logger(__name__)
 
 
-class _Timed(bootsteps.StartStopStep):
+class Timed(bootsteps.StartStopStep):
     """A step that does something again and again while the connection stands."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -49,7 +50,7 @@ class _Timed(bootsteps.StartStopStep):
     shutdown = stop
 
 
-class Reaper(_Timed):
+class Reaper(Timed):
     """See a killed child at once. Celery looks when the child's pipe closes, mostly before it can be waited for, and
     then not for 5 s."""
 
@@ -73,7 +74,7 @@ class Settle(bootsteps.StartStopStep):
             logger.warning("Put back %d message(s) that were in the hands of %s", back, consumer.hostname)
 
 
-class Undertaker(_Timed):
+class Undertaker(Timed):
     """End the jobs of dead letters. Any worker may do it, and two may do it at once: the end of a job is written once.
     A letter stays in the list until its job has ended, so that a kill here loses nothing."""
 
@@ -112,21 +113,23 @@ def _bury(app: Any, letter: bytes) -> None:
         logger.exception("The job of dead letter %s could not be ended", headers["id"])
 
 
-class KeepName(_Timed):
-    """Renew the claim on the node's name; a worker that lost it (it slept too long) must not go on under it."""
+class KeepName(Timed):
+    """Renew the claim on the node's name and on the queues it serves, and tell how it stands; a worker that lost its
+    name (it slept too long) must not go on under it."""
 
     every_s = RENEW_S
     claim: Name | None = None  # set before the worker starts
 
     def tick(self, consumer: Any) -> None:
         """Renew."""
-        if self.claim is not None and not self.claim.renew():
+        tells = {**DESK.tells(), "queues": sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)}
+        if self.claim is not None and not self.claim.renew(tells, DESK.holds):
             logger.critical("The name %s belongs to another worker now: this one stops", consumer.hostname)
             DESK.stopping = True
             state.should_terminate = os.EX_UNAVAILABLE
 
 
-class Stopper(_Timed):
+class Stopper(Timed):
     """After SIGTERM or SIGINT: take nothing more, finish what is in hand, and after `stop_s` hand the rest back,
     unharmed and uncounted. A second signal hands back at once."""
 

@@ -3,6 +3,7 @@
 Importing it takes seconds: it brings the model libraries. A worker's parent may do so; only the child may build.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,15 @@ import torch
 from broker.queues import STAGES
 from shared.settings import Settings
 from workers.residency.events import Event
-from workers.residency.memory import budget_bytes, open_memory, pick_device, pick_dtype
+from workers.residency.memory import allocator_environment, budget_bytes, open_memory, pick_device, pick_dtype
 from workers.residency.peaks import Peaks
 from workers.residency.residency import Residency
 from workers.stages import interpreter, oracle, scribe
 from workers.stages.engine import Engine
 from workers.store import find
 from workers.store.hostcache import HostCache
-from workers.store.load import Weights
+from workers.store.load import Weights, read_config
+from workers.store.manifest import Checkpoint
 
 #: The engine of each stage, and what builds the modules of its model from a config.
 ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
@@ -32,12 +34,14 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     """The residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
     device = pick_device(settings)
     engines: dict[str, Engine] = {}
     keys: dict[str, str] = {}
     host = HostCache(settings.host_cache)
     for stage in STAGES:
-        checkpoint, dtype = find(settings, stage), pick_dtype(settings, device, stage)
+        checkpoint = find(settings, stage)
+        dtype = pick_dtype(settings, device, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))
         engine_of, make = ENGINES[stage]
         engines[stage] = engine_of(Weights(checkpoint, make, device, dtype, host), settings)
         keys[stage] = f"{stage} {checkpoint.id}@{checkpoint.revision} {dtype}"
@@ -51,3 +55,10 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         keys=keys,
         on_event=on_event,
     )
+
+
+def _is_cross_encoder(settings: Settings, stage: str, checkpoint: Checkpoint) -> bool:
+    """Whether the interpreter's checkpoint reads text and label together; asked only where it decides something."""
+    if settings.dtype != "fast" or stage != "interpreter":
+        return False
+    return interpreter.method_of(read_config(checkpoint.folder)) == "entailment"

@@ -1,15 +1,19 @@
 """A node's name belongs to one live worker: claimed in Redis, renewed every second, free again 3 s after a death."""
 
+import json
 import os
 import secrets
 import socket
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from broker.scripts import CLAIM, RELEASE
+from broker.queues import STAGES
+from broker.scripts import CLAIM, RELEASE, claim_key
 from shared.errors import BadSetting
 
 RENEW_S = 1.0
@@ -47,24 +51,27 @@ class Name:
             least = int(left_ms) if least is None else min(least, int(left_ms))
             time.sleep(0.1)
 
-    def renew(self) -> bool:
-        """Renew the claim; False where the name was taken by another while this process slept."""
+    def renew(self, tells: Mapping[str, Any] | None = None, holds: Collection[str] = ()) -> bool:
+        """Renew the claim, and tell how the box stands and which queues it serves; False where the name was taken by
+        another while this process slept."""
         try:
-            return not self._ask()
+            fields = json.dumps({field: json.dumps(value) for field, value in (tells or {}).items()})
+            return not self._ask(self.node, fields, *(int(stage in holds) for stage in STAGES))
         except (RedisError, OSError):
             return True  # Redis is away: nobody can take the name either
 
     def release(self) -> None:
         """Free the name."""
         try:
-            if not self._ask():
+            if not self._ask(self.node, "{}", *(0 for _ in STAGES)):
                 self._client.delete(self.key)
         except (RedisError, OSError):
             return  # it expires
 
-    def _ask(self) -> list[bytes]:
-        answer = self._client.eval(CLAIM, 1, self.key, self._token, int(EXPIRY_S * 1000), self._host, self._pid)
-        return list(answer)
+    def _ask(self, *more: Any) -> list[bytes]:
+        keys = (self.key, *map(claim_key, STAGES))
+        mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid)
+        return list(self._client.eval(CLAIM, len(keys), *keys, *mine, *more))
 
 
 def _this_host() -> str:

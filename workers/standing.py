@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -21,10 +21,15 @@ _ALONE_S = 60
 
 
 class Standing:
-    """The fields of one box. Redis being away is no reason to stop working: the next write tells it all again."""
+    """The fields of one box. Redis being away is no reason to stop working: the next write tells it all again.
 
-    def __init__(self, client: redis.Redis, node: str) -> None:
+    `announce` hands each event on to Celery's event stream and never raises.
+    """
+
+    def __init__(self, client: redis.Redis, node: str, announce: Callable[[dict[str, Any]], None]) -> None:
         self._client, self._node, self._key = client, node, f"golem:box:{node}"
+        self._announce = announce
+        self.peak = 0  # highest bytes since the start
         self.loads = dict.fromkeys(STAGES, 0)
         self.load_costs: dict[str, float] = {}  # the seconds of each stage's newest load
         self._last: Event | None = None
@@ -36,6 +41,7 @@ class Standing:
             self.loads[event.stage] = self.loads.get(event.stage, 0) + 1
             self.load_costs[event.stage] = event.seconds
         self._tell(event.wire())
+        self._announce(event.wire())
 
     def on_batch(
         self, stage: str, jobs: Sequence[str], served: Served, seconds: float, before: int, residency: Residency
@@ -56,13 +62,15 @@ class Standing:
     def tell(self, residency: Residency) -> None:
         """Write everything."""
         now = residency.memory.read()
+        self.peak = max(self.peak, now.peak)
         fields = {
             "resident": list(residency.resident),
+            "models": {stage: residency.model(stage) for stage in residency.resident},
             "device": residency.memory.device,
             "allocated": now.allocated,
             "reserved": now.reserved,
             "free": now.free,
-            "peak": now.peak,
+            "peak": self.peak,
             "budget": residency.budget_bytes,
             "loads": sum(self.loads.values()),
             "loads_of": self.loads,

@@ -111,16 +111,16 @@ class Batch:
                 self._each(self._put_back)
         elif isinstance(exc, WorkerLostError):
             self._put_back_lost(str(exc))
-        else:
-            self._each(lambda _, r: r.on_failure(exc_info))
+        else:  # the whole call failed, outside of any message: no memory, an answer that cannot be sent
+            self._put_back_lost(f"the call failed ({type(exc).__name__})")
 
     def _put_back_lost(self, error: str) -> None:
-        logger.error("The process of the models died: %s. %d message(s) go back", error, len(self.requests))
+        logger.error("A batch of %s was lost: %s. %d message(s) go back", self.name, error, len(self.requests))
 
         def lost(_: int, r: Any) -> None:
             task_ready(r)
             tag, qos = r.message.delivery_tag, r.message.channel.qos
-            if self.task.has_ended(r.id):  # its success was stored just before
+            if self._has_ended(r):  # its success was stored just before
                 r.acknowledge()
             elif DESK.stopping:  # the signal that stops us went to the child as well: no fault of the message
                 qos.restore_by_tag(tag, uncounted=True)
@@ -129,6 +129,13 @@ class Batch:
                 r.reject(requeue=True)
 
         self._each(lost)
+
+    def _has_ended(self, r: Any) -> bool:
+        try:
+            return self.task.has_ended(r.id)
+        except Exception as exc:  # noqa: BLE001  (Redis is away: its next delivery will see)
+            logger.warning("Whether %s has ended is not known: %r", r.id, exc)
+            return False
 
     @property
     def name(self) -> str:

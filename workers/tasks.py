@@ -24,7 +24,9 @@ from shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, T
 from shared.records import Failure, Handover, StageRun
 from shared.settings import Settings
 from workers import steps
+from workers.announcer import Announcer
 from workers.batching import BatchTask, Call
+from workers.breakoff import BrokenOff, Watch
 
 if TYPE_CHECKING:
     from workers.residency.events import Event
@@ -46,32 +48,40 @@ Build = Callable[[Callable[["Event"], None]], "Residency"]
 class Workplace:
     """What the tasks of one process share. The models' side of it is made at first use, so in the child only."""
 
-    def __init__(self, settings: Settings, build: Build | None, node: str) -> None:
-        self.settings, self.node, self._build = settings, node, build
+    def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
+        self.settings, self.node, self._app, self._build = settings, node, app, build
         client = connect(settings, WORKER_RETRIES)
         self._client = client
         self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
         self.asks = steps.Asks(settings, Vault(settings, client), self.jobs)
         self.residency: Residency | None = None
         self.standing: Standing | None = None
+        self.watch = Watch(self.outcomes.ended)
 
     def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
-        """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all."""
+        """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
+        and BrokenOff where one of the jobs ended meanwhile."""
         from workers.residency.serve import serve
         from workers.standing import Standing
 
         if self.standing is None:
-            self.standing = Standing(self._client, self.node)
+            self.standing = Standing(self._client, self.node, Announcer(self._app, self.node).tell)
         if self.residency is None:
             self.residency = self._make(self.standing)
         started, before = time.perf_counter(), self.residency.memory.read().allocated
         try:
-            served = serve(self.residency, stage, asks)
+            with self.watch.watching(jobs):
+                served = serve(self.residency, stage, asks, self.watch.breakable, self._next(stage))
             seconds = time.perf_counter() - started
             self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
             return served
         finally:
             self.standing.tell(self.residency)
+
+    def _next(self, stage: str) -> str | None:
+        """The stage after this one, where this box serves it too: its model is the likeliest to be wanted next."""
+        after = STAGES[STAGES.index(stage) + 1 :]
+        return after[0] if after and after[0] in self._app.amqp.queues.consume_from else None
 
     def _make(self, standing: "Standing") -> "Residency":
         if self._build is None:
@@ -119,7 +129,11 @@ class StageTask(BatchTask):
                 results[n] = self._before(results[n], found[n])
                 if not isinstance(results[n], dict | Exception):
                     todo.append(n)
-            served = self._serve([results[n] for n in todo])
+            while (served := self._serve([results[n] for n in todo])) is None:  # the others begin again, at once
+                gone = self.place.outcomes.ended([results[n][0].job.id for n in todo])
+                for n in [n for n in todo if results[n][0].job.id in gone]:
+                    todo.remove(n)
+                    results[n] = {"ended": results[n][0].job.id}
             for n, answer in zip(todo, served.answers, strict=True):
                 results[n] = self._after(results[n][0], answer, self._cost(served, started, calls[n].sent_at))
             self.place.jobs.store((self.stage, results[n]) for n in todo if isinstance(results[n], Handover))
@@ -159,7 +173,8 @@ class StageTask(BatchTask):
         except GolemError as exc:
             return exc
 
-    def _serve(self, todo: Sequence[tuple[Handover, object]]) -> "Served":
+    def _serve(self, todo: Sequence[tuple[Handover, object]]) -> "Served | None":
+        """What the engine gives; None where the batch was broken off."""
         from workers.residency.serve import Served
 
         if not todo:
@@ -168,6 +183,9 @@ class StageTask(BatchTask):
             return self.place.serve(self.stage, [handover.job.id for handover, _ in todo], [ask for _, ask in todo])
         except GolemError as exc:
             return Served(answers=[exc] * len(todo))
+        except BrokenOff:
+            logger.info("A batch of the %s was broken off: one of its jobs has ended", self.stage)
+            return None
 
     def _after(self, handover: Handover, answer: object, cost: StageRun) -> Any:
         """The handover with the answer, or the error."""
@@ -222,7 +240,7 @@ def register(app: Celery, settings: Settings, build: Build | None = None) -> dic
     Nothing is loaded and no device is touched before the first message.
     """
     node = app.conf.broker_transport_options.get("box") or "golem"
-    place = Workplace(settings, build, node)
+    place = Workplace(app, settings, build, node)
     tasks: dict[str, BatchTask] = {}
     for stage in STAGES:
         fields = {"name": task_name(stage), "stage": stage, "place": place, "__module__": __name__}

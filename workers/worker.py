@@ -19,6 +19,7 @@ from broker.desk import DESK
 from broker.queues import STAGES
 from shared.errors import BadSetting
 from shared.settings import Settings
+from workers.agreement import Agree, Agreement, Checkpoints, installed
 from workers.bootsteps import STEPS, KeepName, Stopper
 from workers.naming import Name, node_name
 
@@ -78,14 +79,17 @@ def start(
     *,
     register: Callable[[Celery], None] | None = None,
     preload: Callable[[], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     log_level: str = "INFO",
 ) -> int:
     """Run a worker until it is told to stop, and give its exit code. Raises BrokerAway where Redis does not answer,
-    BadSetting for an unknown queue or a name that another worker uses.
+    BadSetting for an unknown queue or a name that another worker uses, CheckpointsDiffer where live workers run others,
+    ModelMissing.
 
     `queues`: the stages it serves, None for all. `register` adds the tasks to the app, None: `workers.tasks`.
     `preload` runs before the child is forked (None with the tasks of `workers.tasks`: it imports the model libraries,
-    so that a child that is forked again is ready at once); it must not touch a device. To be called in the main thread.
+    so that a child that is forked again is ready at once); it must not touch a device. `checkpoints` are what must be
+    the same on all boxes (None with the tasks of `workers.tasks`: those of the store). To be called in the main thread.
     """
     set_up_log(log_level)
     node = node_name(name)
@@ -97,10 +101,13 @@ def start(
     client = connect(settings, socket_timeout=5)
     claim = Name(client, node)
     claim.claim()
+    ours = register is None
     if register is None:
         register, preload = _tasks(settings), preload or _import_models
     try:
-        return _run(app, settings, queues, claim, register, preload, log_level)
+        agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
+        agreement.join()
+        return _run(app, settings, queues, claim, agreement, register, preload, log_level)
     finally:
         claim.release()
         client.close()
@@ -111,6 +118,7 @@ def _run(
     settings: Settings,
     queues: Sequence[str] | None,
     claim: Name,
+    agreement: Agreement,
     register: Callable[[Celery], None],
     preload: Callable[[], None] | None,
     log_level: str,
@@ -119,8 +127,8 @@ def _run(
     app.conf.worker_consumer = Road
     app.conf.task_publish_retry_policy = _PATIENCE  # a producer gives up sooner
     app.conf.result_backend_transport_options = {"retry_policy": _PATIENCE}
-    app.steps["consumer"].update(STEPS)
-    KeepName.claim, Stopper.stop_s = claim, settings.stop_s
+    app.steps["consumer"].update((*STEPS, Agree))
+    KeepName.claim, Stopper.stop_s, Agree.agreement = claim, settings.stop_s, agreement
     register(app)
     with reaching(settings), app.connection_for_write() as connection:  # before the slow imports: others may be free
         back = connection.default_channel.qos.settle()
@@ -129,6 +137,7 @@ def _run(
     if preload is not None:
         preload()
         claim.claim()  # it may have run out meanwhile
+        agreement.join()
     gc.collect()
     gc.freeze()  # a collection in the child shall not walk over what was imported here: 0.3 s for each unload
     worker = Parent(

@@ -62,5 +62,5 @@ def heard(data):
     """All sentences, commands, non-speech and silent keyword clips in one run: outcomes by path, and the process."""
     files = [data / d / row["path"] for d in ("sentences", "commands", "nonspeech") for row in manifest(d)]
     files += [data / "keywords" / row["path"] for row in manifest("keywords") if row["label"] == "_silence_"]
-    done = golem("run", "--json", *files, timeout=900)
+    done = golem("run", "--json", "--max-new-tokens", "16", *files, timeout=900)  # short replies: time
     return {o["name"]: o for o in map(json.loads, done.stdout.splitlines())}, done

@@ -4,6 +4,7 @@ b"turn it on"           a transcript of these words      b"bad"          BadAudi
 b"silence"              an empty transcript              b"die"          the child kills itself
 b"sleep 2"              two seconds in the Scribe        b"confuse me"   a permanent error in the Interpreter
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
+b"die without /a/file"  the child kills itself as long as the file is not there
 """
 
 import os
@@ -11,6 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared.errors import BadAudio, BadLabels, OutOfMemory
 from shared.records import Intent, Reply, Segment, Transcript
@@ -34,7 +36,7 @@ class Scribe(FakeEngine):
         return [self.hear(text) for text in batch]
 
     def hear(self, text):
-        if text == "die":
+        if text == "die" or (text.startswith("die without ") and not Path(text[12:]).exists()):
             os.kill(os.getpid(), signal.SIGKILL)
         if text == "bug":
             raise ValueError("secret words of the user")
@@ -79,4 +81,5 @@ def build(on_event):
 
 if __name__ == "__main__":
     settings = Settings.read()
-    sys.exit(worker.start(settings, None, "test", register=lambda app: tasks.register(app, settings, build)))
+    name = sys.argv[1] if len(sys.argv) > 1 else "test"
+    sys.exit(worker.start(settings, None, name, register=lambda app: tasks.register(app, settings, build)))

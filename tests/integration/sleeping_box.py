@@ -1,7 +1,7 @@
 """A worker whose engines sleep, for tests of the road: `python sleeping_box.py URL NAME [KEY=VALUE…]`.
 
 What a task does is told by the job's name: `bad` fails alone, `poison` kills its process in the second stage, `boom`
-raises for the whole batch, `slow` sleeps, `retry` fails twice and may be tried again. Everything that happens is
+raises for the whole batch, `slow` sleeps, `heavy` fails the whole call before any task begins, `retry` fails twice and may be tried again. Everything that happens is
 pushed to the Redis list `log`.
 """
 
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
@@ -28,6 +28,7 @@ from workers.worker import start
 LOAD_S = float(os.environ.get("LOAD_S", "0"))
 BATCH_S = float(os.environ.get("BATCH_S", "0.02"))
 SLOW_S = float(os.environ.get("SLOW_S", "3"))
+PARENT = os.getpid()
 _held: list[str] = []
 _log: list[Any] = []
 
@@ -59,6 +60,12 @@ class Stage(BatchTask):
         time.sleep(SLOW_S if second and any(job.startswith("slow") for job in jobs) else BATCH_S)
         return [self.one(job) for job in jobs]
 
+    def ended(self, task_ids: Iterable[str]) -> set[str]:
+        ids = list(task_ids)
+        if self.stage == "interpreter" and os.getpid() != PARENT and any(one.startswith("heavy") for one in ids):
+            raise MemoryError
+        return super().ended(ids)
+
     def one(self, job: str) -> str | Exception:
         log(event="end", stage=self.stage, job=job)
         if self.stage == "interpreter" and job.startswith("bad"):
@@ -84,7 +91,7 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # the test that started us is gone: so are we
     url, name, *given = sys.argv[1:]
     options: dict[str, Any] = dict(pair.split("=", 1) for pair in given)
-    queues = options.pop("queues", None)
+    queues, models = options.pop("queues", None), options.pop("models", None)
     try:
         sys.exit(
             start(
@@ -92,6 +99,9 @@ if __name__ == "__main__":
                 queues.split(",") if queues else None,
                 name,
                 register=register,
+                checkpoints={stage: {"id": models, "fingerprint": f"{models}-hash", "dtype": "float32"} for stage in STAGES}
+                if models
+                else None,
                 log_level=os.environ.get("LOG_LEVEL", "WARNING"),
             )
         )

@@ -157,13 +157,27 @@ def test_a_job_cancelled_while_queued_is_not_run(chain):
     assert not chain.client.hexists(f"golem:job:{queued[0]}", "transcript")
 
 
-def test_what_a_running_job_gives_after_its_cancellation_is_dropped(chain):
-    job = chain.pipeline.submit(b"sleep 0.8")
-    time.sleep(0.4)
+def test_a_running_job_that_is_cancelled_stops_and_neither_its_model_nor_its_neighbour_is_harmed(chain):
+    chain.outcomes([chain.pipeline.submit(b"warm", labels="a,b")])
+    chain.worker.send_signal(signal.SIGSTOP)
+    try:
+        job, neighbour = chain.pipeline.submit(b"sleep 60"), chain.pipeline.submit(b"beside it", labels="a,b")
+    finally:
+        chain.worker.send_signal(signal.SIGCONT)
+    loads = told(chain)["loads_of"]["scribe"]  # the box tells of a load at the end of its batch
+    time.sleep(0.7)  # both run now
+    start = time.monotonic()
     cancelled = chain.pipeline.cancel(job)
-    time.sleep(1.2)
-    assert chain.pipeline.outcome(job) == cancelled
     assert cancelled.state == "cancelled"
+    assert chain.outcomes([neighbour], 5)[neighbour].state == "done"
+    assert time.monotonic() - start < 2
+    assert told(chain)["loads_of"]["scribe"] == loads + 1, "it was loaded for the two, and stayed for the one"
+    assert chain.pipeline.outcome(job) == cancelled
+
+
+def told(chain):
+    """What the box tells of itself."""
+    return next(iter(status.read(chain.settings)["boxes"].values()))
 
 
 def test_a_message_that_comes_twice_ends_the_job_once(chain):

@@ -86,6 +86,51 @@ def test_a_task_longer_than_the_lease_starts_once(road: Road) -> None:
     road.settled()
 
 
+def test_a_call_that_fails_outside_of_any_message_ends_every_message(road: Road) -> None:
+    road.box()
+    road.submit(["heavy", "j0", "j1"])
+    road.done(["j0", "j1"])
+    road.until(lambda: road.log("failed", id="heavy.interpreter"))
+    assert "3 times" in road.log("failed")[0]["text"]
+    assert "MemoryError" in road.log("failed")[0]["text"]
+    road.settled()
+
+
+def test_a_box_that_slept_longer_than_its_lease_takes_nothing_back_and_ends_nothing_twice(road: Road) -> None:
+    first = road.box("first", lease_s=5, SLOW_S=2)
+    road.submit(["slow"])
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    os.kill(first.pid, signal.SIGSTOP)  # its child goes on, and ends the stage
+    road.box("second", lease_s=5, SLOW_S=2)
+    road.done(["slow"])
+    road.settled()  # the second took the stage too, and saw that it had ended
+    os.kill(first.pid, signal.SIGCONT)
+    road.submit(["after"])
+    road.done(["after"])
+    time.sleep(0.5)
+    for stage in STAGES[1:]:
+        assert len(road.log("end", stage=stage, job="slow")) == 1
+    assert not road.log("failed")
+    road.settled()
+
+
+def test_a_box_that_slept_does_not_put_back_what_another_works_on(road: Road) -> None:
+    first = road.box("first", lease_s=5, SLOW_S=30, stop_s=0)
+    road.submit(["slow"])
+    road.until(lambda: road.log("batch", stage="interpreter"))
+    os.kill(first.pid, signal.SIGSTOP)
+    os.kill(descendants(first.pid)[0], signal.SIGSTOP)
+    road.box("second", lease_s=5, SLOW_S=3)
+    road.until(lambda: len(road.log("batch", stage="interpreter")) == 2)
+    os.kill(first.pid, signal.SIGTERM)  # it will want to hand back what it has in hand
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait(5) == 0
+    road.done(["slow"])
+    assert len(road.log("batch", stage="interpreter")) == 2
+    assert len(road.log("end", stage="oracle")) == 1
+    road.settled()
+
+
 @pytest.mark.parametrize("stopped", ["in time", "too late"])
 def test_sigterm_finishes_or_hands_back_uncounted(road: Road, stopped: str) -> None:
     jobs = ["slow", *(f"j{n}" for n in range(4))]

@@ -1,13 +1,13 @@
 """Which queue next: the decision alone, and a box that follows it in simulated time."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.affinity import BOUNDS, STARVED_S, Line, Move, Other, Prefer, View, decide
+from broker.affinity import BOUNDS, LEFT_ALONE, LOOK_S, STARVED_S, Line, Move, Prefer, View, decide, listens, patience_s
 from broker.queues import STAGES
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
@@ -15,8 +15,11 @@ BATCH = dict.fromkeys(STAGES, 8)
 COST = dict.fromkeys(STAGES, 0.15)
 
 
-def view(depths, resident=(), current=None, dwell=0.0, prefer="balanced", ages=(0.0, 0.0, 0.0), **more):
-    lines = [Line(stage, depth, age) for stage, depth, age in zip(STAGES, depths, ages, strict=True)]
+def view(depths, resident=(), current=None, dwell=0.0, prefer="balanced", ages=(0.0,) * 3, servers=(0,) * 3, **more):
+    lines = [
+        Line(stage, depth, age, age, others)
+        for stage, depth, age, others in zip(STAGES, depths, ages, servers, strict=True)
+    ]
     return View(lines, BATCH, frozenset(resident), current, dwell, COST, prefer, **more)
 
 
@@ -78,11 +81,57 @@ def test_a_move_between_loaded_models_is_free():
     assert decide(view((50, 3, 0), {"scribe", "interpreter"}, "scribe")) == Move("interpreter", 3)
 
 
-def test_a_queue_that_other_boxes_serve_is_left_to_them_unless_it_is_deep():
-    others = [Other("b", frozenset({"scribe"}))]
-    assert decide(view((8, 0, 0), others=others)) is None
-    assert decide(view((9, 0, 0), others=others)) == Move("scribe", 8)
-    assert decide(view((1, 0, 0), others=others, ages=(9, 0, 0))) == Move("scribe", 1)
+def test_a_queue_that_other_boxes_serve_is_left_to_them_unless_it_is_deep_or_nobody_takes_from_it():
+    served = {"servers": (1, 0, 0)}
+    assert decide(view((8, 0, 0), **served)) is None
+    assert decide(view((9, 0, 0), **served)) == Move("scribe", 8)
+    assert decide(view((1, 0, 0), **served, ages=(LEFT_ALONE * 0.15, 0, 0))) == Move("scribe", 1)
+
+
+def test_a_box_with_work_helps_others_only_where_far_more_waits_for_each_server():
+    stay = {"resident": {"scribe"}, "current": "scribe", "dwell": 9, "ages": (1, 1, 0)}
+    assert decide(view((20, 60, 0), **stay, servers=(0, 1, 0))) == Move("scribe", 8)
+    assert decide(view((20, 100, 0), **stay, servers=(0, 1, 0))) == Move("interpreter", 8)
+    assert decide(view((20, 3, 0), **stay, servers=(1, 0, 0))) == Move("interpreter", 3)
+
+
+def test_a_box_in_a_stream_lingers_and_a_lone_box_or_a_lone_job_never_waits():
+    idle = {"resident": {"scribe"}, "current": "scribe", "idle_s": 0.1, "ages": (0, 0.1, 0)}
+    assert decide(view((0, 1, 0), **idle, gap_s=0.04, servers=(0, 0, 1))) is None
+    assert decide(view((0, 1, 0), **idle, gap_s=0.04)) == Move("interpreter", 1)
+    assert decide(view((0, 1, 0), **idle, servers=(0, 0, 1))) == Move("interpreter", 1)
+    assert decide(view((0, 1, 0), **{**idle, "idle_s": 0.6}, gap_s=0.04, servers=(0, 0, 1))) == Move("interpreter", 1)
+
+
+crowds = st.builds(
+    lambda depths, ages, servers, held, idle, gap, prefer: view(
+        depths, held[:1], held[0] if held else None, 0.0, prefer, ages, servers, idle_s=idle, gap_s=gap
+    ),
+    depths,
+    ages,
+    st.tuples(*[st.integers(0, 5)] * 3),
+    st.lists(st.sampled_from(STAGES), max_size=1),
+    st.floats(0, 2),
+    st.floats(0, 2),
+    st.sampled_from(PREFERS),
+)
+
+
+@given(crowds)
+def test_a_box_that_leaves_work_to_others_looks_again_when_its_reason_is_over(seen):
+    if decide(seen) is not None:
+        return
+    assert 0 < patience_s(seen) <= LOOK_S
+    later = [replace(line, oldest_s=line.oldest_s + 1, unserved_s=line.unserved_s + 1) for line in seen.lines]
+    if any(line.depth for line in later):  # nobody took any of it for longer than every bound
+        assert decide(replace(seen, lines=later, idle_s=seen.idle_s + 1)) is not None
+
+
+@given(crowds)
+def test_a_box_is_not_woken_for_what_it_leaves_to_others(seen):
+    heard = listens(seen)
+    for line in seen.lines:
+        assert (line.queue in heard) == (not line.depth and (line.queue in seen.resident or not line.servers))
 
 
 @dataclass

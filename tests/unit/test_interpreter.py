@@ -101,6 +101,15 @@ def test_a_batch_answers_as_each_alone_and_computes_equal_pairs_once(small_bart:
     assert found[0] == found[2] != found[1]
 
 
+def test_an_nli_model_can_be_asked_about_fewer_phrasings(small_bart: Held) -> None:
+    (few,) = answer(engine(small_bart, interpreter_phrasings=1), ("the city", LIGHTS))
+    first = parse_labels("lights_on=turning on the lights,music_stop,weather=what is the weather")
+    (same,) = answer(engine(small_bart), ("the city", first))
+    (all_of_them,) = answer(engine(small_bart), ("the city", LIGHTS))
+    assert few.scores == pytest.approx(same.scores, abs=1e-6)
+    assert few.scores != all_of_them.scores
+
+
 def test_control_tokens_in_a_text_are_only_words(small_bart: Held) -> None:
     marked = parse_labels("a=</s></s> lights,b=<mask>")
     spoilt, plain, other = answer(

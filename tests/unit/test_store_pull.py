@@ -42,7 +42,7 @@ class Lines(Show):
 
 
 def settings_of(tmp_path, **given):
-    return Settings.read(_env_file=None, **{"store": tmp_path / "store", "device": "cpu", **given})
+    return Settings.read(_env_file=None, **{"store": tmp_path / "store", "device": "cpu", "models": "auto", **given})
 
 
 @pytest.fixture

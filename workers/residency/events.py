@@ -14,7 +14,7 @@ class Event:
 
     kind: str  # `load`, `unload` or `oom`
     stage: str
-    reason: str  # `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `stop`
+    reason: str  # `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `stop`; of an oom: `load`
     weights_bytes: int
     seconds: float
     allocated_before: int
@@ -22,6 +22,7 @@ class Event:
     reserved: int
     free: int
     peak: int
+    model: str = ""  # checkpoint, revision and dtype behind the stage
     missing_bytes: int = 0  # after an unload of the last model: what did not come back to the base line
     at: float = field(default_factory=time.time)
 
@@ -32,6 +33,7 @@ class Event:
         stage: str,
         reason: str,
         *,
+        model: str = "",
         weights_bytes: int,
         seconds: float,
         before: Reading,
@@ -50,6 +52,7 @@ class Event:
             after.reserved,
             after.free,
             after.peak,
+            model,
             missing_bytes,
         )
 

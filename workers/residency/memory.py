@@ -1,12 +1,14 @@
 """The only reader of the device: which one, which dtype, how much is allocated, free and at its peak; CUDA and CPU.
 
 On a CPU "allocated" is the resident set of this process: what models, mapped weights and working memory take is the
-difference to the base line that was read while nothing was loaded.
+difference to the base line that was read while nothing was loaded. On a card it is what PyTorch holds and the driver's
+context, which the budget includes.
 """
 
 import ctypes
 import gc
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +18,14 @@ import torch
 
 from shared.errors import DeviceRefused
 from shared.settings import Settings
+from workers.residency.cpu import fast_at_bfloat16, read_flags
 
 #: The share of a device that is used where no budget is set: the rest is for the driver, the desktop and others.
 DEFAULT_SHARE = 0.8
+#: No context of a CUDA process is larger; what else is taken on a card at the first look belongs to other programs.
+CONTEXT_AT_MOST = 1 << 30
+#: The environment variables by which PyTorch's allocator is set: today's, and that of torch before 2.9.
+_ALLOCATOR_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -31,6 +38,12 @@ class Reading:
     free: int
     peak: int  # highest `allocated` since `reset_peak`
     total: int
+    context: int = 0  # the part of `allocated` that is the driver's and not the models'; counted by the budget
+
+    @property
+    def models(self) -> int:
+        """`allocated` without the driver's part: on a card what PyTorch holds, on a CPU the whole resident set."""
+        return self.allocated - self.context
 
 
 class Memory(Protocol):
@@ -96,21 +109,34 @@ class CpuMemory:
         """The CPU's allocator has no limit that spares the rest of the process; the decision alone holds it."""
 
 
+def context_bytes(free: int, total: int, reserved: int, least: int = CONTEXT_AT_MOST) -> int:
+    """Bytes of a CUDA process's context: what is taken on the card beside the `reserved` of PyTorch's allocator.
+
+    The driver tells only the sum over all programs (cudaMemGetInfo), so this is an upper bound, exact on a card of our
+    own; other programs come and go and a context stays, hence the lowest value so far (`least`) is the best one.
+    """
+    return min(least, max(0, total - free - reserved))
+
+
 class CudaMemory:
-    """PyTorch's caching allocator on one card, and what the driver says is free."""
+    """PyTorch's caching allocator on one card, the driver's context, and what the driver says is free."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self.device = str(device)
+        self._context = CONTEXT_AT_MOST
 
     def read(self) -> Reading:
-        free, total = torch.cuda.mem_get_info(self._device)
+        free, total = torch.cuda.mem_get_info(self._device)  # creates the context where there is none yet
+        reserved = torch.cuda.memory_reserved(self._device)
+        self._context = context_bytes(free, total, reserved, self._context)
         return Reading(
-            torch.cuda.memory_allocated(self._device),
-            torch.cuda.memory_reserved(self._device),
+            torch.cuda.memory_allocated(self._device) + self._context,
+            reserved + self._context,
             free,
-            torch.cuda.max_memory_allocated(self._device),
+            torch.cuda.max_memory_allocated(self._device) + self._context,
             total,
+            self._context,
         )
 
     def reset_peak(self) -> None:
@@ -122,8 +148,18 @@ class CudaMemory:
         _libc_trim()
 
     def limit(self, budget_bytes: int) -> None:
-        total = torch.cuda.mem_get_info(self._device)[1]
-        torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total), self._device)
+        now = self.read()
+        share = (budget_bytes - now.context) / now.total  # the context is not the allocator's
+        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
+
+
+def allocator_environment(environment: Mapping[str, str], torch_version: str) -> dict[str, str]:
+    """What to add to the environment before the first use of a card: segments that grow, against fragmentation, where
+    the user has not set the allocator. Source: PyTorch, CUDA semantics, "expandable_segments"."""
+    if any(name in environment for name in _ALLOCATOR_NAMES):
+        return {}
+    major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in torch_version.split(".")[:2])
+    return {_ALLOCATOR_NAMES[(major, minor) < (2, 9)]: "expandable_segments:True"}
 
 
 def total_ram_bytes() -> int:
@@ -195,18 +231,34 @@ def unsupported_card(capability: tuple[int, int], built_for: list[str]) -> str |
     return f"its compute capability {major}.{minor} is not in this torch build ({', '.join(built_for) or 'none'})"
 
 
-def pick_dtype(settings: Settings, device: torch.device, stage: str) -> torch.dtype:
+def pick_dtype(
+    settings: Settings,
+    device: torch.device,
+    stage: str,
+    *,
+    cross_encoder: bool = False,
+    flags: frozenset[str] | None = None,
+) -> torch.dtype:
     """The dtype of a stage's weights in memory: GOLEM_DTYPE, or by the device.
 
     A card runs in half precision: float16, and bfloat16 for the Oracle where the card has it, since language models
-    trained in bfloat16 can overflow float16. A CPU runs in float32.
+    trained in bfloat16 can overflow float16. A CPU runs in float32: Whisper in bfloat16 made mistakes (word error
+    rate 0.70), and a reply is drawn from the numbers as they are.
+
+    `fast` is the same but for an interpreter that is an NLI `cross_encoder` on a CPU with bfloat16 instructions
+    (`flags`, None: this machine's), which runs in bfloat16, 2.2 times as fast. It is not the default, for two reasons:
+    that intents stay the same could not be shown, since no NLI checkpoint was at hand to measure it with, only its
+    shape with random weights; and a job's answer would depend on the processor of the box that it met.
     """
-    if settings.dtype != "auto":
+    if settings.dtype not in ("auto", "fast"):
         chosen: torch.dtype = getattr(torch, settings.dtype)
         return chosen
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if stage == "oracle" and torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cuda":
+        return torch.bfloat16 if stage == "oracle" and torch.cuda.is_bf16_supported() else torch.float16
+    if settings.dtype == "fast" and stage == "interpreter" and cross_encoder:
+        fast = fast_at_bfloat16(read_flags() if flags is None else flags)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.float32
 
 
 def open_memory(device: torch.device) -> Memory:

@@ -17,7 +17,7 @@ from workers.residency import eviction
 from workers.residency.events import Event
 from workers.residency.memory import Memory, Reading, is_out_of_memory
 from workers.residency.peaks import Peaks
-from workers.stages.engine import Engine
+from workers.stages.engine import Engine, Prefetching
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Residency:
         self._base_line: int | None = None
         self._lock = threading.RLock()
         self._in_use: str | None = None
+        self._prefetching = threading.Thread()  # one that never ran: nothing is under way
         self.last_load_s = 0.0  # what the newest `use` waited for its model
         memory.limit(self.budget_bytes)
 
@@ -62,13 +63,22 @@ class Residency:
         """The stages whose weights are in device memory, least recently used first."""
         return tuple(sorted(self._last_used, key=self._last_used.__getitem__))
 
+    def model(self, stage: str) -> str:
+        """The checkpoint behind a stage, its revision and dtype; where that was not told, the stage."""
+        return self._keys.get(stage, stage)
+
+    @property
+    def room_bytes(self) -> int:
+        """The budget less what the driver takes of it: what weights and working memory have to share."""
+        return self.budget_bytes - self.memory.read().context
+
     def working_bytes(self, stage: str, batch: int) -> int:
         """Working memory to expect of a batch: what was seen, else the engine's estimate."""
         return self.peaks.expect(self._key(stage), batch, self.engines[stage].working_bytes(batch))
 
     def batch_limit(self, stage: str, asked: int) -> int:
         """How many of `asked` items fit into the budget at once beside the stage's own weights."""
-        free = self.budget_bytes - self.engines[stage].weights_bytes
+        free = self.room_bytes - self.engines[stage].weights_bytes
         return eviction.largest_batch(asked, free, lambda n: self.working_bytes(stage, n))
 
     @contextmanager
@@ -118,9 +128,30 @@ class Residency:
         """Memory ran out while a batch ran: unload everything and expect more of such a batch from now on."""
         before = self.memory.read()
         self.unload_all("out-of-memory")
-        free = self.budget_bytes - self.engines[stage].weights_bytes
+        free = self.room_bytes - self.engines[stage].weights_bytes
         self.peaks.doubt(self._key(stage), batch, max(free, self.working_bytes(stage, batch)) + 1)
         self._say("oom", stage, "out-of-memory", 0.0, before)
+
+    def prefetch(self, stage: str) -> bool:
+        """Bring the weights of a stage near, in the background, while another one computes; whether that was begun.
+
+        Takes no lock, so that nobody waits for it, and touches no device memory. One at a time; nothing for a stage
+        that is resident, unknown here or has nothing to bring. What goes wrong is logged and costs only the time that
+        it would have saved: the load says it again.
+        """
+        engine = self.engines.get(stage)
+        if not isinstance(engine, Prefetching) or stage in self._last_used or self._prefetching.is_alive():
+            return False
+
+        def work() -> None:
+            try:
+                engine.prefetch()
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the load that follows meets it too
+                logger.warning("The weights of the %s could not be fetched beforehand: %s", stage, exc)
+
+        self._prefetching = threading.Thread(target=work, daemon=True, name=f"prefetch {stage}")
+        self._prefetching.start()
+        return True
 
     # -- the only places that change what is resident
 
@@ -128,11 +159,14 @@ class Residency:
         engine, started = self.engines[stage], time.perf_counter()
         held = [eviction.Held(s, self.engines[s].weights_bytes, used) for s, used in self._last_used.items()]
         working = self.working_bytes(stage, batch)
-        plan = eviction.evict(stage, engine.weights_bytes, working, held, self.budget_bytes, self.mode)
+        room = self.room_bytes
+        plan = eviction.evict(stage, engine.weights_bytes, working, held, room, self.mode)
         if not plan.fits:
+            driver = self.budget_bytes - room
+            less = f", of which the driver takes {format_bytes(driver)}" if driver else ""
             raise ModelAboveBudget(
                 f"{stage} needs {format_bytes(plan.need_bytes)} (weights {format_bytes(engine.weights_bytes)}, working "
-                f"memory {format_bytes(working)}) and the budget is {format_bytes(self.budget_bytes)}: raise "
+                f"memory {format_bytes(working)}) and the budget is {format_bytes(self.budget_bytes)}{less}: raise "
                 f"GOLEM_MEMORY_BUDGET, or choose a smaller model with GOLEM_{stage.upper()}_MODEL or a shorter dtype "
                 "with GOLEM_DTYPE."
             )
@@ -144,19 +178,35 @@ class Residency:
         self.last_load_s = time.perf_counter() - started
 
     def _load(self, stage: str) -> None:
+        """Load; where the device has no room, once more with everything else unloaded. Raises OutOfMemory."""
         before, started = self.memory.read(), time.perf_counter()
         if self._base_line is None:
-            self._base_line = before.allocated
-        try:
-            self.engines[stage].load()
-        except Exception as exc:
-            self.engines[stage].unload()
-            self.memory.give_back()
-            if is_out_of_memory(exc):
-                raise OutOfMemory(self.no_room(stage)) from exc
-            raise
+            self._base_line = before.models
+        if not self._loads(stage):
+            self._say("oom", stage, "load", time.perf_counter() - started, before)
+            for other in self.resident:
+                self._drop(other, "out-of-memory")
+            if not self._loads(stage):
+                raise OutOfMemory(self.no_room(stage))
         self._last_used[stage] = self._clock()
         self._say("load", stage, "wanted", time.perf_counter() - started, before)
+
+    def _loads(self, stage: str) -> bool:
+        """Whether the engine could be loaded; False where memory ran out. Nothing is left behind then.
+
+        It is told by the return and not by an exception, whose traceback would keep what was loaded by then.
+        """
+        try:
+            self.engines[stage].load()
+        except BaseException as exc:
+            self.engines[stage].unload()
+            if not isinstance(exc, OutOfMemory) and not is_out_of_memory(exc):
+                self.memory.give_back()
+                raise
+        else:
+            return True
+        self.memory.give_back()
+        return False
 
     def _drop(self, stage: str, reason: str) -> None:
         before, started = self.memory.read(), time.perf_counter()
@@ -165,7 +215,7 @@ class Residency:
         self.memory.give_back()
         seconds, missing = time.perf_counter() - started, 0
         if not self._last_used and self._base_line is not None:
-            left = self.memory.read().allocated - self._base_line
+            left = self.memory.read().models - self._base_line
             missing = left if left > TOLERANCE * self.engines[stage].weights_bytes else 0
         self._say("unload", stage, reason, seconds, before, missing)
 
@@ -174,7 +224,8 @@ class Residency:
     def _learn(self, stage: str, batch: int) -> None:
         """Working memory = the peak less the base line and the weights of all residents."""
         weights = sum(self.engines[s].weights_bytes for s in self._last_used)
-        working = self.memory.read().peak - (self._base_line or 0) - weights
+        now = self.memory.read()
+        working = now.peak - now.context - (self._base_line or 0) - weights
         if working > 0:
             self.peaks.learn(self._key(stage), batch, working)
 
@@ -183,6 +234,7 @@ class Residency:
             kind,
             stage,
             reason,
+            model=self.model(stage),
             weights_bytes=self.engines[stage].weights_bytes,
             seconds=seconds,
             before=before,

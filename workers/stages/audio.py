@@ -109,7 +109,7 @@ def _clean(samples: np.ndarray) -> np.ndarray:
     """Samples without NaN and infinities, which become silence, and without absurd values."""
     if not np.isfinite(samples).all():
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip(samples, -_LOUDEST, _LOUDEST)
+    return np.asarray(np.clip(samples, -_LOUDEST, _LOUDEST), np.float32)
 
 
 class _Sink:

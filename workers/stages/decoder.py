@@ -18,7 +18,7 @@ class Decoder:
     """The decoder of one batch of encoded windows. `step` feeds tokens, `keep` drops rows."""
 
     def __init__(self, model: nn.Module, encoded: torch.Tensor) -> None:
-        """`encoded`: the encoder's output, (batch, frames, width). Cross-attention keys and values are computed once."""
+        """`encoded`: the encoder's output, (batch, frames, width). Cross-attention keys and values are made once."""
         body = cast(Any, model).model.decoder
         self._layers = list(body.layers)
         self._embed: torch.Tensor = body.embed_tokens.weight

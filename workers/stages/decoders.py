@@ -100,12 +100,12 @@ def _av_blocks(data: bytes) -> Iterator[Block]:
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
     """float32 (frames, channels) of a frame in any of FFmpeg's sample formats."""
-    raw = frame.to_ndarray()
+    raw: np.ndarray = frame.to_ndarray()
     samples = raw.T if frame.format.is_planar else raw.reshape(-1, len(frame.layout.channels))
     if raw.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
+        return np.asarray((samples.astype(np.float32) - 128) / 128, np.float32)
     if np.issubdtype(raw.dtype, np.integer):
-        return samples.astype(np.float32) / np.float32(-float(np.iinfo(raw.dtype).min))
+        return np.asarray(samples / -float(np.iinfo(raw.dtype).min), np.float32)
     return np.asarray(samples, np.float32)
 
 

@@ -8,6 +8,7 @@ annotation   the text only describes a sound: "(applause)", "[Music]", "♪"
 """
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +22,17 @@ SILENT_PEAK = 1.25e-4
 #: Where the loudest sample of a quiet recording is lifted to, and by how much at most (40 dB).
 LEVEL = 0.5
 MOST_GAIN = 100.0
+#: The model hears a lifted recording only where its loudest sample is below this: others reach it as they are.
+QUIET_PEAK = 0.05
 #: A voice is doubtful between this share of the threshold and the threshold itself. Measured on 36 clips without speech
 #: and 248 with: at 0.5 the threshold alone loses two keywords and one quiet command, at 0.3 one keyword.
-DOUBT = 0.6
-#: Measured p(no speech) of tiny.en: up to 0.38 with speech, 0.59 and more without.
-DOUBTFUL_NO_SPEECH = 0.4
+DOUBT = 0.85
+#: A voice is sure where the detector gives this probability for so many seconds.
+SURE = (0.8, 0.25)
+#: The limit of p(no speech) is lower by this where the voice is doubtful and higher where it is sure. Measured with
+#: tiny.en: clips without speech 0.59 and more (or no voice at all), with speech up to 0.38, two sure voices 0.48 and 0.66.
+DOUBTFUL_LIMIT = -0.1
+SURE_LIMIT = 0.2
 #: A pause shorter than this does not end a span of voice.
 PAUSE_S = 0.3
 #: Kept around a span of voice: soft consonants lie outside of what the detector calls voice.
@@ -39,6 +46,9 @@ FAST = (8.0, 5.0)
 _LOOP_WORDS = 3
 _LOOP_TIMES = 4
 _ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
+
+#: Replacement character (half a letter), zero-width space, byte order mark, soft hyphen. Joiners stay: scripts need them.
+_NOTHING = "\ufffd\u200b\ufeff\u00ad"
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,8 @@ def is_silent(peak: float) -> bool:
 
 
 def gain(peak: float) -> float:
-    """What a quiet recording is multiplied by before anything listens: detector and model were trained on speech at
-    ordinary levels. Bounded (40 dB), so that the hiss of an empty room stays hiss."""
+    """What a quiet recording is multiplied by before the detector listens, which was trained on speech at ordinary
+    levels. Bounded (40 dB), so that the hiss of an empty room stays hiss."""
     return min(max(LEVEL / peak, 1.0), MOST_GAIN) if peak > 0 else 1.0
 
 
@@ -72,16 +82,20 @@ def voiced(probabilities: npt.NDArray[np.float32], threshold: float) -> list[Spa
     return spans
 
 
-def voice(probabilities: npt.NDArray[np.float32], threshold: float) -> tuple[list[Span], bool]:
-    """Spans of voice, and whether they are doubtful: no frame passes the threshold, but some come near it. A doubtful
-    voice is heard by the model, which then must be surer that it is speech."""
+def voice(probabilities: npt.NDArray[np.float32], threshold: float) -> tuple[list[Span], float]:
+    """Spans of voice, and what is added to the limit of p(no speech): a voice that only comes near the threshold is
+    heard by the model, which then must be surer that it is speech; a long clear one is believed more easily."""
     spans = voiced(probabilities, threshold)
-    return (spans, False) if spans else (voiced(probabilities, threshold * DOUBT), True)
+    if not spans:
+        return voiced(probabilities, threshold * DOUBT), DOUBTFUL_LIMIT
+    sure = FRAME_S * int((probabilities >= SURE[0]).sum()) >= SURE[1]
+    return spans, SURE_LIMIT if sure else 0.0
 
 
-def no_speech_limit(threshold: float, doubtful: bool) -> float:
-    """The p(no speech) above which a window is silent."""
-    return min(threshold, DOUBTFUL_NO_SPEECH) if doubtful and threshold < 1 else threshold
+def model_gain(peak: float) -> float:
+    """What a recording is multiplied by before the model hears it: nothing but the very quiet, which Whisper would call
+    silent (five of forty commands at -40 dB)."""
+    return gain(peak) if peak < QUIET_PEAK else 1.0
 
 
 def voiced_between(spans: Sequence[Span], start_s: float, end_s: float) -> float:
@@ -126,5 +140,6 @@ def is_annotation(text: str) -> bool:
 
 
 def tidy(text: str) -> str:
-    """The text on one line, without characters that stand for nothing."""
-    return re.sub(r"\s+", " ", text.replace("�", "")).strip()
+    """The text on one line, composed (NFC), without control characters and those that stand for nothing."""
+    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+    return "".join(c for c in text if c == " " or (c not in _NOTHING and unicodedata.category(c) != "Cc")).strip()

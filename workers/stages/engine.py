@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from shared.errors import GolemError
 
@@ -54,6 +54,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Prefetching(Protocol):
+    """What an engine may offer beside: its weights brought near before they are wanted."""
+
+    def prefetch(self) -> None:
+        """Called from a thread of its own while another engine runs; touches neither the device nor the model."""
+        ...
+
+
 @dataclass
 class FakeEngine:
     """An engine without a model, for tests of residency, tasks and batching: a size, counters, failures on order."""
@@ -62,18 +71,22 @@ class FakeEngine:
     weights_bytes: int = 1000
     working: int = 0
     fail_load: Exception | None = None
+    fail_loads: int | None = None  # so many loads fail, None: all
+    fail_prefetch: Exception | None = None
     fail_above: int | None = None  # a larger batch raises `error_above`
     error_above: Exception = field(default_factory=lambda: MemoryError("the fake device is full"))
     loaded: bool = False
     loads: int = 0
     unloads: int = 0
+    prefetches: int = 0
     batches: list[int] = field(default_factory=list)
 
     def working_bytes(self, batch: int) -> int:
         return self.working * batch
 
     def load(self) -> None:
-        if self.fail_load:
+        if self.fail_load and self.fail_loads != 0:
+            self.fail_loads = None if self.fail_loads is None else self.fail_loads - 1
             raise self.fail_load
         self.loaded = True
         self.loads += 1
@@ -81,6 +94,11 @@ class FakeEngine:
     def unload(self) -> None:
         self.unloads += self.loaded
         self.loaded = False
+
+    def prefetch(self) -> None:
+        self.prefetches += 1
+        if self.fail_prefetch:
+            raise self.fail_prefetch
 
     def prepare(self, ask: object) -> object:
         if isinstance(ask, GolemError):

@@ -12,7 +12,7 @@ import torch
 
 from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
 from shared.labels import check_labels, check_template, phrasings
-from shared.records import Intent, LabelSet
+from shared.records import Intent, Label, LabelSet
 from shared.settings import Settings
 from workers.stages import cosine, entailment
 from workers.stages.engine import Ready
@@ -105,6 +105,9 @@ class Interpreter:
         self.model = None
         self.weights.unload()
 
+    def prefetch(self) -> None:
+        self.weights.prefetch()
+
     def prepare(self, ask: object) -> object:
         """An Intent for a text without words (`noise`) or one seen before; else a Ready. Raises BadLabels."""
         assert isinstance(ask, Utterance)
@@ -136,12 +139,12 @@ class Interpreter:
             for ask in asks
             for template in [ask.labels.template or self.template]
             for label in ask.labels.labels
-            for phrase in phrasings(label)
+            for phrase in self._asked(label)
         ]
         logits = iter(self._scorer.score(self.model, pairs))
         found: list[Intent | GolemError] = []
         for ask in asks:
-            grouped = [[next(logits) for _ in phrasings(label)] for label in ask.labels.labels]
+            grouped = [[next(logits) for _ in self._asked(label)] for label in ask.labels.labels]
             if not all(math.isfinite(value) for label in grouped for pair in label for value in pair):
                 found.append(_not_numbers(self.weights.folder))
                 continue
@@ -149,6 +152,10 @@ class Interpreter:
             low = max(scores) < self.settings.unknown_score
             found.append(_intent(ask, scores, "entailment", 1 - max(scores) if low else None))
         return found
+
+    def _asked(self, label: Label) -> tuple[str, ...]:
+        """The phrasings that an NLI model is asked about: each is a pass of the whole model."""
+        return phrasings(label)[: self.settings.interpreter_phrasings or None]
 
     def _by_cosine(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
         if self._scorer is None:

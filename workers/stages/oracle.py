@@ -105,6 +105,9 @@ class Oracle:
         self.model = self._read = None
         self.weights.unload()
 
+    def prefetch(self) -> None:
+        self.weights.prefetch()
+
     @property
     def tokenizer(self) -> Any:
         """Loaded at the first need and kept: it holds no weights."""

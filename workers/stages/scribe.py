@@ -45,7 +45,7 @@ class _Heard:
     language: str | None
     task: Task
     gain: float
-    doubtful: bool  # the detector was not sure of the voice
+    limit: float  # of p(no speech), by how sure the detector is of the voice
 
 
 def make(config: Any) -> Any:
@@ -106,6 +106,10 @@ class Scribe:
         self.model = None
         self.weights.unload()
 
+    def prefetch(self) -> None:
+        """Bring them near beforehand."""
+        self.weights.prefetch()
+
     def prepare(self, ask: Any) -> Transcript | Ready[_Heard]:
         """Decode, and listen for a voice: a recording without one is answered here.
 
@@ -117,15 +121,17 @@ class Scribe:
         peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
         if ear.is_silent(peak):
             return Transcript(duration_s=duration, guards=("level",))
-        gain, threshold = ear.gain(peak), self.settings.vad_threshold
-        chances: npt.NDArray[np.float32] = detector().probabilities(samples, gain)
-        spans, doubtful = ear.voice(chances, threshold)
+        threshold = self.settings.vad_threshold
+        chances: npt.NDArray[np.float32] = detector().probabilities(samples, ear.gain(peak))
+        spans, shift = ear.voice(chances, threshold)
         if threshold <= 0:  # the guard is off
-            spans, doubtful = [ear.Span(0.0, len(samples) / audio.RATE)], False
+            spans, shift = [ear.Span(0.0, len(samples) / audio.RATE)], 0.0
         if not spans:
             return Transcript(duration_s=duration, guards=("vad",))
         windows = cut(spans, chances, len(samples) / audio.RATE)
-        return Ready(_Heard(samples, spans, windows, ask.language, ask.task, gain, doubtful))
+        limit = self.settings.no_speech_threshold
+        limit = limit if limit >= 1 else limit + shift  # 1: the guard is off
+        return Ready(_Heard(samples, spans, windows, ask.language, ask.task, ear.model_gain(peak), limit))
 
     def run(self, batch: Sequence[Any]) -> list[Transcript]:
         """Hear every window of every recording, in batches."""
@@ -165,7 +171,7 @@ class Scribe:
         sound, window = item.sound, item.window
         assert isinstance(sound, _Heard)
         guard = ""
-        if item.heard.no_speech_prob > ear.no_speech_limit(self.settings.no_speech_threshold, sound.doubtful):
+        if item.heard.no_speech_prob > sound.limit:
             guard = "no_speech"
         elif ear.is_annotation(item.text):
             guard = "annotation"

@@ -99,15 +99,22 @@ class HostCache:
                 self._copies.move_to_end(key)
             return copy
 
+    def make_room(self, nbytes: int) -> bool:
+        """Let go of copies until one of so many bytes fits; False where it never would, and then none goes."""
+        if nbytes > self.limit_bytes:
+            return False
+        with self._lock:
+            while self._copies and self.held_bytes + nbytes > self.limit_bytes:
+                self._copies.popitem(last=False)
+        return True
+
     def put(self, key: str, copy: HostCopy) -> bool:
         """Keep a copy; False where it alone is above the limit."""
-        if copy.layout.nbytes > self.limit_bytes:
+        if not self.make_room(copy.layout.nbytes):
             return False
         with self._lock:
             self._copies[key] = copy
             self._copies.move_to_end(key)
-            while self.held_bytes > self.limit_bytes:
-                self._copies.popitem(last=False)
         return True
 
     def clear(self) -> None:

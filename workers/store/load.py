@@ -6,6 +6,7 @@ the weights; nothing is copied where the dtype on disk is the one that runs. No 
 
 import json
 import mmap
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,7 @@ class Weights:
         self.dtype = dtype
         self._make = make
         self._skeleton: Skeleton | None = None
+        self._copying = threading.Lock()
 
     @property
     def folder(self) -> Path:
@@ -92,17 +94,21 @@ class Weights:
         return tensors
 
     def _host_copy(self) -> HostCopy | None:
-        """The pinned copy, made at first use; None where the cache has no room for it or nothing can be pinned."""
+        """The pinned copy, made at first use; None where the cache has no room for it or nothing can be pinned.
+
+        A load that comes while the copy is being made beforehand waits for it and makes no second one.
+        """
         assert self._host is not None
         key = f"{self.folder} {self.dtype}"
-        copy = self._host.get(key)
-        if copy is None and self.nbytes <= self._host.limit_bytes:
-            try:
-                copy = HostCopy.make(self._mapped(), self.dtype, pin=self._pin)
-            except RuntimeError:
-                return None  # locked memory is refused: the mapped pages are copied instead
-            self._host.put(key, copy)
-        return copy
+        with self._copying:
+            copy = self._host.get(key)
+            if copy is None and self._host.make_room(self.nbytes):
+                try:
+                    copy = HostCopy.make(self._mapped(), self.dtype, pin=self._pin)
+                except RuntimeError:
+                    return None  # locked memory is refused: the mapped pages are copied instead
+                self._host.put(key, copy)
+            return copy
 
     _pin = True  # tests without a card copy from ordinary memory
 

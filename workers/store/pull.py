@@ -230,7 +230,7 @@ def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -
 def dtype_on_disk(settings: Settings, stage: str, cards: Callable[[], int] | None = None) -> str:
     """The dtype to store: the one that will run, so that a load converts nothing. Half precision where a card will
     run it (bfloat16 for the Oracle: language models trained in it can overflow float16), float32 on a CPU."""
-    if settings.dtype != "auto":
+    if settings.dtype not in ("auto", "fast"):  # what is fast is this box's affair, the store may be shared
         return settings.dtype
     if settings.device == "cpu" or (settings.device == "auto" and (cards or _cards)() == 0):
         return "float32"

@@ -1,0 +1,63 @@
+"""Who works on what: the books of messages in hand, as `golem status` shows them."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from broker import scripts
+from shared.text import visible
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from rich.table import Table
+
+#: Rows of the table; `--json` has all that were read.
+ROWS, MOST = 10, 1000
+
+
+def read(client: "Redis", now: float) -> list[dict[str, Any]]:
+    """Messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
+    `renewed_s`, how long ago the lease was renewed, seconds. `client` decodes its answers; `now` is the server's."""
+    tags: list[tuple[str, float]] = client.zrange(scripts.INDEX, 0, MOST - 1, withscores=True)  # type: ignore[assignment]
+    if not tags:
+        return []
+    names = [tag for tag, _ in tags]
+    with client.pipeline(transaction=False) as pipe:
+        for book in (scripts.UNACKED, scripts.HOLDERS, scripts.DELIVERIES):
+            pipe.hmget(book, names)
+        messages, boxes, deliveries = pipe.execute()
+    return [
+        {
+            "task": _task(message),
+            "box": box,
+            "deliveries": int(count) if count else None,
+            "renewed_s": round(max(0.0, now - renewed), 1),
+        }
+        for (_, renewed), message, box, count in zip(tags, messages, boxes, deliveries, strict=True)
+        if message
+    ]
+
+
+def _task(book: str) -> str:
+    try:
+        return visible(str(json.loads(book)[0]["headers"]["id"]), 80)
+    except (ValueError, KeyError, IndexError, TypeError):
+        return "?"
+
+
+def table(leases: list[dict[str, Any]]) -> "Table":
+    """The oldest leases."""
+    from rich import box as boxes
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    grid.add_column("in hand", overflow="fold")
+    grid.add_column("worker", overflow="fold")
+    grid.add_column("delivery", justify="right")
+    grid.add_column("lease renewed", justify="right")
+    for lease in leases[:ROWS]:
+        cells = [lease["task"], lease["box"] or "–", str(lease["deliveries"] or "–"), f"{lease['renewed_s']:.0f} s ago"]
+        grid.add_row(*(Text(visible(cell, 80)) for cell in cells))
+    if len(leases) > ROWS:
+        grid.add_row(f"… and {len(leases) - ROWS} more", "", "", "")
+    return grid

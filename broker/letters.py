@@ -1,0 +1,162 @@
+"""Dead letters in the operator's hands: list them, show one safely, give its job another go, drop it."""
+
+import hashlib
+import json
+import time
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import redis
+
+from broker import jobs, outcomes, scripts, vault
+from broker.queues import STAGES, task_id
+from shared.errors import BadRequest
+from shared.records import Outcome
+from shared.text import visible
+
+#: Characters of a stranger's bytes that are shown.
+SHOWN = 2000
+
+#: KEYS: dead, outcome, job, vault bytes, vault leaving, vault ended, queue, its wake mark, label set, its users,
+#: then the results of the stages. ARGV: the letter, the message, id of the job, state that the Outcome must have.
+#: Gives 1, or 0 where somebody else dealt with the letter meanwhile.
+RETRY = """
+local ended = redis.call('GET', KEYS[2])
+if not ended or cjson.decode(ended).state ~= ARGV[4] or redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('PERSIST', KEYS[3])
+redis.call('PERSIST', KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[3])
+redis.call('ZREM', KEYS[6], ARGV[3])
+if redis.call('PERSIST', KEYS[9]) == 1 or redis.call('EXISTS', KEYS[9]) == 1 then
+  redis.call('SADD', KEYS[10], ARGV[3])
+end
+for i = 11, #KEYS do redis.call('DEL', KEYS[i]) end
+redis.call('LPUSH', KEYS[7], ARGV[2])
+redis.call('ZADD', KEYS[8], 0, 'work')
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One entry of `golem:dead`, as it stands there. What it says of itself was written by workers; what `raw` says,
+    by anybody."""
+
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that name it for as long as it is there."""
+        return hashlib.sha256(self.body).hexdigest()[:12]
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """raw, why, queue, at, box, deliveries, error, as far as they are there."""
+        try:
+            told = json.loads(self.body.decode(errors="backslashreplace"))
+        except (ValueError, RecursionError):
+            told = None
+        return told if isinstance(told, dict) else {"raw": self.body.decode(errors="backslashreplace"), "why": "?"}
+
+    @property
+    def raw(self) -> str:
+        """The message as it was in the queue."""
+        return str(self.told.get("raw", ""))
+
+    @cached_property
+    def message(self) -> dict[str, Any] | None:
+        """The message, if it is one of a stage of ours."""
+        try:
+            message = json.loads(self.raw)
+            id_ = message["headers"]["id"]
+            json.loads(b64decode(message["body"]))
+            known = message["headers"]["task"].removeprefix("golem.") in STAGES and isinstance(id_, str)
+            return message if known and self.told.get("queue") in STAGES else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    @property
+    def job(self) -> str | None:
+        """The id of its job; None for a malformed one."""
+        return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
+
+    def summary(self) -> dict[str, Any]:
+        """What a list tells of it, JSON types: everything printable and short, nothing of what the user said."""
+        told = self.told
+        at, deliveries = told.get("at"), told.get("deliveries")
+        return {
+            "letter": self.id,
+            "job": visible(self.job, 64) if self.job else None,
+            "queue": visible(str(told.get("queue", "")), 40),
+            "why": visible(str(told.get("why", "")), 200),
+            "error": visible(str(told["error"]), 200) if told.get("error") else None,
+            "box": visible(str(told.get("box") or ""), 80),
+            "deliveries": deliveries if isinstance(deliveries, int) else None,
+            "at": at if isinstance(at, int | float) else None,
+            "size_bytes": len(self.body),
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """The same with the first bytes of the message, escaped."""
+        return {**self.summary(), "raw": visible(self.raw[:SHOWN]), "raw_cut": len(self.raw) > SHOWN}
+
+
+class Letters:
+    """The dead letters of one Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._retry = client.register_script(RETRY)
+
+    def all(self, most: int = -1) -> list[Letter]:
+        """The letters, newest first, at most so many (-1: all)."""
+        bodies = self._client.lrange(scripts.DEAD, 0, most if most < 0 else most - 1) if most else []
+        return [Letter(body) for body in cast("list[bytes]", bodies)]
+
+    def find(self, names: Sequence[str]) -> list[Letter]:
+        """The letters of these ids (of the letter, or of its job), each once. Raises BadRequest."""
+        there = self.all()
+        found: dict[bytes, Letter] = {}
+        for name in names:
+            mine = [one for one in there if name in (one.id, one.job)]
+            if not mine:
+                raise BadRequest(f"There is no dead letter {name[:80]!a}: golem dead list shows those that there are.")
+            found |= {one.body: one for one in mine}
+        return list(found.values())
+
+    def retry(self, letter: Letter) -> str:
+        """Put the job of a letter back where it failed, as if it had never been delivered; -> its id.
+
+        Its Outcome is taken back, so that it ends once more. Raises BadRequest for a letter that is no job, and for a
+        job that did not fail or is forgotten.
+        """
+        job, message = letter.job, letter.message
+        if not job or message is None:
+            raise BadRequest(f"The letter {letter.id} is no job of ours: it can only be shown and dropped.")
+        body = cast("bytes | None", self._client.get(outcomes.key(job)))
+        state = Outcome.model_validate_json(body).state if body else None
+        [known] = jobs.Jobs(self._client).finished([job])
+        if state is None and known.known:
+            raise BadRequest(f"The job {job} is just being ended: try again in a few seconds.")
+        if not known.known or state != "failed":
+            why = "is forgotten (GOLEM_KEEP_S)" if not known.known else f"ended as {state}"
+            raise BadRequest(f"The job {job} {why}: there is nothing to retry, drop the letter.")
+        stage, asked = str(letter.told["queue"]), known.job
+        message["headers"] |= {"sent_at": time.time(), "redelivered": True}
+        message["properties"]["delivery_info"]["redelivered"] = True  # it runs alone
+        labels = (asked.labels_key if asked else None) or jobs.labels_key("none")
+        keys = [scripts.DEAD, outcomes.key(job), jobs.key(job), vault.key(job), vault.LEAVING, vault.ENDED]
+        keys += [stage, scripts.wake_key(stage), labels, jobs.users_key(labels)]
+        keys += [f"celery-task-meta-{task_id(job, one)}" for one in STAGES[STAGES.index(stage) :]]
+        if not self._retry(keys=keys, args=[letter.body, json.dumps(message), job, state]):
+            raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
+        return job
+
+    def drop(self, letter: Letter) -> bool:
+        """Forget a letter; its job has its Outcome, and keeps it. False where it was gone already."""
+        return bool(self._client.lrem(scripts.DEAD, 1, cast("str", letter.body)))  # bytes are as good
