@@ -7,7 +7,7 @@ MODELS ?= bundled
 COVERAGE := 85
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test lint types format worker flower up down docs readme constraints clean
+.PHONY: help setup run test chaos lint types format worker flower up down docs readme constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: $(STAMP) ## the ten samples through all three models (MODELS=quest for thos
 test: $(STAMP) ## all tests with coverage; pulls the bundled models once
 	@$(BIN)/python -m workers models pull --profile bundled
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
+
+chaos: $(STAMP) ## storms of kills at full size (CHAOS_JOBS=1000 CHAOS_KILLS=50 CHAOS_SEED=7), under 20 minutes
+	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_KILLS=$${CHAOS_KILLS:-50} $(BIN)/python -m pytest tests/integration/test_storm.py -q -s
 
 lint: $(STAMP) ## ruff, and the architecture (import-linter)
 	@$(BIN)/ruff check .

@@ -4,7 +4,7 @@ A process runs one worker, so there is one desk. It outlives connections: a mess
 is still in hand, its lease is renewed over the next one, and no other message is taken before it is done.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -13,9 +13,11 @@ from broker.affinity import Line, Prefer, View
 
 
 class Desk:
-    """Messages in hand (delivery tags) and the standing of the box: queue, dwell, models, measured costs."""
+    """Messages in hand (delivery tags) and the standing of the box: queue, dwell, models, measured costs. `clock` gives
+    seconds that only grow; a simulation brings its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
         self.owed: set[str] = set()  # ended while Redis was away: to be struck out when it is back
         self.channel: Any = None  # the channel over which we take now
@@ -23,12 +25,12 @@ class Desk:
         self.resident: frozenset[str] = frozenset()
         self.cost_s: dict[str, float] = {}
         self.current: str | None = None  # the queue last taken from
-        self._since = self._last_take = self._opened = self._emptied = monotonic()
+        self._since = self._last_take = self._opened = self._emptied = self._clock()
         self._gap_s = inf  # between the takes of this stay, the latest weighing most
 
     def takes(self, queue: str) -> None:
         """A take of messages of a queue begins to come into our hands."""
-        now = monotonic()
+        now = self._clock()
         if queue != self.current:
             self.current, self._since, self._gap_s = queue, now, inf
         else:
@@ -43,12 +45,12 @@ class Desk:
     def keep(self, tags: Iterable[str]) -> None:
         """The connection broke: only these are still worked on."""
         self.in_hand = dict.fromkeys(tags)
-        self._emptied = monotonic()
+        self._emptied = self._clock()
 
     def done(self, tag: str) -> None:
         """A message left our hands: ended, put back or dead."""
         self.in_hand.pop(tag, None)
-        self._emptied = monotonic()
+        self._emptied = self._clock()
 
     def learned(self, resident: frozenset[str] | None, cost_s: Mapping[str, float]) -> None:
         """What the child told after a batch: the stages whose models are loaded (None: just the one that it ran)
@@ -73,7 +75,7 @@ class Desk:
 
     def tells(self) -> dict[str, Any]:
         """Where the box stands, for all to read: the queue last taken from, and since when (Unix seconds)."""
-        since = round(time() - (monotonic() - self._since), 3) if self.current else None
+        since = round(time() - (self._clock() - self._since), 3) if self.current else None
         return {"queue": self.current, "since": since}
 
     def view(
@@ -81,7 +83,7 @@ class Desk:
     ) -> View:
         """For the decision: what was seen of each queue (name, depth, age of the oldest message in seconds, seconds
         since any box took from it, other boxes that serve it)."""
-        now = monotonic()
+        now = self._clock()
         opened = now - self._opened  # what was before us is no fault of the boxes that are there now
         lines = [
             Line(queue, depth, oldest, min(unserved, opened), servers)

@@ -78,7 +78,8 @@ def table(outcomes: Sequence[Outcome], width: int) -> "Table":
 
 def why(outcome: Outcome) -> str:
     """The sentence of a job that did not end well."""
-    return f"{outcome.name}: {outcome.error.message if outcome.error else outcome.state}"
+    message = outcome.error.message if outcome.error else outcome.state
+    return message if outcome.name in message else f"{outcome.name}: {message}"
 
 
 def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:

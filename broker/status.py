@@ -31,13 +31,14 @@ def read(settings: Settings) -> dict[str, Any]:
         now, *seen = client.eval(scripts.PEEK, len(STAGES), *STAGES)
         unacked = set(client.hkeys(scripts.UNACKED))
         holders = {tag: box for tag, box in client.hgetall(scripts.HOLDERS).items() if tag in unacked}
-        boxes = {key.removeprefix(BOX): _told(client.hgetall(key)) for key in sorted(client.scan_iter(f"{BOX}*"))}
+        keys = sorted(client.scan_iter(f"{BOX}*"))
+        boxes = {key.removeprefix(BOX): of_box(client.hgetall(key), float(now)) for key in keys}
         dead = client.llen(scripts.DEAD)
         working = leases.read(client, float(now))
-    for box in holders.values():
-        boxes.setdefault(box, {})
+    for holder in holders.values():
+        boxes.setdefault(holder, {})
     for name, told in boxes.items():
-        told["in_hand"] = sum(box == name for box in holders.values())
+        told["in_hand"] = sum(holder == name for holder in holders.values())
     queues = {
         stage: {"waiting": int(seen[2 * i]), "oldest_s": round(float(now) - float(sent), 1) if sent else None}
         for i, stage in enumerate(STAGES)
@@ -46,8 +47,9 @@ def read(settings: Settings) -> dict[str, Any]:
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
 
 
-def _told(fields: dict[str, str]) -> dict[str, Any]:
-    """A hash's fields; those that are JSON are read as such."""
+def of_box(fields: dict[str, str], now: float) -> dict[str, Any]:
+    """What a box tells of itself: its hash, fields that are JSON read as such, and `last_event_age_s` at `now` (Unix
+    seconds)."""
     told: dict[str, Any] = {}
     for key in fields.keys() - CLAIM:
         value = fields[key]
@@ -55,6 +57,9 @@ def _told(fields: dict[str, str]) -> dict[str, Any]:
             told[key] = json.loads(value)
         except ValueError:
             told[key] = value
+    last = told.get("last_event")
+    if isinstance(last, dict) and isinstance(last.get("at"), int | float):
+        told["last_event_age_s"] = round(max(0.0, now - last["at"]), 1)
     return told
 
 
@@ -72,10 +77,11 @@ def tables(state: dict[str, Any]) -> "list[Table | Text]":
         oldest = queue["oldest_s"]
         queues.add_row(stage, str(queue["waiting"]), "–" if oldest is None else f"{oldest:.0f} s")
     live = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in ("worker", "in hand", "holds", "memory", "device"):
-        live.add_column(column, justify="right" if column == "in hand" else "left", overflow="fold")
+    for column in ("worker", "in hand", "holds", "memory", "peak", "loads", "last event", "device"):
+        live.add_column(column, justify="right" if column in ("in hand", "loads") else "left", overflow="fold")
     for name, told in state["boxes"].items():
-        cells = [visible(name, 40), str(told["in_hand"]), holds(told), memory(told), str(told.get("device") or "–")]
+        cells = [visible(name, 40), str(told["in_hand"]), holds(told), memory(told), peak(told)]
+        cells += [str(told.get("loads", "–")), last_event(told), str(told.get("device") or "–")]
         live.add_row(*(Text(visible(cell)) for cell in cells))
     dead = f"dead letters: {state['dead']}" + (" (golem dead list)" if state["dead"] else "")
     working = [leases.table(state["leases"])] if state.get("leases") else []
@@ -83,9 +89,13 @@ def tables(state: dict[str, Any]) -> "list[Table | Text]":
 
 
 def holds(told: dict[str, Any]) -> str:
-    """The stages whose model is in that box's memory."""
-    resident = told.get("resident") or []
-    return ", ".join(map(str, resident)) if isinstance(resident, list | dict) else str(resident) or "–"
+    """The stages whose model is in that box's memory, with the names of the models where they are told."""
+    resident, models = told.get("resident") or [], told.get("models")
+    if not isinstance(resident, list | dict):
+        return str(resident) or "–"
+    named = models if isinstance(models, dict) else {}
+    names = {stage: str(named.get(stage) or "").partition("@")[0].rpartition("/")[2] for stage in resident}
+    return ", ".join(f"{stage} ({name})" if name else str(stage) for stage, name in names.items()) or "–"
 
 
 def memory(told: dict[str, Any]) -> str:
@@ -94,3 +104,19 @@ def memory(told: dict[str, Any]) -> str:
     if not isinstance(used, int):
         return "–"
     return format_bytes(used) + (f" of {format_bytes(budget)}" if isinstance(budget, int) else "")
+
+
+def peak(told: dict[str, Any]) -> str:
+    """The highest memory since the worker began."""
+    highest = told.get("peak")
+    return format_bytes(highest) if isinstance(highest, int) else "–"
+
+
+def last_event(told: dict[str, Any]) -> str:
+    """What was last loaded, unloaded or found no room, and how long ago."""
+    event = told.get("last_event")
+    if not isinstance(event, dict):
+        return "–"
+    age = told.get("last_event_age_s")
+    when = f", {age:.0f} s ago" if isinstance(age, int | float) else ""
+    return f"{event.get('kind')} {event.get('stage')} ({event.get('reason')}){when}"

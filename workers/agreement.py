@@ -48,7 +48,8 @@ def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, 
     """What this box has for the stages. Raises ModelMissing, ModelCorrupt."""
     found = {stage: find(settings, stage) for stage in stages}
     return {
-        stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": one.dtype} for stage, one in sorted(found.items())
+        stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": one.dtype}
+        for stage, one in sorted(found.items())
     }
 
 
@@ -80,7 +81,7 @@ class Agreement:
         answer = self._client.eval(AGREE, len(keys), *keys, self._node, int(EXPIRY_S * 1000), *texts)
         if not answer:
             return
-        place, theirs, box = answer  # type: ignore[misc]
+        place, theirs, box = answer
         stage = stages[int(place) - 1]
         raise CheckpointsDiffer(
             f"The {stage} of this box is {_named(self._mine[stage])}, and that of {_text(box)} is "

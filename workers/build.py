@@ -3,13 +3,16 @@
 Importing it takes seconds: it brings the model libraries. A worker's parent may do so; only the child may build.
 """
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import transformers
 
 from broker.queues import STAGES
+from shared.errors import GolemError
 from shared.settings import Settings
 from workers.residency.events import Event
 from workers.residency.memory import allocator_environment, budget_bytes, open_memory, pick_device, pick_dtype
@@ -30,6 +33,23 @@ ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any
 }
 
 
+def preload(settings: Settings) -> None:
+    """Import what the first loads need, so that a child is forked with it: transformers imports a model's module only
+    when its class is asked for, which takes seconds. No tensor is made, and missing checkpoints are passed over."""
+    for stage in STAGES:
+        try:
+            config = json.loads((find(settings, stage).folder / "config.json").read_text(encoding="utf-8"))
+            names = config.get("architectures") or []
+        except (GolemError, OSError, ValueError):
+            continue  # said in one sentence where the model is wanted
+        for name in (*names, *_ALWAYS):
+            getattr(transformers, str(name), None)
+
+
+#: Asked for by every engine.
+_ALWAYS = ("AutoConfig", "AutoTokenizer", "GenerationConfig", "WhisperFeatureExtractor")
+
+
 def build_residency(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Residency:
     """The residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     if settings.threads:
@@ -37,14 +57,14 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
     device = pick_device(settings)
     engines: dict[str, Engine] = {}
-    keys: dict[str, str] = {}
+    models: dict[str, str] = {}
     host = HostCache(settings.host_cache)
     for stage in STAGES:
         checkpoint = find(settings, stage)
         dtype = pick_dtype(settings, device, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))
         engine_of, make = ENGINES[stage]
         engines[stage] = engine_of(Weights(checkpoint, make, device, dtype, host), settings)
-        keys[stage] = f"{stage} {checkpoint.id}@{checkpoint.revision} {dtype}"
+        models[stage] = f"{checkpoint.id}@{checkpoint.revision} {str(dtype).removeprefix('torch.')}"
     memory = open_memory(device)
     return Residency(
         engines,
@@ -52,7 +72,7 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         settings.resident,
         budget_bytes(settings.memory_budget, memory.read().total),
         peaks=Peaks(settings.store / "peaks.json"),
-        keys=keys,
+        models=models,
         on_event=on_event,
     )
 

@@ -29,6 +29,7 @@ class Standing:
     def __init__(self, client: redis.Redis, node: str, announce: Callable[[dict[str, Any]], None]) -> None:
         self._client, self._node, self._key = client, node, f"golem:box:{node}"
         self._announce = announce
+        self.residency: Residency | None = None  # set when it is built: loads are told from within
         self.peak = 0  # highest bytes since the start
         self.loads = dict.fromkeys(STAGES, 0)
         self.load_costs: dict[str, float] = {}  # the seconds of each stage's newest load
@@ -42,6 +43,8 @@ class Standing:
             self.load_costs[event.stage] = event.seconds
         self._tell(event.wire())
         self._announce(event.wire())
+        if self.residency is not None:  # at once: the batch that wanted the model may take minutes
+            self.tell(self.residency)
 
     def on_batch(
         self, stage: str, jobs: Sequence[str], served: Served, seconds: float, before: int, residency: Residency

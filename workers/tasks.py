@@ -90,18 +90,16 @@ class Workplace:
             residency = build_residency(self.settings, standing.on_event)
         else:
             residency = self._build(standing.on_event)
+        standing.residency = residency
         if self.settings.idle_unload_s > 0:
-            threading.Thread(target=self._watch, args=(residency, standing), daemon=True, name="idle").start()
+            threading.Thread(target=self._watch, args=(residency,), daemon=True, name="idle").start()
         return residency
 
-    def _watch(self, residency: "Residency", standing: "Standing") -> None:
+    def _watch(self, residency: "Residency") -> None:
         """Give back the memory of models that nobody asked for lately."""
         while True:
             time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
-            held = residency.resident
             residency.unload_idle(self.settings.idle_unload_s)
-            if residency.resident != held:
-                standing.tell(residency)
 
 
 class StageTask(BatchTask):

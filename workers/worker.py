@@ -5,6 +5,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery, platforms, signals
@@ -19,6 +20,7 @@ from broker.desk import DESK
 from broker.queues import STAGES
 from shared.errors import BadSetting
 from shared.settings import Settings
+from workers import remote  # noqa: F401 - its command is registered by the import
 from workers.agreement import Agree, Agreement, Checkpoints, installed
 from workers.bootsteps import STEPS, KeepName, Stopper
 from workers.naming import Name, node_name
@@ -103,7 +105,7 @@ def start(
     claim.claim()
     ours = register is None
     if register is None:
-        register, preload = _tasks(settings), preload or _import_models
+        register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
         agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
         agreement.join()
@@ -162,8 +164,10 @@ def _tasks(settings: Settings) -> Callable[[Celery], None]:
     return register
 
 
-def _import_models() -> None:
-    import workers.build  # noqa: F401
+def _import_models(settings: Settings) -> None:
+    from workers.build import preload
+
+    preload(settings)
 
 
 def set_up_log(level: str) -> None:

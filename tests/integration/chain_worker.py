@@ -22,6 +22,8 @@ from workers.residency.memory import CpuMemory
 from workers.residency.residency import Residency
 from workers.stages.engine import FakeEngine, Ready
 
+RUN_S = float(os.environ.get("RUN_S", "0"))  # what every batch takes beside
+
 
 @dataclass
 class Scribe(FakeEngine):
@@ -33,6 +35,7 @@ class Scribe(FakeEngine):
 
     def run(self, batch):
         super().run(batch)
+        time.sleep(RUN_S)
         return [self.hear(text) for text in batch]
 
     def hear(self, text):
@@ -52,6 +55,7 @@ class Scribe(FakeEngine):
 class Interpreter(FakeEngine):
     def run(self, batch):
         super().run(batch)
+        time.sleep(RUN_S)
         return [self.mean(ask) for ask in batch]
 
     def mean(self, ask):
@@ -68,6 +72,7 @@ class Interpreter(FakeEngine):
 class Oracle(FakeEngine):
     def run(self, batch):
         super().run(batch)
+        time.sleep(RUN_S)
         return [
             Reply(text=f"{ask.intent.label}: {ask.text}", prompt=ask.text, seed=ask.seed, new_tokens=3) for ask in batch
         ]

@@ -230,7 +230,9 @@ def test_one_failed_job_is_exit_1_and_the_others_finish(golem, worker):
     assert code == 1
     states = {outcome["name"]: outcome["state"] for outcome in map(json.loads, out.splitlines())}
     assert states == {"a.wav": "done", "bad.wav": "failed", "b.wav": "done"}
-    assert err.startswith("3 jobs (1 not done)")
+    sentence, totals = err.splitlines()
+    assert sentence == "golem: bad.wav is not audio that we can read."
+    assert totals.startswith("3 jobs (1 not done)")
 
 
 def test_a_file_that_cannot_be_handed_in_is_a_failed_job(golem, worker, monkeypatch):

@@ -6,9 +6,21 @@ import torch
 
 from shared.errors import DeviceRefused
 from shared.settings import Settings
-from workers.residency.memory import CpuMemory, budget_bytes, is_out_of_memory, open_memory, pick_device, pick_dtype
+from workers.residency.memory import (
+    CONTEXT_AT_MOST,
+    CpuMemory,
+    CudaMemory,
+    allocator_environment,
+    budget_bytes,
+    context_bytes,
+    is_out_of_memory,
+    open_memory,
+    pick_device,
+    pick_dtype,
+)
 
 MB = 1_000_000
+GB = 1000 * MB
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 
 
@@ -70,3 +82,77 @@ def test_a_failed_allocation_is_told_from_other_faults():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+class Card:
+    """torch.cuda's functions over one 8 GB card: 300 MB of context, and what others and we take."""
+
+    def __init__(self, monkeypatch):
+        self.context, self.others, self.allocated, self.reserved, self.peak = 300 * MB, 0, 0, 0, 0
+        self.share = None
+        for name, answer in {
+            "mem_get_info": lambda d: (8 * GB - self.context - self.others - self.reserved, 8 * GB),
+            "memory_allocated": lambda d: self.allocated,
+            "memory_reserved": lambda d: self.reserved,
+            "max_memory_allocated": lambda d: self.peak,
+            "set_per_process_memory_fraction": self.limit,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, answer)
+
+    def limit(self, share, device):
+        assert 0 <= share <= 1, "torch refuses others"
+        self.share = share
+
+
+def test_on_a_card_the_context_counts(monkeypatch):
+    card = Card(monkeypatch)
+    memory = CudaMemory(torch.device("cuda", 0))
+    assert memory.read().allocated == memory.read().context == 300 * MB
+    card.allocated, card.reserved, card.peak = 900 * MB, 1 * GB, 950 * MB
+    reading = memory.read()
+    assert (reading.allocated, reading.reserved, reading.peak) == (1200 * MB, 1300 * MB, 1250 * MB)
+    assert (reading.free, reading.total) == (6700 * MB, 8 * GB)
+    assert reading.models == 900 * MB
+
+
+def test_another_program_on_the_card_is_not_taken_for_our_context(monkeypatch):
+    card = Card(monkeypatch)
+    memory = CudaMemory(torch.device("cuda", 0))
+    memory.read()
+    card.others = 3 * GB
+    assert memory.read().context == 300 * MB
+    assert memory.read().free == 4700 * MB
+
+
+def test_one_that_was_there_first_is_counted_up_to_a_bound_until_it_goes(monkeypatch):
+    card = Card(monkeypatch)
+    card.others = 3 * GB
+    memory = CudaMemory(torch.device("cuda", 0))
+    assert memory.read().context == CONTEXT_AT_MOST
+    card.others = 0
+    assert memory.read().context == 300 * MB
+
+
+def test_the_hard_limit_of_the_allocator_leaves_room_for_the_context(monkeypatch):
+    card = Card(monkeypatch)
+    memory = CudaMemory(torch.device("cuda", 0))
+    memory.limit(4300 * MB)
+    assert card.share == 0.5
+    memory.limit(20 * GB)
+    assert card.share == 1
+    memory.limit(200 * MB)
+    assert card.share == 0
+
+
+def test_the_arithmetic_of_a_context_never_gives_less_than_nothing():
+    assert context_bytes(free=7, total=10, reserved=1) == 2
+    assert context_bytes(free=9, total=10, reserved=4) == 0  # the driver may count a segment late
+    assert context_bytes(free=0, total=10, reserved=0, least=3) == 3
+
+
+def test_segments_grow_on_a_card_unless_the_user_said_otherwise():
+    assert allocator_environment({}, "2.13.0+cu130") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert allocator_environment({}, "2.6.0") == {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert allocator_environment({}, "3.0.0a0+git") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        assert allocator_environment({name: ""}, "2.13.0") == {}

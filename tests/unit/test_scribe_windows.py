@@ -1,5 +1,7 @@
 """Where a long recording is cut, and where listening goes on."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,7 +42,7 @@ def test_windows_hold_every_voiced_frame_exactly_once(chances: np.ndarray) -> No
     middles = (np.flatnonzero(chances >= 0.5) + 0.5) * FRAME_S
     inside = sum(((middles > w.start_s - 1e-9) & (middles < w.end_s + 1e-9)).astype(int) for w in windows)
     assert (np.asarray(inside) == 1).all()
-    assert all(a.end_s <= b.start_s + 1e-9 for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end_s <= b.start_s + 1e-9 for a, b in pairwise(windows))
     assert all(0 <= w.start_s < w.end_s <= duration + 1e-9 for w in windows)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mind_models import byte_tokens
 from transformers import (
     AutoConfig,
     GenerationConfig,
@@ -13,8 +14,6 @@ from transformers import (
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
 )
-
-from mind_models import byte_tokens
 
 TEXT = 560  # tokens of text; the special ones come behind
 LANGUAGES = ("en", "de", "ru")

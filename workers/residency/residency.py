@@ -29,7 +29,7 @@ class Residency:
     """Loads and unloads engines within a budget.
 
     `mode` is GOLEM_RESIDENT: `1` one model at a time, `0` given back after every use, `auto` as many as fit.
-    `keys` names the checkpoint behind a stage for what is learnt about its working memory.
+    `models` names the checkpoint behind a stage, with revision and dtype, for what is told and learnt of it.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Residency:
         budget_bytes: int | None = None,
         *,
         peaks: Peaks | None = None,
-        keys: Mapping[str, str] | None = None,
+        models: Mapping[str, str] | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engines, self.memory, self.mode = dict(engines), memory, mode
         self.budget_bytes = memory.read().total if budget_bytes is None else budget_bytes
         self.peaks = peaks or Peaks()
-        self._keys = dict(keys or {})
+        self._models = dict(models or {})
         self._tell = on_event
         self._clock = clock
         self._last_used: dict[str, float] = {}  # the resident stages; the values order them for eviction
@@ -64,8 +64,8 @@ class Residency:
         return tuple(sorted(self._last_used, key=self._last_used.__getitem__))
 
     def model(self, stage: str) -> str:
-        """The checkpoint behind a stage, its revision and dtype; where that was not told, the stage."""
-        return self._keys.get(stage, stage)
+        """The checkpoint behind a stage, its revision and dtype; empty where that was not told."""
+        return self._models.get(stage, "")
 
     @property
     def room_bytes(self) -> int:
@@ -139,7 +139,7 @@ class Residency:
         that is resident, unknown here or has nothing to bring. What goes wrong is logged and costs only the time that
         it would have saved: the load says it again.
         """
-        engine = self.engines.get(stage)
+        engine: object = self.engines.get(stage)
         if not isinstance(engine, Prefetching) or stage in self._last_used or self._prefetching.is_alive():
             return False
 
@@ -246,7 +246,7 @@ class Residency:
             self._tell(event)
 
     def _key(self, stage: str) -> str:
-        return f"{self._keys.get(stage, stage)} on {self.memory.device}"
+        return " ".join(part for part in (stage, self.model(stage), "on", self.memory.device) if part)
 
     def no_room(self, stage: str) -> str:
         """The sentence for a stage that the device has no memory for."""

@@ -30,7 +30,7 @@ DOUBT = 0.85
 #: A voice is sure where the detector gives this probability for so many seconds.
 SURE = (0.8, 0.25)
 #: The limit of p(no speech) is lower by this where the voice is doubtful and higher where it is sure. Measured with
-#: tiny.en: clips without speech 0.59 and more (or no voice at all), with speech up to 0.38, two sure voices 0.48 and 0.66.
+#: tiny.en: clips without speech 0.59 and more (or no voice at all), with speech up to 0.48, one sure voice 0.66.
 DOUBTFUL_LIMIT = -0.1
 SURE_LIMIT = 0.2
 #: A pause shorter than this does not end a span of voice.
@@ -47,7 +47,7 @@ _LOOP_WORDS = 3
 _LOOP_TIMES = 4
 _ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
 
-#: Replacement character (half a letter), zero-width space, byte order mark, soft hyphen. Joiners stay: scripts need them.
+#: Replacement character (half a letter), zero-width space, byte order mark, soft hyphen. Joiners are needed.
 _NOTHING = "\ufffd\u200b\ufeff\u00ad"
 
 

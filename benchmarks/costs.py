@@ -1,0 +1,58 @@
+"""What the stages cost: the numbers on which a simulated box runs, measured, and where they were measured."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.queues import STAGES
+from shared.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One stage on one box. A batch of n takes `batch_s + n * item_s`."""
+
+    load_s: float
+    batch_s: float
+    item_s: float
+    megabytes: float  # of its weights
+
+    def seconds(self, n: int) -> float:
+        """A batch of n, without its load."""
+        return self.batch_s + n * self.item_s
+
+
+Costs = Mapping[str, Cost]
+
+#: Engines that sleep: 150 ms for a load, 20 ms for a job; one model fits in the memory of a box.
+SLEEPING: Costs = dict.fromkeys(STAGES, Cost(0.15, 0.0, 0.02, 1000))
+
+#: The quest's shapes (whisper-tiny, distilbart-mnli-12-3 with ten labels, distilgpt2 with 40 tokens) in float32 on 2
+#: cores without a GPU, quiet: batches of 1 took 0.48, 1.40 and 1.12 s, items in batches of 8 took 0.40, 0.80 and 0.47 s;
+#: loads from the page cache, 1 thread.
+MEASURED: Costs = {
+    "scribe": Cost(load_s=0.013, batch_s=0.091, item_s=0.389, megabytes=151),
+    "interpreter": Cost(load_s=0.070, batch_s=0.686, item_s=0.714, megabytes=1025),
+    "oracle": Cost(load_s=0.021, batch_s=0.743, item_s=0.377, megabytes=328),
+}
+
+#: Seconds between a push and the start of the batch on an idle box, measured: peek, take, pool, child.
+HOP_S = 0.005
+
+
+def read(file: Path | None) -> Costs:
+    """MEASURED, or what a JSON file says: `{"scribe": {"load_s": …, "batch_s": …, "item_s": …, "megabytes": …}, …}`.
+
+    Raises BadRequest where the file cannot be read as that.
+    """
+    if file is None:
+        return MEASURED
+    try:
+        told = json.loads(file.read_text())
+        return {stage: Cost(**{key: float(value) for key, value in told[stage].items()}) for stage in STAGES}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise BadRequest(
+            f"{file} does not hold the costs of {', '.join(STAGES)} ({type(exc).__name__}: {exc}): give each stage "
+            "load_s, batch_s, item_s and megabytes."
+        ) from None

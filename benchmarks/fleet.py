@@ -1,0 +1,254 @@
+"""A fleet in simulated time: boxes that call the very same decision and keep the very same desk as a real worker.
+
+What is real: `broker.affinity` and `broker.desk`. What is modelled: the queues, wake marks, claims and last takes that
+live in Redis; engines that take their measured time; memory that holds the models last used. Nothing is random here:
+the jobs' times are given.
+"""
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from benchmarks.costs import HOP_S, Costs
+from broker.affinity import Move, Prefer, View, decide, listens, patience_s
+from broker.desk import Desk
+from broker.queues import STAGES
+
+#: Chooses the next move of a box; it may keep a note in the box.
+Policy = Callable[[View, "Box"], Move | None]
+
+
+@dataclass
+class Box:
+    """One worker: its memory, what it holds (least recently used first), and what it has done."""
+
+    number: int
+    megabytes: float
+    queues: Sequence[str]
+    desk: Desk
+    holds: list[str] = field(default_factory=list)
+    note: int = 0  # a policy's own
+    busy: bool = False
+    look: int = 0  # number of the look that counts
+    woken_by: str | None = None
+    loads: list[float] = field(default_factory=list)  # when
+    busy_s: float = 0.0
+    batches: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. Times in seconds."""
+
+    latencies: list[float]  # of each job, in the order of the arrivals
+    first_s: float  # the end of the job that ended first
+    ended_s: float
+    loads: list[float]  # when, all boxes
+    utilisation: float  # of all boxes, until the last job arrived
+    mean_batch: float
+
+
+def affinity(view: View, box: Box) -> Move | None:
+    """Ours."""
+    del box
+    return decide(view)
+
+
+def _take(view: View, queue: str) -> Move:
+    depth = next(line.depth for line in view.lines if line.queue == queue)
+    return Move(queue, min(depth, view.batch.get(queue, 1)))
+
+
+def round_robin(view: View, box: Box) -> Move | None:
+    """The queue after the one last served, as a stock worker does it."""
+    for step in range(1, len(view.lines) + 1):
+        line = view.lines[(box.note + step) % len(view.lines)]
+        if line.depth:
+            box.note = (box.note + step) % len(view.lines)
+            return _take(view, line.queue)
+    return None
+
+
+def first_stage_first(view: View, box: Box) -> Move | None:
+    """Priority to the front of the chain."""
+    del box
+    waiting = [line.queue for line in view.lines if line.depth]
+    return _take(view, waiting[0]) if waiting else None
+
+
+def oldest_first(view: View, box: Box) -> Move | None:
+    """For dedicated boxes that serve more than one queue."""
+    del box
+    waiting = [line for line in view.lines if line.depth]
+    return _take(view, max(waiting, key=lambda line: line.oldest_s).queue) if waiting else None
+
+
+POLICIES: Mapping[str, Policy] = {
+    "affinity": affinity,
+    "round robin": round_robin,
+    "first stage first": first_stage_first,
+    "dedicated": oldest_first,
+}
+
+
+def dedicated(boxes: int, costs: Costs, batch: int) -> list[Sequence[str]]:
+    """The queues of each box: as many boxes for each stage as its share of the work, at least one; fewer boxes than
+    stages serve neighbouring stages together."""
+    if boxes < len(STAGES):
+        return [STAGES[n * len(STAGES) // boxes : (n + 1) * len(STAGES) // boxes] for n in range(boxes)]
+    work = {stage: costs[stage].seconds(batch) / batch for stage in STAGES}
+    given = dict.fromkeys(STAGES, 1)
+    for _ in range(boxes - len(STAGES)):
+        given[max(STAGES, key=lambda stage: work[stage] / given[stage])] += 1
+    return [(stage,) for stage in STAGES for _ in range(given[stage])]
+
+
+class Fleet:
+    """Boxes of the given memory, jobs at the given times (all three stages each); `run` plays it to the end."""
+
+    def __init__(
+        self,
+        memory_mb: Sequence[float],
+        costs: Costs,
+        policy: str = "affinity",
+        *,
+        batch: int = 8,
+        prefer: Prefer = "balanced",
+        hop_s: float = HOP_S,
+    ) -> None:
+        self.now = 0.0
+        self._costs, self._prefer, self._hop_s = costs, prefer, hop_s
+        self._policy, self._batch = POLICIES[policy], dict.fromkeys(STAGES, batch)
+        pinned = dedicated(len(memory_mb), costs, batch) if policy == "dedicated" else [STAGES] * len(memory_mb)
+        self.boxes = [
+            Box(n, memory, queues, Desk(lambda: self.now))
+            for n, (memory, queues) in enumerate(zip(memory_mb, pinned, strict=True))
+        ]
+        self._queues: dict[str, deque[tuple[float, int]]] = {stage: deque() for stage in STAGES}  # (sent, job)
+        self._claims: dict[str, set[int]] = {stage: set() for stage in STAGES}
+        self._served = dict.fromkeys(STAGES, -inf)
+        self._marks = dict.fromkeys(STAGES, False)
+        self._waiting: dict[str, dict[int, Box]] = {stage: {} for stage in STAGES}  # in the order in which they came
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+
+    def run(self, times: Sequence[float]) -> Result:
+        """Play until every job is done."""
+        self._arrived, self._done = times, [0.0] * len(times)
+        self._left, self._last, self._busy_s = len(times), times[-1], 0.0
+        self._next_job = 0
+        self._at(times[0], self._arrive)
+        for box in self.boxes:
+            self._look_at(0.0, box)
+        while self._left:
+            self.now, _, happen = heapq.heappop(self._events)
+            happen()
+        loads = sorted(at for box in self.boxes for at in box.loads)
+        batches = sum(box.batches for box in self.boxes)
+        busy = self._busy_s / (self._last * len(self.boxes)) if self._last else 1.0
+        waits = [done - came for came, done in zip(times, self._done, strict=True)]
+        return Result(waits, min(self._done), self.now, loads, busy, 3 * len(times) / batches)
+
+    # -- what Redis does ------------------------------------------------------------------------------------------------
+
+    def _at(self, when: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._count), happen))
+
+    def _arrive(self) -> None:
+        while self._next_job < len(self._arrived) and self._arrived[self._next_job] <= self.now:
+            self._push(STAGES[0], self._next_job)
+            self._next_job += 1
+        if self._next_job < len(self._arrived):
+            self._at(self._arrived[self._next_job], self._arrive)
+
+    def _push(self, queue: str, job: int) -> None:
+        self._queues[queue].append((self.now, job))
+        self._mark(queue)
+
+    def _mark(self, queue: str) -> None:
+        for box in self._waiting[queue].values():
+            self._wake(box, queue)
+            return
+        self._marks[queue] = True
+
+    def _claim(self, box: Box) -> None:
+        for queue in box.queues:
+            (self._claims[queue].add if queue in box.desk.holds else self._claims[queue].discard)(box.number)
+
+    # -- what a box does ------------------------------------------------------------------------------------------------
+
+    def _wake(self, box: Box, queue: str | None) -> None:
+        for waiting in self._waiting.values():
+            waiting.pop(box.number, None)
+        box.woken_by = queue
+        self._look_at(self.now, box)
+
+    def _look_at(self, when: float, box: Box) -> None:
+        box.look += 1
+        number = box.look
+        self._at(when, lambda: self._look(box) if box.look == number and not box.busy else None)
+
+    def _look(self, box: Box) -> None:
+        for waiting in self._waiting.values():
+            waiting.pop(box.number, None)
+        self._claim(box)
+        now = self.now
+        seen = []
+        for queue in box.queues:
+            line = self._queues[queue]
+            servers = len(self._claims[queue]) - (box.number in self._claims[queue])
+            seen.append((queue, len(line), now - line[0][0] if line else 0.0, now - self._served[queue], servers))
+        view = box.desk.view(seen, self._batch, self._prefer)
+        woken, box.woken_by = box.woken_by, None
+        move = self._policy(view, box)
+        if move is not None:
+            self._take(box, move)
+            return
+        if woken and self._queues[woken]:
+            self._mark(woken)
+        heard = listens(view) if self._policy is affinity else box.queues
+        for queue in heard:
+            if self._marks[queue]:
+                self._marks[queue] = False
+                self._wake(box, queue)
+                return
+        for queue in heard:
+            self._waiting[queue][box.number] = box
+        self._look_at(now + patience_s(view), box)
+
+    def _take(self, box: Box, move: Move) -> None:
+        queue, line = move.queue, self._queues[move.queue]
+        taken = [line.popleft()[1] for _ in range(move.take_n)]
+        box.desk.takes(queue)
+        box.desk.took(map(str, taken))
+        box.busy, self._served[queue] = True, self.now
+        self._claim(box)
+        if line:
+            self._mark(queue)
+        cost = self._costs[queue]
+        spends = self._hop_s + cost.seconds(len(taken))
+        if queue not in box.holds:
+            box.loads.append(self.now)
+            spends += cost.load_s
+            box.holds.append(queue)
+            while len(box.holds) > 1 and sum(self._costs[held].megabytes for held in box.holds) > box.megabytes:
+                del box.holds[0]
+        box.holds.sort(key=queue.__eq__)  # the one in use is the last to go
+        box.batches += 1
+        self._busy_s += max(0.0, min(self.now + spends, self._last) - self.now)
+        self._at(self.now + spends, lambda: self._finish(box, queue, taken))
+
+    def _finish(self, box: Box, queue: str, taken: Sequence[int]) -> None:
+        box.busy = False
+        box.desk.learned(frozenset(box.holds), {queue: self._costs[queue].load_s})
+        for job in taken:
+            box.desk.done(str(job))
+            if queue == STAGES[-1]:
+                self._done[job] = self.now
+                self._left -= 1
+            else:
+                self._push(STAGES[STAGES.index(queue) + 1], job)
+        self._look_at(self.now, box)

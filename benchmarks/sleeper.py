@@ -1,0 +1,57 @@
+"""A worker whose engines sleep, as a process: `python -m benchmarks.sleeper NAME` with Redis in GOLEM_REDIS_URL.
+
+It holds one model at a time. What it did is pushed to the Redis list `LOG`: loads, batches, ends.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+from benchmarks.costs import SLEEPING
+from broker.queues import STAGES, task_name
+from shared.settings import Settings
+from workers.batching import BatchTask, Call
+from workers.worker import start
+
+LOG = "bench:log"
+_held: list[str] = []
+_client: list[Redis] = []  # made in the child
+
+
+class Sleeper(BatchTask):
+    """A stage that takes its time."""
+
+    abstract = True
+
+    def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
+        """Load where another model is held, then sleep for the batch."""
+        if not _client:
+            _client.append(Redis.from_url(Settings.read().redis_url))
+        cost, began = SLEEPING[self.stage], time.time()
+        if loads := _held != [self.stage]:
+            time.sleep(cost.load_s)
+            _held[:] = [self.stage]
+        time.sleep(cost.seconds(len(calls)))
+        told = {"box": sys.argv[1], "stage": self.stage, "jobs": [call.args[0] for call in calls]}
+        _client[0].rpush(LOG, json.dumps({**told, "load": loads, "began": began, "ended": time.time()}))
+        return [call.args[0] for call in calls]
+
+    def load_costs(self) -> dict[str, float]:
+        """As measured by a residency."""
+        return {self.stage: SLEEPING[self.stage].load_s}
+
+
+def register(app: Celery) -> None:
+    """Adds the three."""
+    for stage in STAGES:
+        kind = type(stage.title(), (Sleeper,), {"name": task_name(stage), "stage": stage, "__module__": __name__})
+        app.register_task(kind())
+
+
+if __name__ == "__main__":
+    sys.exit(start(Settings.read(), None, sys.argv[1], register=register, log_level="WARNING"))
