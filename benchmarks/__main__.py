@@ -1,6 +1,7 @@
 """`python -m benchmarks`, which `golem bench` runs: each command measures in one run and prints ratios."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,6 +74,7 @@ def switch(
 
 def main() -> None:
     """Errors end in one sentence."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker; read when torch is loaded, which is later
     try:
         app()
     except GolemError as exc:

@@ -3,6 +3,7 @@ from_pretrained + del + gc + empty_cache, all in one run."""
 
 import gc
 import itertools
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from torch import nn
 
 from benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
 from shared.settings import Settings
-from workers.residency.memory import open_memory, pick_device, pick_dtype
+from workers.residency.memory import allocator_environment, open_memory, pick_device, pick_dtype
 from workers.residency.residency import Residency
 from workers.store.load import Weights, read_config
 from workers.store.manifest import Checkpoint
@@ -104,6 +105,7 @@ class Bench:
     """The engines of one set of checkpoints, and the peer beside them."""
 
     def __init__(self, settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int) -> None:
+        os.environ.update(allocator_environment(os.environ, torch.__version__))  # as a worker does
         self.rounds, self.device = rounds, pick_device(settings)
         self.checkpoints = checkpoints
         self.classes = {stage: model_class(c) for stage, c in checkpoints.items()}

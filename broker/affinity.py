@@ -14,9 +14,9 @@ The policy, for one box with one model in memory and queues in the order of the 
 
 Among several boxes, which see one another by what they hold:
 
-(5) A queue that others serve is left to them, unless it is deeper than their batches, or waits although they are said
-    to serve it: what is known of others may be stale. A box with work of its own goes to help only where far more
-    waits for each server than here.
+(5) A queue that others serve is left to them, unless it is deeper than their batches, or waits long although they are
+    said to serve it: what is known of others may be stale. A box with work of its own goes to help only where far
+    more waits for each server than here.
 (6) A box whose messages come in a stream lingers on its queue before it moves: the next one is on its way, and another
     box may be free for the work elsewhere.
 """
@@ -28,7 +28,7 @@ from typing import Literal
 
 Prefer = Literal["throughput", "latency", "balanced"]
 
-#: What a switch is taken to cost until one was measured, seconds.
+#: What a switch is taken to cost until any was measured, seconds.
 DEFAULT_COST_S = 0.5
 
 
@@ -49,8 +49,11 @@ BOUNDS: Mapping[Prefer, Bounds] = {
 }
 #: The longest that anybody waits while another queue is served, seconds.
 STARVED_S = 3600.0
-#: A queue that others are said to serve, and that nobody took from for so many costs of a switch, is anybody's.
-LEFT_ALONE = 5
+#: The least wait that counts as starving, seconds: a batch alone may take as long.
+STARVING_S = 10.0
+#: A queue that others serve and whose oldest message has waited for so many costs of a switch, and so many seconds, is
+#: anybody's who has nothing else to do.
+LEFT_ALONE, LEFT_ALONE_S = 5, 1.0
 #: How long a box whose messages come in a stream waits for the next one before it moves, seconds.
 LINGER_S = 0.5
 #: How long an idle box waits at most before it looks again at what it left to others, seconds.
@@ -89,7 +92,8 @@ class View:
 
     def cost(self, queue: str) -> float:
         """Seconds that a move to the queue costs."""
-        return 0.0 if queue in self.resident else self.cost_s.get(queue, DEFAULT_COST_S)
+        guess = max(self.cost_s.values(), default=DEFAULT_COST_S)  # of a model that was not loaded yet
+        return 0.0 if queue in self.resident else self.cost_s.get(queue, guess)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def patience_s(view: View) -> float:
     left = [LOOK_S]
     for line in view.lines:
         if line.depth:
-            refused = 0.0 if _welcome(view, line) else LEFT_ALONE * view.cost(line.queue) - line.waited_s
+            refused = 0.0 if _welcome(view, line) else _left_alone_s(view, line) - line.oldest_s
             lingers = LINGER_S - view.idle_s if _lingers(view, line) else 0.0
             left.append(max(refused, lingers, 0.01))
     return min(left)
@@ -143,7 +147,7 @@ def _take(view: View, line: Line) -> Move:
 def _starve_s(view: View, line: Line) -> float:
     """Seconds after which a queue that nobody served comes first."""
     worst = max((view.cost(other.queue) for other in view.lines), default=0.0)
-    return min(BOUNDS[view.prefer].starve * max(worst, view.cost(line.queue), 0.1), STARVED_S)
+    return min(max(BOUNDS[view.prefer].starve * worst, STARVING_S), STARVED_S)
 
 
 def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> bool:
@@ -173,15 +177,20 @@ def _welcome(view: View, line: Line) -> bool:
     return (
         line.servers == 0
         or line.depth > line.servers * view.batch.get(line.queue, 1)
-        or line.waited_s >= LEFT_ALONE * view.cost(line.queue)
+        or line.oldest_s >= _left_alone_s(view, line)
     )
+
+
+def _left_alone_s(view: View, line: Line) -> float:
+    return max(LEFT_ALONE * view.cost(line.queue), LEFT_ALONE_S)
 
 
 def _lingers(view: View, line: Line) -> bool:
     """(6): a lone box never does, nor one whose messages come one by one, nor for long."""
+    bound = LEFT_ALONE if line.servers else min(BOUNDS[view.prefer].wait, LEFT_ALONE)
     return (
         max(view.gap_s, view.idle_s) < LINGER_S
         and view.current in view.resident
         and any(other.servers for other in view.lines)
-        and line.waited_s < BOUNDS[view.prefer].wait * view.cost(line.queue)
+        and line.oldest_s < bound * view.cost(line.queue)
     )

@@ -1,5 +1,6 @@
 """The connection to Redis: how long it tries, and one sentence for a person when it fails, without the password."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -65,7 +66,11 @@ def _why(exc: BaseException) -> str:
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
     text = " ".join(str(cause) for cause in causes)
-    if any(word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH")):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
+        return "shows a certificate that is not trusted (rediss://…?ssl_ca_certs=ca.pem names who vouches for it)"
+    if any(isinstance(cause, redis.AuthenticationError) for cause in causes) or any(
+        word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH", "uthentication required")
+    ):
         return "refuses the password"
     if any(isinstance(cause, redis.exceptions.NoPermissionError) for cause in causes):
         return "forbids this user a command"

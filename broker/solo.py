@@ -115,6 +115,8 @@ def system(files: Sequence[str]) -> Iterator[Solo]:
             yield Solo(settings, worker, log)
         finally:
             end(worker)
+            if os.environ.get("GOLEM_DEBUG") == "1":
+                sys.stderr.write(log.read_text(errors="replace"))  # the folder goes now, and the log with it
 
 
 def end(worker: "subprocess.Popen[bytes]") -> None:

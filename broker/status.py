@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker import leases, scripts
 from broker.app import check_broker, connect
+from broker.connection import reaching
 from broker.queues import STAGES
 from shared.settings import Settings
 from shared.sizes import format_bytes
@@ -27,8 +28,9 @@ def read(settings: Settings) -> dict[str, Any]:
     `dead`: dead letters; `leases`: see `broker.leases.read`. Raises BrokerAway.
     """
     check_broker(settings)
-    with connect(settings, socket_timeout=10, decode_responses=True) as client:
-        now, *seen = client.eval(scripts.PEEK, len(STAGES), *STAGES)
+    given = {"decode_responses": True, "encoding_errors": "replace"}  # whatever a stranger wrote
+    with reaching(settings), connect(settings, socket_timeout=10, **given) as client:
+        now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
         unacked = set(client.hkeys(scripts.UNACKED))
         holders = {tag: box for tag, box in client.hgetall(scripts.HOLDERS).items() if tag in unacked}
         keys = sorted(client.scan_iter(f"{BOX}*"))

@@ -18,7 +18,7 @@ from shared.sizes import format_bytes
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-COLUMNS = "100"
+COLUMNS = "120"
 RUNS = 3
 
 

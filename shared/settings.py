@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GOLEM_", env_file=".env", extra="ignore", frozen=True)
 
     # -- the road
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis is; `rediss://` for TLS")
+    redis_url: str = Field(  # never in a repr: it may hold a password
+        "redis://127.0.0.1:6379/0", description="Where Redis is; `rediss://` for TLS", repr=False
+    )
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
         (), description="Folders that all boxes mount: files under them travel as `file:` references"
     )

@@ -98,6 +98,7 @@ class Agree(Timed):
 
     def tick(self, consumer: Any) -> None:
         """Renew."""
+        del consumer
         try:
             if self.agreement is not None:
                 self.agreement.renew()

@@ -81,7 +81,7 @@ class Oracle(FakeEngine):
 def build(on_event):
     """A residency of the fakes."""
     engines = {"scribe": Scribe("scribe"), "interpreter": Interpreter("interpreter"), "oracle": Oracle("oracle")}
-    return Residency(engines, CpuMemory(), on_event=on_event)
+    return Residency(engines, CpuMemory(), models={"scribe": "openai/tiny@1 float32"}, on_event=on_event)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A worker whose engines sleep, for tests of the road: `python sleeping_box.py URL NAME [KEY=VALUE…]`.
 
 What a task does is told by the job's name: `bad` fails alone, `poison` kills its process in the second stage, `boom`
-raises for the whole batch, `slow` sleeps, `heavy` fails the whole call before any task begins, `retry` fails twice and may be tried again. Everything that happens is
-pushed to the Redis list `log`.
+raises for the whole batch, `heavy` fails the whole call before any of its tasks begins, `slow` sleeps, `retry` fails
+twice and may be tried again. Everything that happens is pushed to the Redis list `log`.
 """
 
 import ctypes
@@ -99,7 +99,9 @@ if __name__ == "__main__":
                 queues.split(",") if queues else None,
                 name,
                 register=register,
-                checkpoints={stage: {"id": models, "fingerprint": f"{models}-hash", "dtype": "float32"} for stage in STAGES}
+                checkpoints={
+                    stage: {"id": models, "fingerprint": f"{models}-hash", "dtype": "float32"} for stage in STAGES
+                }
                 if models
                 else None,
                 log_level=os.environ.get("LOG_LEVEL", "WARNING"),

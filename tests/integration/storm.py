@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -146,15 +147,11 @@ class Storm:
         self._over.set()
         self._listener.join()
         for box in self.boxes.values():
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(box.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             box.wait()
 
 
 def _wake(pid):
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass

@@ -1,4 +1,4 @@
-"""Workers of one system run the same checkpoints: a stranger among them refuses to start, and may come when they went."""
+"""Workers of one system run the same checkpoints: a stranger among them does not start, and may come when they are gone."""
 
 import os
 import signal

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.affinity import BOUNDS, LEFT_ALONE, LOOK_S, STARVED_S, Line, Move, Prefer, View, decide, listens, patience_s
+from broker.affinity import (
+    BOUNDS,
+    LEFT_ALONE_S,
+    LOOK_S,
+    STARVED_S,
+    STARVING_S,
+    Line,
+    Move,
+    Prefer,
+    View,
+    decide,
+    listens,
+    patience_s,
+)
 from broker.queues import STAGES
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
@@ -53,7 +66,7 @@ def test_it_never_switches_without_a_reason(seen):
     there = next(line for line in seen.lines if line.queue == move.queue)
     bounds = BOUNDS[seen.prefer]
     long_enough = seen.dwell_s >= bounds.dwell * 0.15 and there.waited_s >= bounds.wait * 0.15
-    starving = there.waited_s > min(bounds.starve * 0.15, STARVED_S)
+    starving = there.waited_s > min(max(bounds.starve * 0.15, STARVING_S), STARVED_S)
     assert here.depth == 0 or long_enough or starving
 
 
@@ -85,7 +98,7 @@ def test_a_queue_that_other_boxes_serve_is_left_to_them_unless_it_is_deep_or_nob
     served = {"servers": (1, 0, 0)}
     assert decide(view((8, 0, 0), **served)) is None
     assert decide(view((9, 0, 0), **served)) == Move("scribe", 8)
-    assert decide(view((1, 0, 0), **served, ages=(LEFT_ALONE * 0.15, 0, 0))) == Move("scribe", 1)
+    assert decide(view((1, 0, 0), **served, ages=(LEFT_ALONE_S, 0, 0))) == Move("scribe", 1)
 
 
 def test_a_box_with_work_helps_others_only_where_far_more_waits_for_each_server():
@@ -220,5 +233,5 @@ def test_nobody_starves_however_the_messages_come(prefer, rates):
         for stage, rate in zip(STAGES, rates, strict=True):
             box.add(rate * 3, stage)
         box.step()
-    worst = BOUNDS[prefer].starve * 0.15
+    worst = max(BOUNDS[prefer].starve * 0.15, STARVING_S)
     assert box.longest <= 2 * worst + 3 * (0.15 + 8 * 0.02)

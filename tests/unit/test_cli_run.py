@@ -98,6 +98,13 @@ def test_a_worker_that_is_killed_is_told_with_the_signal(monkeypatch):
             system.check()
 
 
+def test_the_log_of_the_worker_is_shown_on_request(monkeypatch, capsys):
+    monkeypatch.setenv("GOLEM_DEBUG", "1")
+    with run_with(monkeypatch, "print('Traceback: deep inside')") as system:
+        system.worker.wait(20)
+    assert "deep inside" in capsys.readouterr().err
+
+
 def test_the_password_of_the_private_server_is_on_no_command_line(monkeypatch):
     with run_with(monkeypatch, "import time; time.sleep(60)") as system:
         password = system.settings.redis_url.split(":")[2].split("@")[0]

@@ -55,6 +55,8 @@ def inputs(kind, dtype):
     if kind == "whisper":
         sound = torch.randn(3, 4, 3000, generator=source).to(dtype)
         return {"input_features": sound, "decoder_input_ids": ids}
+    if kind == "bart":
+        ids[:, -1] = 2  # the classification head reads the last </s>
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -66,14 +68,24 @@ def output(tmp_path, kind, checkpoint, dtype):
     return (told.last_hidden_state if kind == "bert" else told.logits).float()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def spread(model):
+    """Weights far enough from nothing for the answers to differ between inputs."""
+    with torch.no_grad():
+        for parameter in {id(p): p for p in model.parameters()}.values():
+            parameter.mul_(8 if parameter.dim() > 1 else 1)
+    return model
+
+
 @pytest.mark.parametrize("kind", ALL)
-def test_half_precision_gives_nearly_what_float32_gives(tmp_path, kind, dtype):
-    checkpoint = stored(tmp_path, kind)
-    full, half = (output(tmp_path, kind, checkpoint, d) for d in (torch.float32, dtype))
-    assert full.abs().max() > 0.01, "numbers that say something"
-    # bfloat16 keeps 8 bits: a rounding of 2^-9 each, which grows with the depth of the model
-    assert (half - full).abs().max() <= 0.05 * full.abs().max()
-    assert torch.nn.functional.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.999
-    if kind == "bart":
-        assert (half.softmax(-1) - full.softmax(-1)).abs().max() < 0.02
+def test_half_precision_gives_nearly_what_float32_gives(tmp_path, kind):
+    checkpoint = stored(tmp_path, kind, spread(ALL[kind]()))
+    full = output(tmp_path, kind, checkpoint, torch.float32)
+    assert full.abs().max() > 0.2, "numbers that say something"
+    for dtype in (torch.bfloat16, torch.float16):
+        half = output(tmp_path, kind, checkpoint, dtype)
+        # bfloat16 keeps 8 bits, a rounding of 2^-9 at each step; it grows with the depth of the model
+        assert (half - full).abs().max() <= 0.04 * full.abs().max()
+        assert torch.nn.functional.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.9995
+        if kind == "bart":
+            assert (half.softmax(-1) - full.softmax(-1)).abs().max() < 0.02
+            assert torch.equal(half.argmax(-1), full.argmax(-1))

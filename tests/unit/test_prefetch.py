@@ -32,7 +32,7 @@ class Slow(FakeEngine):
 
 @pytest.fixture
 def slow():
-    residency, engines, events = make()
+    residency, engines, _ = make()
     engines["b"] = residency.engines["b"] = Slow("b")
     yield residency, engines
     engines["b"].go.set()

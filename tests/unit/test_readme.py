@@ -111,7 +111,7 @@ def test_the_shown_run_names_every_sample():
 @pytest.mark.timeout(300)
 def test_the_shown_run_is_what_a_run_gives():
     files = sorted(f"samples/{name}" for name in SAMPLES)
-    env = os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": "100"}
+    env = os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": "120"}
     done = subprocess.run(
         [sys.executable, "-m", "broker.cli", "run", *files],
         cwd=ROOT,

@@ -47,7 +47,7 @@ def on_card(mode, total, budget, context=0, **weights):
 
 
 def test_a_card_that_another_program_fills_is_emptied_of_ours_and_tried_once_more():
-    residency, engines, card, events = on_card("auto", 3000, 3000, a=1000, b=1000, c=1000)
+    residency, _, card, events = on_card("auto", 3000, 3000, a=1000, b=1000, c=1000)
     for stage in ("a", "b"):
         with residency.use(stage):
             pass
@@ -63,7 +63,7 @@ def test_a_card_that_another_program_fills_is_emptied_of_ours_and_tried_once_mor
 
 
 def test_a_card_that_stays_full_is_a_retryable_error_and_the_stage_works_when_it_is_free_again():
-    residency, engines, card, events = on_card("1", 2000, 2000, a=1000)
+    residency, _, card, _ = on_card("1", 2000, 2000, a=1000)
     card.others = 1500
     with pytest.raises(OutOfMemory, match=r"500 B free of a budget of 2\.0 kB") as caught, residency.use("a"):
         pass

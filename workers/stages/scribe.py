@@ -88,14 +88,14 @@ class Scribe:
         return self.weights.nbytes
 
     def working_bytes(self, batch: int) -> int:
-        """Encoder activations and attention of one window at a time for each of the windows at once, and the decoder's
-        cross-attention cache. Long recordings take no more: their windows go through in the same batches."""
+        """Of the windows at once: the encoder's activations, the decoder's cross-attention cache, features and logits.
+        Long recordings take no more, their windows go through in the same batches. Measured on a CPU: 0 to 40 % above
+        what tiny.en and base take in float32 and bfloat16, for 1, 4 and 8 windows."""
         config, at_once = self.weights.config, min(batch, WINDOWS_AT_ONCE)
-        frames, width = 1500, config.d_model
-        activations = 12 * frames * width + 2 * frames * config.encoder_ffn_dim
-        attention = 2 * frames * frames * config.encoder_attention_heads
+        frames, width = config.max_source_positions, config.d_model
+        activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
         cross = 2 * config.decoder_layers * frames * width
-        return int(at_once * (activations + attention + cross) * self.weights.dtype.itemsize) + 40_000_000
+        return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + 32_000_000
 
     def load(self) -> None:
         """Bring the weights to the device."""

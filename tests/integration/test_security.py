@@ -1,0 +1,218 @@
+"""Who may do what on a real server, what crosses the wire in the clear, and what never appears anywhere."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from conftest import Chain
+
+from broker import acl, cli, status, timeline
+from broker.app import check_broker
+from broker.connection import connect
+from broker.letters import Letters
+from broker.pipeline import Pipeline
+from shared.errors import BrokerAway
+from shared.settings import Settings
+
+#: Of an entry of ACL LOG.
+WHAT = ("username", "reason", "object")
+PASSWORDS = {user: f"{user}-pass-word" for user in acl.RULES}
+
+
+class Users:
+    """A running chain on a server where the default user is off; `as_` gives the settings of one user."""
+
+    def __init__(self, server, folder):
+        self.server = server
+        with redis.Redis.from_url(server.url) as admin:
+            admin.execute_command("ACL", "SETUSER", "root", "on", ">root-pass", "~*", "&*", "+@all")
+        self.root = redis.Redis(port=server.port, username="root", password="root-pass")
+        for line in reversed(acl.render(PASSWORDS).splitlines()):
+            self.root.execute_command("ACL", "SETUSER", *line.split()[1:])
+        self.folder = folder
+
+    def url(self, user):
+        return f"redis://{user}:{PASSWORDS[user]}@127.0.0.1:{self.server.port}/0"
+
+    def as_(self, user):
+        return Settings.read(_env_file=None, redis_url=self.url(user), keep_s=60)
+
+
+class Behind:
+    """A server as a worker sees it who has a user of his own."""
+
+    def __init__(self, users):
+        self.url, self.stop, self.port = users.url("worker"), users.server.stop, users.server.port
+
+
+@pytest.fixture(scope="module")
+def users(start_server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("acl")
+    with start_server(folder / "server") as server:
+        made = Users(server, folder)
+        made.chain = Chain(Behind(made), folder)
+        try:
+            made.chain.start_worker()
+            yield made
+        finally:
+            made.chain.stop()
+            made.root.close()
+
+
+def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users):
+    users.root.execute_command("ACL", "LOG", "RESET")
+    many = ",".join(f'thing{n}="the speaker wants thing number {n}"' for n in range(200))
+    with Pipeline(users.as_("producer")) as pipeline:
+        jobs = [pipeline.submit(text, labels="a,b") for text in (b"a", b"silence", b"die")]
+        jobs.append(pipeline.submit(b"thing7", labels=many))
+        pipeline.progress(jobs)
+        found = {outcome.job: outcome.state for outcome in pipeline.wait(jobs, 20)}
+        late = pipeline.submit(b"sleep 30")
+        assert pipeline.cancel(late).state == "cancelled"
+    assert [found.get(job) for job in jobs] == ["done", "done", "failed", "done"], refusals(users)
+    state = status.read(users.as_("monitor"))
+    assert state["dead"] == 1
+    assert list(state["boxes"])
+    with connect(users.as_("monitor")) as client:
+        [letter] = Letters(client).all()
+        assert timeline.read(client, 0)
+    assert letter.job == jobs[2]
+    assert refusals(users) == []
+
+
+def refusals(users):
+    """What was refused to whom, as the server noted it."""
+    log = users.root.execute_command("ACL", "LOG")
+    entries = [entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True)) for entry in log]
+    return [{key: value for key, value in entry.items() if key in WHAT or key.decode() in WHAT} for entry in entries]
+
+
+FORBIDDEN = {
+    "everybody": """FLUSHALL; FLUSHDB; CONFIG GET requirepass; CONFIG SET dir /tmp; KEYS *; ACL LIST; SHUTDOWN; MONITOR;
+        GET others; SET others x; SUBSCRIBE others; SCRIPT FLUSH; SAVE; CLIENT LIST; REPLICAOF a 1; FUNCTION LIST;
+        MODULE LIST""".split(";"),
+    "producer": """LRANGE scribe 0 -1; RPOP scribe; DEL scribe; LPUSH oracle x; HGETALL unacked; LRANGE golem:dead 0 -1;
+        GET celery-task-meta-x; HSET golem:box:x a b; SCAN 0; PUBLISH others x""".split(";"),
+    "worker": ["PUBLISH others x"],
+    "monitor": """LPUSH scribe x; DEL golem:dead; SET golem:outcome:x y; GET golem:vault:x; HGETALL golem:job:x;
+        HSET golem:box:x a b; EVAL return(redis.call('DEL','golem:dead')) 0; PUBLISH others x""".split(";"),
+}
+
+
+@pytest.mark.parametrize("user", acl.RULES)
+def test_no_user_reaches_beyond_what_is_his(users, user):
+    users.root.set("others", "secret")
+    with redis.Redis.from_url(users.url(user)) as client:
+        client.ping()
+        for command in (*FORBIDDEN["everybody"], *FORBIDDEN[user]):
+            try:
+                answer = client.execute_command(*command.split())
+            except redis.ResponseError as exc:
+                answer = exc
+            assert "ermission" in str(answer), (command, answer)
+
+
+def test_nobody_comes_in_without_a_name_or_with_a_wrong_password(users):
+    place = f"127.0.0.1:{users.server.port}/0"
+    for login in ("", ":guess@", "producer:guess-word@", "default:x@", "nobody:x@"):
+        with pytest.raises(BrokerAway, match="refuses the password") as refused:
+            check_broker(Settings.read(_env_file=None, redis_url=f"redis://{login}{place}"))
+        assert "guess" not in refused.value.message
+
+
+def test_a_user_who_may_not_do_something_is_told_so_in_one_sentence(users):
+    with pytest.raises(BrokerAway, match="forbids this user a command"), Pipeline(users.as_("monitor")) as pipeline:
+        pipeline.submit(b"a")
+
+
+def test_no_password_is_in_a_log_a_status_or_the_arguments_of_a_process(users, capsys, monkeypatch):
+    monkeypatch.setenv("GOLEM_REDIS_URL", users.url("monitor"))
+    for words in (["status"], ["status", "--json"], ["dead", "list"], ["dead", "show", "--all"]):
+        monkeypatch.setattr(sys, "argv", ["golem", *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+    shown = "".join(capsys.readouterr()) + users.chain.log.read_text() + repr(users.chain.settings)
+    shown += Path(f"/proc/{users.chain.worker.pid}/cmdline").read_text()
+    for secret in PASSWORDS.values():
+        assert secret not in shown
+    assert "boxes" in shown
+
+
+def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GOLEM_")}
+    env |= {"GOLEM_ACL_WORKER": "chosen-by-me"}
+    made = subprocess.run([sys.executable, "-m", "broker.acl"], env=env, capture_output=True, text=True, check=True)
+    said = dict(line.split(": ") for line in made.stderr.splitlines())
+    assert set(said) == {"producer", "monitor"}
+    assert not any(secret in made.stdout for secret in (*said.values(), "chosen-by-me"))
+    assert made.stdout.startswith("user default off")
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """A server that speaks TLS only, with a certificate of our own: (port, folder with ca.pem)."""
+    program = shutil.which("redis-server")
+    if not program or not shutil.which("openssl"):
+        pytest.skip("TLS needs redis-server (the embedded server has none) and openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made += ["-days", "2", "-keyout", "key.pem", "-out", "ca.pem", *name]
+    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", "ca.pem", "--tls-key-file", "key.pem"]
+    given += ["--tls-ca-cert-file", "ca.pem", "--tls-auth-clients", "no", "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([program, *given, "--requirepass", "pw"], cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None:
+                    pytest.skip("this redis-server was built without TLS")
+                assert time.monotonic() < end
+                time.sleep(0.02)
+        yield port, folder
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+
+
+def secure(tls, query="", host="localhost"):
+    port, _ = tls
+    return Settings.read(_env_file=None, redis_url=f"rediss://:pw@{host}:{port}/0{query}")
+
+
+def test_a_job_crosses_tls_and_the_certificate_is_checked(tls):
+    port, folder = tls
+    trusted = secure(tls, f"?ssl_ca_certs={folder}/ca.pem")
+    check_broker(trusted)
+    with Pipeline(trusted) as pipeline:
+        assert pipeline.outcome(pipeline.submit(b"a")) is None
+    for settings in (
+        secure(tls),  # nobody vouches for it
+        secure(tls, f"?ssl_ca_certs={folder}/ca.pem", host="127.0.0.2"),  # another host's
+        Settings.read(_env_file=None, redis_url=f"redis://:pw@localhost:{port}/0"),  # in the clear
+    ):
+        with pytest.raises(BrokerAway) as refused:
+            check_broker(settings)
+        assert "pw" not in refused.value.message
+
+
+def test_an_untrusted_certificate_is_named_as_such(tls):
+    with pytest.raises(BrokerAway, match="certificate"):
+        check_broker(secure(tls))

@@ -1,0 +1,96 @@
+"""What a busy box tells: to `golem status`, to remote control, to Celery's event stream, while its child computes."""
+
+import io
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from broker import status, timeline
+from broker.app import make_app
+
+
+@pytest.fixture
+def app(chain):
+    """An app of somebody who watches and takes no jobs, as Flower is."""
+    app = make_app(chain.settings)
+    app.conf.broker_transport = None
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def busy(chain):
+    """A job that keeps the Scribe busy for as long as the test needs it, begun."""
+    job = chain.pipeline.submit(b"sleep 3", labels="a,b")
+    end = time.monotonic() + 20
+    while not [box for box in boxes(chain).values() if box.get("resident") == ["scribe"]]:
+        assert time.monotonic() < end, (boxes(chain), chain.log.read_text())
+        time.sleep(0.02)
+    yield job
+    chain.outcomes([job])
+
+
+def boxes(chain):
+    return status.read(chain.settings)["boxes"]
+
+
+def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, busy):
+    answers = app.control.inspect(timeout=1.5)._request("golem_state")
+    assert chain.pipeline.outcome(busy) is None, "it was busy still"
+    ((node, told),) = answers.items()
+    assert node.startswith("test@")
+    assert told["resident"] == ["scribe"]
+    assert told["loads_of"]["scribe"] >= 1
+    assert 0 < told["allocated"] <= told["peak"]
+    assert told["budget"] > 0
+    assert (told["last_event"]["kind"], told["last_event"]["stage"]) == ("load", "scribe")
+    assert 0 <= told["last_event_age_s"] < 20
+    assert not {"token", "host", "pid"} & told.keys(), "the claim on the name is nobody's concern"
+
+
+def test_golem_status_shows_the_model_of_a_busy_box(chain, busy):
+    out = Console(file=io.StringIO(), width=160, markup=False, emoji=False, highlight=False)
+    out.print(*status.tables(status.read(chain.settings)))
+    assert chain.pipeline.outcome(busy) is None, "it was busy still"
+    (line,) = [line for line in out.file.getvalue().splitlines() if "load scribe" in line]
+    assert "scribe (tiny)" in line
+    assert " MB of " in line
+    assert "load scribe (wanted), " in line
+    assert "s ago" in line
+
+
+def test_each_load_and_unload_reaches_the_event_stream(chain, app):
+    seen, ready = [], threading.Event()
+
+    def listen():
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+            with receiver.consumer_context():
+                ready.set()
+                end = time.monotonic() + 30
+                while time.monotonic() < end and not [e for e in seen if e["type"] == "golem-unload"]:
+                    try:
+                        connection.drain_events(timeout=0.2)
+                    except TimeoutError:
+                        continue
+
+    since = time.time()
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert ready.wait(10)
+    chain.outcomes([chain.pipeline.submit(b"hello", labels="a,b")])
+    thread.join(35)
+    told = [event for event in seen if event["type"].startswith("golem-")]
+    kinds = [event["type"] for event in told]
+    assert kinds, [event["type"] for event in seen]
+    assert "golem-load" in kinds
+    assert "golem-unload" in kinds
+    for event in told:
+        assert event["hostname"].startswith("test@")
+        assert event["type"] == f"golem-{event['kind']}"
+        assert {"stage", "reason", "seconds", "weights_bytes", "allocated", "reserved", "free", "peak"} <= event.keys()
+        assert {"kind", "stage", "at", "reason"} <= event.keys()
+    kept = [event for event in timeline.read(chain.client, since) if event["kind"] in ("load", "unload")]
+    assert [(e["kind"], e["at"]) for e in kept[: len(told)]] == [(e["kind"], e["at"]) for e in told]

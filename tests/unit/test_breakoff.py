@@ -1,0 +1,80 @@
+"""The watch breaks off what it may, when it should, and nothing else."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+import redis
+
+from workers.breakoff import BrokenOff, Watch
+
+
+class Ends:
+    """What has ended so far; away: the next look fails."""
+
+    def __init__(self) -> None:
+        self.jobs: set[str] = set()
+        self.away = 0
+
+    def __call__(self, jobs: Sequence[str]) -> set[str]:
+        if self.away:
+            self.away -= 1
+            raise redis.ConnectionError
+        return self.jobs & set(jobs)
+
+
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+@pytest.fixture
+def watch(ends: Ends) -> Watch:
+    return Watch(ends, every_s=0.02)
+
+
+def test_a_batch_whose_job_has_ended_is_broken_off_although_redis_was_away(watch: Watch, ends: Ends) -> None:
+    ends.jobs, ends.away = {"b"}, 2
+    start = time.monotonic()
+    with pytest.raises(BrokenOff), watch.watching(["a", "b"]), watch.breakable():
+        time.sleep(10)
+    assert time.monotonic() - start < 2
+    with watch.watching(["a"]), watch.breakable():
+        time.sleep(0.1)  # the others are left alone
+
+
+def test_what_is_not_breakable_is_left_to_its_end_and_what_follows_is_broken_off(watch: Watch, ends: Ends) -> None:
+    ends.jobs, steps = {"a"}, []
+    with pytest.raises(BrokenOff), watch.watching(["a"]):
+        time.sleep(0.1)
+        steps.append("loaded")
+        with watch.breakable():
+            time.sleep(10)
+        steps.append("ran")
+    assert steps == ["loaded"]
+    time.sleep(0.1)  # no signal comes late
+
+
+def test_an_engine_that_catches_every_exception_is_broken_off_all_the_same(watch: Watch, ends: Ends) -> None:
+    ends.jobs = {"a"}
+    with pytest.raises(BrokenOff), watch.watching(["a"]), watch.breakable():
+        for _ in range(10):
+            try:
+                time.sleep(1)
+            except Exception:
+                continue
+
+
+def test_outside_of_the_main_thread_nothing_is_watched(watch: Watch, ends: Ends) -> None:
+    ends.jobs, done = {"a"}, []
+
+    def work() -> None:
+        with watch.watching(["a"]), watch.breakable():
+            time.sleep(0.1)
+        done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [True]
