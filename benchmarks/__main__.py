@@ -72,6 +72,35 @@ def switch(
             console.print(shown)
 
 
+@app.command()
+def boxes(
+    json_: JSON = False,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
+    rate: Annotated[float, typer.Option(min=0.1, help="Jobs per second.")] = 25,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 60,
+    pattern: Annotated[str, typer.Option(help="poisson, bursty or daily.")] = "poisson",
+    prefer: Annotated[str, typer.Option(help="throughput, latency or balanced.")] = "balanced",
+) -> None:
+    """Real workers with engines that sleep (150 ms a load, 20 ms a job): switches and latencies."""
+    from benchmarks.scaling import measured
+
+    table, found = measured(workers, rate, seconds, pattern, prefer)
+    print(json.dumps(found)) if json_ else console.print(table.rich())
+
+
+@app.command()
+def fleet(
+    docs: Annotated[Path, typer.Option(help="The Markdown file; plots go beside it.")] = Path("docs/scaling.md"),
+    costs: Annotated[Path | None, typer.Option(help="JSON of measured stage costs instead of the built-in.")] = None,
+    real: Annotated[bool, typer.Option(help="Check predictions against real workers (2 minutes).")] = True,
+) -> None:
+    """Simulated boxes, 1 to 1,000, under the same decision as real ones: tables and plots for docs/scaling.md."""
+    from benchmarks.scaling import write
+
+    for table in write(docs, costs, real=real, say=console.log):
+        console.print(table.rich())
+
+
 def main() -> None:
     """Errors end in one sentence."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker; read when torch is loaded, which is later

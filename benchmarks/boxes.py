@@ -31,15 +31,19 @@ END_S = 300.0  # for the last job
 def run(workers: int, times: Sequence[float], prefer: str = "balanced") -> Result:
     """Submit a job at each of the times (seconds from the start, ascending) to `workers` processes on an embedded
     server. Raises GolemError where a worker does not start or the jobs do not end."""
-    with tempfile.TemporaryDirectory(prefix="golem-bench-") as folder, embedded.start(Path(folder)) as server:
-        with Redis.from_url(server.url) as client, _fleet(server.url, workers, prefer, client, Path(folder)):
-            app = make_app(Settings.read(redis_url=server.url))
-            start = time.time()
-            for job, at in enumerate(times):
-                time.sleep(max(0.0, start + at - time.time()))
-                _submit(app, job)
-            events = _events(client, len(times))
-            app.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="golem-bench-") as folder,
+        embedded.start(Path(folder)) as server,
+        Redis.from_url(server.url) as client,
+        _fleet(server.url, workers, prefer, client, Path(folder)),
+    ):
+        app = make_app(Settings.read(redis_url=server.url))
+        start = time.time()
+        for job, at in enumerate(times):
+            time.sleep(max(0.0, start + at - time.time()))
+            _submit(app, job)
+        events = _events(client, len(times))
+        app.close()
     return _result(events, [start + at for at in times], start, workers)
 
 

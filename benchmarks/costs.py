@@ -29,8 +29,8 @@ Costs = Mapping[str, Cost]
 SLEEPING: Costs = dict.fromkeys(STAGES, Cost(0.15, 0.0, 0.02, 1000))
 
 #: The quest's shapes (whisper-tiny, distilbart-mnli-12-3 with ten labels, distilgpt2 with 40 tokens) in float32 on 2
-#: cores without a GPU, quiet: batches of 1 took 0.48, 1.40 and 1.12 s, items in batches of 8 took 0.40, 0.80 and 0.47 s;
-#: loads from the page cache, 1 thread.
+#: cores without a GPU, quiet: batches of 1 took 0.48, 1.40 and 1.12 s, an item in a batch of 8 took 0.40, 0.80 and
+#: 0.47 s; loads from the page cache, 1 thread.
 MEASURED: Costs = {
     "scribe": Cost(load_s=0.013, batch_s=0.091, item_s=0.389, megabytes=151),
     "interpreter": Cost(load_s=0.070, batch_s=0.686, item_s=0.714, megabytes=1025),

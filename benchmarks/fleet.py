@@ -47,8 +47,16 @@ class Result:
     first_s: float  # the end of the job that ended first
     ended_s: float
     loads: list[float]  # when, all boxes
-    utilisation: float  # of all boxes, until the last job arrived
+    utilisation: float  # of all boxes, loads included, until the last job arrived
     mean_batch: float
+
+    def latency_s(self, share: float) -> float:
+        """The latency within which that share of the jobs was done."""
+        return sorted(self.latencies)[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+    def loads_after(self, warm_s: float) -> int:
+        """Switches, those of the start not counted."""
+        return sum(at > warm_s for at in self.loads)
 
 
 def affinity(view: View, box: Box) -> Move | None:
@@ -152,7 +160,7 @@ class Fleet:
         waits = [done - came for came, done in zip(times, self._done, strict=True)]
         return Result(waits, min(self._done), self.now, loads, busy, 3 * len(times) / batches)
 
-    # -- what Redis does ------------------------------------------------------------------------------------------------
+    # -- what Redis does ------------------------------------------------------------------------------------------
 
     def _at(self, when: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._count), happen))
@@ -178,7 +186,7 @@ class Fleet:
         for queue in box.queues:
             (self._claims[queue].add if queue in box.desk.holds else self._claims[queue].discard)(box.number)
 
-    # -- what a box does ------------------------------------------------------------------------------------------------
+    # -- what a box does ------------------------------------------------------------------------------------------
 
     def _wake(self, box: Box, queue: str | None) -> None:
         for waiting in self._waiting.values():

@@ -109,7 +109,7 @@ def decide(view: View) -> Move | None:
     waiting = [line for line in view.lines if line.depth > 0]
     if not waiting:
         return None
-    starving = [line for line in waiting if line.waited_s > _starve_s(view, line)]
+    starving = [line for line in waiting if line.waited_s > _starve_s(view)]
     if starving:  # (1)
         return _take(view, max(starving, key=lambda line: line.waited_s))
     here = [line for line in waiting if line.queue in view.resident]
@@ -144,7 +144,7 @@ def _take(view: View, line: Line) -> Move:
     return Move(line.queue, min(line.depth, max(1, view.batch.get(line.queue, 1))))
 
 
-def _starve_s(view: View, line: Line) -> float:
+def _starve_s(view: View) -> float:
     """Seconds after which a queue that nobody served comes first."""
     worst = max((view.cost(other.queue) for other in view.lines), default=0.0)
     return min(max(BOUNDS[view.prefer].starve * worst, STARVING_S), STARVED_S)
@@ -182,7 +182,10 @@ def _welcome(view: View, line: Line) -> bool:
 
 
 def _left_alone_s(view: View, line: Line) -> float:
-    return max(LEFT_ALONE * view.cost(line.queue), LEFT_ALONE_S)
+    """How old a message must be for a box that has nothing to do to step in. A box that has long had nothing to do
+    loses nothing by it: no free box has taken the message, and it has waited for as long as a load takes."""
+    bound = max(LEFT_ALONE * view.cost(line.queue), LEFT_ALONE_S)
+    return view.cost(line.queue) if view.idle_s >= bound else bound
 
 
 def _lingers(view: View, line: Line) -> bool:

@@ -5,15 +5,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from broker import dead
+from broker import dead, options
+from broker.options import Audio, JobIds, Json, Labels, Language, Seed, Temperature, Tokens, Translate, Wait
 from shared.errors import BadLabels, BadRequest, BadSetting, GolemError
-
-if TYPE_CHECKING:
-    from broker.follow import Ask
 
 app = typer.Typer(
     name="golem",
@@ -25,34 +23,6 @@ app = typer.Typer(
 )
 
 app.add_typer(dead.app, name="dead")
-
-Audio = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="AUDIO", help="Files, folders, patterns; - reads a list of paths from stdin.", show_default=False
-    ),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        "--labels", metavar="SET", help='lights_on="turning on the lights",music_stop  or  @keywords  or  @file.toml'
-    ),
-]
-Language = Annotated[
-    str | None, typer.Option("--language", metavar="CODE", help="What is spoken, as in ru (default: detected).")
-]
-Translate = Annotated[bool, typer.Option("--translate", help="Write the words in English (multilingual models).")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Makes replies repeatable.")]
-Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, max=1024, help="Longest reply, tokens.")]
-Temperature = Annotated[
-    float | None, typer.Option("--temperature", min=0.0, max=5.0, help="Of the reply; 0 takes the likeliest words.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per job and line on stdout.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
-JobIds = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB", help="Ids as submit printed them; - reads them from stdin.", show_default=False),
-]
 
 
 @app.command()
@@ -71,7 +41,7 @@ def run(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = _ask(labels, language, translate, seed, max_new_tokens, temperature)
+    ask = options.ask(labels, language, translate, seed, max_new_tokens, temperature)
     from broker import follow, solo
     from broker.pipeline import Pipeline
 
@@ -100,7 +70,7 @@ def submit(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = _ask(labels, language, translate, seed, max_new_tokens, temperature)
+    ask = options.ask(labels, language, translate, seed, max_new_tokens, temperature)
     from broker import follow, screen
     from broker.pipeline import Pipeline
     from shared.settings import Settings
@@ -129,14 +99,12 @@ def results(jobs: JobIds, wait: Wait = False, as_json: Json = False) -> None:
     from shared.settings import Settings
 
     started = time.monotonic()
-    ids = [one for word in jobs for one in (sys.stdin.read().split() if word == "-" else [word])]
-    if not ids:
-        raise BadRequest("The list of jobs on standard input is empty.")
+    ids = options.ids(jobs)
     with _interrupted("Stopped waiting; the jobs go on."), Pipeline(Settings.read()) as pipeline:
         if wait:
             outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
             raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
-        found = {job: pipeline.outcome(job) for job in dict.fromkeys(ids)}
+        found = {job: pipeline.outcome(job) for job in ids}
         ended = [outcome for outcome in found.values() if outcome]
         screen.outcomes(ended, as_json=as_json)
         for job in (job for job, outcome in found.items() if not outcome):
@@ -152,12 +120,10 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
     from broker.pipeline import Pipeline
     from shared.settings import Settings
 
-    ids = [one for word in jobs for one in (sys.stdin.read().split() if word == "-" else [word])]
-    if not ids:
-        raise BadRequest("The list of jobs on standard input is empty.")
+    ids = options.ids(jobs)
     with Pipeline(Settings.read()) as pipeline:
         ended = []
-        for job in dict.fromkeys(ids):
+        for job in ids:
             outcome = pipeline.cancel(job)
             ended.append(outcome)
             if as_json:
@@ -243,27 +209,6 @@ def _become(args: list[str]) -> NoReturn:
     need_worker()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606 - our own interpreter
-
-
-def _ask(
-    labels: str | None,
-    language: str | None,
-    translate: bool,
-    seed: int | None,
-    max_new_tokens: int | None,
-    temperature: float | None,
-) -> "Ask":
-    """The options that run and submit share. Raises BadLabels."""
-    from broker.follow import Ask
-    from shared.labels import parse_labels
-    from shared.records import OracleParams
-
-    return Ask(
-        labels=None if labels is None else parse_labels(labels),
-        language=language.strip().lower() if language else None,
-        task="translate" if translate else "transcribe",
-        oracle=OracleParams(seed=seed, max_new_tokens=max_new_tokens, temperature=temperature),
-    )
 
 
 @contextmanager

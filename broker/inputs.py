@@ -49,18 +49,18 @@ def found(word: str) -> list[str]:
             matches = [file for match in sorted(glob.glob(word, recursive=True)) for file in found(match)]  # noqa: PTH207
             if matches:
                 return matches
-            raise BadRequest(f"No audio file matches the pattern {visible(word)}.") from None
+            raise BadRequest(f"No audio file matches the pattern {visible(word, 200)}.") from None
         why = "There is no file" if isinstance(exc, FileNotFoundError | ValueError) else f"{exc.strerror}:"
-        raise BadRequest(f"{why} {visible(word) or '(an empty name)'}.") from None
+        raise BadRequest(f"{why} {visible(word, 200) or '(an empty name)'}.") from None
     if stat.S_ISDIR(kind):
         inside = list(below(word))
         if not inside:
             raise BadRequest(
-                f"There is no audio file in the folder {visible(word)} (known endings: wav, flac, mp3, m4a, …)."
+                f"There is no audio file in the folder {visible(word, 200)} (known endings: wav, flac, mp3, m4a, …)."
             )
         return inside
     if not stat.S_ISREG(kind):
-        raise BadRequest(f"{visible(word)} is neither a file nor a folder: save the audio to a file first.")
+        raise BadRequest(f"{visible(word, 200)} is neither a file nor a folder: save the audio to a file first.")
     return [word]
 
 

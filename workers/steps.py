@@ -57,7 +57,7 @@ class Asks:
     def __init__(self, settings: Settings, vault: Vault, jobs: Jobs) -> None:
         self._settings, self._vault = settings, vault
         self._stored = lru_cache(maxsize=64)(jobs.get_labels)  # the key is the hash of the set: it never changes
-        self._default = lru_cache(maxsize=1)(lambda: default_labels(settings.intents))
+        self._default = lru_cache(maxsize=1)(default_labels)
 
     def of(self, stage: str, handover: Handover) -> object:
         """What the engine of a stage is asked. Raises a GolemError for a job that cannot be served."""

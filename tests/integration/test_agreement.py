@@ -1,4 +1,4 @@
-"""Workers of one system run the same checkpoints: a stranger among them does not start, and may come when they are gone."""
+"""Workers of one system run the same checkpoints: a stranger does not start among them, and does when they are gone."""
 
 import os
 import signal

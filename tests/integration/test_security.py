@@ -95,15 +95,15 @@ def refusals(users):
 
 
 FORBIDDEN = {
-    "everybody": """FLUSHALL; FLUSHDB; CONFIG GET requirepass; CONFIG SET dir /tmp; KEYS *; ACL LIST; SHUTDOWN; MONITOR;
-        GET others; SET others x; SUBSCRIBE others; SCRIPT FLUSH; SAVE; CLIENT LIST; REPLICAOF a 1; FUNCTION LIST;
-        MODULE LIST""".split(";"),
-    "producer": """LRANGE scribe 0 -1; RPOP scribe; DEL scribe; LPUSH oracle x; HGETALL unacked; LRANGE golem:dead 0 -1;
-        GET celery-task-meta-x; HSET golem:box:x a b; SCAN 0; PUBLISH others x""".split(";"),
-    "worker": ["PUBLISH others x"],
-    "monitor": """LPUSH scribe x; DEL golem:dead; SET golem:outcome:x y; GET golem:vault:x; HGETALL golem:job:x;
-        HSET golem:box:x a b; EVAL return(redis.call('DEL','golem:dead')) 0; PUBLISH others x""".split(";"),
-}
+    "everybody": ["FLUSHALL", "FLUSHDB", "CONFIG GET requirepass", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "SAVE",
+                  "SHUTDOWN", "MONITOR", "GET others", "SET others x", "SUBSCRIBE others", "SCRIPT FLUSH",
+                  "CLIENT LIST", "REPLICAOF a 1", "FUNCTION LIST", "MODULE LIST", "PUBLISH others x"],
+    "producer": ["LRANGE scribe 0 -1", "RPOP scribe", "DEL scribe", "LPUSH oracle x", "HGETALL unacked", "SCAN 0",
+                 "LRANGE golem:dead 0 -1", "GET celery-task-meta-x", "HSET golem:box:x a b"],
+    "worker": [],
+    "monitor": ["LPUSH scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x", "HGETALL golem:job:x",
+                "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("user", acl.RULES)

@@ -1,5 +1,6 @@
 """What a busy box tells: to `golem status`, to remote control, to Celery's event stream, while its child computes."""
 
+import contextlib
 import io
 import threading
 import time
@@ -67,14 +68,12 @@ def test_each_load_and_unload_reaches_the_event_stream(chain, app):
     def listen():
         with app.connection_for_read() as connection:
             receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            with receiver.consumer_context():
+            with receiver.consumer_context() as (listening, _, _):
                 ready.set()
                 end = time.monotonic() + 30
-                while time.monotonic() < end and not [e for e in seen if e["type"] == "golem-unload"]:
-                    try:
-                        connection.drain_events(timeout=0.2)
-                    except TimeoutError:
-                        continue
+                while time.monotonic() < end and not {"golem-load", "golem-unload"} <= {e["type"] for e in seen}:
+                    with contextlib.suppress(TimeoutError):
+                        listening.drain_events(timeout=0.2)
 
     since = time.time()
     thread = threading.Thread(target=listen)
@@ -84,7 +83,6 @@ def test_each_load_and_unload_reaches_the_event_stream(chain, app):
     thread.join(35)
     told = [event for event in seen if event["type"].startswith("golem-")]
     kinds = [event["type"] for event in told]
-    assert kinds, [event["type"] for event in seen]
     assert "golem-load" in kinds
     assert "golem-unload" in kinds
     for event in told:

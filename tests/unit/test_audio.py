@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from shared.errors import AudioAboveLimit, BadAudio
 from shared.settings import Settings
-from workers.stages import audio
 from workers.stages.audio import cancels, decode
+from workers.stages.decoders import Block, decode_blocks
 
 LIMITS = Settings.read(_env_file=None)
 TONE_HZ = 440.0
@@ -186,22 +186,21 @@ def test_a_bomb_is_stopped_at_the_limit_and_not_after_decoding_it(monkeypatch: p
     assert len(bomb) < 200_000, "ten minutes of silence are small"
     blocks = 0
 
-    def counted(data: bytes) -> Iterator[audio.Block]:
+    def counted(data: bytes) -> Iterator[Block]:
         nonlocal blocks
         for block in decode_blocks(data):
             blocks += 1
             yield block
 
-    decode_blocks = audio.decode_blocks
-    monkeypatch.setattr(audio, "decode_blocks", counted)
+    monkeypatch.setattr("workers.stages.audio.decode_blocks", counted)
     with pytest.raises(AudioAboveLimit):
         decode(bomb, "bomb.flac", Settings.read(_env_file=None, audio_max_s=20))
     assert blocks <= 2
 
 
 def test_long_audio_lies_in_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_SPILL", 20_000)
-    monkeypatch.setattr(audio.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("workers.stages.audio._SPILL", 20_000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     samples = np.random.default_rng(2).uniform(-3, 3, 300_000).astype(np.float32)
     sound = decode(file(samples, 16_000, subtype="FLOAT"), "long.wav", LIMITS)
     assert isinstance(sound, np.memmap)

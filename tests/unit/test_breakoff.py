@@ -46,24 +46,33 @@ def test_a_batch_whose_job_has_ended_is_broken_off_although_redis_was_away(watch
 
 def test_what_is_not_breakable_is_left_to_its_end_and_what_follows_is_broken_off(watch: Watch, ends: Ends) -> None:
     ends.jobs, steps = {"a"}, []
-    with pytest.raises(BrokenOff), watch.watching(["a"]):
-        time.sleep(0.1)
-        steps.append("loaded")
-        with watch.breakable():
-            time.sleep(10)
-        steps.append("ran")
+
+    def work() -> None:
+        with watch.watching(["a"]):
+            time.sleep(0.1)
+            steps.append("loaded")
+            with watch.breakable():
+                time.sleep(10)
+            steps.append("ran")
+
+    with pytest.raises(BrokenOff):
+        work()
     assert steps == ["loaded"]
     time.sleep(0.1)  # no signal comes late
 
 
 def test_an_engine_that_catches_every_exception_is_broken_off_all_the_same(watch: Watch, ends: Ends) -> None:
     ends.jobs = {"a"}
-    with pytest.raises(BrokenOff), watch.watching(["a"]), watch.breakable():
+
+    def run() -> None:
         for _ in range(10):
             try:
                 time.sleep(1)
             except Exception:
                 continue
+
+    with pytest.raises(BrokenOff), watch.watching(["a"]), watch.breakable():
+        run()
 
 
 def test_outside_of_the_main_thread_nothing_is_watched(watch: Watch, ends: Ends) -> None:

@@ -131,10 +131,11 @@ def test_an_idle_model_goes_after_its_time():
 
 def test_what_does_not_come_back_is_said_with_its_size():
     residency, _, events = make(leak=500)
-    with residency.use("a"):
-        pass
-    residency.unload_all("stop")
-    assert events[-1].missing_bytes == 500
+    for round_ in range(2):  # what the first round leaves is modules and libraries: they stay
+        with residency.use("a"):
+            pass
+        residency.unload_all("stop")
+        assert events[-1].missing_bytes == 500 * round_
     assert "500 B did not come back" in events[-1].sentence()
 
 

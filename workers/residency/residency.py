@@ -51,7 +51,8 @@ class Residency:
         self._tell = on_event
         self._clock = clock
         self._last_used: dict[str, float] = {}  # the resident stages; the values order them for eviction
-        self._base_line: int | None = None
+        self._base_line: int | None = None  # what is taken with nothing loaded
+        self._settled: set[str] = set()  # stages whose first round is in the base line
         self._lock = threading.RLock()
         self._in_use: str | None = None
         self._prefetching = threading.Thread()  # one that never ran: nothing is under way
@@ -216,7 +217,11 @@ class Residency:
         seconds, missing = time.perf_counter() - started, 0
         if not self._last_used and self._base_line is not None:
             left = self.memory.read().models - self._base_line
-            missing = left if left > TOLERANCE * self.engines[stage].weights_bytes else 0
+            if stage not in self._settled:  # its first round: modules, tokenizer and libraries stay for good
+                self._settled.add(stage)
+                self._base_line += max(left, 0)
+            elif left > TOLERANCE * self.engines[stage].weights_bytes:
+                missing = left
         self._say("unload", stage, reason, seconds, before, missing)
 
     # -- telling and learning

@@ -42,7 +42,7 @@ def decode_blocks(data: bytes) -> Iterator[Block]:
     Raises Broken where nothing can be decoded; yields nothing for a good file without frames.
     """
     why = ""
-    if not _is_mp3(data):  # libsndfile's MP3 reader writes its warnings to standard error
+    if not _is_mpeg(data):  # libsndfile's MPEG reader writes its warnings to standard error
         got = False
         try:
             for block in _soundfile_blocks(data):
@@ -61,13 +61,25 @@ def decode_blocks(data: bytes) -> Iterator[Block]:
         raise Broken(f"{why[0].lower()}{why[1:]}" if known else str(exc)) from exc
 
 
-def _is_mp3(data: bytes) -> bool:
-    """An ID3 tag or an MPEG audio frame of layer III at the beginning."""
-    return data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2)
+def _is_mpeg(data: bytes) -> bool:
+    """MPEG audio of any layer: an ID3 tag, a frame at the beginning, or such a codec in a WAV file."""
+    frame = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
+    return frame or data[:3] == b"ID3" or (data[:4] == b"RIFF" and data[20:22] in (b"\x50\x00", b"\x55\x00"))
+
+
+class _Bytes(io.BytesIO):
+    """Stays where it is when asked for a place that no file has: libsndfile asks that of damaged files, and an
+    exception in its callback would end as a traceback on standard error."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def _soundfile_blocks(data: bytes) -> Iterator[Block]:
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
+    with soundfile.SoundFile(_Bytes(data)) as file:
         frames = max(1, _SAMPLES // max(1, file.channels))
         while len(samples := file.read(frames, dtype="float32", always_2d=True)):
             yield Block(samples, file.samplerate)

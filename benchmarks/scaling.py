@@ -1,0 +1,183 @@
+"""docs/scaling.md: what many boxes bring, simulated for 1 to 1,000 and checked against real workers for 1, 2 and 4."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.arrivals import Pattern, arrivals
+from benchmarks.boxes import run as run_boxes
+from benchmarks.costs import SLEEPING, Costs, read
+from benchmarks.fleet import POLICIES, Fleet, Result
+from benchmarks.report import Table, into_docs
+from broker.affinity import Prefer
+from broker.picture import COLOURS
+from broker.queues import STAGES
+from shared.errors import BadRequest
+
+SEED = 20260729
+BATCH = 8
+#: Of what the boxes could do if nobody ever switched.
+LOAD = 0.7
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+#: (boxes, seconds) of the simulated fleets: latencies are of some seconds.
+MEASURED_FLEETS = ((1, 1800.0), (4, 1800.0), (10, 1800.0), (100, 600.0), (1000, 120.0))
+SLEEPING_FLEETS = ((1, 120.0), (4, 120.0), (10, 120.0), (100, 30.0))
+#: (workers, jobs per second, seconds) of the real runs.
+REAL = ((1, 4.0, 20.0), (2, 12.0, 20.0), (4, 33.0, 20.0))
+WARM_S = 5.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One simulated run."""
+
+    boxes: int
+    pattern: Pattern
+    policy: str
+    jobs: int
+    result: Result
+
+    def row(self) -> tuple[Any, ...]:
+        """For a table."""
+        return (self.boxes, self.pattern, self.policy, *_cells(self.result, self.jobs))
+
+
+HEADS = ("boxes", "arrivals", "policy", "switches per 100 jobs", "utilisation", "p50 s", "p95 s", "p99 s")
+
+
+def _cells(result: Result, jobs: int) -> tuple[str, ...]:
+    latencies = (f"{result.latency_s(share):.2f}" for share in (0.5, 0.95, 0.99))
+    return f"{100 * len(result.loads) / jobs:.1f}", f"{result.utilisation:.0%}", *latencies
+
+
+def memories(boxes: int, costs: Costs) -> list[float]:
+    """A mixed fleet, MB: a third holds the largest model alone, a third all but the smallest, a third all of them."""
+    sizes = sorted(cost.megabytes for cost in costs.values())
+    return list(islice(cycle((sizes[-1], sum(sizes[1:]), sum(sizes))), boxes))
+
+
+def capacity(costs: Costs) -> float:
+    """Jobs per second of one box that takes full batches and never switches."""
+    return 1 / sum(cost.seconds(BATCH) / BATCH for cost in costs.values())
+
+
+def sweep(costs: Costs, fleets: Sequence[tuple[int, float]], mixed: bool, say: Callable[[str], None]) -> list[Case]:
+    """Every policy under every pattern on every fleet. Not mixed: one model fits into each box."""
+    cases = []
+    for boxes, seconds in fleets:
+        memory = memories(boxes, costs) if mixed else [max(cost.megabytes for cost in costs.values())] * boxes
+        say(f"simulating {boxes} boxes")
+        for pattern in PATTERNS:
+            times = arrivals(pattern, LOAD * boxes * capacity(costs), seconds, SEED)
+            for policy in POLICIES:
+                result = Fleet(memory, costs, policy, batch=BATCH).run(times)
+                cases.append(Case(boxes, pattern, policy, len(times), result))
+    return cases
+
+
+def drained(costs: Costs) -> Table:
+    """The same backlog on more and more boxes that hold one model each."""
+    jobs, rows = 4000, []
+    alone: dict[Prefer, float] = {}
+    for boxes in (1, 2, 4, 8, 16, 64):
+        row: list[Any] = [boxes]
+        for prefer in ("throughput", "balanced"):
+            fleet = Fleet([max(cost.megabytes for cost in costs.values())] * boxes, costs, batch=BATCH, prefer=prefer)
+            result = fleet.run([0.0] * jobs)
+            alone.setdefault(prefer, result.ended_s)
+            row += [f"{result.ended_s:.0f}", f"{alone[prefer] / result.ended_s:.2f}", len(result.loads)]
+        rows.append(tuple(row))
+    heads = [f"{prefer}: {what}" for prefer in ("throughput", "balanced") for what in ("s", "times one", "loads")]
+    return Table(f"A backlog of {jobs} jobs, simulated", ("boxes", *heads), rows)
+
+
+def measured(workers: int, rate: float, seconds: float, pattern: str, prefer: str) -> tuple[Table, dict[str, Any]]:
+    """A real run and what the simulation says of it. Raises BadRequest for an unknown pattern or preference."""
+    if pattern not in PATTERNS or prefer not in get_args(Prefer):
+        raise BadRequest(f"Give one of {', '.join(PATTERNS)} as --pattern, one of {get_args(Prefer)} as --prefer.")
+    times = arrivals(pattern, rate, seconds, SEED)  # type: ignore[arg-type]
+    results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, prefer)}
+    title = f"{workers} workers, {rate:g} jobs/s ({pattern}) for {seconds:g} s, {prefer}"
+    table = Table(title, REAL_HEADS, [(name, *_real_cells(one, seconds)) for name, one in results.items()])
+    shown = {"workers": workers, "rate": rate, "seconds": seconds, "pattern": pattern, "prefer": prefer}
+    return table, shown | {
+        name: dict(zip(REAL_HEADS[1:], _real_cells(one, seconds), strict=True)) for name, one in results.items()
+    }
+
+
+def _simulated(workers: int, times: Sequence[float], prefer: str) -> Result:
+    return Fleet([SLEEPING[STAGES[0]].megabytes] * workers, SLEEPING, prefer=prefer).run(times)  # type: ignore[arg-type]
+
+
+REAL_HEADS = ("", "loads", "after warm-up", "utilisation", "mean batch", "first job s", "p50 s", "p95 s", "p99 s")
+
+
+def _real_cells(one: Result, seconds: float) -> tuple[Any, ...]:
+    waits = (round(one.latency_s(share), 2) for share in (0.5, 0.95, 0.99))
+    warm = one.loads_after(min(WARM_S, seconds / 3))
+    return len(one.loads), warm, f"{one.utilisation:.0%}", round(one.mean_batch, 1), round(one.first_s, 2), *waits
+
+
+def checked(say: Callable[[str], None]) -> Iterator[Table]:
+    """Real runs beside their predictions, and one of three workers as long as the target wants it."""
+    for workers, rate, seconds in (*REAL, (3, 25.0, 60.0)):
+        say(f"running {workers} real workers for {seconds:.0f} s")
+        yield measured(workers, rate, seconds, "poisson", "balanced")[0]
+
+
+def plot(cases: Sequence[Case], title: str, file: Path) -> None:
+    """p95 latency and switches over the number of boxes, a column for each pattern."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, len(PATTERNS), figsize=(11, 6), sharex=True, sharey="row", layout="constrained")
+    measures: Mapping[str, Callable[[Case], float]] = {
+        "p95 latency, s": lambda case: case.result.latency_s(0.95),
+        "switches per 100 jobs": lambda case: 100 * len(case.result.loads) / case.jobs,
+    }
+    for row, (name, measure) in enumerate(measures.items()):
+        for column, pattern in enumerate(PATTERNS):
+            axis = axes[row][column]
+            for policy, colour, mark in zip(POLICIES, COLOURS, "os^D", strict=False):
+                points = [(c.boxes, measure(c)) for c in cases if (c.pattern, c.policy) == (pattern, policy)]
+                axis.plot(*zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=policy)
+            axis.set_xscale("log")
+            if row == 0:
+                axis.set_yscale("log")
+                axis.set_title(pattern)
+            else:
+                axis.set_xlabel("boxes")
+            axis.grid(alpha=0.3)
+        axes[row][0].set_ylabel(name)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(POLICIES))
+    figure.suptitle(title)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def write(docs: Path, costs_file: Path | None, *, real: bool, say: Callable[[str], None]) -> list[Table]:
+    """Run everything, write the tables into `docs` and the plots beside it; gives the tables."""
+    costs, shown = read(costs_file), []
+    sets = {
+        "measured": (costs, MEASURED_FLEETS, True, "Stage costs as measured, mixed memory"),
+        "sleeping": (SLEEPING, SLEEPING_FLEETS, False, "A switch costs as much as 7.5 jobs, one model per box"),
+    }
+    for name, (chosen, fleets, mixed, title) in sets.items():
+        cases = sweep(chosen, fleets, mixed, say)
+        picture = docs.with_name(f"scaling-{name}.png")
+        plot(cases, f"{title}, load {LOAD:.0%}", picture)
+        few = [case for case in cases if case.pattern == "poisson" or case.boxes == 10]
+        table = Table(f"{title}, load {LOAD:.0%}", HEADS, [case.row() for case in few])
+        into_docs(docs, f"fleet {name}", f"![{title}]({picture.name})\n\n{table.markdown()}")
+        shown.append(table)
+    shown.append(drained(SLEEPING))
+    into_docs(docs, "fleet drained", shown[-1].markdown())
+    if real:
+        tables = list(checked(say))
+        into_docs(docs, "fleet checked", "\n".join(table.markdown() for table in tables))
+        shown += tables
+    return shown
