@@ -50,9 +50,7 @@ def write_shape(stage: str, folder: Path, tokenizer_from: Path) -> Path:
         return target
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_from)
-    ends: Any = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    special = {} if stage == "scribe" else {"bos_token_id": ends, "eos_token_id": ends, "pad_token_id": ends}
-    config = getattr(transformers, config_class)(**arguments, **special)
+    config = getattr(transformers, config_class)(**arguments, **_specials(stage, tokenizer))
     with torch.device("meta"):
         model = getattr(transformers, model_class)(config)
     config.architectures = [model_class]
@@ -73,8 +71,40 @@ def write_shape(stage: str, folder: Path, tokenizer_from: Path) -> Path:
         if wanted and (tokenizer_from / file).is_file():
             shutil.copy(tokenizer_from / file, target / file)
     _plain_tokenizer(target / "tokenizer_config.json", stage)
+    if stage == "interpreter":
+        _pairs_as_bart(target / "tokenizer.json", tokenizer)
     (target / "config.json").write_text(config.to_json_string())  # last: its presence means that all is there
     return target
+
+
+def _specials(stage: str, tokenizer: Any) -> dict[str, int]:
+    """The ids of special tokens for the config. A BART finds the end of a pair by a token that is not its padding."""
+    if stage == "scribe":
+        return {}
+    names = dict.fromkeys(("bos", "eos", "pad"), "<|endoftext|>")
+    if stage == "interpreter":
+        names |= {"bos": "<|im_start|>", "eos": _END, "decoder_start": _END, "forced_eos": _END}
+    return {f"{key}_token_id": int(tokenizer.convert_tokens_to_ids(name)) for key, name in names.items()}
+
+
+_END = "<|im_end|>"  # stands for BART's </s>
+
+
+def _pairs_as_bart(path: Path, tokenizer: Any) -> None:
+    """Premise and hypothesis as BART reads them: <s> A </s></s> B </s>."""
+    start, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("<|im_start|>", _END))
+    a, b = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    written = json.loads(path.read_text())
+    written["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [start, a, end],
+        "pair": [start, a, end, end, b, end],
+        "special_tokens": {
+            name: {"id": name, "ids": [tokenizer.convert_tokens_to_ids(name)], "tokens": [name]}
+            for name in ("<|im_start|>", _END)
+        },
+    }
+    path.write_text(json.dumps(written))
 
 
 def _plain_tokenizer(path: Path, stage: str) -> None:
@@ -83,7 +113,8 @@ def _plain_tokenizer(path: Path, stage: str) -> None:
         return
     written = json.loads(path.read_text())
     written.pop("chat_template", None)
-    written["pad_token"] = written.get("pad_token") or "<|endoftext|>"
+    if stage == "interpreter" or not written.get("pad_token"):
+        written["pad_token"] = "<|endoftext|>"
     path.write_text(json.dumps(written))
 
 

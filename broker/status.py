@@ -121,4 +121,4 @@ def last_event(told: dict[str, Any]) -> str:
         return "–"
     age = told.get("last_event_age_s")
     when = f", {age:.0f} s ago" if isinstance(age, int | float) else ""
-    return f"{event.get('kind')} {event.get('stage')} ({event.get('reason')}){when}"
+    return f"{event.get('kind')} {event.get('stage')}{when}"

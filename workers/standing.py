@@ -41,7 +41,8 @@ class Standing:
         if event.kind == "load":
             self.loads[event.stage] = self.loads.get(event.stage, 0) + 1
             self.load_costs[event.stage] = event.seconds
-        self._tell(event.wire())
+        if not self._tell(event.wire()):
+            return  # Redis was waited for in vain: not a second time
         self._announce(event.wire())
         if self.residency is not None:  # at once: the batch that wanted the model may take minutes
             self.tell(self.residency)
@@ -56,11 +57,13 @@ class Standing:
         told |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
         self._tell(told)
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _tell(self, event: dict[str, Any]) -> bool:
         try:
             timeline.tell(self._client, self._node, event)
         except redis.RedisError as exc:
             logger.warning("The timeline misses a %s: %s", event["kind"], exc)
+            return False
+        return True
 
     def tell(self, residency: Residency) -> None:
         """Write everything."""

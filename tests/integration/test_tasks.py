@@ -159,12 +159,12 @@ def test_a_job_cancelled_while_queued_is_not_run(chain):
 
 def test_a_running_job_that_is_cancelled_stops_and_neither_its_model_nor_its_neighbour_is_harmed(chain):
     chain.outcomes([chain.pipeline.submit(b"warm", labels="a,b")])
+    loads = told(chain)["loads_of"]["scribe"]
     chain.worker.send_signal(signal.SIGSTOP)
     try:
         job, neighbour = chain.pipeline.submit(b"sleep 60"), chain.pipeline.submit(b"beside it", labels="a,b")
     finally:
         chain.worker.send_signal(signal.SIGCONT)
-    loads = told(chain)["loads_of"]["scribe"]  # the box tells of a load at the end of its batch
     time.sleep(0.7)  # both run now
     start = time.monotonic()
     cancelled = chain.pipeline.cancel(job)

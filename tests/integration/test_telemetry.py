@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import threading
 import time
 
@@ -58,8 +59,7 @@ def test_golem_status_shows_the_model_of_a_busy_box(chain, busy):
     (line,) = [line for line in out.file.getvalue().splitlines() if "load scribe" in line]
     assert "scribe (tiny)" in line
     assert " MB of " in line
-    assert "load scribe (wanted), " in line
-    assert "s ago" in line
+    assert re.search(r"load scribe, \d+ s ago", line)
 
 
 def test_each_load_and_unload_reaches_the_event_stream(chain, app):

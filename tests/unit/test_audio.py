@@ -35,12 +35,12 @@ def file(samples: np.ndarray, rate: int, form: str = "WAV", subtype: str | None 
     return buffer.getvalue()
 
 
-def av_file(samples: np.ndarray, rate: int, container: str, codec: str) -> bytes:
-    """Mono sound by FFmpeg."""
+def av_file(samples: np.ndarray, rate: int, container: str, codec: str, layout: str = "mono") -> bytes:
+    """Sound by FFmpeg."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout="mono")
+        stream = out.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout=layout)
         frame.sample_rate = rate
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
@@ -81,6 +81,11 @@ def test_every_format_of_libsndfile_is_read(form: str, subtype: str | None, rate
 def test_what_libsndfile_cannot_read_ffmpeg_does(container: str, codec: str) -> None:
     sound = decode(av_file(tone(44_100), 44_100, container, codec), "tone.m4a", LIMITS)
     assert abs(len(sound) - 16_000) < 1_200
+    assert pitch(sound) == pytest.approx(TONE_HZ, abs=2)
+
+
+def test_eight_channels_by_ffmpeg_are_mixed() -> None:
+    sound = decode(av_file(tone(48_000, channels=8), 48_000, "mp4", "aac", "7.1"), "surround.m4a", LIMITS)
     assert pitch(sound) == pytest.approx(TONE_HZ, abs=2)
 
 

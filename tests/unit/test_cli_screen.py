@@ -119,3 +119,32 @@ def test_the_status_shows_queues_and_what_each_box_holds():
     text = " ".join(out.file.getvalue().split())
     for said in ("scribe 12 4 s", "oracle 0 –", "card0@[box] 3 scribe 151 MB of 4.3 GB", "dead letters: 2"):
         assert said in text
+
+
+def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
+    box = {
+        "in_hand": 0, "resident": ["scribe"], "models": {"scribe": "openai/whisper-tiny@abc float32"}, "loads": 7,
+        "allocated": 151_000_000, "budget": 4 << 30, "peak": 612_000_000, "last_event_age_s": 3.2,
+        "last_event": {"kind": "load", "stage": "scribe", "reason": "wanted"},
+    }  # fmt: skip
+    state = {"queues": {}, "in_hand": 0, "boxes": {"box": box, "new": {"in_hand": 0}}, "dead": 0}
+    out = Console(file=io.StringIO(), width=140, markup=False, emoji=False, highlight=False)
+    out.print(*status.tables(state))
+    text = " ".join(out.file.getvalue().split())
+    said = "box 0 scribe (whisper-tiny) 151 MB of 4.3 GB 612 MB 7 load scribe, 3 s ago"
+    assert said in text
+    assert "new 0 – – – – – –" in text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resident": "no list", "models": 3, "peak": "x", "last_event": "x", "last_event_age_s": "x"},
+        {"resident": ["a"], "models": {"a": None}, "last_event": {}},
+    ],
+)
+def test_a_box_that_tells_nonsense_is_shown_all_the_same(fields):
+    state = {"queues": {}, "in_hand": 0, "boxes": {"box": {"in_hand": 0} | fields}, "dead": 0}
+    out = Console(file=io.StringIO(), width=140)
+    out.print(*status.tables(state))
+    assert "box" in out.file.getvalue()

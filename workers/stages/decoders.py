@@ -16,6 +16,10 @@ av.logging.set_libav_level(av.logging.PANIC)
 _SAMPLES = 1 << 18  # samples read at once, over all channels: 1 MB
 _HEADER = 1024  # bytes; a file with no frames but more than this behind its header has a header that lies
 
+#: PyAV (18.1) counts the planes of a frame up to a null pointer, which FFmpeg does not put behind the eighth: a frame of
+#: so many planes, a damaged one mostly, is interleaved by FFmpeg first, or reading it ends the process.
+_MOST_PLANES = 8
+
 #: Demuxers that read one file of sound. All others are refused: playlists (hls, concat, dash) open further files and
 #: addresses, image and subtitle demuxers hold no sound.
 _CONTAINERS = (
@@ -112,8 +116,10 @@ def _av_blocks(data: bytes) -> Iterator[Block]:
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
     """float32 (frames, channels) of a frame in any of FFmpeg's sample formats."""
+    if frame.format.is_planar and frame.layout.nb_channels >= _MOST_PLANES:
+        (frame,) = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)
     raw: np.ndarray = frame.to_ndarray()
-    samples = raw.T if frame.format.is_planar else raw.reshape(-1, len(frame.layout.channels))
+    samples = raw.T if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels)
     if raw.dtype == np.uint8:
         return np.asarray((samples.astype(np.float32) - 128) / 128, np.float32)
     if np.issubdtype(raw.dtype, np.integer):
