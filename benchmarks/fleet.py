@@ -17,6 +17,8 @@ from broker.affinity import Move, Prefer, View, decide, listens, patience_s
 from broker.desk import Desk
 from broker.queues import STAGES
 
+#: Seconds after the last arrival at which jobs should long have been done.
+STUCK_S = 20_000.0
 #: Chooses the next move of a box; it may keep a note in the box.
 Policy = Callable[[View, "Box"], Move | None]
 
@@ -115,7 +117,10 @@ def dedicated(boxes: int, costs: Costs, batch: int) -> list[Sequence[str]]:
 
 
 class Fleet:
-    """Boxes of the given memory, jobs at the given times (all three stages each); `run` plays it to the end."""
+    """Boxes of the given memory (MB), jobs at the given times (all three stages each); `run` plays it to the end.
+
+    `hop_s`: what each batch costs beside its compute, `message_s`: what each message of it costs.
+    """
 
     def __init__(
         self,
@@ -126,9 +131,10 @@ class Fleet:
         batch: int = 8,
         prefer: Prefer = "balanced",
         hop_s: float = HOP_S,
+        message_s: float = 0.0,
     ) -> None:
         self.now = 0.0
-        self._costs, self._prefer, self._hop_s = costs, prefer, hop_s
+        self._costs, self._prefer, self._hop_s, self._message_s = costs, prefer, hop_s, message_s
         self._policy, self._batch = POLICIES[policy], dict.fromkeys(STAGES, batch)
         pinned = dedicated(len(memory_mb), costs, batch) if policy == "dedicated" else [STAGES] * len(memory_mb)
         self.boxes = [
@@ -152,6 +158,8 @@ class Fleet:
         for box in self.boxes:
             self._look_at(0.0, box)
         while self._left:
+            if self.now > self._last + STUCK_S:
+                raise RuntimeError(f"{self._left} jobs are left to themselves: the decision is wrong.")
             self.now, _, happen = heapq.heappop(self._events)
             happen()
         loads = sorted(at for box in self.boxes for at in box.loads)
@@ -237,7 +245,7 @@ class Fleet:
         if line:
             self._mark(queue)
         cost = self._costs[queue]
-        spends = self._hop_s + cost.seconds(len(taken))
+        spends = self._hop_s + self._message_s * len(taken) + cost.seconds(len(taken))
         if queue not in box.holds:
             box.loads.append(self.now)
             spends += cost.load_s

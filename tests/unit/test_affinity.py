@@ -180,7 +180,7 @@ class Box:
             self.current, self.since = move.queue, self.now
             self.loads += 1
             self.now += self.load_s
-        self.longest = max(self.longest, next(line.waited_s for line in lines if line.queue == move.queue))
+        self.longest = max(self.longest, *(line.waited_s for line in lines))
         self.now += self.job_s * move.take_n
         self.served[move.queue] = self.now
         for _ in range(move.take_n):
