@@ -8,14 +8,14 @@ from typing import Literal
 Pattern = Literal["poisson", "bursty", "daily"]
 
 #: (mean seconds, times the mean rate): bursts are a sixth of the time and five sixths of the jobs.
-_BURST, _LULL = (10.0, 5.0), (50.0, 0.2)
+_BURST, _LULL = (4.0, 5.0), (20.0, 0.2)
 
 
 def arrivals(pattern: Pattern, rate: float, seconds: float, seed: int) -> list[float]:
     """Times of `rate` jobs per second in the mean, in [0, seconds), ascending.
 
-    poisson: exponential gaps. bursty: a Poisson process that is five times the rate in bursts of 10 s in the mean and a
-    fifth of it in the lulls of 50 s. daily: a day pressed into `seconds`, from a tenth of the rate at night to almost
+    poisson: exponential gaps. bursty: a Poisson process that is five times the rate in bursts of 4 s in the mean and a
+    fifth of it in the lulls of 20 s. daily: a day pressed into `seconds`, from a tenth of the rate at night to almost
     twice the rate at noon.
     """
     draw = random.Random(seed)

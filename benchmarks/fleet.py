@@ -52,9 +52,10 @@ class Result:
     utilisation: float  # of all boxes, loads included, until the last job arrived
     mean_batch: float
 
-    def latency_s(self, share: float) -> float:
-        """The latency within which that share of the jobs was done."""
-        return sorted(self.latencies)[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+    def latency_s(self, share: float, first: int = 0) -> float:
+        """The latency within which that share of the jobs was done, those before the `first` not counted."""
+        counted = sorted(self.latencies[first:])
+        return counted[min(len(counted) - 1, int(share * len(counted)))]
 
     def loads_after(self, warm_s: float) -> int:
         """Switches, those of the start not counted."""

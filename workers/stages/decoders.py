@@ -16,8 +16,8 @@ av.logging.set_libav_level(av.logging.PANIC)
 _SAMPLES = 1 << 18  # samples read at once, over all channels: 1 MB
 _HEADER = 1024  # bytes; a file with no frames but more than this behind its header has a header that lies
 
-#: PyAV (18.1) counts the planes of a frame up to a null pointer, which FFmpeg does not put behind the eighth: a frame of
-#: so many planes, a damaged one mostly, is interleaved by FFmpeg first, or reading it ends the process.
+#: PyAV (18.1) counts the planes of a frame up to a null pointer, which FFmpeg does not put behind the eighth: a frame
+#: of so many planes, a damaged one mostly, is interleaved by FFmpeg first, or reading it ends the process.
 _MOST_PLANES = 8
 
 #: Demuxers that read one file of sound. All others are refused: playlists (hls, concat, dash) open further files and
