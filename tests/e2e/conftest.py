@@ -1,35 +1,12 @@
 """One run of the real chain over all recordings, shared by the tests that look at its outcomes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-TOOLS = DATA.parent / "tools"
-
-
-def golem(*args, timeout=600, **env):
-    """`golem ARGS` as a person types it; CompletedProcess with text."""
-    return subprocess.run(
-        [sys.executable, "-m", "broker.cli", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | {"GOLEM_MODELS": "bundled"} | env,
-    )
-
-
-def run_json(files, *args, timeout=600, **env):
-    """Outcomes by file name, and the process, of `golem run --json`."""
-    done = golem("run", "--json", *args, *files, timeout=timeout, **env)
-    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-    return {Path(o["name"]).name: o for o in outcomes}, done
+from recordings import DATA, golem, manifest
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +15,6 @@ def data():
     if not DATA.is_dir():
         pytest.skip(f"no recordings: {DATA} is missing")
     return DATA
-
-
-def manifest(folder):
-    """The rows of a folder's manifest."""
-    return [json.loads(line) for line in (DATA / folder / "manifest.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TOOLS, manifest, run_json
+from recordings import TOOLS, manifest, run_json
 
 pytestmark = [pytest.mark.models, pytest.mark.recordings, pytest.mark.timeout(1200)]
 
