@@ -191,7 +191,7 @@ def models(context: typer.Context) -> None:
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure what it costs: switch."""
+    """Measure what it costs: switch, boxes, fleet."""
     _become(["-P", "-m", "benchmarks", *context.args])
 
 
