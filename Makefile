@@ -28,7 +28,7 @@ run: $(STAMP) ## the ten samples through all three models (MODELS=quest for thos
 
 test: $(STAMP) ## all tests with coverage; pulls the bundled models once
 	@$(BIN)/python -m workers models pull --profile bundled
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
 chaos: $(STAMP) ## storms of kills at full size (CHAOS_JOBS=1000 CHAOS_KILLS=50 CHAOS_SEED=7), under 20 minutes
 	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_KILLS=$${CHAOS_KILLS:-50} $(BIN)/python -m pytest tests/integration/test_storm.py -q -s

@@ -1,6 +1,7 @@
 """What tests of every kind share: a server of our own, and settings that the machine's environment cannot change."""
 
 import os
+import signal
 
 import pytest
 import redis
@@ -18,6 +19,16 @@ def _own_settings():
             if name.startswith("GOLEM_") and name not in ("GOLEM_STORE", "GOLEM_MODELS", "GOLEM_DEVICE"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard():
+    """A shell ignores Ctrl-C for what it runs in the background, and children inherit that: not in tests."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
