@@ -99,4 +99,6 @@ def lanes(events: Iterable[dict[str, Any]], start: float, end: float) -> list[La
             lane.peaks.append((began, at, event["peak"]))
         else:
             lane.marks.append(Mark(event["kind"], event["stage"], at, event["reason"]))
+    for lane in found.values():
+        lane.memory.sort(key=lambda point: point[0])  # a batch is told at its end, after the loads within it
     return [found[box] for box in sorted(found)]

@@ -21,7 +21,7 @@ def load(at, stage, box="a", kind="load"):
     }  # fmt: skip
 
 
-EVENTS = [load(10, "scribe"), batch(13, "scribe", ["j1", "j2"]), load(14, "oracle"), batch(17, "oracle", ["j1"])]
+EVENTS = [load(10, "scribe"), batch(13, "scribe", ["j1", "j2"]), load(15.8, "oracle"), batch(17, "oracle", ["j1"])]
 
 
 def test_a_timeline_of_a_job_spans_all_its_batches():
@@ -38,16 +38,17 @@ def test_each_box_has_its_lane_with_its_spans_marks_and_memory():
     first, second = lanes([*EVENTS, load(12, "oracle", box="b")], 0, 100)
     assert (first.box, second.box) == ("a", "b")
     assert [(s.stage, s.start, s.end, s.size) for s in first.spans] == [("scribe", 11, 13, 2), ("oracle", 15, 17, 1)]
-    assert [(m.kind, m.stage, m.at) for m in first.marks] == [("load", "scribe", 10), ("load", "oracle", 14)]
+    assert [(m.kind, m.stage, m.at) for m in first.marks] == [("load", "scribe", 10), ("load", "oracle", 15.8)]
     assert first.memory[0] == (9.5, 50)
+    assert [at for at, _ in first.memory] == sorted(at for at, _ in first.memory)
     assert first.budget == 1000
     assert not second.spans
 
 
 def test_what_lies_outside_the_window_is_left_out():
-    (lane,) = lanes(EVENTS, 13.2, 14.2)
+    (lane,) = lanes([*EVENTS, load(30, "scribe")], 13.2, 20)
     assert [m.stage for m in lane.marks] == ["oracle"]
-    assert not lane.spans
+    assert [s.stage for s in lane.spans] == ["oracle"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("2h", 7200), ("5", 5), ("1.5m", 90)])
