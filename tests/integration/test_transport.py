@@ -41,7 +41,7 @@ def test_an_idle_worker_takes_a_lone_job_at_once(road: Road) -> None:
             time.sleep(0.0005)
         took.append((time.perf_counter() - start) * 1000)
     print(f"a lone chain of three hops: {statistics.median(took):.1f} ms in the median")
-    assert statistics.median(took) < 100  # 20 ms on a quiet machine
+    assert statistics.median(took) < 900  # woken, not polled: three polls of 1 s would show; 20 ms on a quiet machine
 
 
 def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_seconds(road: Road) -> None:
