@@ -123,11 +123,13 @@ class Server:
             end = time.monotonic() + READY_S
             while time.monotonic() < end and self._process.poll() is None:
                 try:
-                    if client.info("server")["process_id"] == self._process.pid:
+                    if client.info("server")["process_id"] != self._process.pid:
+                        break  # somebody else answers on this port
+                    if not client.info("persistence")["loading"]:
                         return True
-                    break  # somebody else answers on this port
                 except redis.RedisError:
-                    time.sleep(0.005)
+                    pass  # not yet
+                time.sleep(0.005)
         self._end(signal.SIGKILL)
         if may_fail:
             return False
