@@ -53,9 +53,6 @@ def ensure() -> None:
 
 def main() -> None:
     """Run a command; an error is one sentence on stderr and exit code 1."""
-    # Threads that spin while they wait cost three times the wall time on cores that are shared with anything else
-    # (measured: 118 s against 40 s for six clips). OpenMP reads this when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except GolemError as exc:

@@ -5,7 +5,6 @@ message ─► stored before? ─► ask ─► serve() ─► store the answer 
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,11 +34,6 @@ if TYPE_CHECKING:
     from workers.standing import Standing
 
 logger = logging.getLogger(__name__)
-
-# OpenMP reads it when torch is loaded, so it stands here. Threads that spin while they wait for each other hold the
-# core that the other needs as soon as anything else runs on the box: at a load of 9 on 2 cores the Oracle took 58 s for
-# two clips instead of 3.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Makes the residency of a child, given whom to tell of loads and unloads.
 Build = Callable[[Callable[["Event"], None]], "Residency"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from road import Road
 
 from broker.leash import die_with_parent
 from broker.pipeline import Pipeline
@@ -100,3 +101,11 @@ def make_chain(start_server, tmp_path_factory):
 def chain(make_chain):
     """A running chain, shared by the tests of a module."""
     return make_chain(keep_s=120)
+
+
+@pytest.fixture
+def road(server, tmp_path):
+    """A road with sleeping engines on the module's own `server`; its boxes are ended afterwards."""
+    made = Road(server.url, tmp_path)
+    yield made
+    made.close()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from road import Road, descendants
@@ -17,13 +16,6 @@ from broker.queues import STAGES
 def server() -> Iterator[embedded.Server]:
     with embedded.start() as running:
         yield running
-
-
-@pytest.fixture
-def road(server: embedded.Server, tmp_path: Path) -> Iterator[Road]:
-    made = Road(server.url, tmp_path)
-    yield made
-    made.close()
 
 
 def test_eight_messages_become_one_call_and_end_each_by_itself(road: Road) -> None:

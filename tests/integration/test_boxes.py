@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from road import Road
@@ -19,13 +18,6 @@ from workers.naming import node_name
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
     with embedded.start(tmp_path_factory.mktemp("server")) as running:
         yield running
-
-
-@pytest.fixture
-def road(server: embedded.Server, tmp_path: Path) -> Iterator[Road]:
-    made = Road(server.url, tmp_path)
-    yield made
-    made.close()
 
 
 def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(road: Road) -> None:

@@ -6,7 +6,6 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from road import Road, descendants, lives
@@ -19,13 +18,6 @@ from broker.queues import STAGES
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
     with embedded.start(tmp_path_factory.mktemp("server"), appendonly=True) as running:
         yield running
-
-
-@pytest.fixture
-def road(server: embedded.Server, tmp_path: Path) -> Iterator[Road]:
-    made = Road(server.url, tmp_path)
-    yield made
-    made.close()
 
 
 def test_an_idle_worker_takes_a_lone_job_at_once(road: Road) -> None:
