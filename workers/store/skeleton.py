@@ -16,14 +16,21 @@ _COMPUTED = re.compile(r"(^|\.)(position_ids|masked_bias|attn\.bias|inv_freq|tok
 _NAMED_AT_MOST = 3
 
 
+#: What draws initial weights. On the meta device nothing is drawn, but by way of Python and half a second of imports.
+_DRAWS = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_", "zeros_", "ones_"})
+
+
 class _WithoutWeights(TorchFunctionMode):
-    """`torch.empty`, by which layers make their parameters, gives meta tensors; all else is real, so that buffers that
-    are computed (rotary frequencies, position ids) keep their values."""
+    """`torch.empty`, by which layers make their parameters, gives meta tensors, and these are not initialised; all else
+    is real, so that buffers that are computed (rotary frequencies, position ids) keep their values."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        drawn = args[0] if args else kwargs.get("tensor")
+        if isinstance(drawn, torch.Tensor) and drawn.is_meta and getattr(func, "__name__", "") in _DRAWS:
+            return drawn
         if func is torch.empty and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)
