@@ -1,7 +1,7 @@
 """Redis users with the least that each needs: `python -m broker.acl > users.acl`, an `aclfile` for redis.conf.
 
-Passwords come from GOLEM_ACL_PRODUCER, GOLEM_ACL_WORKER and GOLEM_ACL_MONITOR; one that is not set is made up and said
-on stderr. The file holds their SHA-256 only. The user `default` is off: nobody comes in without a name.
+Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _MONITOR and _FLOWER; one that is not set is made up and said on
+stderr. The file holds their SHA-256 only. The user `default` is off: nobody comes in without a name.
 The channels of remote control and events are those of database 0. Needs Redis 7 (selectors).
 
 | user | for | may |
@@ -9,6 +9,7 @@ The channels of remote control and events are those of database 0. Needs Redis 7
 | producer | submit, results, cancel | queue jobs, read and end them, put audio and label sets; no queue is read |
 | worker | golem worker | all of that and the books, the results, remote control; no flush, no config, no other keys |
 | monitor | status, timeline, dead list | read what Golem Chain keeps, but for the audio and the jobs; write nothing |
+| flower | golem flower | hear events, ask workers by remote control (which can stop them); no job, no queue |
 """
 
 import hashlib
@@ -31,10 +32,10 @@ RULES = {
         # the message: its queue and wake mark, and kombu's note of which queues there are, which every sender renews;
         # a selector of its own, since DEL, which the others need, would empty the queue
         f"(%W~{STAGES[0]} %W~golem:wake:* ~_kombu.binding* +lpush +llen +zadd +sadd +smembers) "
-        # the job, its audio, its labels, its end
-        "~golem:job:* ~golem:outcome:* ~golem:vault:* ~golem:vault-* ~golem:labels:* ~golem:labels-users:* "
+        # the job, its audio, labels and vocabulary, its end
+        "~golem:job:* ~golem:outcome:* ~golem:vault:* ~golem:vault-* ~golem:labels* ~golem:vocabulary* "
         "+get +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
-        "+hset +hsetnx +hget +hgetall +hdel +hexists +zrem +zrange +zrangebyscore +sadd +srem +scard "
+        "+hset +hsetnx +hget +hmget +hgetall +hdel +hexists +zrem +zrange +zrangebyscore +sadd +srem +scard "
         "&golem:ended +publish +subscribe +unsubscribe"
     ),
     "worker": (
@@ -46,6 +47,14 @@ RULES = {
         f"{_EVERYBODY} +info +eval_ro +time {' '.join(f'%R~{stage}' for stage in STAGES)} "
         "%R~unacked* %R~golem:box:* %R~golem:holders %R~golem:deliveries %R~golem:dead %R~golem:events "
         "%R~golem:checkpoint:* %R~golem:claim:* %R~golem:served +@read +scan -keys -randomkey -dbsize"
+    ),
+    "flower": (
+        f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "
+        # kombu's notes of who listens, the answers of workers, and the queue of events, a name without messages
+        "~_kombu.binding* ~*.reply.celery.pidbox* ~celeryev.* ~golem:flower:* "
+        "+sadd +srem +smembers +zadd +zrem +zrange +zrangebyscore +zrevrangebyscore +exists +llen +brpop +del +lpush "
+        "+expire +pexpire +set +get "
+        "&/0.celery.pidbox &/0.celeryev/* +publish +subscribe +unsubscribe +psubscribe +punsubscribe"
     ),
 }
 

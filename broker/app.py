@@ -57,6 +57,8 @@ def make_app(settings: Settings) -> Celery:
         worker_disable_rate_limits=True,  # none are used
         worker_max_tasks_per_child=None,
         # -- delivery
+        # a stage's answer waits for a server that is away or takes no writes; a producer has a policy of its own
+        task_publish_retry_policy={"max_retries": None, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1},
         task_acks_late=True,  # a message is done when its result is stored
         task_reject_on_worker_lost=True,  # it goes back when its process dies; the transport counts deliveries
         task_acks_on_failure_or_timeout=True,
@@ -74,6 +76,7 @@ def make_app(settings: Settings) -> Celery:
             "socket_connect_timeout": 5,
             "socket_timeout": 30,  # a silent peer must not stop the renewal of leases for ever
             "socket_keepalive": True,
+            "health_check_interval": 10,  # a connection that a router forgot is given up after 21 s; by default 51
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker waits for its broker, however long

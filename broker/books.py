@@ -1,7 +1,7 @@
 """The books of messages in hand: ack, put back, lease, dead letter, on any connection."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from kombu.utils.json import dumps, loads
 
 from broker import scripts
 from broker.desk import DESK
+from broker.letters import Letter
 
 logger = get_logger(__name__)
 
@@ -42,7 +43,11 @@ class QoS(redis.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Put the message back, to be taken next; or bury it, since nobody will ever end it."""
         if requeue:
-            self.restore_by_tag(delivery_tag)
+            try:
+                self.restore_by_tag(delivery_tag)
+            except self.channel.connection_errors as exc:  # the books still name us: `settle` does it
+                DESK.unsettled = True
+                logger.warning("%s is put back when Redis takes it: %s", delivery_tag, exc)
         else:
             message = self._delivered.get(delivery_tag)
             raw = dumps(message._raw) if message is not None else ""
@@ -56,8 +61,10 @@ class QoS(redis.QoS):
             at = seconds + micros / 1e6
             letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
             _strike(client.pipeline().lpush(scripts.DEAD, letter), self, tag).execute()
+            forgotten = client.eval(scripts.FORGET, 1, scripts.DEAD)
         DESK.done(tag)
         logger.error("A message of %s became a dead letter: %s", queue, why)
+        log_forgotten(forgotten)
 
     def crashed(self, tag: str, error: str) -> None:
         """Write down what was heard of a worker that failed on the message, for a dead letter to tell."""
@@ -112,9 +119,9 @@ class QoS(redis.QoS):
         return len(tags)
 
     def settle(self) -> int:
-        """On a fresh connection: end what could not be ended while Redis was away, and put back what the books say
-        that this box has but nobody here works on. That is what a dead worker of the same name left behind, or what
-        was on its way when the connection broke. Gives how many were put back."""
+        """On a fresh connection, or when Redis takes writes again: end what could not be ended while it was away, and
+        put back what the books say that this box has but nobody here works on. That is what a dead worker of the same
+        name left behind, or what was on its way when the connection broke. Gives how many were put back."""
         with self._client() as client:
             for tag in list(DESK.owed):
                 _strike(client.pipeline(), self, tag).execute()
@@ -128,6 +135,7 @@ class QoS(redis.QoS):
             left = [tag for tag in ours if tag not in DESK.in_hand and client.hexists(self.unacked_key, tag)]
             for tag in left:
                 self.restore_by_tag(tag, client)
+        DESK.unsettled = False
         self.renew()
         return len(left)
 
@@ -141,6 +149,15 @@ class QoS(redis.QoS):
     def _forget(self, tag: str) -> None:
         DESK.done(tag)
         self._quick_ack(tag)
+
+
+def log_forgotten(bodies: Iterable[bytes]) -> None:
+    """Say which letters fell out of the list of dead letters: it keeps the newest `scripts.DEAD_MOST`."""
+    for told in (Letter(body).summary() for body in bodies):
+        logger.error(
+            "The dead letter %s of %s (job %s, %s) fell out: the newest %d are kept",
+            *(told["letter"], told["queue"], told["job"] or "none", told["why"], scripts.DEAD_MOST),
+        )
 
 
 def _queue_of(message: Any) -> str:

@@ -55,9 +55,17 @@ def reaching(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, KombuError, OperationalError) as exc:
-        raise BrokerAway(
-            f"Redis at {masked(settings.redis_url)} {_why(exc)}: check GOLEM_REDIS_URL and that the server runs."
-        ) from None
+        why = _why(exc)
+        remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server runs")
+        raise BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.") from None
+
+
+_OUT_OF_MEMORY = "is out of memory"
+_DISK_FULL = "cannot write to its disk and takes nothing more"
+_REMEDIES = {
+    _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
+    _DISK_FULL: "make room on the server's disk, it goes on by itself",
+}
 
 
 def _why(exc: BaseException) -> str:
@@ -75,7 +83,9 @@ def _why(exc: BaseException) -> str:
     if any(isinstance(cause, redis.exceptions.NoPermissionError) for cause in causes):
         return "forbids this user a command"
     if "OOM command" in text or "maxmemory" in text:
-        return "is out of memory"
+        return _OUT_OF_MEMORY
+    if "MISCONF" in text:
+        return _DISK_FULL
     if any(isinstance(cause, redis.TimeoutError) for cause in causes):
         return "does not answer in time"
     if any(isinstance(cause, redis.ResponseError) for cause in causes):

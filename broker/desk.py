@@ -20,6 +20,7 @@ class Desk:
         self._clock = clock
         self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
         self.owed: set[str] = set()  # ended while Redis was away: to be struck out when it is back
+        self.unsettled = False  # something could not be put back: the books name us, and it is not in hand
         self.channel: Any = None  # the channel over which we take now
         self.stopping = False  # nothing more is taken
         self.resident: frozenset[str] = frozenset()

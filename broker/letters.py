@@ -20,9 +20,10 @@ from shared.text import visible
 #: Characters of a stranger's bytes that are shown.
 SHOWN = 2000
 
-#: KEYS: dead, outcome, job, vault bytes, vault leaving, vault ended, queue, its wake mark, label set, its users,
-#: then the results of the stages. ARGV: the letter, the message, id of the job, state that the Outcome must have.
-#: Gives 1, or 0 where somebody else dealt with the letter meanwhile.
+#: KEYS: dead, outcome, job, vault bytes, vault leaving, vault ended, queue, its wake mark, the results of the
+#: stages, then each label set or vocabulary that the job shares with others, and its users. ARGV: the letter, the
+#: message, id of the job, state that the Outcome must have, number of the results. Gives 1, or 0 where somebody else
+#: dealt with the letter meanwhile.
 RETRY = """
 local ended = redis.call('GET', KEYS[2])
 if not ended or cjson.decode(ended).state ~= ARGV[4] or redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
@@ -32,10 +33,13 @@ redis.call('PERSIST', KEYS[3])
 redis.call('PERSIST', KEYS[4])
 redis.call('ZREM', KEYS[5], ARGV[3])
 redis.call('ZREM', KEYS[6], ARGV[3])
-if redis.call('PERSIST', KEYS[9]) == 1 or redis.call('EXISTS', KEYS[9]) == 1 then
-  redis.call('SADD', KEYS[10], ARGV[3])
+local results = tonumber(ARGV[5])
+for i = 9, 8 + results do redis.call('DEL', KEYS[i]) end
+for i = 9 + results, #KEYS, 2 do
+  if redis.call('PERSIST', KEYS[i]) == 1 or redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('SADD', KEYS[i + 1], ARGV[3])
+  end
 end
-for i = 11, #KEYS do redis.call('DEL', KEYS[i]) end
 redis.call('LPUSH', KEYS[7], ARGV[2])
 redis.call('ZADD', KEYS[8], 0, 'work')
 return 1
@@ -149,11 +153,11 @@ class Letters:
         stage, asked = str(letter.told["queue"]), known.job
         message["headers"] |= {"sent_at": time.time(), "redelivered": True}
         message["properties"]["delivery_info"]["redelivered"] = True  # it runs alone
-        labels = (asked.labels_key if asked else None) or jobs.labels_key("none")
+        results = [f"celery-task-meta-{task_id(job, one)}" for one in STAGES[STAGES.index(stage) :]]
         keys = [scripts.DEAD, outcomes.key(job), jobs.key(job), vault.key(job), vault.LEAVING, vault.ENDED]
-        keys += [stage, scripts.wake_key(stage), labels, jobs.users_key(labels)]
-        keys += [f"celery-task-meta-{task_id(job, one)}" for one in STAGES[STAGES.index(stage) :]]
-        if not self._retry(keys=keys, args=[letter.body, json.dumps(message), job, state]):
+        keys += [stage, scripts.wake_key(stage), *results]
+        keys += [key for pair in jobs.shared_keys(asked) for key in pair]
+        if not self._retry(keys=keys, args=[letter.body, json.dumps(message), job, state, len(results)]):
             raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
         return job
 

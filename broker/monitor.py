@@ -34,6 +34,8 @@ def serve(settings: Settings) -> None:
     say(f"Flower is on http://{host}:{settings.flower_port}{login}. Ctrl-C ends it.")
     app = make_app(settings)
     app.conf.broker_transport = None  # Flower takes no jobs, and its broker page knows only the stock transports
+    books = {f"unacked{part}_key": f"golem:flower:unacked{part}" for part in ("", "_index", "_mutex")}
+    app.conf.broker_transport_options |= books  # the stock one would put back, by its own clock, what our workers hold
     app.start(
         argv=[
             "flower",

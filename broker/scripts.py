@@ -15,6 +15,8 @@ DELIVERIES = "golem:deliveries"
 CRASHES = "golem:crashes"
 #: Letters (JSON: raw, why, queue, at, box, deliveries, error) for a person to look at, newest first.
 DEAD = "golem:dead"
+#: How many letters are kept. What falls out is logged; the job of a letter has its Outcome, and keeps it.
+DEAD_MOST = 1000
 #: Copies of those letters whose job is still to be ended.
 DYING = "golem:dying"
 #: queue -> when any box last took from it.
@@ -32,6 +34,21 @@ def claim_key(queue: str) -> str:
     """The boxes that serve a queue (sorted set): node name -> when it last said so."""
     return f"golem:claim:{queue}"
 
+
+#: Takes the oldest letters out of a list that is too long, at most 100 at once; gives them.
+_FORGET = (
+    f"local DEAD_MOST = {DEAD_MOST}"
+    + """
+local function forget(dead)
+  local gone = {}
+  while #gone < 100 and redis.call('LLEN', dead) > DEAD_MOST do gone[#gone + 1] = redis.call('RPOP', dead) end
+  return gone
+end
+"""
+)
+
+#: KEYS: dead.
+FORGET = _FORGET + "return forget(KEYS[1])"
 
 #: Writes or strikes out a box's claim on a queue; counts the other boxes that have one.
 _CLAIMS = (
@@ -89,16 +106,18 @@ return seen
 #: ARGV: how many, most deliveries, node name, and for a box that moves to the queue how many others were seen to serve
 #: it, else -1: where there are more by now, another box was quicker to move, and nothing is taken.
 #: Moves messages from the queue into the books; one that cannot be read or was delivered too often becomes a dead
-#: letter. A message is booked before it is popped, so that an error in between doubles it and never loses it.
+#: letter. A message is booked before it is popped, so that an error in between doubles it and never loses it. Gives
+#: the messages, how many became letters, and the letters that fell out of their list for them.
 TAKE = (
     _CLAIMS
+    + _FORGET
     + """
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local taken, buried = {}, 0
-if others >= 0 and servers(claims, box, now) > others then return {taken, buried} end
+if others >= 0 and servers(claims, box, now) > others then return {taken, buried, {}} end
 while #taken < most do
   local raw = redis.call('LINDEX', queue, -1)
   if not raw then break end
@@ -141,7 +160,7 @@ if #taken > 0 then
     for i = 12, #KEYS do claim(KEYS[i], box, '0', now) end  -- until it tells what it still holds
   end
 end
-return {taken, buried}
+return {taken, buried, buried > 0 and forget(dead) or {}}
 """
 )
 

@@ -15,6 +15,7 @@ prefixes and queue expiry are not supported.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from math import inf
 from queue import Empty
 from time import monotonic, sleep, time
@@ -27,8 +28,9 @@ from kombu.utils.json import dumps, loads
 
 from broker import scripts
 from broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
-from broker.books import QoS
+from broker.books import QoS, log_forgotten
 from broker.desk import DESK
+from broker.refusals import Connection, SecureConnection
 
 logger = get_logger(__name__)
 
@@ -37,6 +39,8 @@ class Channel(redis.Channel):
     """A channel that takes messages by affinity, in one step."""
 
     QoS = QoS
+    connection_class = Connection
+    connection_class_ssl = SecureConnection
     from_transport_options = (
         *redis.Channel.from_transport_options,
         *("batch", "prefer", "max_deliveries", "box", "gather_s"),
@@ -158,9 +162,10 @@ class Channel(redis.Channel):
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
-        raws, buried = reply
+        raws, buried, forgotten = reply
         if buried:
             logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
+            log_forgotten(forgotten)
         if raws:
             DESK.takes(self._chosen)
         for raw in raws:
@@ -168,6 +173,7 @@ class Channel(redis.Channel):
             try:
                 message = loads(bytes_to_str(raw))
                 tag = message["properties"]["delivery_tag"]
+                _due_by_our_clock(message["headers"])
                 DESK.took([tag])
                 if self._closing or self._chosen not in self.connection._callbacks:
                     self.qos.restore_by_tag(tag, uncounted=True)
@@ -194,6 +200,13 @@ class Channel(redis.Channel):
             self._in_poll = None
             self.client.connection.disconnect()
         super().close()
+
+
+def _due_by_our_clock(headers: dict[str, Any]) -> None:
+    """Count the delay of a retried message from now on: its sender's clock may be hours off, ahead or behind."""
+    if headers.get("eta") and isinstance(headers.get("sent_at"), int | float):
+        delay_s = max(0.0, datetime.fromisoformat(headers["eta"]).timestamp() - headers["sent_at"])
+        headers["eta"] = datetime.fromtimestamp(time() + delay_s, UTC).isoformat()
 
 
 def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, float, float, int]]:

@@ -61,14 +61,25 @@ class Reaper(Timed):
         consumer.pool.maintain_pool()
 
 
-class Settle(bootsteps.StartStopStep):
-    """After each connection: the books and our hands say the same. This is how a worker of the same name takes up
-    what its predecessor had in hand when it was killed."""
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+class Settle(Timed):
+    """The books and our hands say the same: after each connection, which is how a worker of the same name takes up
+    what its predecessor had in hand when it was killed; and after a while in which Redis took no writes."""
 
     def start(self, consumer: Any) -> None:
-        """Settle once."""
+        """Settle at once."""
+        self._settle(consumer)
+        super().start(consumer)
+
+    def tick(self, consumer: Any) -> None:
+        """Settle where something is left."""
+        if DESK.unsettled or DESK.owed:
+            try:
+                self._settle(consumer)
+            except consumer.connection_errors as exc:
+                logger.warning("The books wait, Redis is away: %s", exc)
+
+    @staticmethod
+    def _settle(consumer: Any) -> None:
         back = consumer.task_consumer.channel.qos.settle()
         if back:
             logger.warning("Put back %d message(s) that were in the hands of %s", back, consumer.hostname)

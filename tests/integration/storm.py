@@ -1,35 +1,24 @@
-"""A storm over a running system: boxes and their server are killed at seeded moments while jobs go through them.
+"""A storm over the running chain: jobs go through boxes that are struck, and every answer is compared with those of
+an undisturbed run."""
 
-Boxes are started again under their names as soon as they are dead, as a service manager does it.
-"""
-
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import redis
-from road import descendants
+from weather import LEASE_S, Weather
 
 from broker.outcomes import CHANNEL
 from broker.pipeline import Pipeline
 from shared.errors import BrokerAway
 from shared.settings import Settings
 
-HERE = Path(__file__).parent
-KINDS = ("child", "parent", "group", "sleep")
-ASLEEP_S = 6.5  # longer than the lease
-LEASE_S = 5
+BOOKS = ("unacked", "golem:dying", "golem:dead")
 
 
 def text_of(n):
-    """What the n-th job says: mostly words, now and then something that ends early or fails."""
+    """What the n-th job says: mostly words, now and then something that ends early, is tried again or fails."""
     return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
 
 
@@ -40,32 +29,39 @@ def answer(outcome):
     return outcome.name, outcome.state, error, outcome.transcript, intent, outcome.reply, tuple(outcome.stages)
 
 
-class Storm:
-    """Boxes on a server, a producer, and a listener that counts the ends of jobs."""
+@dataclass
+class Report:
+    """What a storm did."""
 
-    def __init__(self, server, folder, boxes, run_s=0.02):
-        self.server, self.folder, self.run_s = server, folder, run_s
-        given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many kills
+    jobs: int
+    killed: Counter
+    lost: list = field(default_factory=list)
+    twice: list = field(default_factory=list)
+    differing: list = field(default_factory=list)
+    left: list = field(default_factory=list)  # books that were not empty at the end
+    wall_s: float = 0.0
+    gap_s: float = 0.0  # the longest time without the end of a job
+
+    def __str__(self):
+        killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
+        return (
+            f"{self.jobs} jobs, struck: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
+            f"{len(self.differing)}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s"
+        )
+
+
+class Storm(Weather):
+    """Boxes with engines that need no model, a producer, and a listener that counts the ends of jobs."""
+
+    def __init__(self, server, folder, boxes, run_s=0.02, **options):
+        given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many strikes
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
-        self.env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
-        self.boxes = {f"box{n}": self.start(f"box{n}") for n in range(boxes)}
-        self.ended, self.killed, self.gaps = Counter(), Counter(), []
+        env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
+        self.ended, self.gaps = Counter(), [0.0]
         self._over = threading.Event()
+        super().__init__(server, folder, boxes, "chain_worker.py", ("{name}",), RUN_S=str(run_s), **env, **options)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-
-    def start(self, name):
-        path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-        env = os.environ | self.env | {"GOLEM_REDIS_URL": self.server.url, "RUN_S": str(self.run_s)}
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, str(HERE / "chain_worker.py"), name],
-                env=env | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
 
     def _listen(self):
         """Count the announcements; one that falls into the server's absence is not heard."""
@@ -94,42 +90,8 @@ class Storm:
                         time.sleep(0.1)
                 time.sleep(pause_s)
 
-    def rage(self, kills, seed, server_kills=1):
-        """Kill at random moments, each kind as often as the others; the server in the middle."""
-        fate = random.Random(seed)
-        plan = [KINDS[n % len(KINDS)] for n in range(kills)]
-        fate.shuffle(plan)
-        for n in range(server_kills):
-            plan.insert((n + 1) * len(plan) // (server_kills + 1), "server")
-        for kind in plan:
-            time.sleep(fate.uniform(0.1, 1.0))
-            self.strike(kind, fate.choice(sorted(self.boxes)))
-            self.killed[kind] += 1
-
-    def strike(self, kind, name):
-        box = self.boxes[name]
-        if kind == "server":
-            self.server.kill()
-            time.sleep(0.5)
-            self.server.restart()
-        elif kind == "child":
-            for child in descendants(box.pid):
-                os.kill(child, signal.SIGKILL)
-        elif kind == "sleep":  # longer than the lease: others take over meanwhile, and it wakes up
-            os.killpg(box.pid, signal.SIGSTOP)
-            threading.Timer(ASLEEP_S, _wake, (box.pid,)).start()
-        else:
-            (os.killpg if kind == "group" else os.kill)(box.pid, signal.SIGKILL)
-        self.mend()
-
-    def mend(self):
-        """Start again what is dead."""
-        for name, box in self.boxes.items():
-            if box.poll() is not None:
-                self.boxes[name] = self.start(name)
-
     def outcomes(self, jobs, within_s):
-        """The answers by job number; fails where one is missing."""
+        """The answers by job number, as far as they are there in time."""
         ids = {f"storm-{n}": n for n in jobs}
         with Pipeline(self.settings) as pipeline:
             end, found = time.monotonic() + within_s, {}
@@ -137,21 +99,47 @@ class Storm:
                 self.mend()
                 left = [job for job, n in ids.items() if n not in found]
                 found |= {ids[one.job]: answer(one) for one in pipeline.wait(left, 1.0)}
-        assert len(found) == len(ids), f"lost: {sorted(set(ids.values()) - set(found))}\n{self.said()}"
         return found
-
-    def said(self):
-        return "\n".join((self.folder / f"{name}.log").read_text()[-3000:] for name in self.boxes)
 
     def stop(self):
         self._over.set()
         self._listener.join()
-        for box in self.boxes.values():
-            with suppress(ProcessLookupError):
-                os.killpg(box.pid, signal.SIGKILL)
-            box.wait()
+        super().stop()
 
 
-def _wake(pid):
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGCONT)
+def quiet_answers(server, folder, jobs):
+    """The answers of an undisturbed run, by job number."""
+    storm = Storm(server, folder, boxes=1, run_s=0, skew_s=0)
+    try:
+        storm.submit(range(jobs))
+        return storm.outcomes(range(jobs), 60 + jobs / 10)
+    finally:
+        storm.stop()
+
+
+def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None):
+    """Raise a storm while the jobs come in; -> what it did, and the last words of the boxes."""
+    storm = Storm(server, folder, boxes=2)
+    try:
+        start = time.monotonic()
+        pause_s = kills * 0.55 / jobs  # the jobs come in over the length of the storm
+        producer = threading.Thread(target=storm.submit, args=(range(jobs), pause_s), daemon=True)
+        producer.start()
+        storm.rage(kills, seed, server_kills, say)
+        producer.join(60 + jobs / 10)
+        assert not producer.is_alive(), "the producer hangs"
+        found = storm.outcomes(range(jobs), 60 + jobs / 5)
+        report = Report(jobs, storm.killed, wall_s=time.monotonic() - start)
+        time.sleep(0.5)
+        report.lost = sorted(set(range(jobs)) - set(found))
+        report.twice = [job for job, count in storm.ended.items() if count > 1]
+        report.differing = [n for n, told in found.items() if told != quiet[n]]
+        report.gap_s = max(storm.gaps)
+        end = time.monotonic() + 20
+        with redis.Redis.from_url(server.url) as client:
+            while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
+                time.sleep(0.1)
+            report.left = left
+        return report, storm.said()
+    finally:
+        storm.stop()

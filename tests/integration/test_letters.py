@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from broker import cli
+from broker import cli, scripts
 from broker.letters import Letters
 from shared.errors import BadRequest
 
@@ -144,3 +144,20 @@ def test_the_status_names_what_is_in_hand_and_how_old_its_lease_is(chain, golem)
     chain.pipeline.cancel(job)
     while json.loads(golem("status", "--json")[1])["leases"]:
         assert time.monotonic() < end + 10
+
+
+def test_the_list_is_bounded_what_falls_out_is_logged_and_its_jobs_outcome_stands(chain, letters):
+    job = chain.pipeline.submit(b"die", labels="a,b")
+    ended = chain.outcomes([job])[job]
+    [oldest] = letters.all()
+    chain.client.lpush(scripts.DEAD, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
+    chain.client.lpush("scribe", "not ours")
+    chain.client.zadd(scripts.wake_key("scribe"), {"work": 0})
+    end = time.monotonic() + 10
+    while oldest.id not in chain.log.read_text():
+        assert time.monotonic() < end, chain.log.read_text()[-2000:]
+        time.sleep(0.05)
+    left = letters.all()
+    assert len(left) == scripts.DEAD_MOST
+    assert (left[0].raw, left[-1].raw) == ("not ours", "0")
+    assert chain.pipeline.outcome(job) == ended

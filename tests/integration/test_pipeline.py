@@ -11,8 +11,17 @@ from broker import jobs as books
 from broker.connection import connect, masked, reaching
 from broker.outcomes import Outcomes
 from broker.pipeline import Pipeline
-from shared.errors import AudioAboveLimit, AudioMissing, BadLabels, BadRequest, BadSetting, BrokerAway, VaultFull
-from shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript
+from shared.errors import (
+    AudioAboveLimit,
+    AudioMissing,
+    BadLabels,
+    BadRequest,
+    BadSetting,
+    BadVocabulary,
+    BrokerAway,
+    VaultFull,
+)
+from shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
 from shared.settings import Settings
 
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
@@ -63,7 +72,7 @@ def test_a_message_stays_under_4_kb(pipeline, client, labels, name):
 
 def test_the_largest_inline_set_still_fits(pipeline, client):
     labels = LabelSet(labels=tuple(Label(name=f"n{n:03}", phrasings=("й" * 10,)) for n in range(19)))
-    assert 1800 < len(json.dumps(labels.wire())) <= books.LABELS_INLINE_BYTES
+    assert 1800 < len(json.dumps(labels.wire())) <= books.INLINE_BYTES
     oracle = OracleParams(max_new_tokens=1024, temperature=0.123, top_k=50, top_p=0.95, seed=2**62)
     pipeline.submit(b"sound", labels=labels, name="é" * 4000, id="x" * 64, oracle=oracle, task="translate")
     assert len(bodies(client)[0]) < 4096
@@ -83,6 +92,39 @@ def test_large_label_sets_are_stored_once_by_hash_and_go_after_the_last_job(pipe
     assert client.ttl(key) == -1, "the second job still needs it"
     ends.end(second, "done")
     assert 0 < client.ttl(key) <= settings.keep_s
+
+
+def test_large_vocabularies_are_stored_once_by_hash_and_go_after_the_last_job(pipeline, settings, client):
+    words = ",".join(f"phrase number {n}" for n in range(200))
+    first, second = (pipeline.submit(b"sound", labels=MANY, vocabulary=words) for _ in "12")
+    [key] = client.scan_iter("golem:vocabulary:*")
+    [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
+    assert one.vocabulary is None
+    assert one.vocabulary_key == two.vocabulary_key == key.decode()
+    assert len(books.Jobs(client).get_vocabulary(one.vocabulary_key).phrases) == 200
+    assert max(map(len, bodies(client))) < 4096
+    ends = Outcomes(settings, client)
+    ends.end(first, "done")
+    assert client.ttl(key) == -1, "the second job still needs it"
+    ends.end(second, "done")
+    assert 0 < client.ttl(key) <= settings.keep_s
+    assert 0 < client.ttl(one.labels_key) <= settings.keep_s
+
+
+def test_labels_and_vocabulary_share_the_room_of_a_message(pipeline, client):
+    labels = LabelSet(labels=tuple(Label(name=f"n{n:03}", phrasings=("й" * 10,)) for n in range(19)))
+    words = Vocabulary(phrases=tuple(f"{n} й" for n in range(60)), fillers=("maybe",))
+    pipeline.submit(b"sound", labels=labels, vocabulary=words, name="é" * 4000, id="x" * 64, task="translate")
+    assert len(bodies(client)[0]) < 4096
+    pipeline.submit(b"sound", labels="a,b", vocabulary="yes,no", id="small")
+    job = Handover.model_validate(json.loads(bodies(client)[0])[0][0]).job
+    assert job.vocabulary == Vocabulary(phrases=("yes", "no"))
+
+
+def test_a_vocabulary_that_cannot_be_used_is_refused_at_once(pipeline, client):
+    with pytest.raises(BadVocabulary, match="answer of the program"):
+        pipeline.submit(b"sound", labels='a="unknown"', vocabulary="from-labels")
+    assert not messages(client)
 
 
 def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):

@@ -1,5 +1,7 @@
 """Who may do what on a real server, what crosses the wire in the clear, and what never appears anywhere."""
 
+import base64
+import json
 import os
 import shutil
 import signal
@@ -7,6 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +108,9 @@ FORBIDDEN = {
     "worker": [],
     "monitor": ["LPUSH scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x", "HGETALL golem:job:x",
                 "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
+    "flower": ["LPUSH scribe x", "LRANGE scribe 0 -1", "GET golem:outcome:x", "GET golem:vault:x", "DEL golem:dead",
+               "HGETALL golem:job:x", "GET celery-task-meta-x", "LRANGE golem:dead 0 -1",
+               "EVAL return(redis.call('DEL','golem:dead')) 0"],
 }  # fmt: skip
 
 
@@ -117,6 +125,34 @@ def test_no_user_reaches_beyond_what_is_his(users, user):
             except redis.ResponseError as exc:
                 answer = exc
             assert "ermission" in str(answer), (command, answer)
+
+
+def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_nothing(users, tmp_path):
+    pytest.importorskip("flower")
+    users.root.execute_command("ACL", "LOG", "RESET")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    login = "me:long enough"
+    env = os.environ | {"GOLEM_REDIS_URL": users.url("flower"), "GOLEM_FLOWER_PORT": str(port)}
+    with (tmp_path / "log").open("w") as log:
+        flower = subprocess.Popen(
+            [sys.executable, "-m", "broker.cli", "flower"],
+            env=env | {"GOLEM_FLOWER_AUTH": login}, cwd=tmp_path, stderr=log, stdout=log,
+        )  # fmt: skip
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/workers?refresh=1")
+    asked.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    told, end = {}, time.monotonic() + 30
+    try:
+        while not any("stats" in one for one in told.values()):
+            assert time.monotonic() < end, (told, refusals(users))
+            time.sleep(0.2)
+            with suppress(urllib.error.URLError), urllib.request.urlopen(asked, timeout=10) as answer:
+                told = json.load(answer)
+    finally:
+        flower.terminate()
+        flower.wait(20)
+    assert refusals(users) == []
 
 
 def test_nobody_comes_in_without_a_name_or_with_a_wrong_password(users):
@@ -150,7 +186,7 @@ def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
     env |= {"GOLEM_ACL_WORKER": "chosen-by-me"}
     made = subprocess.run([sys.executable, "-m", "broker.acl"], env=env, capture_output=True, text=True, check=True)
     said = dict(line.split(": ") for line in made.stderr.splitlines())
-    assert set(said) == {"producer", "monitor"}
+    assert set(said) == {"producer", "monitor", "flower"}
     assert not any(secret in made.stdout for secret in (*said.values(), "chosen-by-me"))
     assert made.stdout.startswith("user default off")
 

@@ -291,5 +291,5 @@ def test_a_producer_needs_no_model_library(chain):
 @pytest.mark.parametrize("id", ["a", "x" * 64])
 def test_seeds_are_within_what_a_generator_takes(id, settings):
     with Pipeline(settings) as pipeline:
-        job, _ = pipeline._describe(b"x", None, None, "transcribe", None, id, None)
+        job, _ = pipeline._describe(b"x", None, None, None, "transcribe", False, None, id, None)
     assert 0 <= seed_of(job) < 2**63

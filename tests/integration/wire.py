@@ -1,0 +1,146 @@
+"""A network that can be cut: a TCP proxy between one box and its server, or a namespace with an address of its own.
+
+box ──► wire ──► server        cut: resets, nothing new       dark: silence, bytes are held back
+                               forget: the server sees the connections end, the box does not
+"""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+
+class Wire:
+    """One box's way to the server of `url`; its own `url` is what the box is given. It listens on `host`."""
+
+    def __init__(self, url: str, host: str = "127.0.0.1") -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self._door = socket.create_server((host, 0))
+        port = self._door.getsockname()[1]
+        self.url = url.replace(f"@{parts.hostname}:{parts.port}/", f"@{host}:{port}/")
+        self._flows = threading.Event()  # cleared: bytes are held back
+        self._flows.set()
+        self._is_cut = False
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True, name="wire").start()
+
+    def cut(self) -> None:
+        """Reset all connections and every new one, until `mend`."""
+        self._is_cut = True
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for near, far in pairs:
+            _reset(near)
+            _reset(far)
+
+    def dark(self) -> None:
+        """Let nothing through and tell nobody, until `mend`: then what was sent arrives, as TCP sends again."""
+        self._flows.clear()
+
+    def forget(self) -> None:
+        """End the server's side of all connections and leave the box waiting, as a router that lost its table."""
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for _, far in pairs:
+            _reset(far)
+
+    def mend(self) -> None:
+        """Let through again."""
+        self._is_cut = False
+        self._flows.set()
+
+    def close(self) -> None:
+        """End for good."""
+        self._flows.set()
+        self.cut()
+        with suppress(OSError):
+            self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._door.accept()
+            except OSError:
+                return  # closed
+            try:
+                if self._is_cut:
+                    raise ConnectionResetError
+                far = socket.create_connection(self._server, 5)
+            except OSError:
+                _reset(near)
+                continue
+            far.settimeout(None)
+            for end in (near, far):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._pairs.append((near, far))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True, name="wire").start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._flows.wait()
+                sink.sendall(data)
+        with self._lock:
+            known = [pair for pair in self._pairs if source in pair]
+            self._pairs = [pair for pair in self._pairs if source not in pair]
+        for pair in known:  # one side has ended: so does the other
+            for end in pair:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+
+def _reset(end: socket.socket) -> None:
+    """Close with RST."""
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end.shutdown(socket.SHUT_RD)  # wakes the pump that reads
+    end.close()
+
+
+class Namespace:
+    """A network namespace with one cable to us: `prefix` before a command runs it inside, where we are `host`.
+
+    Raises OSError where this machine does not let us make one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._name, self._cable = f"golem{os.getpid()}-{number}", f"golem{os.getpid() % 100_000}{number}"
+        self.host = f"10.213.{number}.1"
+        self.prefix = ["ip", "netns", "exec", self._name]
+        if not shutil.which("ip"):
+            raise OSError("there is no `ip` (iproute2)")
+        try:
+            _ip("netns", "add", self._name)
+            _ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self._name)
+            _ip("address", "add", f"{self.host}/24", "dev", self._cable)
+            _ip("link", "set", self._cable, "up")
+            for words in (f"address add 10.213.{number}.2/24 dev eth0", "link set eth0 up", "link set lo up"):
+                _ip("-netns", self._name, *words.split())
+        except OSError:
+            self.close()
+            raise
+
+    def plug(self, state: str) -> None:
+        """Pull the cable (`down`) or put it back (`up`): packets are lost, nobody is told."""
+        _ip("-netns", self._name, "link", "set", "eth0", state)
+
+    def close(self) -> None:
+        """Take it away, and the cable with it."""
+        with suppress(OSError):
+            _ip("netns", "delete", self._name)
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(done.stderr.strip())
