@@ -1,22 +1,27 @@
-"""The TOML form of label sets: `[set.labels]` with phrasings, a prompt, a template, and sets that include others."""
+"""The TOML form of label sets: `[set.labels]` with phrasings, a prompt, a template, examples for chat models, other
+languages, and sets that include others."""
 
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from shared.errors import BadLabels
-from shared.records import Label, LabelSet
+from shared.records import Calibration, Label, LabelSet, Turn, Wording
 
 LONGEST_FILE = 1 << 20  # bytes
 
-_SET_KEYS = {"labels", "include", "template", "prompt", "multi_label"}
+_WORDING_KEYS = {"labels", "template", "prompt", "turns"}
+_SET_KEYS = _WORDING_KEYS | {"include", "languages", "multi_label", "cosine", "entailment"}
 
 
 def read_sets(path: Path) -> dict[str, LabelSet]:
     """The sets of a file by name, not yet checked for their contents (`labels.check_labels` does that).
 
     Each table is a set; a file with `labels` at its top is one set, `default`. `include` names sets of the same
-    file whose labels come first. Raises BadLabels for a file that cannot be read or has another form.
+    file whose labels come first, in all their languages. Raises BadLabels for a file that cannot be read or has
+    another form.
     """
     tables = _tables(path)
     return {name: _set(path, name, tables, ()) for name in tables}
@@ -48,14 +53,14 @@ def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) 
         raise BadLabels(f"{path}: the set {(above or (name,))[-1]} includes {name}, which is missing or includes it.")
     table = tables[name]
     labels: list[Label] = []
+    wordings: list[Wording] = []
     for other in _strings(path, name, "include", table.get("include", [])):
-        labels += _set(path, other, tables, (*above, name)).labels
+        included = _set(path, other, tables, (*above, name))
+        labels += included.labels
+        wordings += included.wordings
         if len(labels) > 10_000:  # sets that include each other's doubles
             raise BadLabels(f"{path}: the set {name} has too many labels.")
-    own = table.get("labels", {})
-    if not isinstance(own, dict):
-        raise BadLabels(f"{path}: labels of the set {name} must be a table.")
-    labels += [_label(path, f"{name}.{key}", key, value) for key, value in own.items()]
+    labels += _labels(path, name, table)
     multi = table.get("multi_label", False)
     if not isinstance(multi, bool):
         raise BadLabels(f"{path}: multi_label of the set {name} must be true or false.")
@@ -64,7 +69,63 @@ def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) 
         template=_text(path, name, "template", table),
         prompt=_text(path, name, "prompt", table),
         multi_label=multi,
+        turns=_turns(path, name, table),
+        wordings=_wordings(path, name, table, wordings),
+        cosine=_calibration(path, f"{name}.cosine", table.get("cosine", {})),
+        entailment=_calibration(path, f"{name}.entailment", table.get("entailment", {})),
     )
+
+
+def _calibration(path: Path, where: str, table: Any) -> Calibration:
+    """`[set.cosine]` or `[set.entailment]`, as `golem eval intents --fit` writes it."""
+    try:
+        if set(table) <= set(Calibration.model_fields):
+            return Calibration.model_validate(table, strict=True)
+    except (TypeError, ValidationError):
+        pass
+    raise BadLabels(f"{path}: [{where}] holds a temperature above 0, a threshold `unknown`, or both, as numbers.")
+
+
+def _wordings(path: Path, name: str, table: dict[str, Any], included: list[Wording]) -> tuple[Wording, ...]:
+    """`[set.languages.ru]`: the set in that language; of the sets that it includes come the labels."""
+    own = table.get("languages", {})
+    if not isinstance(own, dict) or not all(isinstance(said, dict) for said in own.values()):
+        raise BadLabels(f"{path}: languages of the set {name} must be tables, as in [{name}.languages.ru].")
+    labels: dict[str, dict[str, Label]] = {}
+    for wording in included:
+        labels.setdefault(wording.language, {}).update({label.name: label for label in wording.labels})
+    found = []
+    for language in dict.fromkeys((*labels, *own)):
+        where, said = f"{name}.languages.{language}", own.get(language, {})
+        if unknown := sorted(set(said) - _WORDING_KEYS):
+            raise BadLabels(f"{path}: [{where}] has the unknown key {unknown[0]}.")
+        mine = {label.name: label for label in _labels(path, where, said)}
+        found.append(
+            Wording.model_construct(
+                language=language,
+                labels=tuple((labels.get(language, {}) | mine).values()),
+                template=_text(path, where, "template", said),
+                prompt=_text(path, where, "prompt", said),
+                turns=_turns(path, where, said),
+            )
+        )
+    return tuple(found)
+
+
+def _turns(path: Path, where: str, table: dict[str, Any]) -> tuple[Turn, ...]:
+    """`turns = [["what the prompt says", "the reply"], …]`."""
+    given = table.get("turns", [])
+    pairs = given if isinstance(given, list) else [given]
+    if not all(isinstance(pair, list) and [type(part) for part in pair] == [str, str] for pair in pairs):
+        raise BadLabels(f"{path}: turns of {where} must be a list of pairs, each of a prompt and its reply.")
+    return tuple(Turn.model_construct(prompt=prompt, reply=reply) for prompt, reply in pairs)
+
+
+def _labels(path: Path, where: str, table: dict[str, Any]) -> list[Label]:
+    own = table.get("labels", {})
+    if not isinstance(own, dict):
+        raise BadLabels(f"{path}: labels of {where} must be a table.")
+    return [_label(path, f"{where}.{key}", key, value) for key, value in own.items()]
 
 
 def _label(path: Path, where: str, name: str, value: Any) -> Label:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.errors import BadLabels
 from shared.labelfile import read_sets
-from shared.records import Label, LabelSet
+from shared.records import Label, LabelSet, Turn, Wording
 
 #: Bounds of what is accepted: a set that stays within them costs the Interpreter seconds, not hours.
 MOST_LABELS = 1000
@@ -22,6 +22,8 @@ LONGEST_NAME = 200  # characters, as in `records.Label`
 LONGEST_PHRASING = 300  # characters
 LONGEST_TEMPLATE = 300  # characters
 LONGEST_PROMPT = 2000  # characters
+MOST_TURNS = 16  # of one set: each is read anew for every reply
+MOST_WORDINGS = 100  # a language each
 LONGEST_OPTION = 256 * 1024  # characters of `--labels`
 
 #: Answers that are ours whatever the set: none is near enough; nothing was said.
@@ -30,6 +32,7 @@ RESERVED = frozenset({"unknown", "noise"})
 _BUILT_IN = Path(__file__).with_name("intents.toml")
 _QUOTED = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*(?=[,=|]|$)""", re.S)
 _BARE = re.compile(r"""(?!\s*")([^,=|]*)""")
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -90,8 +93,60 @@ def check_labels(given: LabelSet) -> LabelSet:
         raise BadLabels("There are no labels: name at least one, as in --labels lights_on,lights_off.")
     if len(given.labels) > MOST_LABELS:
         raise BadLabels(f"There are {len(given.labels):,} labels, at most {MOST_LABELS:,} are accepted.")
+    seen = _checked(given.labels)
+    return given.model_copy(
+        update={
+            "labels": tuple(seen.values()),
+            "template": None if given.template is None else check_template(given.template),
+            "prompt": _prompt(given.prompt, "The set's prompt"),
+            "turns": _turns(given.turns),
+            "wordings": _wordings(given.wordings, seen),
+        }
+    )
+
+
+def _wordings(given: tuple[Wording, ...], labels: dict[str, Label]) -> tuple[Wording, ...]:
+    """The set in other languages, checked as the set itself."""
+    if len(given) > MOST_WORDINGS or len({wording.language for wording in given}) < len(given):
+        raise BadLabels(f"A label set is put in at most {MOST_WORDINGS} languages, in each of them once.")
+    found = []
+    for wording in given:
+        if not _LANGUAGE.fullmatch(wording.language):
+            raise BadLabels(f"{_shown(wording.language)} is no language: give an ISO 639-1 code as de or ru.")
+        said = _checked(wording.labels)
+        if unknown := [name for name in said if name not in labels]:
+            raise BadLabels(
+                f"The label {_shown(unknown[0])} is put in the language {wording.language} and is not in the set: "
+                "use the names of the set in every language."
+            )
+        found.append(
+            Wording(
+                language=wording.language,
+                labels=tuple(said.values()),
+                template=None if wording.template is None else check_template(wording.template),
+                prompt=_prompt(wording.prompt, f"The prompt in the language {wording.language}"),
+                turns=_turns(wording.turns),
+            )
+        )
+    return tuple(found)
+
+
+def _turns(given: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if len(given) > MOST_TURNS:
+        raise BadLabels(f"There are {len(given)} example turns, at most {MOST_TURNS} are accepted.")
+    return tuple(
+        Turn(
+            prompt=_clean(turn.prompt, "The prompt of an example turn", LONGEST_PROMPT, lines=True),
+            reply=_clean(turn.reply, "The reply of an example turn", LONGEST_PROMPT, lines=True),
+        )
+        for turn in given
+    )
+
+
+def _checked(labels: tuple[Label, ...]) -> dict[str, Label]:
+    """The labels by name, each checked by itself."""
     seen: dict[str, Label] = {}
-    for place, label in enumerate(given.labels, start=1):
+    for place, label in enumerate(labels, start=1):
         name = _clean(label.name, f"Label {place}", LONGEST_NAME)
         if name in seen:
             raise BadLabels(f"The label {_shown(name)} is there twice: name each label once.")
@@ -102,12 +157,7 @@ def check_labels(given: LabelSet) -> LabelSet:
         where = f"A phrasing of the label {_shown(name)}"
         words = tuple(dict.fromkeys(_clean(phrase, where, LONGEST_PHRASING) for phrase in label.phrasings))
         seen[name] = Label(name=name, phrasings=words, prompt=_prompt(label.prompt, f"The prompt of {_shown(name)}"))
-    return LabelSet(
-        labels=tuple(seen.values()),
-        template=None if given.template is None else check_template(given.template),
-        prompt=_prompt(given.prompt, "The set's prompt"),
-        multi_label=given.multi_label,
-    )
+    return seen
 
 
 def _named(reference: str) -> LabelSet:

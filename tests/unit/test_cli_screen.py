@@ -98,7 +98,8 @@ def test_a_json_line_has_the_keys_that_are_promised(capsys):
     line(outcome().model_dump(mode="json"))
     told = json.loads(capsys.readouterr().out)
     assert set(told) == {"job", "name", "state", "error", "transcript", "intent", "reply", "stages"}
-    assert set(told["transcript"]) == {"text", "language", "segments", "duration_s", "speech_s", "guards"}
+    said = {"text", "language", "segments", "duration_s", "speech_s", "guards", "choice", "free_text"}
+    assert set(told["transcript"]) == said
     assert set(told["intent"]) == {"label", "score", "scores", "method"}
     assert set(told["reply"]) == {"text", "prompt", "seed", "new_tokens"}
     assert sorted(told["stages"]["scribe"]) == [

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from shared.errors import BadRequest, ModelCorrupt
 from shared.labels import parse_labels
-from shared.records import Intent, LabelSet, OracleParams, Reply
+from shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from shared.settings import Settings
 from workers.stages.engine import Ready
 from workers.stages.generation import Row, generate, read_prefix
@@ -137,6 +137,13 @@ def test_replies_are_the_same_alone_and_in_batches(kind: str, request: pytest.Fi
     assert ask(oracle, cues[0])[0] == alone[0]
 
 
+def test_a_set_with_examples_of_its_own_changes_nothing_for_the_others(chat: Held) -> None:
+    oracle = engine(chat)
+    own = LABELS.model_copy(update={"turns": (Turn(prompt="The city?", reply="In the kitchen."),)})
+    cues = [cue(text, seed, labels=own if seed % 2 else LABELS) for seed, text in enumerate(TEXTS)]
+    assert ask(oracle, *cues) == [ask(oracle, one)[0] for one in cues]
+
+
 def test_rows_of_one_batch_have_their_own_parameters(plain: Held) -> None:
     oracle = engine(plain)
     cues = [
@@ -153,7 +160,7 @@ def test_rows_of_one_batch_have_their_own_parameters(plain: Held) -> None:
 def test_the_defaults_are_those_of_the_kind_of_model() -> None:
     assert rules_for(OracleParams(), chat=False) == PLAIN == Rules(40, 1.0, 50, 0.95, 2)
     assert rules_for(OracleParams(), chat=True) == CHAT
-    assert (CHAT.temperature, CHAT.no_repeat_ngram_size) == (0.5, 0)
+    assert (CHAT.temperature, CHAT.no_repeat_ngram_size) == (0.3, 0)
     assert rules_for(OracleParams(temperature=0, top_k=3), chat=True) == Rules(40, 0, 3, 0.95, 0)
 
 

@@ -14,7 +14,7 @@ from transformers.generation.logits_process import (
 )
 
 from shared.labels import default_labels, parse_labels
-from shared.records import Intent, Label, LabelSet
+from shared.records import Intent, Label, LabelSet, Turn
 from workers.stages import replies
 from workers.stages.sampling import Rules, allowed, banned, choose, gumbel
 
@@ -117,6 +117,29 @@ def test_a_reply_in_quotation_ends_with_it() -> None:
     assert not replies.closes_quote("Say:", 'Yes" he')
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("You are going to town. I am going.", "I am going."),
+        ('I say: "go now. Quick!" I am on it.', "I am on it."),
+        ('You answer: "I am going."', "I am going."),
+        ('I say: "go now. Quick!" You are going to town. You answer: "Yes.', "Yes."),
+        ("I am going to town.", "I am going to town."),
+        ("Quick! I run.", "Quick! I run."),  # what the speaker said may be said again
+        ("You are going to town.", ""),
+    ],
+)
+def test_a_reply_does_not_begin_with_what_it_was_told(raw: str, expected: str) -> None:
+    prompt = 'I say: "go now. Quick!" You are going to town. You answer: "'
+    assert replies.reply_text(raw, prompt, True, quotes=False) == expected
+
+
+def test_an_echo_does_not_end_a_reply() -> None:
+    prompt = 'I say: "go" You are going to town.'
+    assert not replies.has_sentence("You are going to town. I", prompt)
+    assert replies.has_sentence("You are going to town. I am going. And", prompt)
+
+
 def test_a_sentence_has_ended_when_something_follows() -> None:
     assert replies.has_sentence("I am here. And")
     for text in ("I am here.", "It is 3.5 m", "Ask Dr. Stone", "no end"):
@@ -142,9 +165,11 @@ def test_the_prompt_is_the_labels_then_the_sets_then_the_default() -> None:
     assert "lights" in prompt("lights_on", default_labels())
 
 
-def test_a_chat_model_gets_three_example_turns_and_no_open_quotation() -> None:
+def test_a_chat_model_gets_example_turns_and_no_open_quotation() -> None:
     turns = replies.chat_turns('I say: "go: now" You are going. You answer: "')
-    assert [turn["role"] for turn in turns] == ["system", *["user", "assistant"] * 3, "user"]
+    assert [turn["role"] for turn in turns] == ["system", *["user", "assistant"] * len(replies.TURNS), "user"]
+    own = replies.chat_turns("Say it.", [Turn(prompt='You hear: "hi" You answer: "', reply="Hello.")])
+    assert [turn["content"] for turn in own[1:]] == ['You hear: "hi"', "Hello.", "Say it."]
     assert turns[-1]["content"] == 'I say: "go: now" You are going.'
     assert replies.chat_turns("Say it.")[-1]["content"] == "Say it."
     assert replies.chat_turns('"')[-1]["content"] == '"'

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from shared.errors import BadRequest, ModelCorrupt
-from shared.records import Intent, LabelSet, OracleParams, Reply
+from shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from shared.settings import Settings
+from shared.wording import in_language
 from workers.stages import replies
 from workers.stages.engine import Ready
 from workers.stages.generation import Row, generate, read_prefix
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
 #: The usual rules for models that continue a text.
 PLAIN = Rules(max_new_tokens=40, temperature=1.0, top_k=50, top_p=0.95, no_repeat_ngram_size=2)
-#: Small chat models wander at temperature 1, and a ban on bigrams, those of the prompt included, makes them babble.
-CHAT = Rules(max_new_tokens=40, temperature=0.5, top_k=50, top_p=0.95, no_repeat_ngram_size=0)
+#: Small chat models wander at higher temperatures; a ban on bigrams, those of the prompt included, makes them babble.
+CHAT = Rules(max_new_tokens=40, temperature=0.3, top_k=50, top_p=0.95, no_repeat_ngram_size=0)
 
 #: Most tokens of a prompt, whatever the model's context: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
@@ -34,6 +37,7 @@ class Cue:
     labels: LabelSet
     params: OracleParams
     seed: int  # 0 to 2**63 - 1
+    language: str | None = None  # ISO 639-1, of the text
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,17 @@ def make(config: Any) -> Any:
             f"The oracle's checkpoint ({', '.join(kinds) or config.model_type}) is not a causal language model: "
             "set GOLEM_ORACLE_MODEL to one, as distilbert/distilgpt2."
         )
-    return AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config)
+    if (head := model.get_output_embeddings()) is not None:
+        head.register_forward_pre_hook(_in_one_piece)
+    return model
+
+
+def _in_one_piece(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The last hidden states, (rows, 1, width), are a view of a longer prompt's: in half precision torch would multiply
+    each row by a copy of its own of the vocabulary's vectors (77 MB a row for distilgpt2)."""
+    del module
+    return (given[0].contiguous(), *given[1:])
 
 
 def rules_for(params: OracleParams, chat: bool) -> Rules:
@@ -87,14 +101,14 @@ class Oracle:
 
     def working_bytes(self, batch: int) -> int:
         """Keys and values of whole rows, the activations of reading their prompts, and logits in float32. Reckoned
-        with prompts of 256 tokens, which is more than the quotation limit lets them be, and 40 new ones."""
+        with prompts of 320 tokens, which is more than the quotation limit lets them be, and 40 new ones."""
         config = self.weights.config
         heads = int(config.num_attention_heads)
         width = int(config.hidden_size)
         kept = 2 * int(getattr(config, "num_key_value_heads", None) or heads) * (width // heads)
         inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
         size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
-        rows = batch * 300
+        rows = batch * 360
         cache = rows * int(config.num_hidden_layers) * kept * size
         return cache + rows * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
 
@@ -129,13 +143,14 @@ class Oracle:
         rules = rules_for(ask.params, self.chat)
         context = min(context_of(self.weights.config, self.tokenizer), LONGEST_PROMPT + rules.max_new_tokens)
         room = context - rules.max_new_tokens
+        labels = in_language(ask.labels, ask.language)
         said = harmless(ask.text[:100_000], self.tokenizer)
-        prompt = replies.prompt_for(said, ask.intent, ask.labels)
-        tokens = self._tokens(prompt)
+        prompt = replies.prompt_for(said, ask.intent, labels)
+        tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room:  # some scripts take several tokens a letter: quote less
             less = cut_to(replies.quoted(said), max(8, room // 4), self.tokenizer)
-            prompt = replies.prompt_for(less, ask.intent, ask.labels)
-            tokens = self._tokens(prompt)
+            prompt = replies.prompt_for(less, ask.intent, labels)
+            tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room or room < 1:
             raise BadRequest(
                 f"The reply prompt of {ask.intent.label!r} has {len(tokens)} tokens, and {max(room, 0)} are left in "
@@ -171,7 +186,7 @@ class Oracle:
     def _ending(self, prompt: Prompt) -> Callable[[Sequence[int]], bool]:
         """When a row has said enough."""
         if self.chat:
-            return lambda new: prompt.one_sentence and replies.has_sentence(self._text(new))
+            return lambda new: prompt.one_sentence and replies.has_sentence(self._text(new), prompt.text)
         return lambda new: replies.closes_quote(prompt.text, self._text(new))
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -193,11 +208,11 @@ class Oracle:
             self._prefix = replies.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
         return self._prefix
 
-    def _tokens(self, prompt: str) -> tuple[int, ...]:
+    def _tokens(self, prompt: str, examples: Sequence[Turn] = ()) -> tuple[int, ...]:
         if not self.chat:
             found = self.tokenizer(prompt, verbose=False)["input_ids"]
             return tuple(found) or (self.tokenizer.bos_token_id or 0,)
-        turns = replies.chat_turns(prompt)
+        turns = replies.chat_turns(prompt, examples or replies.TURNS)
         try:
             return self._chat_tokens(turns)
         except Exception as exc:  # noqa: BLE001  templates raise jinja's errors; some know no system

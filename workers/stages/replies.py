@@ -3,27 +3,38 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from shared.labels import spoken
-from shared.records import Intent, LabelSet
+from shared.records import Intent, LabelSet, Turn
 
 #: Where neither the label nor the set has a prompt of its own.
-DEFAULT_PROMPT = 'I say: "{text}" You are doing what I ask: {intent}. You answer: "'
+DEFAULT_PROMPT = 'I say: "{text}" Your task is: {intent}. You answer: "'
 UNKNOWN_PROMPT = 'I say: "{text}" You do not understand me. You answer: "'
 
 #: Of a long text, the prompt quotes the beginning: a short reply needs no more. Characters.
 LONGEST_QUOTE = 400
 
-#: For chat models: what the golem is, and three turns as they should be.
+#: For chat models: what the golem is, and turns as they should be, for prompts like the default one and for prompts
+#: that say what the golem does. The order matters to a small model: it copies the last one most.
 SYSTEM = "You are a golem, a kind servant made of stone. You answer in one short and friendly sentence."
-TURNS = (
-    ('I say: "Open the gate, please." You are opening the gate.', "I am opening the gate for you."),
-    ('I say: "What is beyond the hills?" You do not know the hills.', "I am sorry, I do not know the hills."),
-    ('I say: "Dig a well." You are digging a well.', "I am digging a well now."),
+TURNS = tuple(
+    Turn(prompt=prompt, reply=reply)
+    for prompt, reply in (
+        ('I say: "Open the gate, please." You are opening the gate.', "I am opening the gate for you."),
+        ('I say: "Is the bridge open today?" Your task is: Bridge Status.', "I am looking at the bridge for you."),
+        ('I say: "Ring the bell in ten minutes." Your task is: bell ring.', "I am ringing the bell in ten minutes."),
+        (
+            'I say: "What is beyond the hills?" You do not know the hills.',
+            "I am sorry, I do not know what is beyond the hills.",
+        ),
+        ('I say: "Dig a well." You are digging a well.', "I am digging a well now."),
+    )
 )
 
 _SLOT = re.compile(r"\{(text|intent)\}")
 _OPENING = re.compile(r'[^.!?"]*:\s*"$')  # `You answer: "`
+_CLAUSE = re.compile(r'[^\s"][^".!?:]*(?:[.!?]+(?=\s|$)|:(?: "[^"]*")?)')  # `I say: "…"`, `You answer:`, a sentence
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’»)\]]*(?=\s|$)|[。！？]+")
 _ABBREVIATION = re.compile(r"(?:^|[\s(\"'])(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|[A-Z])\.$")
 
@@ -48,13 +59,18 @@ def quoted(text: str) -> str:
     return line[:LONGEST_QUOTE].rsplit(" ", 1)[0] + "…"
 
 
-def chat_turns(prompt: str) -> list[dict[str, str]]:
-    """System line, three example turns and the prompt, as the chat template takes them. The clause that opens a
-    quotation at the end of a prompt is for models that continue a text: it is left out."""
+def chat_turns(prompt: str, examples: Sequence[Turn] = TURNS) -> list[dict[str, str]]:
+    """System line, example turns and the prompt, as the chat template takes them. The clause that opens a quotation
+    at the end of a prompt is for models that continue a text: it is left out."""
     turns = [{"role": "system", "content": SYSTEM}]
-    for asked, answered in TURNS:
-        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    return [*turns, {"role": "user", "content": _OPENING.sub("", prompt).strip() or prompt}]
+    for example in examples:
+        turns += [{"role": "user", "content": _asked(example.prompt)}, {"role": "assistant", "content": example.reply}]
+    return [*turns, {"role": "user", "content": _asked(prompt)}]
+
+
+def _asked(prompt: str) -> str:
+    """What a chat model is asked: the prompt without the clause that opens a quotation at its end."""
+    return _OPENING.sub("", prompt).strip() or prompt
 
 
 def closes_quote(prompt: str, raw: str) -> bool:
@@ -62,10 +78,34 @@ def closes_quote(prompt: str, raw: str) -> bool:
     return prompt.endswith('"') and '"' in raw.lstrip()[1:]
 
 
-def has_sentence(raw: str) -> bool:
-    """Whether a sentence has ended and something follows: `3.` may yet become `3.5`."""
-    ends = (found for found in _SENTENCE_END.finditer(raw) if found.end() < len(raw))
-    return any(not _ABBREVIATION.search(raw[: found.end()]) for found in ends)
+def has_sentence(raw: str, prompt: str = "") -> bool:
+    """Whether a sentence of its own has ended and something follows: `3.` may yet become `3.5`, and a sentence that
+    only repeats the prompt is none."""
+    said = without_echo(raw, prompt) if prompt else raw
+    ends = (found for found in _SENTENCE_END.finditer(said) if found.end() < len(said))
+    return any(not _ABBREVIATION.search(said[: found.end()]) for found in ends)
+
+
+def without_echo(line: str, prompt: str) -> str:
+    """The text without the prompt wherever it stands whole, and without clauses of it at the beginning."""
+    whole, clauses = _echoes(prompt)
+    for echo in whole:
+        line = line.replace(echo, " ")
+    while True:
+        line = line.lstrip()
+        echo = max((clause for clause in clauses if line.startswith(clause)), key=len, default="")
+        if not echo:
+            return line
+        line = line[len(echo) :]
+
+
+@lru_cache(maxsize=64)
+def _echoes(prompt: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompt with and without its last quote, and its clauses. A sentence of two words may be a reply of its own.
+    Asked after each token of each row: remembered."""
+    whole = one_line(prompt)
+    clauses = (clause for clause in _CLAUSE.findall(whole) if clause.endswith((":", '"')) or clause.count(" ") > 1)
+    return tuple(filter(None, (whole, whole.removesuffix('"').rstrip()))), tuple(clauses)
 
 
 def reply_text(raw: str, prompt: str, complete: bool, quotes: bool = True) -> str:
@@ -79,9 +119,7 @@ def reply_text(raw: str, prompt: str, complete: bool, quotes: bool = True) -> st
     if quotes and prompt.endswith('"'):
         before, quote, _ = line.removeprefix('"').partition('"')
         line, complete = before.strip(), complete or bool(quote)
-    for echo in (one_line(prompt), one_line(prompt).removesuffix('"').rstrip()):
-        line = line.replace(echo, " ") if echo else line
-    line = _unquoted(one_line(line))
+    line = _unquoted(one_line(without_echo(line, prompt)))
     if not any(letter.isalnum() for letter in line):
         return ""
     if complete:

@@ -10,7 +10,9 @@ from shared.errors import BadSetting
 from shared.settings import Settings
 
 STAGES = ("scribe", "interpreter", "oracle")
-PROFILES = ("quest", "bundled")
+PROFILES = ("quest", "bundled", "multilingual")
+#: What GOLEM_MODELS may be, for a person.
+CHOICES = f"auto, {', '.join(PROFILES[:-1])} or {PROFILES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,6 @@ _NAMED = (
 #: Checkpoints with a short name; a stage setting may use it (`GOLEM_SCRIBE_MODEL=whisper-base`).
 NAMED: Mapping[str, Offer] = {offer.id: offer for offer in _NAMED}
 
-#: The multilingual Scribe that needs no hub: named in the refusal of another language.
-MULTILINGUAL = "whisper-base"
-
 _PROFILES: Mapping[str, Mapping[str, Offer]] = {
     "quest": {
         "scribe": Offer("scribe", "openai/whisper-tiny", hub="openai/whisper-tiny"),
@@ -148,6 +147,11 @@ _PROFILES: Mapping[str, Mapping[str, Offer]] = {
     },
     "bundled": {
         "scribe": NAMED["whisper-tiny.en"],
+        "interpreter": NAMED["all-MiniLM-L6-v2"],
+        "oracle": NAMED["SmolLM2-135M-Instruct"],
+    },
+    "multilingual": {
+        "scribe": NAMED["whisper-base"],
         "interpreter": NAMED["all-MiniLM-L6-v2"],
         "oracle": NAMED["SmolLM2-135M-Instruct"],
     },
@@ -171,7 +175,7 @@ def offer_of(settings: Settings, stage: str, profile: str | None) -> Offer:
 def profile_offer(profile: str | None, stage: str) -> Offer:
     """What a profile holds for a stage. Raises BadSetting."""
     if profile is None or profile not in _PROFILES:
-        raise BadSetting(f"GOLEM_MODELS={profile!r} is not a profile: use auto, {' or '.join(PROFILES)}.")
+        raise BadSetting(f"GOLEM_MODELS={profile!r} is not a profile: use {CHOICES}.")
     return _PROFILES[profile][stage]
 
 

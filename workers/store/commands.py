@@ -10,11 +10,12 @@ from shared.errors import GolemError, ModelCorrupt, ModelMissing
 from shared.settings import Settings
 from shared.sizes import format_bytes
 from workers.store import manifest
-from workers.store.catalog import NAMED, PROFILES, STAGES
+from workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 
 app = typer.Typer(help="The model store: what is in it, and filling it.", no_args_is_help=True)
 
 _JSON = typer.Option("--json", help="One JSON object per line")
+_PIPED = 1000  # columns for a file or a pipe: nothing is folded there
 
 
 def _stop(exc: GolemError) -> typer.Exit:
@@ -24,12 +25,12 @@ def _stop(exc: GolemError) -> typer.Exit:
 
 @app.command()
 def pull(
-    profile: Annotated[str | None, typer.Option(help="auto, quest or bundled; instead of GOLEM_MODELS")] = None,
+    profile: Annotated[str | None, typer.Option(help=f"{CHOICES}; instead of GOLEM_MODELS")] = None,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated")] = None,
 ) -> None:
     """Fetch what is missing, verify what is there."""
     if profile not in (None, "auto", *PROFILES):
-        raise typer.BadParameter(f"there is no profile {profile}: use auto, {' or '.join(PROFILES)}")
+        raise typer.BadParameter(f"there is no profile {profile}: use {CHOICES}")
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"there is no stage {min(unknown)}: the stages are {', '.join(STAGES)}")
     from workers.store.pull import pull as fill
@@ -64,7 +65,7 @@ def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
         lines = [str(row["licence"]), f"{row['source']}{revision}", str(row.get("why", ""))]
         texts = [str(row[key]) for key in ("stage", "id", "dtype")]
         table.add_row(*texts, size, str(row["state"]), "\n".join(line for line in lines if line))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPED).print(table)
 
 
 def describe(settings: Settings) -> list[dict[str, object]]:

@@ -1,0 +1,60 @@
+"""The bundled chat model on what people say: one sentence in the first person, about what was asked, and no echo."""
+
+from typing import Any
+
+import pytest
+
+from shared.errors import GolemError
+from shared.labels import default_labels, parse_labels
+from shared.records import Intent, OracleParams
+from shared.settings import Settings
+from workers.stages import oracle
+
+pytestmark = pytest.mark.models
+
+SAID = {
+    "Set a timer for 5 minutes.": ("timer_set", "timer"),
+    "Please turn on the lights in the kitchen.": ("lights_on", "light"),
+    "Turn the volume up, please!": ("volume_up", "volume"),
+    "Mix these herbs into a healing potion.": ("alchemy", "potion"),
+}
+BARE = {
+    "cancel pizza timer": ("HassCancelTimer", "timer"),
+    "turn the fans off": ("HassTurnOff", "fans"),
+    "skip the track on the TV": ("HassMediaNext", "track"),
+    "Find the movie schedules.": ("SearchScreeningEvent", "movie"),
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> oracle.Oracle:
+    from workers.store.load import Weights
+    from workers.store.manifest import find
+
+    settings = Settings.read(_env_file=None)
+    try:
+        made = oracle.Oracle(Weights(find(settings, "oracle"), oracle.make), settings)
+        made.load()
+    except GolemError as exc:
+        pytest.skip(exc.message)
+    if not made.chat:
+        pytest.skip("the store holds another oracle than the bundled one")
+    return made
+
+
+@pytest.mark.parametrize("said", [SAID, BARE], ids=["built-in prompts", "bare labels"])
+def test_a_reply_is_one_sentence_about_what_was_asked(engine: oracle.Oracle, said: dict[str, tuple[str, str]]) -> None:
+    labels = default_labels() if said is SAID else parse_labels(",".join(label for label, _ in said.values()))
+    cues = [
+        oracle.Cue(text, Intent(label=label, score=1, method="cosine"), labels, OracleParams(), seed)
+        for text, (label, _) in said.items()
+        for seed in (1, 2)
+    ]
+    replies: list[Any] = engine.run([engine.prepare(cue).item for cue in cues])  # type: ignore[attr-defined]
+    for cue, reply in zip(cues, replies, strict=True):
+        about = said[cue.text][1]
+        assert reply.text.startswith("I am "), reply.text
+        assert reply.text.endswith("."), reply.text
+        assert about in reply.text.lower(), reply.text
+        assert len(reply.text.split()) <= 20, reply.text
+        assert cue.text not in reply.text, reply.text

@@ -1,0 +1,48 @@
+"""`golem models pull|list|verify` as it is typed."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from workers.store import catalog, find
+from workers.store.catalog import NAMED
+from workers.store.commands import app
+
+
+@pytest.fixture
+def golem(three, monkeypatch, tmp_path):
+    """Runs `golem models …` on the settings of `three`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOLEM_STORE", str(three.store))
+    monkeypatch.setenv("GOLEM_DEVICE", "cpu")
+    for stage in catalog.STAGES:
+        monkeypatch.setenv(f"GOLEM_{stage.upper()}_MODEL", three.model_of(stage))
+    return lambda *words: CliRunner().invoke(app, words)
+
+
+def test_pull_list_and_verify_from_the_command_line(golem, three):
+    assert golem("verify").exit_code == 1
+    rows = [json.loads(line) for line in golem("list", "--json").stdout.splitlines()]
+    assert [row["state"] for row in rows[:3]] == ["missing"] * 3
+    assert golem("pull").exit_code == 0
+    rows = [json.loads(line) for line in golem("list", "--json").stdout.splitlines()]
+    assert [(row["stage"], row["state"], row["dtype"]) for row in rows[:3]] == [
+        (stage, "in use", "float32") for stage in catalog.STAGES
+    ]
+    assert "whisper-base" in {row["id"] for row in rows if row["state"] == "available"}
+    listed = golem("list").stdout
+    assert "in use" in listed
+    wheels = NAMED["whisper-base"].source
+    assert any(wheels in line for line in listed.splitlines()), "a pipe is no reason to fold a line"
+    assert golem("verify").exit_code == 0
+    path = find(three, "oracle").weight_files[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    result = golem("verify", "--json")
+    assert result.exit_code == 1
+    assert [json.loads(line)["sound"] for line in result.stdout.splitlines()].count(False) == 1
+
+
+def test_wrong_usage_is_told_apart_from_failure(golem):
+    assert golem("pull", "--profile", "best").exit_code == 2
+    assert golem("pull", "--stage", "painter").exit_code == 2
