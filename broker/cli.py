@@ -10,7 +10,23 @@ from typing import Annotated, NoReturn
 import typer
 
 from broker import dead, options
-from broker.options import Audio, JobIds, Json, Labels, Language, Seed, Temperature, Tokens, Translate, Wait
+from broker.options import (
+    Audio,
+    Fillers,
+    Format,
+    JobIds,
+    Json,
+    Labels,
+    Language,
+    Out,
+    Seed,
+    Task,
+    Temperature,
+    Tokens,
+    Vocabulary,
+    Wait,
+    WordTimes,
+)
 from shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 app = typer.Typer(
@@ -29,11 +45,16 @@ app.add_typer(dead.app, name="dead")
 def run(
     audio: Audio,
     labels: Labels = None,
+    vocabulary: Vocabulary = None,
+    fillers: Fillers = None,
     language: Language = None,
-    translate: Translate = False,
+    task: Task = "transcribe",
     seed: Seed = None,
     max_new_tokens: Tokens = None,
     temperature: Temperature = None,
+    word_times: WordTimes = False,
+    form: Format = None,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Everything in one: a private system, all files, a table."""
@@ -41,7 +62,8 @@ def run(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = options.ask(labels, language, translate, seed, max_new_tokens, temperature)
+    ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
+    kept = options.files(files, form, out)
     from broker import follow, solo
     from broker.pipeline import Pipeline
 
@@ -49,19 +71,24 @@ def run(
         solo.pull_missing()
         with solo.system(files) as system, Pipeline(system.settings) as pipeline:
             handed = dict(follow.hand_in(pipeline, files, ask))
-            outcomes = follow.gather(pipeline, handed, as_json=as_json, check=system.check)
-        raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=system.check)
+        raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 
 @app.command()
 def submit(
     audio: Audio,
     labels: Labels = None,
+    vocabulary: Vocabulary = None,
+    fillers: Fillers = None,
     language: Language = None,
-    translate: Translate = False,
+    task: Task = "transcribe",
     seed: Seed = None,
     max_new_tokens: Tokens = None,
     temperature: Temperature = None,
+    word_times: WordTimes = False,
+    form: Format = None,
+    out: Out = None,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +97,10 @@ def submit(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = options.ask(labels, language, translate, seed, max_new_tokens, temperature)
+    ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
+    if form and not wait:
+        raise BadRequest("--format writes what came of the jobs: add --wait, or ask golem results JOB… for it later.")
+    kept = options.files(files, form, out)
     from broker import follow, screen
     from broker.pipeline import Pipeline
     from shared.settings import Settings
@@ -86,12 +116,12 @@ def submit(
                 screen.submitted(job, file, failed, as_json=as_json)
         if not wait:
             raise typer.Exit(1 if any(handed.values()) else 0)
-        outcomes = follow.gather(pipeline, handed, as_json=as_json)
-        raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+        outcomes = follow.gather(pipeline, handed, kept, as_json=as_json)
+        raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 
 @app.command()
-def results(jobs: JobIds, wait: Wait = False, as_json: Json = False) -> None:
+def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = None, as_json: Json = False) -> None:
     """Show what came of jobs."""
     from broker import follow, screen
     from broker.console import say
@@ -103,10 +133,15 @@ def results(jobs: JobIds, wait: Wait = False, as_json: Json = False) -> None:
     with _interrupted("Stopped waiting; the jobs go on."), Pipeline(Settings.read()) as pipeline:
         if wait:
             outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
-            raise typer.Exit(follow.report(outcomes, started, as_json=as_json))
+            if kept := options.files([one.name for one in outcomes], form, out):
+                kept.write(outcomes)
+            raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
         found = {job: pipeline.outcome(job) for job in ids}
         ended = [outcome for outcome in found.values() if outcome]
         screen.outcomes(ended, as_json=as_json)
+        if kept := options.files([one.name for one in ended], form, out):
+            kept.write(ended)
+            say(kept.summary())
         for job in (job for job, outcome in found.items() if not outcome):
             say(f"Job {job} is still under way: --wait waits for it.")
         raise typer.Exit(0 if len(ended) == len(found) and all(one.state == "done" for one in ended) else 1)
@@ -187,6 +222,12 @@ def worker(context: typer.Context) -> None:
 def models(context: typer.Context) -> None:
     """The weights on disk: pull, list, verify."""
     _hand_over("models", context.args)
+
+
+@app.command("eval", context_settings=FORWARD, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """What the models hear and understand: ks, asr, guards, intents."""
+    _hand_over("eval", context.args)
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)

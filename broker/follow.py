@@ -8,10 +8,11 @@ from pathlib import Path
 
 from broker import screen
 from broker.console import console, line, say
+from broker.files import Files
 from broker.pipeline import Pipeline
 from broker.vault import read_file
 from shared.errors import BadAudio
-from shared.records import Failure, LabelSet, OracleParams, Outcome, Task
+from shared.records import Failure, LabelSet, OracleParams, Outcome, Task, Vocabulary
 from shared.text import storable
 
 #: How often the bars move, and whether the worker still lives is asked. Many jobs make each look dearer.
@@ -23,8 +24,10 @@ class Ask:
     """What is wanted of every file."""
 
     labels: LabelSet | None = None
+    vocabulary: Vocabulary | None = None
     language: str | None = None
     task: Task = "transcribe"
+    word_times: bool = False
     oracle: OracleParams = field(default_factory=OracleParams)
 
 
@@ -38,7 +41,14 @@ def hand_in(pipeline: Pipeline, files: Sequence[str], ask: Ask) -> Iterator[tupl
             audio = path if name == file else read_file(path, pipeline.settings.audio_max_bytes)
             yield (
                 pipeline.submit(
-                    audio, name=name, labels=ask.labels, language=ask.language, task=ask.task, oracle=ask.oracle
+                    audio,
+                    name=name,
+                    labels=ask.labels,
+                    vocabulary=ask.vocabulary,
+                    language=ask.language,
+                    task=ask.task,
+                    word_times=ask.word_times,
+                    oracle=ask.oracle,
                 ),
                 None,
             )
@@ -49,9 +59,14 @@ def hand_in(pipeline: Pipeline, files: Sequence[str], ask: Ask) -> Iterator[tupl
 
 
 def follow(
-    pipeline: Pipeline, jobs: Sequence[str], *, as_json: bool, check: Callable[[], None] = lambda: None
+    pipeline: Pipeline,
+    jobs: Sequence[str],
+    kept: Files | None = None,
+    *,
+    as_json: bool,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Outcome]:
-    """Wait for all jobs, with bars on a terminal and with JSON lines as they end. `check` raises to give up."""
+    """Wait for all jobs, with bars on a terminal, with JSON lines and files as they end. `check` raises to give up."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
     with screen.Progress(len(left)) as progress:
@@ -60,6 +75,8 @@ def follow(
             for outcome in pipeline.wait(tuple(left), timeout_s=look_s):
                 left.pop(outcome.job, None)
                 ended[outcome.job] = outcome
+                if kept:
+                    kept.write([outcome])
                 if as_json:
                     line(outcome.model_dump(mode="json"))
                     if outcome.state != "done":
@@ -68,13 +85,15 @@ def follow(
                 check()
                 if progress.live:
                     passed = pipeline.progress(tuple(left))
-                    progress.show({stage: count + len(ended) for stage, count in passed.items()})
+                    far = pipeline.heard(tuple(left))
+                    progress.show({stage: count + len(ended) for stage, count in passed.items()}, far)
     return ended
 
 
 def gather(
     pipeline: Pipeline,
     handed: Mapping[str, Outcome | None],
+    kept: Files | None = None,
     *,
     as_json: bool,
     check: Callable[[], None] = lambda: None,
@@ -84,13 +103,16 @@ def gather(
     for outcome in failed.values() if as_json else ():
         line(outcome.model_dump(mode="json"))
         say(screen.why(outcome))
-    ended = failed | follow(pipeline, [job for job in handed if job not in failed], as_json=as_json, check=check)
+    left = [job for job in handed if job not in failed]
+    ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check)
     return [ended[job] for job in handed]
 
 
-def report(outcomes: Sequence[Outcome], started: float, *, as_json: bool) -> int:
+def report(outcomes: Sequence[Outcome], started: float, kept: Files | None = None, *, as_json: bool) -> int:
     """The table (JSON lines were told as they came) and the totals; the exit code."""
     if not as_json:
         screen.outcomes(outcomes, as_json=False)
     console().print(screen.totals(outcomes, time.monotonic() - started))
+    if kept:
+        say(kept.summary())
     return 0 if all(outcome.state == "done" for outcome in outcomes) else 1

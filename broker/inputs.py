@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import BadRequest
+from shared.extensions import EXTENSIONS
 from shared.text import visible
-
-#: What is picked up from a folder. A file that is named by itself may be called anything.
-EXTENSIONS = frozenset(
-    {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv"}
-    | {".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".rf64", ".snd", ".spx", ".w64"}
-    | {".wav", ".wave", ".weba", ".webm", ".wma", ".wv"}
-)
 
 
 def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:

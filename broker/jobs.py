@@ -1,4 +1,5 @@
-"""What Redis knows of a job under way: `golem:job:<id>`, and the label sets that are too large for its messages.
+"""What Redis knows of a job under way: `golem:job:<id>`, and the label sets and
+vocabularies that are too large for its messages.
 
 Fields of the hash: `job` (the record in full), `digest` (of what was asked), `queued`, and for each finished stage its
 answer (`transcript` with segments, `intent` with all scores, `reply`) and its cost (`run:<stage>`).
@@ -6,17 +7,19 @@ answer (`transcript` with segments, `intent` with all scores, `reply`) and its c
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import cast
 
 import redis
 
 from broker import vault
 from broker.queues import STAGES
-from shared.errors import BadLabels, BadRequest
-from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript
+from shared.errors import BadLabels, BadRequest, BadVocabulary
+from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
 
-LABELS_INLINE_BYTES = 2048  # a larger set does not travel with the messages: with all else they stay under 4 KB
+#: Labels and vocabulary above this do not travel with the messages, which with all else stay under 4 KB.
+INLINE_BYTES = 2048
 UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is forgotten after this, seconds
 #: The field of Handover that a stage fills.
 ANSWERS = {"scribe": "transcript", "interpreter": "intent", "oracle": "reply"}
@@ -43,9 +46,21 @@ def labels_key(sha256: str) -> str:
     return f"golem:labels:{sha256}"
 
 
-def users_key(labels: str) -> str:
-    """The set of jobs under way that need a stored label set."""
-    return labels.replace("golem:labels:", "golem:labels-users:", 1)
+def vocabulary_key(sha256: str) -> str:
+    """A stored vocabulary, with users as a label set has."""
+    return f"golem:vocabulary:{sha256}"
+
+
+def users_key(stored: str) -> str:
+    """The set of jobs under way that need a stored label set or vocabulary."""
+    kind = stored.split(":")[1]
+    return stored.replace(f"golem:{kind}:", f"golem:{kind}-users:", 1)
+
+
+def shared_keys(job: Job | None) -> list[tuple[str, str]]:
+    """What a job has stored together with other jobs, and the sets of their users."""
+    stored = (job.labels_key, job.vocabulary_key) if job else ()
+    return [(one, users_key(one)) for one in stored if one]
 
 
 def digest(job: Job) -> str:
@@ -85,9 +100,9 @@ class Jobs:
             pipe.hset(key(job.id), "queued", "1")
             pipe.persist(key(job.id))
             vault.claim(pipe, job.id)
-            if job.labels_key:
-                pipe.sadd(users_key(job.labels_key), job.id)
-                pipe.persist(job.labels_key)
+            for stored, users in shared_keys(job):
+                pipe.sadd(users, job.id)
+                pipe.persist(stored)
             pipe.execute()
 
     def finished(self, ids: Sequence[str]) -> list["Finished"]:
@@ -110,6 +125,20 @@ class Jobs:
         rows = [flags[n : n + 1 + len(STAGES)] for n in range(0, len(flags), 1 + len(STAGES))]
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
 
+    def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
+        """How far the Scribe is with a long recording. Nobody waits for it: a Redis that is away is passed over."""
+        with suppress(redis.RedisError):
+            self._client.hset(key(job), "heard", f"{heard_s:.1f}/{of_s:.1f}")
+
+    def heard(self, ids: Sequence[str]) -> tuple[float, float]:
+        """Seconds heard, and of how many, of the long recordings among these jobs that the Scribe is at."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for one in ids:
+                pipe.hmget(key(one), "heard", ANSWERS[STAGES[0]])
+            found = [body for body, ended in pipe.execute() if body and not ended]
+        pairs = [tuple(map(float, body.split(b"/"))) for body in found]
+        return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+
     def store(self, done: Iterable[tuple[str, Handover]]) -> None:
         """Keep a stage's full answer and cost for each job that passed it (stage, handover)."""
         with self._client.pipeline() as pipe:
@@ -122,8 +151,14 @@ class Jobs:
 
     def put_labels(self, labels: LabelSet) -> str:
         """Store a label set under the hash of its content, for as long as jobs use it; -> its key."""
-        body = labels.model_dump_json(exclude_defaults=True)
-        name = labels_key(hashlib.sha256(body.encode()).hexdigest())
+        return self._put(labels.model_dump_json(exclude_defaults=True), labels_key)
+
+    def put_vocabulary(self, vocabulary: Vocabulary) -> str:
+        """Likewise for a vocabulary."""
+        return self._put(vocabulary.model_dump_json(exclude_defaults=True), vocabulary_key)
+
+    def _put(self, body: str, key_of: Callable[[str], str]) -> str:
+        name = key_of(hashlib.sha256(body.encode()).hexdigest())
         with self._client.pipeline() as pipe:
             pipe.set(name, body, nx=True)
             pipe.ttl(name)
@@ -139,6 +174,13 @@ class Jobs:
         if body is None:
             raise BadLabels("The label set of this job is no longer stored: submit the job again.")
         return LabelSet.model_validate_json(body)
+
+    def get_vocabulary(self, name: str) -> Vocabulary:
+        """A stored vocabulary. Raises BadVocabulary."""
+        body = cast("bytes | None", self._client.get(name))
+        if body is None:
+            raise BadVocabulary("The vocabulary of this job is no longer stored: submit the job again.")
+        return Vocabulary.model_validate_json(body)
 
 
 class Finished:

@@ -9,7 +9,7 @@ import redis
 
 from broker import jobs, vault
 from shared.errors import BadRequest, GolemError
-from shared.records import Failure, Intent, Outcome, State
+from shared.records import Failure, Intent, Job, Outcome, State
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,8 @@ POLL_S = 1.0  # an announcement can be lost (a connection that broke): look agai
 AWAY_S = 30.0  # a wait survives a restart of Redis of this length
 _CHUNK = 200
 
-#: KEYS: outcome, job, vault bytes, vault sizes, vault leaving, vault ended, label set, its users (of no set where
-#: the job needs none).
+#: KEYS: outcome, job, vault bytes, vault sizes, vault leaving, vault ended, then each label set or
+#: vocabulary that the job shares with others, and its users.
 #: ARGV: the outcome, milliseconds to keep, id, channel. Gives 1 where this was the first end of the job.
 WRITE = """
 local keep = tonumber(ARGV[2])
@@ -33,8 +33,10 @@ if redis.call('HEXISTS', KEYS[4], ARGV[3]) == 1 then
   redis.call('ZADD', KEYS[5], gone, ARGV[3])
   redis.call('ZADD', KEYS[6], gone, ARGV[3])
 end
-redis.call('SREM', KEYS[8], ARGV[3])
-if redis.call('SCARD', KEYS[8]) == 0 then redis.call('PEXPIRE', KEYS[7], keep) end
+for i = 7, #KEYS, 2 do
+  redis.call('SREM', KEYS[i + 1], ARGV[3])
+  if redis.call('SCARD', KEYS[i + 1]) == 0 then redis.call('PEXPIRE', KEYS[i], keep) end
+end
 redis.call('PUBLISH', ARGV[4], ARGV[3])
 return 1
 """
@@ -84,21 +86,22 @@ class Outcomes:
             reply=found.reply,
             stages=found.stages,
         )
-        return self.write(outcome, asked.labels_key if asked else None)
+        return self.write(outcome, asked)
 
     def fail(self, job: str, error: GolemError) -> bool:
         """Write the Outcome `failed`; False if the job had ended before."""
         return self.end(job, "failed", Failure(code=error.code, message=error.message))
 
-    def write(self, outcome: Outcome, labels_key: str | None = None) -> bool:
+    def write(self, outcome: Outcome, asked: Job | None = None) -> bool:
         """Store and announce an Outcome; False (and nothing changed) if the job had ended before.
 
-        In one step with it, everything of the job gets its expiry: the record, the audio, the label set.
+        In one step with it, everything of the job gets its expiry: the record, the audio, and what it shared with other
+        jobs if it was the last of them.
         """
         keep_ms = max(1, int(self._settings.keep_s * 1000))
-        job, labels = outcome.job, labels_key or jobs.labels_key("none")
-        keys = [key(job), jobs.key(job), vault.key(job), vault.SIZES, vault.LEAVING, vault.ENDED, labels]
-        keys.append(jobs.users_key(labels))
+        job = outcome.job
+        keys = [key(job), jobs.key(job), vault.key(job), vault.SIZES, vault.LEAVING, vault.ENDED]
+        keys += [key for pair in jobs.shared_keys(asked) for key in pair]
         first = bool(self._write(keys=keys, args=[outcome.model_dump_json(), keep_ms, job, CHANNEL]))
         if first:
             why = f": {outcome.error.code}: {outcome.error.message}" if outcome.error else ""

@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from broker.connection import connect, reaching
-from broker.jobs import LABELS_INLINE_BYTES, Jobs
+from broker.jobs import INLINE_BYTES, Jobs
 from broker.outcomes import Outcomes, unknown
 from broker.queues import STAGES, task_id, task_name
 from broker.vault import Vault, about_s, read_file, within
 from shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
 from shared.labels import check_labels, load_labels, parse_labels
-from shared.records import AudioRef, Failure, Handover, Job, LabelSet, OracleParams, Outcome, Task
+from shared.records import AudioRef, Failure, Handover, Job, LabelSet, OracleParams, Outcome, Task, Vocabulary
 from shared.settings import Settings
 from shared.sizes import format_bytes
 from shared.text import storable, visible
+from shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -56,8 +57,10 @@ class Pipeline:
         audio: str | Path | bytes,
         *,
         labels: str | Path | LabelSet | None = None,
+        vocabulary: str | Vocabulary | None = None,
         language: str | None = None,
         task: Task = "transcribe",
+        word_times: bool = False,
         oracle: OracleParams | None = None,
         id: str | None = None,
         name: str | None = None,
@@ -65,12 +68,14 @@ class Pipeline:
     ) -> str:
         """Hand in one job and return its id.
 
-        `audio` is a path or the bytes of a file. `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`),
-        a label file, a set, or None for the worker's own. With an `id` of yours, submitting again is harmless: the job
-        runs once. `wait_s` is how long to wait while the vault is above its limit. Raises AudioMissing,
-        AudioAboveLimit, BadLabels, BadRequest, VaultFull.
+        `audio` is a path or the bytes of a file. `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`), a
+        label file, a set, or None for the worker's own. `vocabulary` holds the phrases that may be said: a text as in
+        `--vocabulary` (`yes,no`, `@phrases.txt`, `from-labels`), or a record, which has fillers too. With an `id` of
+        yours, submitting again is harmless: the job runs once. `wait_s` is how long to wait while the vault is above
+        its limit. Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
-        job, data = self._describe(audio, labels, language, task, oracle, id or uuid.uuid4().hex, name)
+        id = id or uuid.uuid4().hex
+        job, data = self._describe(audio, labels, vocabulary, language, task, word_times, oracle, id, name)
         with reaching(self.settings):
             if not self._jobs.register(job):
                 return job.id
@@ -105,6 +110,11 @@ class Pipeline:
         """How many of these jobs have passed each stage, or ended before it."""
         with reaching(self.settings):
             return self._jobs.progress(list(jobs))
+
+    def heard(self, jobs: Iterable[str]) -> tuple[float, float]:
+        """Seconds heard, and of how many, of the long recordings among these jobs that are being heard."""
+        with reaching(self.settings):
+            return self._jobs.heard(list(jobs))
 
     def status(self) -> dict[str, Any]:
         """Queues, boxes and dead letters, as `golem status --json` prints them: see `broker.status.read`."""
@@ -145,14 +155,18 @@ class Pipeline:
         self,
         audio: str | Path | bytes,
         labels: str | Path | LabelSet | None,
+        vocabulary: str | Vocabulary | None,
         language: str | None,
         task: Task,
+        word_times: bool,
         oracle: OracleParams | None,
         id: str,
         name: str | None,
     ) -> tuple[Job, bytes | None]:
         """The job, and the bytes for the vault (None: it travels as a `file:` reference)."""
-        asked = _labels(labels)
+        asked, spoken = _labels(labels), _vocabulary(vocabulary)
+        if spoken and asked:
+            with_labels(spoken, asked)  # says now what else the worker would say
         if isinstance(audio, bytes):
             data: bytes | None = audio
             shown = "audio" if name is None else name
@@ -168,8 +182,10 @@ class Pipeline:
                 name=storable(shown),
                 audio=ref,
                 labels=asked,
+                vocabulary=spoken,
                 language=language,
                 task=task,
+                word_times=word_times,
                 oracle=oracle or OracleParams(),
                 submitted_at=time.time(),
             )
@@ -177,10 +193,19 @@ class Pipeline:
             first = exc.errors()[0]
             what = ".".join(map(str, first["loc"]))
             raise BadRequest(f"{what}={str(first['input'])[:80]!a}: {first['msg']}.") from None
-        if asked and len(json.dumps(asked.wire())) > LABELS_INLINE_BYTES:  # as in a message: non-ASCII escaped
-            with reaching(self.settings):
+        return self._stored(job), data
+
+    def _stored(self, job: Job) -> Job:
+        """The job with its label set and vocabulary stored by hash as far as they are too large to travel with it."""
+        asked, spoken = job.labels, job.vocabulary
+        labels_bytes, vocabulary_bytes = (len(json.dumps(one.wire())) if one else 0 for one in (asked, spoken))
+        with reaching(self.settings):
+            if spoken and vocabulary_bytes > INLINE_BYTES - min(labels_bytes, INLINE_BYTES // 2):
+                vocabulary_bytes = 0
+                job = job.model_copy(update={"vocabulary": None, "vocabulary_key": self._jobs.put_vocabulary(spoken)})
+            if asked and labels_bytes > INLINE_BYTES - vocabulary_bytes:
                 job = job.model_copy(update={"labels": None, "labels_key": self._jobs.put_labels(asked)})
-        return job, data
+        return job
 
     def _bytes(self, id: str, data: bytes) -> AudioRef:
         most = self.settings.audio_max_bytes
@@ -264,3 +289,8 @@ def _labels(labels: str | Path | LabelSet | None) -> LabelSet | None:
     if isinstance(labels, LabelSet):
         return check_labels(labels)
     return parse_labels(labels) if isinstance(labels, str) else load_labels(labels)
+
+
+def _vocabulary(vocabulary: str | Vocabulary | None) -> Vocabulary | None:
+    """A checked vocabulary. Raises BadVocabulary."""
+    return check_vocabulary(vocabulary) if isinstance(vocabulary, Vocabulary) else parse_vocabulary(vocabulary)

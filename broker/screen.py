@@ -22,10 +22,19 @@ LOAD_S = 0.002
 VERBS = {"scribe": "heard", "interpreter": "understood", "oracle": "answered"}
 
 
+def clock(seconds: float) -> str:
+    """`5:03`, `1:05:03`."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
 def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
     """File, words, intent with its score, reply, seconds from submit to end: what the table says of one job."""
     seconds = sum(run.queued_s + run.load_s + run.compute_s for run in outcome.stages.values())
     words = outcome.transcript.text if outcome.transcript else ""
+    if words and outcome.transcript and outcome.transcript.choice and outcome.transcript.choice.phrase == "unknown":
+        words += " (unknown)"  # none of the vocabulary's phrases
     if outcome.state != "done":
         why = outcome.error.message if outcome.error else outcome.state
         return outcome.name, words, outcome.state, why, f"{seconds:.1f}" if outcome.stages else ""
@@ -164,11 +173,14 @@ class Progress:
         else:
             say(sentence)
 
-    def show(self, done: dict[str, int]) -> None:
-        """Jobs that passed each stage."""
+    def show(self, done: dict[str, int], far: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Jobs that passed each stage; how `far` the Scribe is in long recordings: seconds heard, of how many."""
         if self._bars:
             for stage, row in self._rows.items():
                 self._bars.update(row, completed=done.get(stage, 0))
+            first = STAGES[0]
+            shown = f"{VERBS[first]} {clock(far[0])} of {clock(far[1])}" if far[1] else VERBS[first]
+            self._bars.update(self._rows[first], description=shown)
 
 
 def _text(text: str, most: int | None = None, style: str | None = "") -> "Text":

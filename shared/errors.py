@@ -33,6 +33,12 @@ class BadRequest(GolemError):
     code = "bad-request"
 
 
+class BadVocabulary(BadRequest):
+    """A vocabulary that cannot be parsed or used."""
+
+    code = "bad-vocabulary"
+
+
 class BadAudio(GolemError):
     """The bytes are not audio that we can read."""
 

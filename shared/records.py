@@ -38,6 +38,30 @@ class Label(Record):
     prompt: str | None = None  # what the Oracle is told when this is the intent; None: the set's own
 
 
+class Turn(Record):
+    """An example for chat models."""
+
+    prompt: Annotated[str, Field(min_length=1)]  # as a label's prompt reads when its slots are filled
+    reply: Annotated[str, Field(min_length=1)]  # the answer as it should be
+
+
+class Wording(Record):
+    """How a label set is put in another language. What it does not say is said as in the set itself."""
+
+    language: str  # ISO 639-1, of the words that the Interpreter reads
+    labels: tuple[Label, ...] = ()  # labels of the set by name, with the phrasings and prompts of this language
+    template: str | None = None
+    prompt: str | None = None
+    turns: tuple[Turn, ...] = ()
+
+
+class Calibration(Record):
+    """What was fitted for a label set and one method of telling intents; None: the setting."""
+
+    temperature: Annotated[float, Field(gt=0)] | None = None  # of the softmax over cosines or entailment logits
+    unknown: float | None = None  # best cosine, or best entailment score, below which the answer is `unknown`
+
+
 class LabelSet(Record):
     """The labels of a job, with what they share."""
 
@@ -45,6 +69,18 @@ class LabelSet(Record):
     template: str | None = None  # hypothesis template with `{}`; None: the setting
     prompt: str | None = None  # reply prompt with `{text}` and `{intent}`; None: the default
     multi_label: bool = False  # score each label by itself: several may be true
+    turns: tuple[Turn, ...] = ()  # for chat models, instead of the Oracle's own examples
+    wordings: tuple[Wording, ...] = ()  # one for each language beside the one in which the set is written
+    cosine: Calibration = Calibration()  # by method: a temperature of cosines says nothing of logits
+    entailment: Calibration = Calibration()
+
+
+class Vocabulary(Record):
+    """The phrases that may be said, for the Scribe to choose from: what was heard is one of them, or `unknown`."""
+
+    phrases: tuple[str, ...] = ()  # empty only where they come from the labels
+    fillers: tuple[str, ...] = ()  # may be said too, and mean `unknown`
+    from_labels: bool = False  # the phrases are the phrasings of the job's labels, and the phrase tells the intent
 
 
 class OracleParams(Record):
@@ -66,10 +102,30 @@ class Job(Record):
     audio: AudioRef
     labels: LabelSet | None = None  # None: `labels_key`, or the default set
     labels_key: str | None = None  # a set over 2 KB is stored once under this key
+    vocabulary: Vocabulary | None = None  # None: `vocabulary_key`, or no vocabulary
+    vocabulary_key: str | None = None  # as `labels_key`
     language: str | None = None  # ISO 639-1; None: detected, or English where the checkpoint knows no other
     task: Task = "transcribe"
+    word_times: bool = False  # whether segments tell of their words
     oracle: OracleParams = OracleParams()
     submitted_at: float = 0.0  # Unix seconds, the producer's clock
+
+
+class Candidate(Record):
+    """One phrase of a vocabulary and its share of what was heard."""
+
+    phrase: str
+    posterior: float
+
+
+class Choice(Record):
+    """Which phrase of a vocabulary was said. Log-probabilities are natural, of a phrase in all its spellings."""
+
+    phrase: str  # as it stands in the vocabulary; `unknown`: none of them
+    posterior: float  # the answer's share among phrases, fillers and all that is neither
+    margin: float  # log-probability of the likeliest phrase less that of the second, at most 10
+    free_margin: float  # log-probability of the likeliest phrase less that of the free text, -10 to 10
+    candidates: tuple[Candidate, ...] = ()  # the likeliest phrases, whatever the answer is, the best first
 
 
 class Word(Record):
@@ -91,6 +147,8 @@ class Segment(Record):
     no_speech_prob: float  # p(<|nospeech|>) at the first decoding step of the window, before suppression
     compression_ratio: float  # bytes of the text / bytes zlib makes of them: above 2.4 it loops
     words: tuple[Word, ...] = ()
+    language: str | None = None  # ISO 639-1, of its window: each is heard in its own; None: an English-only model
+    choice: Choice | None = None  # with a vocabulary
 
 
 class Transcript(Record):
@@ -102,6 +160,8 @@ class Transcript(Record):
     duration_s: float = 0.0
     speech_s: float = 0.0  # seconds that the voice activity detector calls voiced
     guards: tuple[str, ...] = ()  # names of the rules that rejected text, in the order in which they fired
+    choice: Choice | None = None  # with a vocabulary, of the only utterance; segments have their own
+    free_text: str | None = None  # with a vocabulary: what was heard without it
 
 
 class Intent(Record):

@@ -14,6 +14,9 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+#: The Scribe's guards, in the order in which they are asked; `workers/stages/ear.py` says what each rejects.
+GUARDS = ("level", "vad", "no_speech", "annotation", "loop", "invention")
+
 
 def _budget(value: str | int | float | None) -> int | float | None:
     """Bytes as an int, a share of the device's memory as a float in (0, 1]."""
@@ -45,6 +48,18 @@ def _batch(value: Any) -> Any:
     return dict(part.split("=", 1) for part in value.replace(" ", "").split(",") if "=" in part)
 
 
+def _guards(value: Any) -> Any:
+    """`all`, `none`, or names joined by commas; in the order in which the guards are asked, each once."""
+    if not isinstance(value, str):
+        return value
+    named = {name.strip() for name in value.split(",")} - {""}
+    if named in ({"all"}, {"none"}):
+        return GUARDS if named == {"all"} else ()
+    if not named or named - set(GUARDS):
+        raise ValueError(f"it is `all`, `none`, or some of {','.join(GUARDS)}")
+    return tuple(name for name in GUARDS if name in named)
+
+
 def _paths(value: Any) -> Any:
     """Folders joined by the system's path separator (`:`)."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
@@ -69,7 +84,7 @@ class Settings(BaseSettings):
     vault_limit: Size = Field(1 << 30, description="Bytes of audio held in Redis above which a submit waits for room")
     keep_s: Seconds = Field(3600, description="How long results and audio live after the Outcome, seconds")
     lease_s: Annotated[float, Field(ge=5)] = Field(
-        30, description="Visibility timeout: a message whose box died is taken again after this, seconds"
+        25, description="Visibility timeout: a message whose box died is taken again after this, seconds"
     )
     max_deliveries: Annotated[int, Field(ge=1)] = Field(
         3, description="How often a job is given to a worker before it becomes a dead letter"
@@ -82,7 +97,8 @@ class Settings(BaseSettings):
     )
     stop_s: Seconds = Field(10, description="After SIGTERM: seconds to finish before messages are handed back")
     batch: Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_batch)] = Field(
-        {"*": 8}, description="Messages taken together: one number, or `scribe=8,interpreter=16,oracle=8`"
+        {"scribe": 8, "interpreter": 16, "oracle": 16},
+        description="Messages taken together: one number, or `scribe=8,interpreter=16,oracle=16`",
     )
     prefer: Literal["throughput", "latency", "balanced"] = Field(
         "balanced", description="How long a worker stays with its resident model while others wait"
@@ -99,8 +115,10 @@ class Settings(BaseSettings):
     store: Path = Field(
         default_factory=lambda: _data_home() / "models", description="The folder that holds the weights"
     )
-    models: Literal["auto", "quest", "bundled"] = Field(
-        "auto", description="The profile; auto: quest when the hub answers at the first pull, else bundled"
+    models: Literal["auto", "quest", "bundled", "multilingual"] = Field(
+        "auto",
+        description="The profile: quest, bundled or multilingual; auto: quest when the hub answers at the first pull, "
+        "else bundled",
     )
     scribe_model: str | None = Field(None, description="A hub id or a local folder instead of the profile's")
     interpreter_model: str | None = Field(None, description="Likewise")
@@ -108,8 +126,8 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`")
     dtype: Literal["auto", "fast", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Type of the weights in memory; auto: by device (float32 on a CPU); fast: the same, but bfloat16 "
-        "for an NLI interpreter on a CPU with instructions for it",
+        description="Type of the weights in memory; auto: by device (float32 on a CPU); fast: the same, but on a CPU "
+        "with instructions for it bfloat16 for an NLI interpreter and for the oracle",
     )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the models; 0: the cores there are")
 
@@ -130,9 +148,23 @@ class Settings(BaseSettings):
     audio_max_rate: Annotated[int, Field(ge=8000)] = Field(384_000, description="Highest sample rate, Hz")
 
     # -- scribe
+    guards: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_guards)] = Field(
+        GUARDS, description="The rules that reject invented text: `all`, `none`, or some of the names, by commas"
+    )
+    scribe_context: Literal["full", "fast"] = Field(
+        "full", description="fast: recordings under 25 s without most of their padding, and other words now and then"
+    )
     vad_threshold: Share = Field(0.35, description="A frame above this probability is voiced; 0 turns the guard off")
     no_speech_threshold: Share = Field(
         0.5, description="A window whose p(no speech) is above this is silent; 1 turns the guard off"
+    )
+    vocabulary_floor: Annotated[float, Field(ge=0)] = Field(
+        6.5,
+        description="A vocabulary's phrase of one token is `unknown` where its log-probability (natural) is below "
+        "minus this; each token more is allowed 1 more",
+    )
+    vocabulary_margin: Annotated[float, Field(ge=0)] = Field(
+        8.0, description="Likewise where the free transcription is likelier by more than this (natural logarithm)"
     )
 
     # -- interpreter
@@ -142,9 +174,11 @@ class Settings(BaseSettings):
         0.05, description="Softmax temperature over cosines (sentence encoders)"
     )
     unknown_cosine: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.25, description="Best raw cosine below which the intent is `unknown` (sentence encoders)"
+        0.27, description="Best raw cosine below which the intent is `unknown` (sentence encoders)"
     )
-    unknown_score: Share = Field(0.0, description="Best score below which the intent is `unknown` (NLI)")
+    unknown_score: Share = Field(
+        0.5, description="Entailment against contradiction of the best label below which the intent is `unknown` (NLI)"
+    )
     interpreter_phrasings: Annotated[int, Field(ge=0)] = Field(
         0, description="Phrasings of each label that an NLI model is asked about, each a pass of it; 0: all"
     )

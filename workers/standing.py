@@ -53,6 +53,7 @@ class Standing:
         """Note a batch of these jobs that took `seconds`; `before`: bytes that were allocated at its start."""
         now = residency.memory.read()
         told = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
+        told |= {"load_s": round(served.load_s, 4), "compute_s": round(served.compute_s, 4)}
         told |= {"jobs": list(jobs), "allocated_before": before, "allocated": now.allocated}
         told |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
         self._tell(told)

@@ -1,6 +1,8 @@
 """The way of a job between two stages: from what was handed over to what the engine is asked, and back."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -8,13 +10,17 @@ from broker.jobs import ANSWERS, Jobs
 from broker.vault import Vault
 from shared.errors import BadRequest, GolemError
 from shared.labels import default_labels
-from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript
+from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
 from shared.settings import Settings
+from shared.vocabulary import label_shares, with_labels
+from shared.wording import in_language
 
 T = TypeVar("T")
 
 #: The type of each stage's answer.
 _TYPES: dict[str, type[Transcript | Intent | Reply]] = {"scribe": Transcript, "interpreter": Intent, "oracle": Reply}
+#: How often it is told how far a long recording is, seconds.
+HEARD_S = 1.0
 SILENCE = Intent(label="noise", score=1.0, method="silence")
 
 
@@ -32,6 +38,13 @@ def silent(handover: Handover) -> bool:
     return wordless or (intent is not None and intent.method == SILENCE.method)
 
 
+def written_in(handover: Handover) -> str | None:
+    """The language of the transcript's words: a translation is in English, whatever was spoken."""
+    if handover.job.task == "translate":
+        return "en"
+    return handover.transcript.language if handover.transcript else None
+
+
 def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Handover:
     """The handover with a stage's full answer. Raises GolemError for an answer of another type."""
     if not isinstance(answer, _TYPES[stage]):
@@ -40,11 +53,11 @@ def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Hand
 
 
 def light(handover: Handover) -> Handover:
-    """What travels on: without segments and scores, which are stored, and without what the stages cost."""
+    """What travels on: without segments, free text and scores, which are stored, and without what the stages cost."""
     transcript, intent = handover.transcript, handover.intent
     return handover.model_copy(
         update={
-            "transcript": transcript and transcript.model_copy(update={"segments": ()}),
+            "transcript": transcript and transcript.model_copy(update={"segments": (), "free_text": None}),
             "intent": intent and intent.model_copy(update={"scores": {}}),
             "stages": {},
         }
@@ -55,8 +68,9 @@ class Asks:
     """Makes the asks; reads audio and label sets from where they are."""
 
     def __init__(self, settings: Settings, vault: Vault, jobs: Jobs) -> None:
-        self._settings, self._vault = settings, vault
+        self._settings, self._vault, self._jobs = settings, vault, jobs
         self._stored = lru_cache(maxsize=64)(jobs.get_labels)  # the key is the hash of the set: it never changes
+        self._spoken = lru_cache(maxsize=16)(jobs.get_vocabulary)  # likewise
         self._default = lru_cache(maxsize=1)(default_labels)
 
     def of(self, stage: str, handover: Handover) -> object:
@@ -67,13 +81,29 @@ class Asks:
         from workers.stages.scribe import Recording  # the stages import their model libraries: in the child only
 
         job = handover.job
-        return Recording(job.name, self._vault.read(job.audio), job.language, job.task)
+        vocabulary = self._vocabulary(job)  # before the audio is read: it may be refused
+        data = self._vault.read(job.audio)
+        tell = self._telling(job.id)
+        return Recording(job.name, data, job.language, job.task, vocabulary, job.word_times, progress=tell)
+
+    def _telling(self, job: str) -> Callable[[float, float], None]:
+        """Tells how far a long recording is, at most once in HEARD_S."""
+        told_at = time.monotonic()
+
+        def tell(heard_s: float, of_s: float) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= HEARD_S:
+                told_at = time.monotonic()
+                self._jobs.tell_heard(job, heard_s, of_s)
+
+        return tell
 
     def _utterance(self, handover: Handover) -> object:
         from workers.stages.interpreter import Utterance
 
         transcript = _needed(handover.transcript, "interpreter", "transcript")
-        return Utterance(transcript.text, transcript.language, self._labels(handover.job))
+        labels = self._labels(handover.job)
+        return Utterance(transcript.text, written_in(handover), labels, self._shares(handover, labels))
 
     def _cue(self, handover: Handover) -> object:
         from workers.stages.oracle import Cue
@@ -81,12 +111,29 @@ class Asks:
         transcript = _needed(handover.transcript, "oracle", "transcript")
         intent = _needed(handover.intent, "oracle", "intent")
         job = handover.job
-        return Cue(transcript.text, intent, self._labels(job), job.oracle, seed_of(job))
+        return Cue(transcript.text, intent, self._labels(job), job.oracle, seed_of(job), written_in(handover))
+
+    def _vocabulary(self, job: Job) -> Vocabulary | None:
+        found = self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary
+        return with_labels(found, _worded(job, self._labels(job))) if found else None
+
+    def _shares(self, handover: Handover, labels: LabelSet) -> dict[str, float] | None:
+        """What the Scribe's choice says of the labels, where it chose one of their phrasings."""
+        job, choice = handover.job, handover.transcript and handover.transcript.choice
+        if not choice or choice.phrase == "unknown":
+            return None
+        vocabulary = self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary
+        return label_shares(choice, _worded(job, labels)) if vocabulary and vocabulary.from_labels else None
 
     def _labels(self, job: Job) -> LabelSet:
         if job.labels is not None:
             return job.labels
         return self._stored(job.labels_key) if job.labels_key else self._default(self._settings.intents)
+
+
+def _worded(job: Job, labels: LabelSet) -> LabelSet:
+    """The labels in the language that was asked for: which one will be spoken is not known before it is heard."""
+    return in_language(labels, "en" if job.task == "translate" else job.language)
 
 
 def _needed(value: T | None, stage: str, what: str) -> T:

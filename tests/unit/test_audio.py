@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shared.errors import AudioAboveLimit, BadAudio
 from shared.settings import Settings
-from workers.stages.audio import cancels, decode
+from workers.stages.audio import cancels, decode, loudest, release
 from workers.stages.decoders import Block, decode_blocks
 
 LIMITS = Settings.read(_env_file=None)
@@ -211,6 +211,10 @@ def test_long_audio_lies_in_a_file_that_is_gone(tmp_path: Path, monkeypatch: pyt
     assert isinstance(sound, np.memmap)
     assert not list(tmp_path.iterdir())
     np.testing.assert_allclose(sound, samples / np.abs(samples).max(), rtol=1e-5)
+    release(sound)  # its memory, not its samples
+    np.testing.assert_allclose(sound, samples / np.abs(samples).max(), rtol=1e-5)
+    assert loudest(sound) == pytest.approx(1.0)
+    assert loudest(np.zeros(0, np.float32)) == 0.0
 
 
 def test_what_was_decoded_before_a_file_breaks_off_is_kept() -> None:

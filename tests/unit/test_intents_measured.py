@@ -70,8 +70,8 @@ def test_most_of_what_is_out_of_scope_is_unknown(interpreter: Interpreter) -> No
     outside = [intent.label == "unknown" for gold, intent in pairs if gold == "oos"]
     lost = [intent.label == "unknown" for gold, intent in pairs if gold != "oos"]
     print(f"rejected {sum(outside)} of {len(outside)} out of scope, lost {sum(lost) / len(lost):.3f} of the others")
-    assert sum(outside) >= 14
-    assert sum(lost) / len(lost) <= 0.06
+    assert sum(outside) >= 16
+    assert sum(lost) / len(lost) <= 0.08
 
 
 def test_the_built_in_set_understands_what_people_say(interpreter: Interpreter) -> None:

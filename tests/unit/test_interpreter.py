@@ -12,6 +12,9 @@ from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
 from shared.labels import parse_labels
 from shared.records import Intent, Label, LabelSet
 from shared.settings import Settings
+from workers.residency.memory import Reading
+from workers.residency.residency import Residency
+from workers.residency.serve import serve
 from workers.stages import cosine, entailment
 from workers.stages.engine import Ready
 from workers.stages.interpreter import Interpreter, Utterance, make, method_of
@@ -50,7 +53,7 @@ def test_entailment_scores_are_those_of_transformers_on_the_full_quest_shape(
     from transformers import pipeline
 
     held = bart(tmp_path_factory.mktemp("distilbart"), full=True)
-    mine = engine(held)
+    mine = engine(held, unknown_score=0.0)
     assert mine.method == "entailment"
     theirs = pipeline("zero-shot-classification", model=held.model, tokenizer=load_tokenizer(held.folder))
     wants = ["turning on the lights", "stopping the music", "the weather"]
@@ -110,6 +113,29 @@ def test_an_nli_model_can_be_asked_about_fewer_phrasings(small_bart: Held) -> No
     assert few.scores != all_of_them.scores
 
 
+def test_a_phrasing_that_the_scribe_chose_is_the_intent_and_loads_no_model(small_bert: Held) -> None:
+    class Device:
+        device = "cpu"
+
+        def read(self) -> Reading:
+            return Reading(0, 0, 1 << 40, 0, 1 << 40)
+
+        def reset_peak(self) -> None: ...
+        def give_back(self) -> None: ...
+        def limit(self, budget_bytes: int) -> None: ...
+
+    mine = Interpreter(small_bert, Settings.read(_env_file=None))
+    residency = Residency({"interpreter": mine}, Device(), "1", None)
+    chosen = Utterance("lights on", "en", LIGHTS, {"lights_on": 0.9, "weather": 0.1})
+    served = serve(residency, "interpreter", [chosen])
+    scores = {"lights_on": 0.9, "weather": 0.1}
+    assert served.answers == [Intent(label="lights_on", score=0.9, scores=scores, method="vocabulary")]
+    assert not residency.resident
+    assert served.batch_size == 0
+    serve(residency, "interpreter", [Utterance("lights on", "en", LIGHTS)])
+    assert list(residency.resident) == ["interpreter"], "words without a choice need it"
+
+
 def test_control_tokens_in_a_text_are_only_words(small_bart: Held) -> None:
     marked = parse_labels("a=</s></s> lights,b=<mask>")
     spoilt, plain, other = answer(
@@ -147,13 +173,34 @@ def test_phrasings_of_a_label_are_averaged_as_probabilities() -> None:
     assert each == pytest.approx([0.5, 1.0])
 
 
-def test_low_entailment_is_unknown_only_where_it_is_asked_for(small_bart: Held) -> None:
-    (sure,) = answer(engine(small_bart), ("lights", LIGHTS))
-    (unsure,) = answer(engine(small_bart, unknown_score=1.0), ("lights", LIGHTS))
-    assert sure.label in {"lights_on", "music_stop", "weather"}
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_label_that_is_contradicted_however_it_is_put_is_unknown(small_bart: Held, multi_label: bool) -> None:
+    labels = LIGHTS.model_copy(update={"multi_label": multi_label})
+    (sure,) = answer(engine(small_bart, unknown_score=0.0), ("lights", labels))
+    (unsure,) = answer(engine(small_bart, unknown_score=1.0), ("lights", labels))
+    assert sure.label == next(iter(sure.scores))
     assert unsure.label == "unknown"
     assert unsure.scores == sure.scores
-    assert unsure.score == pytest.approx(1 - sure.score, abs=1e-6)
+    assert 0 < unsure.score < 1
+
+
+def test_a_label_is_believed_by_the_phrasing_that_fits_best() -> None:
+    assert entailment.belief([(2.0, -2.0), (-9.0, 9.0)]) == pytest.approx(1 / (1 + math.exp(-4)))
+    assert entailment.belief([(0.0, 0.0)]) == 0.5
+    assert entailment.belief([(-900.0, 900.0)]) == 0.0
+
+
+def test_several_labels_may_be_true_at_once() -> None:
+    """Each by itself: no share is taken from one by another, and `unknown` comes only where none passes."""
+    both = cosine.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=True)
+    assert both[0] > 0.99
+    assert both[1] > 0.99
+    assert both[2] < 0.06
+    assert cosine.scores([0.7, 0.1], 0.05, 0.25, multi_label=True)[0] == both[0]
+    one = cosine.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=False)
+    assert sum(one) == pytest.approx(1)
+    each = entailment.scores([[(3.0, -3.0)], [(2.0, -2.0)], [(-3.0, 3.0)]], multi_label=True)
+    assert [score > 0.5 for score in each] == [True, True, False]
 
 
 def test_contradiction_is_found_by_its_name(tmp_path: Path) -> None:

@@ -118,13 +118,13 @@ def test_a_guard_that_fires_is_named_and_takes_the_text(held: Any) -> None:
 def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = scribe(held(False), **OFF)
     modes: list[bool] = []
-    hear = engine._listener.hear
+    hear = engine.listener.hear
 
-    def watched(model: Any, work: Any) -> Any:
+    def watched(model: Any, work: Any, tally: Any = None) -> Any:
         modes.extend(item.timestamps for item in work)
-        return hear(model, work)
+        return hear(model, work, tally)
 
-    monkeypatch.setattr(engine._listener, "hear", watched)
+    monkeypatch.setattr(engine.listener, "hear", watched)
     monkeypatch.setattr(module.ear, "is_annotation", lambda text: False)
     monkeypatch.setattr(module.ear, "loops", lambda text, tokens, voiced_s: True)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))

@@ -17,7 +17,7 @@ from whisper_models import LANGUAGES, whisper
 from shared.errors import GolemError
 from shared.settings import Settings
 from workers.stages.decoder import Decoder
-from workers.stages.decoding import Specials, decode_greedily
+from workers.stages.decoding import Specials, decode_tokens
 
 MOST = 60
 Whisper = WhisperForConditionalGeneration
@@ -61,7 +61,7 @@ def test_a_batch_gives_the_tokens_of_transformers_row_by_row(
     model = whisper(tmp_path, multilingual=multilingual).model
     specials = Specials.of(model.generation_config)
     features, encoded = encode(model, 6)
-    mine = decode_greedily(
+    mine = decode_tokens(
         model, encoded, specials, languages=[None] * 6, tasks=["transcribe"] * 6, timestamps=timestamps, max_tokens=MOST
     )
     tail = [] if timestamps else [specials.no_timestamps]
@@ -79,7 +79,7 @@ def test_languages_and_tasks_may_differ_within_a_batch(tmp_path: Path) -> None:
     asked: list[tuple[str | None, Any]] = [("de", "transcribe"), ("ru", "translate"), (None, "transcribe")]
 
     def decode(rows: list[int]) -> list[tuple[int, ...]]:
-        found = decode_greedily(
+        found = decode_tokens(
             model, encoded[rows], specials, languages=[asked[n][0] for n in rows], tasks=[asked[n][1] for n in rows],
             timestamps=False, max_tokens=MOST,
         )  # fmt: skip
@@ -93,7 +93,7 @@ def test_the_language_is_the_one_that_transformers_detects(tmp_path: Path) -> No
     model = whisper(tmp_path, multilingual=True).model
     specials = Specials.of(model.generation_config)
     features, encoded = encode(model, 5)
-    mine = decode_greedily(
+    mine = decode_tokens(
         model, encoded, specials, languages=[None] * 5, tasks=["transcribe"] * 5, timestamps=False, max_tokens=8
     )
     ids = model.detect_language(input_features=features).flatten().tolist()
@@ -107,7 +107,7 @@ def test_the_no_speech_probability_is_that_of_the_first_step_before_suppression(
     features, encoded = encode(model, 2)
     with torch.inference_mode():
         logits = model(input_features=features, decoder_input_ids=torch.full((2, 1), specials.start)).logits[:, 0]
-    mine = decode_greedily(
+    mine = decode_tokens(
         model, encoded, specials, languages=[None] * 2, tasks=["transcribe"] * 2, timestamps=False, max_tokens=8
     )
     expected = logits.softmax(-1)[:, specials.no_speech].tolist()
@@ -118,7 +118,7 @@ def test_logprobs_are_means_of_the_chosen_tokens(tmp_path: Path) -> None:
     model = whisper(tmp_path, multilingual=False).model
     specials = Specials.of(model.generation_config)
     _, encoded = encode(model, 4)
-    for decoded in decode_greedily(
+    for decoded in decode_tokens(
         model, encoded, specials, languages=[None] * 4, tasks=["transcribe"] * 4, timestamps=False, max_tokens=MOST
     ):
         assert -15 < decoded.avg_logprob < 0
@@ -128,7 +128,7 @@ def test_logprobs_are_means_of_the_chosen_tokens(tmp_path: Path) -> None:
 def test_half_precision_decodes(tmp_path: Path, dtype: torch.dtype) -> None:
     model = whisper(tmp_path, multilingual=False, dtype=dtype).model
     _, encoded = encode(model, 2)
-    found = decode_greedily(
+    found = decode_tokens(
         model, encoded, Specials.of(model.generation_config), languages=[None] * 2, tasks=["transcribe"] * 2,
         timestamps=True, max_tokens=20,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_the_limit_stops_a_text_that_does_not_end(tmp_path: Path) -> None:
     specials = Specials.of(model.generation_config)
     model.proj_out.weight.data[specials.end] = -100.0 * model.proj_out.weight.data.abs().mean()
     _, encoded = encode(model, 2)
-    found = decode_greedily(
+    found = decode_tokens(
         model, encoded, specials, languages=[None] * 2, tasks=["transcribe"] * 2, timestamps=False, max_tokens=9999
     )
     for decoded in found:  # the positions end, the loop does too
@@ -188,7 +188,7 @@ def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
     with torch.inference_mode():
         encoded = model.model.encoder(features).last_hidden_state
     specials = Specials.of(model.generation_config)
-    mine = decode_greedily(
+    mine = decode_tokens(
         model, encoded, specials, languages=["en"] * 4 if specials.languages else [None] * 4, tasks=["transcribe"] * 4,
         timestamps=timestamps, max_tokens=448,
     )  # fmt: skip

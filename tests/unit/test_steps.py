@@ -3,8 +3,23 @@
 import pytest
 
 from shared.errors import BadAudio, GolemError
-from shared.records import AudioRef, Handover, Intent, Job, Reply, Segment, StageRun, Transcript
-from workers.steps import light, silent, taken
+from shared.records import (
+    AudioRef,
+    Candidate,
+    Choice,
+    Handover,
+    Intent,
+    Job,
+    Label,
+    LabelSet,
+    Reply,
+    Segment,
+    StageRun,
+    Transcript,
+    Vocabulary,
+)
+from shared.settings import Settings
+from workers.steps import Asks, light, silent, taken
 from workers.tasks import failure_of
 
 JOB = Job(id="a", name="a.wav", audio=AudioRef(key="vault:a", size_bytes=1))
@@ -39,6 +54,41 @@ def test_an_answer_of_the_wrong_type_is_the_engines_fault():
         taken(FULL, "oracle", Transcript(), StageRun())
     reply = Reply(text="yes", prompt="hi", seed=1, new_tokens=1)
     assert taken(FULL, "oracle", reply, StageRun(load_s=2)).stages["oracle"].load_s == 2
+
+
+class Stored:
+    """What the asks read: no audio and one vocabulary."""
+
+    def read(self, audio):
+        return b""
+
+    def get_labels(self, name):
+        raise AssertionError
+
+    def get_vocabulary(self, name):
+        return Vocabulary(from_labels=True, fillers=("maybe",))
+
+
+def test_a_vocabulary_from_labels_is_their_phrasings_and_its_choice_tells_the_intent():
+    labels = LabelSet(labels=(Label(name="lights_on", phrasings=("turn it on", "lights on")), Label(name="stop")))
+    asks = Asks(Settings.read(_env_file=None), Stored(), Stored())
+    for job in (
+        JOB.model_copy(update={"labels": labels, "vocabulary": Vocabulary(from_labels=True, fillers=("maybe",))}),
+        JOB.model_copy(update={"labels": labels, "vocabulary_key": "golem:vocabulary:x"}),
+    ):
+        recording = asks.of("scribe", Handover(job=job))
+        assert recording.vocabulary.phrases == ("turn it on", "lights on", "stop")
+        assert recording.vocabulary.fillers == ("maybe",)
+        likely = (Candidate(phrase="lights on", posterior=0.7), Candidate(phrase="turn it on", posterior=0.2))
+        choice = Choice(phrase="lights on", posterior=0.7, margin=1, free_margin=0, candidates=likely)
+        heard = Handover(job=job, transcript=Transcript(text="lights on", choice=choice, free_text="Light's on."))
+        assert light(heard).transcript == Transcript(text="lights on", choice=choice)
+        assert asks.of("interpreter", heard).shares == pytest.approx({"lights_on": 0.9})
+        unknown = choice.model_copy(update={"phrase": "unknown"})
+        freely = Handover(job=job, transcript=Transcript(text="make it bright", choice=unknown))
+        assert asks.of("interpreter", freely).shares is None, "the interpreter's model decides"
+    own = JOB.model_copy(update={"labels": labels, "vocabulary": Vocabulary(phrases=("lights on",))})
+    assert asks.of("interpreter", Handover(job=own, transcript=heard.transcript)).shares is None
 
 
 class TimeLimitExceeded(Exception):  # billiard's, by its name

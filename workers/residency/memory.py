@@ -242,20 +242,21 @@ def pick_dtype(
     """The dtype of a stage's weights in memory: GOLEM_DTYPE, or by the device.
 
     A card runs in half precision: float16, and bfloat16 for the Oracle where the card has it, since language models
-    trained in bfloat16 can overflow float16. A CPU runs in float32: Whisper in bfloat16 made mistakes (word error
-    rate 0.70), and a reply is drawn from the numbers as they are.
+    trained in bfloat16 can overflow float16. A CPU holds float32: all of Whisper in bfloat16 made mistakes (word error
+    rate 0.70; the products of its encoder alone do not, see `stages/encoder.py`), and a reply is drawn from the numbers
+    as they are.
 
-    `fast` is the same but for an interpreter that is an NLI `cross_encoder` on a CPU with bfloat16 instructions
-    (`flags`, None: this machine's), which runs in bfloat16, 2.2 times as fast. It is not the default, for two reasons:
-    that intents stay the same could not be shown, since no NLI checkpoint was at hand to measure it with, only its
-    shape with random weights; and a job's answer would depend on the processor of the box that it met.
+    `fast` is the same, but on a CPU with bfloat16 instructions (`flags`, None: this machine's) the Oracle runs in
+    bfloat16, and so does an interpreter that is an NLI `cross_encoder`: both about twice as fast. It is not the default
+    for two reasons: a reply then depends on which jobs shared its batch; and that intents stay the same could not be
+    shown, since no NLI checkpoint was at hand to measure it with, only its shape with random weights.
     """
     if settings.dtype not in ("auto", "fast"):
         chosen: torch.dtype = getattr(torch, settings.dtype)
         return chosen
     if device.type == "cuda":
         return torch.bfloat16 if stage == "oracle" and torch.cuda.is_bf16_supported() else torch.float16
-    if settings.dtype == "fast" and stage == "interpreter" and cross_encoder:
+    if settings.dtype == "fast" and (stage == "oracle" or (stage == "interpreter" and cross_encoder)):
         fast = fast_at_bfloat16(read_flags() if flags is None else flags)
         return torch.bfloat16 if fast else torch.float32
     return torch.float32

@@ -6,6 +6,7 @@ where the limit is passed, so a decompression bomb costs one block. Audio longer
 temporary file that is mapped, so that memory does not grow with the length.
 """
 
+import mmap
 import tempfile
 from collections.abc import Iterable
 
@@ -44,6 +45,19 @@ def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
     except Broken as exc:
         raise BadAudio(f"{name} cannot be read as audio ({exc}): convert it to WAV, FLAC, MP3 or M4A.") from exc
     return mono
+
+
+def loudest(samples: np.ndarray) -> float:
+    """The largest absolute sample, 0.0 of none; read in blocks."""
+    starts = range(0, len(samples), _SPILL)
+    return max((float(np.abs(samples[start : start + _SPILL]).max()) for start in starts), default=0.0)
+
+
+def release(samples: np.ndarray) -> None:
+    """Give back the memory of what was read of a mapped recording: it is read from its file again when it is wanted."""
+    held: object = samples.base
+    if isinstance(held, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 def cancels(mix_energy: float, channel_energies: np.ndarray) -> int | None:

@@ -12,13 +12,44 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 _ROOM = 64  # positions by which the cache grows
+#: Logits this near to the best of the faster product are computed again: its rounding errs by 0.1 at most (bfloat16 has
+#: 8 bits, logits reach 30), so that the likeliest token is always among them.
+_NEAR = 1.0
+
+#: Keys and values of the sound for each layer, (batch, heads, frames, width of a head).
+Cross = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+@torch.inference_mode()
+def cross_of(model: nn.Module, encoded: torch.Tensor, product: torch.dtype | None = None) -> Cross:
+    """What the decoder attends to in encoded windows, (batch, frames, width): made once for all that is asked of
+    them. `product`: the dtype of the multiplication, None: that of the weights; what comes of it has theirs."""
+    layers = cast(Any, model).model.decoder.layers
+    heads = layers[0].self_attn.num_heads
+    seen = encoded.to(product or encoded.dtype)
+
+    def states(linear: Any) -> torch.Tensor:
+        bias = None if linear.bias is None else linear.bias.to(seen.dtype)
+        return split(F.linear(seen, linear.weight.to(seen.dtype), bias).to(encoded.dtype), heads)
+
+    attentions = [layer.encoder_attn for layer in layers]
+    return [(states(attention.k_proj), states(attention.v_proj)) for attention in attentions]
+
+
+def split(states: torch.Tensor, heads: int) -> torch.Tensor:
+    """(batch, n, width) → (batch, heads, n, width of a head)."""
+    batch, count, width = states.shape
+    return states.view(batch, count, heads, width // heads).transpose(1, 2)
 
 
 class Decoder:
     """The decoder of one batch of encoded windows. `step` feeds tokens, `keep` drops rows."""
 
-    def __init__(self, model: nn.Module, encoded: torch.Tensor) -> None:
-        """`encoded`: the encoder's output, (batch, frames, width). Cross-attention keys and values are made once."""
+    def __init__(
+        self, model: nn.Module, encoded: torch.Tensor, cross: Cross | None = None, product: torch.dtype | None = None
+    ) -> None:
+        """`encoded`: the encoder's output, (batch, frames, width); `cross`: what `cross_of` makes of it, if it is there
+        already; `product`: the dtype in which likely tokens are looked for, None: that of the weights."""
         body = cast(Any, model).model.decoder
         self._layers = list(body.layers)
         self._embed: torch.Tensor = body.embed_tokens.weight
@@ -27,10 +58,9 @@ class Decoder:
         self._out: torch.Tensor = cast(Any, model).proj_out.weight
         self._heads: int = self._layers[0].self_attn.num_heads
         self._past = 0
-        self._cross = [
-            (self._split(layer.encoder_attn.k_proj(encoded)), self._split(layer.encoder_attn.v_proj(encoded)))
-            for layer in self._layers
-        ]
+        self._product = product or self._out.dtype
+        self._quick: torch.Tensor | None = None  # `_out` in that dtype
+        self._cross = list(cross) if cross is not None else cross_of(model, encoded, product)
         batch, _, width = encoded.shape
         shape = (batch, self._heads, 0, width // self._heads)
         self._own = [(encoded.new_empty(shape), encoded.new_empty(shape)) for _ in self._layers]
@@ -55,13 +85,26 @@ class Decoder:
             hidden = hidden + self._attend(attention, query, *self._cross[n], None)
             inner = layer.fc1(layer.final_layer_norm(hidden))
             hidden = hidden + layer.fc2(layer.activation_fn(inner))
-        self._past = end
-        return F.linear(self._norm(hidden[:, -1]), self._out).float()
+        first, self._past = self._past == 0, end
+        return self._logits(self._norm(hidden[:, -1]), exact=first)  # the first tells of silence and language
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows only (int64 indices)."""
         self._own = [(keys[rows], values[rows]) for keys, values in self._own]
-        self._cross = [(keys[rows], values[rows]) for keys, values in self._cross]
+        for n, (keys, values) in enumerate(self._cross):  # one after the other: together they are the largest of all
+            self._cross[n] = keys[rows], values[rows]
+
+    def _logits(self, last: torch.Tensor, exact: bool) -> torch.Tensor:
+        """float32 (batch, vocabulary) of the last hidden state. In a faster dtype all tokens are tried, and those that
+        come near the best are computed again: reading the vocabulary's vectors is half of a step of a tiny model."""
+        if exact or self._product == self._out.dtype:
+            return F.linear(last, self._out).float()
+        if self._quick is None:
+            self._quick = self._out.to(self._product)
+        logits = F.linear(last.to(self._product), self._quick).float()
+        rows, tokens = (logits > logits.amax(-1, keepdim=True) - _NEAR).nonzero(as_tuple=True)
+        logits[rows, tokens] = (last[rows] * self._out[tokens]).sum(-1).float()
+        return logits
 
     def _attend_self(self, n: int, layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         attention = layer.self_attn
@@ -85,6 +128,4 @@ class Decoder:
         return cast(torch.Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
-        """(batch, n, width) → (batch, heads, n, width of a head)."""
-        batch, count, width = states.shape
-        return states.view(batch, count, self._heads, width // self._heads).transpose(1, 2)
+        return split(states, self._heads)

@@ -1,18 +1,21 @@
-"""Greedy decoding of a batch of windows: the prompt, the rules on tokens, the loop.
+"""Decoding of a batch of windows: the prompt, the rules on tokens, the loop.
 
-Gives the tokens of transformers' `generate` on the same weights (greedy, with and without timestamps); rows that ended
-leave the batch. The rules on timestamps are those of openai/whisper's `ApplyTimestampRules`.
+Greedy, it gives the tokens of transformers' `generate` on the same weights (with and without timestamps); rows that
+ended leave the batch. The rules on timestamps are those of openai/whisper's `ApplyTimestampRules`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from shared.records import Task
-from workers.stages.decoder import Decoder
+from workers.stages.decoder import Cross, Decoder
+from workers.stages.sampling import gumbel
+from workers.stages.wordtimes import TokenTime
 
 TIME_STEP_S = 0.02  # seconds between two timestamp tokens
 
@@ -40,6 +43,11 @@ class Specials:
         """<|nospeech|> stands right before <|notimestamps|> in every vocabulary of Whisper."""
         return self.no_timestamps - 1
 
+    def prompt(self, language: str | None, task: Task, timestamps: bool) -> list[int]:
+        """The tokens between <|startoftranscript|> and the text."""
+        told = [self.languages[language], self.tasks[task]] if self.languages and language else []
+        return told + ([] if timestamps else [self.no_timestamps])
+
     @classmethod
     def of(cls, generation: Any) -> "Specials":
         """From a transformers GenerationConfig. Raises AttributeError where it is not one of Whisper."""
@@ -66,10 +74,12 @@ class Decoded:
     no_speech_prob: float  # at <|startoftranscript|>, before suppression
     language: str | None  # ISO code; None from an English-only checkpoint
     full: bool = False  # stopped by the length limit, not by <|endoftext|>
+    raw_logprob: float = 0.0  # sum of the natural log-probabilities of tokens and <|endoftext|>, nothing suppressed
+    times: tuple[TokenTime, ...] = ()  # of the tokens of text, where they were asked for
 
 
 @torch.inference_mode()
-def decode_greedily(
+def decode_tokens(
     model: nn.Module,
     encoded: torch.Tensor,
     specials: Specials,
@@ -78,34 +88,44 @@ def decode_greedily(
     tasks: Sequence[Task],
     timestamps: bool,
     max_tokens: int,
+    cross: Cross | None = None,
+    temperature: float = 0.0,
+    seeds: Sequence[int] = (),
+    product: torch.dtype | None = None,
 ) -> list[Decoded]:
     """Decode encoded windows, (batch, frames, width). A language of None is detected (multilingual checkpoints).
-    `max_tokens` counts the prompt too, as transformers' `max_length` does."""
+    `max_tokens` counts the prompt too, as transformers' `max_length` does; `cross` and `product`: as of `Decoder`.
+    Above a temperature of 0 tokens are sampled, by a seed for each window; log-probabilities are those at a
+    temperature of 1."""
     device = encoded.device
     batch = encoded.shape[0]
-    decoder = Decoder(model, encoded)
+    decoder = Decoder(model, encoded, cross, product)
     first = decoder.step(torch.full((batch, 1), specials.start, device=device))
     no_speech = first.softmax(-1)[:, specials.no_speech].tolist()
     spoken = _detect(first, specials, languages)
-    prompt = [_prompt(specials, language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]
+    prompt = [specials.prompt(language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]
     logits = decoder.step(torch.tensor(prompt, device=device)) if prompt[0] else first
 
     masks = _Masks(specials, logits.shape[1], device)
     rows = list(range(batch))  # which window each row of the decoder belongs to
     tokens: list[list[int]] = [[] for _ in rows]
     total = [0.0] * batch
+    raw = [0.0] * batch
     ended = [False] * batch
     limit = min(max_tokens - 1 - len(prompt[0]), decoder.room + 1)
     for step in range(limit):
+        plainly = logits.log_softmax(-1)
         masks.apply(logits, [tokens[row] for row in rows], timestamps, begin=step == 0)
         logprobs = logits.log_softmax(-1)
-        best = logits.argmax(-1)
+        best = logits.argmax(-1) if temperature == 0 else _sample(logits / temperature, [seeds[n] for n in rows], step)
         chosen: list[int] = best.tolist()
         gained: list[float] = logprobs.gather(1, best[:, None])[:, 0].tolist()
-        for row, token, gain in zip(rows, chosen, gained, strict=True):
+        unmasked: list[float] = plainly.gather(1, best[:, None])[:, 0].tolist()
+        for row, token, gain, plain in zip(rows, chosen, gained, unmasked, strict=True):
             if ended[row]:
                 continue
             total[row] += gain
+            raw[row] += plain
             if token == specials.end:
                 ended[row] = True
             else:
@@ -120,15 +140,23 @@ def decode_greedily(
             rows = [rows[n] for n in alive]
         logits = decoder.step(best[:, None])
     return [
-        Decoded(tuple(tokens[n]), total[n] / (len(tokens[n]) + ended[n] or 1), no_speech[n], spoken[n], not ended[n])
+        Decoded(
+            tuple(tokens[n]),
+            total[n] / (len(tokens[n]) + ended[n] or 1),
+            no_speech[n],
+            spoken[n],
+            not ended[n],
+            raw[n],
+        )
         for n in range(batch)
     ]
 
 
-def _prompt(specials: Specials, language: str | None, task: Task, timestamps: bool) -> list[int]:
-    """The tokens between <|startoftranscript|> and the text."""
-    told = [specials.languages[language], specials.tasks[task]] if specials.languages and language else []
-    return told + ([] if timestamps else [specials.no_timestamps])
+def _sample(scores: torch.Tensor, seeds: Sequence[int], step: int) -> torch.Tensor:
+    """A token for each row of scores (rows, vocabulary), with the probabilities of their softmax."""
+    ids = np.arange(scores.shape[1])
+    noise = torch.from_numpy(np.stack([gumbel(seed, step, ids) for seed in seeds]))
+    return (scores.double().cpu() + noise).argmax(-1).to(scores.device)
 
 
 def _detect(logits: torch.Tensor, specials: Specials, asked: Sequence[str | None]) -> list[str | None]:

@@ -3,18 +3,24 @@
 level        the file is as good as digital silence
 vad          the voice activity detector finds no voice
 no_speech    p(no speech) of a window is above the threshold
-loop         the text repeats itself
 annotation   the text only describes a sound: "(applause)", "[Music]", "♪"
+loop         the text repeats itself
+invention    the text is one that Whisper is known to make up, and there is too little voice for it
+
+The names and their order are those of `shared.settings.GUARDS`; GOLEM_GUARDS leaves out some.
 """
 
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from workers.stages.inventions import is_invention, least_s
 
 FRAME_S = 0.032  # of the voice activity detector
 #: A file whose loudest sample is below this (-78 dB) holds no sound that a 16-bit recorder could have meant.
@@ -27,12 +33,14 @@ QUIET_PEAK = 0.15
 #: A voice is doubtful between this share of the threshold and the threshold itself. Measured on 36 clips without speech
 #: and 248 with: at 0.5 the threshold alone loses two keywords and one quiet command, at 0.3 one keyword.
 DOUBT = 0.85
-#: A voice is sure where the detector gives this probability for so many seconds.
+#: A voice is sure where the detector gives this probability for so many seconds, and in proportion for fewer.
 SURE = (0.8, 0.25)
 #: The limit of p(no speech) is lower by this where the voice is doubtful and higher where it is sure. Measured with
 #: tiny.en: clips without speech 0.59 and more (or no voice at all), with speech up to 0.48, one sure voice 0.66.
 DOUBTFUL_LIMIT = -0.1
 SURE_LIMIT = 0.2
+#: Below this p(no speech) the model is sure that it heard speech, as of four in five keywords and commands.
+SURE_SPEECH = 0.2
 #: A pause shorter than this does not end a span of voice.
 PAUSE_S = 0.3
 #: Kept around a span of voice: soft consonants lie outside of what the detector calls voice.
@@ -57,6 +65,32 @@ class Span:
 
     start_s: float
     end_s: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a window when its text is to be judged."""
+
+    text: str
+    tokens: int
+    no_speech_prob: float
+    no_speech_limit: float
+    voiced_s: float  # seconds that the detector calls voiced
+    clear_s: float  # of the frames above its threshold alone, pauses not bridged
+
+
+#: The guards that judge a text; `level` and `vad` come before the model.
+_JUDGES: dict[str, Callable[[Evidence], bool]] = {
+    "no_speech": lambda found: found.no_speech_prob > found.no_speech_limit,
+    "annotation": lambda found: is_annotation(found.text),
+    "loop": lambda found: loops(found.text, found.tokens, found.voiced_s),
+    "invention": lambda found: is_invented(found.text, found.clear_s, found.no_speech_prob),
+}
+
+
+def rejecting(found: Evidence, guards: Sequence[str]) -> str | None:
+    """The first of the guards that does not believe the text; None where all do."""
+    return next((name for name in guards if name in _JUDGES and _JUDGES[name](found)), None)
 
 
 def is_silent(peak: float) -> bool:
@@ -88,8 +122,8 @@ def voice(probabilities: npt.NDArray[np.float32], threshold: float) -> tuple[lis
     spans = voiced(probabilities, threshold)
     if not spans:
         return voiced(probabilities, threshold * DOUBT), DOUBTFUL_LIMIT
-    sure = FRAME_S * int((probabilities >= SURE[0]).sum()) >= SURE[1]
-    return spans, SURE_LIMIT if sure else 0.0
+    sure_s = FRAME_S * int((probabilities >= SURE[0]).sum())
+    return spans, SURE_LIMIT * min(sure_s / SURE[1], 1.0)
 
 
 def model_gain(peak: float) -> float:
@@ -98,9 +132,21 @@ def model_gain(peak: float) -> float:
     return gain(peak) if peak < QUIET_PEAK else 1.0
 
 
+def spans_between(spans: Sequence[Span], start_s: float, end_s: float) -> Sequence[Span]:
+    """Those of the spans, which are in order, that reach into the time between."""
+    first = bisect_right(spans, start_s, key=lambda span: span.end_s)
+    return spans[first : bisect_left(spans, end_s, lo=first, key=lambda span: span.start_s)]
+
+
 def voiced_between(spans: Sequence[Span], start_s: float, end_s: float) -> float:
     """Seconds of voice between two times."""
-    return sum(max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for span in spans)
+    return sum(min(span.end_s, end_s) - max(span.start_s, start_s) for span in spans_between(spans, start_s, end_s))
+
+
+def clear_between(probabilities: npt.NDArray[np.float32], threshold: float, start_s: float, end_s: float) -> float:
+    """Seconds of the frames above the threshold between two times."""
+    inside = probabilities[max(0, int(start_s / FRAME_S)) : int(np.ceil(end_s / FRAME_S))]
+    return FRAME_S * int((inside >= threshold).sum())
 
 
 def speech_s(spans: Sequence[Span]) -> float:
@@ -137,6 +183,12 @@ def first_repeat(words: Sequence[str]) -> int | None:
 def is_annotation(text: str) -> bool:
     """Does the text only describe a sound?"""
     return bool(text.strip()) and _ANNOTATION.fullmatch(text) is not None
+
+
+def is_invented(text: str, clear_s: float, no_speech_prob: float) -> bool:
+    """Is it a text that Whisper makes up, the voice too short to have said it, and the model not sure either? Who says
+    "Thank you." is believed: that takes 0.24 s at least, and a voice that is only near the threshold has none."""
+    return is_invention(text) and clear_s < least_s(text) and no_speech_prob > SURE_SPEECH
 
 
 def tidy(text: str) -> str:

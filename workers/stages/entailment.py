@@ -54,18 +54,29 @@ class EntailmentScorer:
         return [found[places[pair]] for pair in pairs]
 
 
-def scores(labels: Sequence[Sequence[Logits]], multi_label: bool) -> list[float]:
+def scores(labels: Sequence[Sequence[Logits]], multi_label: bool, temperature: float = 1.0) -> list[float]:
     """The score of each label from the logits of its phrasings. Pure.
 
     Of several labels, one true: softmax over labels of the entailment logit. With `multi_label`, or a single label:
     entailment against contradiction. A label's phrasings are taken as equally likely ways to put it, and their
     probabilities are averaged: in the softmax a phrasing weighs exp(logit) / (phrasings of its label), so that a
     label gains nothing by having more of them, and one phrasing that fits is worth more than three that half fit.
+    A temperature that was fitted divides the logits of the softmax.
     """
     if multi_label or len(labels) == 1:
         return [sum(_sigmoid(entails - contra) for entails, contra in label) / len(label) for label in labels]
-    joined = [_logmeanexp([entails for entails, _ in label]) for label in labels]
-    return softmax(joined)
+    return softmax([logit / temperature for logit in joined(labels)])
+
+
+def joined(labels: Sequence[Sequence[Logits]]) -> list[float]:
+    """The entailment logit of each label, its phrasings joined. Pure."""
+    return [_logmeanexp([entails for entails, _ in label]) for label in labels]
+
+
+def belief(phrasings: Sequence[Logits]) -> float:
+    """How far a label is believed by itself, whatever the others: entailment against contradiction of the phrasing
+    that fits best. Below 0.5 every way to put it is contradicted rather than entailed. Pure."""
+    return max(_sigmoid(entails - contra) for entails, contra in phrasings)
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

@@ -4,8 +4,8 @@ The checkpoint's config says which: a sequence classification head with an entai
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
 from shared.labels import check_labels, check_template, phrasings
 from shared.records import Intent, Label, LabelSet
 from shared.settings import Settings
+from shared.wording import in_language
 from workers.stages import cosine, entailment
 from workers.stages.engine import Ready
 from workers.stages.lru import Lru
@@ -35,8 +36,19 @@ class Utterance:
     """What was said, and what it may mean."""
 
     text: str
-    language: str | None  # ISO 639-1
+    language: str | None  # ISO 639-1, of the text: English where it was translated
     labels: LabelSet
+    shares: Mapping[str, float] | None = None  # of labels, the likeliest first, where the Scribe chose a phrasing
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one text's intent is decided by."""
+
+    scores: list[float]  # by label: cosine or entailment logit, which become scores by a softmax at the temperature
+    nearness: (
+        float  # of the likeliest label, alone: its cosine or its belief; what the threshold of `unknown` is put to
+    )
 
 
 def method_of(config: Any) -> Method:
@@ -109,12 +121,17 @@ class Interpreter:
         self.weights.prefetch()
 
     def prepare(self, ask: object) -> object:
-        """An Intent for a text without words (`noise`) or one seen before; else a Ready. Raises BadLabels."""
+        """An Intent for a text without words (`noise`), a phrasing that the Scribe chose or a text seen before; else
+        a Ready. Raises BadLabels."""
         assert isinstance(ask, Utterance)
         if not any(letter.isalnum() for letter in ask.text):
             return Intent(label="noise", score=1.0, method="silence")
-        known = self._answers.get((ask.text, ask.labels))
-        return known or Ready(Utterance(ask.text, ask.language, check_labels(ask.labels)))
+        labels = in_language(ask.labels, ask.language)
+        if ask.shares:
+            label, score = next(iter(ask.shares.items()))
+            return Intent(label=label, score=score, scores=dict(ask.shares), method="vocabulary")
+        known = self._answers.get((ask.text, labels))
+        return known or Ready(Utterance(ask.text, ask.language, check_labels(labels)))
 
     def run(self, batch: Sequence[object]) -> list[object]:
         """An Intent for each Utterance; ModelCorrupt in the place of one whose scores are not numbers."""
@@ -128,8 +145,19 @@ class Interpreter:
                 self._answers.put((ask.text, ask.labels), answer, len(answer.scores) + len(ask.text) // 20 + 1)
         return list(answers)
 
-    def _by_entailment(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
-        """All texts × labels × phrasings of the batch as one list of pairs."""
+    def evidence(self, asks: Sequence[Utterance]) -> list[Evidence]:
+        """What intents are decided by, for measuring and fitting. The model is loaded."""
+        asks = [replace(ask, labels=in_language(check_labels(ask.labels), ask.language)) for ask in asks]
+        if self.method == "cosine":
+            return [Evidence(cosines, max(cosines)) for cosines in self._cosines(asks)]
+        found = []
+        for grouped in self._logits(asks):
+            logits = entailment.joined(grouped)
+            found.append(Evidence(logits, entailment.belief(grouped[logits.index(max(logits))])))
+        return found
+
+    def _logits(self, asks: Sequence[Utterance]) -> list[list[list[entailment.Logits]]]:
+        """By text, label and phrasing: all of the batch as one list of pairs."""
         if self._scorer is None:
             config, tokenizer = self.weights.config, self.tokenizer
             context = context_of(config, tokenizer)
@@ -142,22 +170,28 @@ class Interpreter:
             for phrase in self._asked(label)
         ]
         logits = iter(self._scorer.score(self.model, pairs))
+        return [[[next(logits) for _ in self._asked(label)] for label in ask.labels.labels] for ask in asks]
+
+    def _by_entailment(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
         found: list[Intent | GolemError] = []
-        for ask in asks:
-            grouped = [[next(logits) for _ in self._asked(label)] for label in ask.labels.labels]
+        for ask, grouped in zip(asks, self._logits(asks), strict=True):
             if not all(math.isfinite(value) for label in grouped for pair in label for value in pair):
                 found.append(_not_numbers(self.weights.folder))
                 continue
-            scores = entailment.scores(grouped, ask.labels.multi_label)
-            low = max(scores) < self.settings.unknown_score
-            found.append(_intent(ask, scores, "entailment", 1 - max(scores) if low else None))
+            fitted = ask.labels.entailment
+            scores = entailment.scores(grouped, ask.labels.multi_label, fitted.temperature or 1.0)
+            belief = entailment.belief(grouped[scores.index(max(scores))])
+            threshold = self.settings.unknown_score if fitted.unknown is None else fitted.unknown
+            unknown = 1 - belief if belief < threshold else None
+            found.append(_intent(ask, scores, "entailment", unknown))
         return found
 
     def _asked(self, label: Label) -> tuple[str, ...]:
         """The phrasings that an NLI model is asked about: each is a pass of the whole model."""
         return phrasings(label)[: self.settings.interpreter_phrasings or None]
 
-    def _by_cosine(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
+    def _cosines(self, asks: Sequence[Utterance]) -> list[list[float]]:
+        """By text and label."""
         if self._scorer is None:
             context = context_of(self.weights.config, self.tokenizer)
             self._scorer = cosine.SentenceEncoder(
@@ -167,18 +201,23 @@ class Interpreter:
                  for ask in asks]  # fmt: skip
         vectors = self._scorer.phrasing_vectors(self.model, [phrase for ask in words for la in ask for phrase in la])
         texts = self._scorer.encode(self.model, [harmless(ask.text, self.tokenizer) for ask in asks])
+        return [
+            cosine.label_cosines(text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels])
+            for text, labels in zip(texts, words, strict=True)
+        ]
+
+    def _by_cosine(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
         settings, found = self.settings, list[Intent | GolemError]()
-        for ask, text, labels in zip(asks, texts, words, strict=True):
-            cosines = cosine.label_cosines(
-                text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels]
-            )
+        for ask, cosines in zip(asks, self._cosines(asks), strict=True):
             if not all(map(math.isfinite, cosines)):
                 found.append(_not_numbers(self.weights.folder))
                 continue
-            scores = cosine.scores(cosines, settings.temperature, settings.unknown_cosine, ask.labels.multi_label)
-            unknown = None
-            if max(cosines) < settings.unknown_cosine:
-                unknown = cosine.unknown_score(cosines, settings.temperature, settings.unknown_cosine)
+            fitted = ask.labels.cosine
+            temperature = fitted.temperature or settings.temperature
+            threshold = settings.unknown_cosine if fitted.unknown is None else fitted.unknown
+            scores = cosine.scores(cosines, temperature, threshold, ask.labels.multi_label)
+            low = max(cosines) < threshold
+            unknown = cosine.unknown_score(cosines, temperature, threshold) if low else None
             found.append(_intent(ask, scores, "cosine", unknown))
         return found
 

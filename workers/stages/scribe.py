@@ -3,7 +3,7 @@
 bytes ─ audio ─► samples ─ level, VAD ─► windows ─ Whisper, in batches ─► segments ─ guards ─► transcript
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import LanguageRefused, ModelCorrupt
-from shared.records import Segment, Task, Transcript
+from shared.records import Segment, Task, Transcript, Vocabulary
 from shared.settings import Settings
-from workers.stages import audio, ear, segments
+from workers.residency.cpu import read_flags
+from workers.stages import audio, ear, segments, wordtimes
+from workers.stages.alignment import heads_of
 from workers.stages.decoding import Specials
+from workers.stages.encoder import product_of
 from workers.stages.engine import Ready
+from workers.stages.lexicon import Lexicons
 from workers.stages.listening import WINDOWS_AT_ONCE, Listener, Work
+from workers.stages.sound import Sound, Tally
 from workers.stages.tokens import load_tokenizer
 from workers.stages.vad import detector
-from workers.stages.windows import Window, cut
+from workers.stages.vocabulary import SURE, UNKNOWN, Free, Limits, choose
+from workers.stages.windows import cut, utterances
 
 if TYPE_CHECKING:
     from workers.store.load import Weights
@@ -33,19 +39,15 @@ class Recording:
     data: bytes
     language: str | None = None  # ISO 639-1; None: detected
     task: Task = "transcribe"
+    vocabulary: Vocabulary | None = None  # the phrases to choose from
+    word_times: bool = False
+    progress: Callable[[float, float], None] | None = None  # told of the seconds heard, and of how many
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """A recording with voice in it, decoded."""
-
-    samples: npt.NDArray[np.float32]
-    spans: list[ear.Span]
-    windows: list[Window]
-    language: str | None
-    task: Task
-    gain: float
-    limit: float  # of p(no speech), by how sure the detector is of the voice
+#: <|startoftranscript|>, language, task and <|notimestamps|>.
+_PROMPT_TOKENS = 4
+#: A timestamp of the model may be so much beside the voice, seconds.
+_TIMESTAMP_S = 1.0
 
 
 def make(config: Any) -> Any:
@@ -75,7 +77,18 @@ class Scribe:
             features = WhisperFeatureExtractor.from_pretrained(weights.folder, local_files_only=True)
             generation = GenerationConfig.from_pretrained(weights.folder, local_files_only=True)
             self.specials = Specials.of(generation)
-            self._listener = Listener(features, tokenizer, self.specials)
+            product = product_of(weights.dtype, weights.device, settings.dtype, read_flags())
+            heads = heads_of(generation, weights.config)
+            self._limits = Limits(settings.vocabulary_floor, settings.vocabulary_margin)
+            self._lexicons = Lexicons(
+                tokenizer,
+                english_only=not self.specials.languages,
+                checkpoint=weights.checkpoint.id,
+                most_tokens=int(weights.config.max_target_positions) - _PROMPT_TOKENS,
+            )
+            self.listener = Listener(
+                features, tokenizer, self.specials, heads, product, fast=settings.scribe_context == "fast"
+            )
         except (OSError, ValueError, AttributeError, TypeError) as exc:
             raise ModelCorrupt(
                 f"{weights.folder} lacks what Whisper needs beside its weights ({type(exc).__name__}): "
@@ -95,7 +108,9 @@ class Scribe:
         frames, width = config.max_source_positions, config.d_model
         activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
         cross = 2 * config.decoder_layers * frames * width
-        return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + 32_000_000
+        product = self.listener.product  # a copy of the vocabulary's vectors in it is made for each batch
+        head = config.vocab_size * width * product.itemsize if product != self.weights.dtype else 0
+        return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + head + 32_000_000
 
     def load(self) -> None:
         """Bring the weights to the device."""
@@ -110,34 +125,51 @@ class Scribe:
         """Bring them near beforehand."""
         self.weights.prefetch()
 
-    def prepare(self, ask: Any) -> Transcript | Ready[_Heard]:
+    def prepare(self, ask: Any) -> Transcript | Ready[Sound]:
         """Decode, and listen for a voice: a recording without one is answered here.
 
         Raises BadAudio, AudioAboveLimit, LanguageRefused.
         """
         self._check_language(ask)
+        lexicon = None if ask.vocabulary is None else self._lexicons.of(ask.vocabulary, ask.name)
         samples = audio.decode(ask.data, ask.name, self.settings)
         duration = round(len(samples) / audio.RATE, 3)
-        peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
-        if ear.is_silent(peak):
+        peak = audio.loudest(samples)
+        guards = self.settings.guards
+        if "level" in guards and ear.is_silent(peak):
             return Transcript(duration_s=duration, guards=("level",))
         threshold = self.settings.vad_threshold
         chances: npt.NDArray[np.float32] = detector().probabilities(samples, ear.gain(peak))
+        audio.release(samples)
         spans, shift = ear.voice(chances, threshold)
-        if threshold <= 0:  # the guard is off
+        if threshold <= 0 or "vad" not in guards:
             spans, shift = [ear.Span(0.0, len(samples) / audio.RATE)], 0.0
         if not spans:
             return Transcript(duration_s=duration, guards=("vad",))
-        windows = cut(spans, chances, len(samples) / audio.RATE)
+        windows = (cut if lexicon is None else utterances)(spans, chances, len(samples) / audio.RATE)
         limit = self.settings.no_speech_threshold
         limit = limit if limit >= 1 else limit + shift  # 1: the guard is off
-        return Ready(_Heard(samples, spans, windows, ask.language, ask.task, ear.model_gain(peak), limit))
+        return Ready(
+            Sound(
+                samples,
+                chances,
+                spans,
+                windows,
+                ask.language,
+                ask.task,
+                ear.model_gain(peak),
+                limit,
+                fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
+                word_times=ask.word_times,
+                progress=ask.progress if len(windows) > 1 else None,
+                lexicon=lexicon,
+            )
+        )
 
     def run(self, batch: Sequence[Any]) -> list[Transcript]:
         """Hear every window of every recording, in batches."""
-        # Windows of long recordings are decoded with timestamps, short ones without, as transformers does.
-        work = [Work(heard, window, len(heard.windows) > 1) for heard in batch for window in heard.windows]
-        work = self._listener.hear(self.model, work)
+        work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
+        work = self.listener.hear(self.model, work, Tally())
         found = [item for first in work for item in self._believed(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]
 
@@ -145,9 +177,9 @@ class Scribe:
         """A window after the guards; one that loops is heard once more in the other mode, for a loop seldom happens in
         both."""
         self._judge(item)
-        if item.guards != ["loop"]:
+        if item.guards != ["loop"] or item.choice is not None:
             return [item]
-        again = self._listener.hear(self.model, [Work(item.sound, item.window, not item.timestamps)])
+        again = self.listener.hear(self.model, [Work(item.sound, item.window, not item.timestamps)])
         for other in again:
             self._judge(other)
         return again
@@ -158,7 +190,7 @@ class Scribe:
             asked = "translation" if ask.task == "translate" else f"language {ask.language!r}"
             raise LanguageRefused(
                 f"{ask.name}: {asked} was asked of {self.weights.checkpoint.id}, which knows only English: set "
-                "GOLEM_SCRIBE_MODEL to a multilingual one, as openai/whisper-tiny or whisper-base."
+                "GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual one as openai/whisper-tiny."
             )
         if known and ask.language is not None and ask.language not in known:
             raise LanguageRefused(
@@ -169,29 +201,41 @@ class Scribe:
     def _judge(self, item: Work) -> None:
         """Take away the text that a guard does not believe, and name the guard."""
         sound, window = item.sound, item.window
-        assert isinstance(sound, _Heard)
-        guard = ""
-        if item.heard.no_speech_prob > sound.limit:
-            guard = "no_speech"
-        elif ear.is_annotation(item.text):
-            guard = "annotation"
-        elif ear.loops(
-            item.text, len(item.heard.tokens), ear.voiced_between(sound.spans, window.start_s, window.end_s)
-        ):
-            guard = "loop"
-        if guard:
+        guards, limit = self.settings.guards, sound.limit
+        if item.scores and sound.lexicon is not None:
+            free = Free(item.text, item.heard.tokens, item.heard.raw_logprob)
+            item.choice = choose(sound.lexicon, item.scores, free, self._limits)
+            if item.choice.phrase != UNKNOWN:  # believed for its probability: the other guards judge what is made up
+                item.text, guards = item.choice.phrase, tuple(name for name in guards if name == "no_speech")
+                limit += ear.SURE_LIMIT if item.choice.posterior >= SURE else 0.0
+        evidence = ear.Evidence(
+            text=item.text,
+            tokens=len(item.heard.tokens),
+            no_speech_prob=item.heard.no_speech_prob,
+            no_speech_limit=limit,
+            voiced_s=ear.voiced_between(sound.spans, window.start_s, window.end_s),
+            clear_s=self._clear_s(sound, window.start_s, window.end_s),
+        )
+        if guard := ear.rejecting(evidence, guards):
             item.text, item.guards = "", [guard]
+            item.choice = None if guard == "no_speech" else item.choice
 
-    def _transcript(self, heard: _Heard, work: Sequence[Work]) -> Transcript:
+    def _clear_s(self, sound: Sound, start_s: float, end_s: float) -> float:
+        return ear.clear_between(sound.chances, self.settings.vad_threshold, start_s, end_s)
+
+    def _transcript(self, heard: Sound, work: Sequence[Work]) -> Transcript:
         found = [segment for item in work if item.text for segment in self._segments(item)]
         guards = dict.fromkeys(guard for item in work for guard in item.guards)
+        chosen = [item for item in work if item.choice is not None]
         return Transcript(
             text=" ".join(segment.text for segment in found),
             language=(_language(work) or "en") if found else None,
             segments=tuple(found),
-            duration_s=round(len(heard.samples) / audio.RATE, 3),
+            duration_s=round(heard.duration_s, 3),
             speech_s=round(ear.speech_s(heard.spans), 3),
             guards=tuple(guards),
+            choice=chosen[0].choice if len(chosen) == 1 else None,
+            free_text=" ".join(ear.tidy(self.listener.words(item.heard.tokens)) for item in chosen) if chosen else None,
         )
 
     def _segments(self, item: Work) -> list[Segment]:
@@ -199,16 +243,34 @@ class Scribe:
         window, spans = item.window, item.sound.spans
         if item.timestamps:
             parts = segments.pieces(item.heard.tokens, self.specials.first_time, window.end_s - window.start_s)
-            texts = [(part, ear.tidy(self._listener.words(part.tokens))) for part in parts]
-            return [
-                _segment(item, window.start_s + part.start_s, window.start_s + part.end_s, text)
-                for part, text in texts
-                if text
-            ]
-        inside = [span for span in spans if span.end_s > window.start_s and span.start_s < window.end_s]
+            return [segment for part in parts if (segment := self._segment(item, part))]
+        inside = ear.spans_between(spans, window.start_s, window.end_s)
         start = max(inside[0].start_s, window.start_s) if inside else window.start_s
         end = min(inside[-1].end_s, window.end_s) if inside else window.end_s
-        return [_segment(item, start, end, item.text)]
+        return [self._timed(_segment(item, start, end, item.text), item, item.heard.tokens, 0)]
+
+    def _segment(self, item: Work, part: segments.Piece) -> Segment | None:
+        """A piece of a window; None without text, or where nobody can have said it."""
+        start_s, end_s = item.window.start_s + part.start_s, item.window.start_s + part.end_s
+        text = ear.tidy(self.listener.words(part.tokens))
+        clear_s = self._clear_s(item.sound, start_s - _TIMESTAMP_S, end_s + _TIMESTAMP_S)
+        if "invention" in self.settings.guards and ear.is_invented(text, clear_s, item.heard.no_speech_prob):
+            item.guards.append("invention")
+            return None
+        return self._timed(_segment(item, start_s, end_s, text), item, part.tokens, part.first) if text else None
+
+    def _timed(self, segment: Segment, item: Work, tokens: Sequence[int], first: int) -> Segment:
+        """The segment with the times of its words, where they were asked for; `first`: the place of its first token
+        among those of the window's text."""
+        if not item.heard.times or (item.choice is not None and item.choice.phrase != UNKNOWN):
+            return segment  # the times are those of the free text
+        said = [token for token in tokens if token < self.specials.end]
+        pieces = self.listener.pieces(said, item.heard.language)
+        times = item.heard.times[first : first + len(said)]
+        words = wordtimes.words(pieces, times, item.window.start_s, item.sound.spans)
+        if not words:
+            return segment
+        return segment.model_copy(update={"words": words, "start_s": words[0].start_s, "end_s": words[-1].end_s})
 
 
 def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:
@@ -216,13 +278,19 @@ def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:
         start_s=round(start_s, 2),
         end_s=round(end_s, 2),
         text=text,
+        language=item.heard.language,
         avg_logprob=round(item.heard.avg_logprob, 4),
         no_speech_prob=round(item.heard.no_speech_prob, 4),
         compression_ratio=round(ear.compression_ratio(text), 3),
+        choice=item.choice,
     )
 
 
 def _language(work: Sequence[Work]) -> str | None:
-    """The language of most of the windows that gave text."""
-    found = [item.heard.language for item in work if item.text and item.heard.language]
-    return max(set(found), key=found.count) if found else None
+    """The language in which most was said, by the length of the windows that gave text; of equals the first."""
+    lengths_s: dict[str, float] = {}
+    for item in work:
+        if item.text and item.heard.language:
+            known_s = lengths_s.get(item.heard.language, 0.0)
+            lengths_s[item.heard.language] = known_s + item.window.end_s - item.window.start_s
+    return max(lengths_s, key=lambda language: lengths_s[language], default=None)

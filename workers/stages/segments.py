@@ -17,20 +17,22 @@ class Piece:
     start_s: float
     end_s: float
     tokens: tuple[int, ...]
+    first: int  # the place of its first token among all tokens of text
 
 
 def pieces(tokens: Sequence[int], first_time: int, length_s: float) -> list[Piece]:
     """The timed pieces of a window of that length; what follows the last timestamp reaches to the end."""
     found: list[Piece] = []
     text: list[int] = []
-    start = 0.0
+    start, count = 0.0, 0
     for token in [*tokens, first_time + round(length_s / TIME_STEP_S)]:
         if token < first_time:
             text.append(token)
             continue
         at = min((token - first_time) * TIME_STEP_S, length_s)
         if text:
-            found.append(Piece(start, max(at, start), tuple(text)))
+            found.append(Piece(start, max(at, start), tuple(text), count))
+        count += len(text)
         text, start = [], at
     return found
 

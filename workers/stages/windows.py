@@ -10,6 +10,8 @@ from workers.stages.ear import FRAME_S, MARGIN_S, Span, voiced_between
 
 #: What Whisper's encoder sees at once.
 WINDOW_S = 30.0
+#: A pause of this length ends an utterance; within one people pause for less.
+UTTERANCE_PAUSE_S = 0.8
 #: Voice without a pause may be cut at a dip within these last seconds of a window.
 _SEARCH_S = 12.0
 #: p(voice) of a frame that may be cut: a stop between two words is that low, a vowel is not.
@@ -50,15 +52,33 @@ def cut(
     windows: list[Window] = []
     floor = 0.0  # where the previous window ended
     parts = [part for span in spans for part in _parts(span, probabilities, most_s - 2 * MARGIN_S)]
-    while parts:
-        start = max(floor, parts[0].start_s - MARGIN_S)
-        count = sum(1 for part in parts if part.end_s + MARGIN_S - start <= most_s) or 1
-        end = min(parts[count - 1].end_s + MARGIN_S, duration_s)
-        if count < len(parts):
-            end = min(end, (parts[count - 1].end_s + parts[count].start_s) / 2)
+    first = 0
+    while first < len(parts):
+        start = max(floor, parts[first].start_s - MARGIN_S)
+        after = first + 1
+        while after < len(parts) and parts[after].end_s + MARGIN_S - start <= most_s:
+            after += 1
+        end = min(parts[after - 1].end_s + MARGIN_S, duration_s)
+        if after < len(parts):
+            end = min(end, (parts[after - 1].end_s + parts[after].start_s) / 2)
         windows.append(Window(start, end))
-        floor, parts = end, parts[count:]
+        floor, first = end, after
     return windows
+
+
+def utterances(
+    spans: Sequence[Span], probabilities: npt.NDArray[np.float32], duration_s: float, most_s: float = WINDOW_S
+) -> list[Window]:
+    """Windows that hold one utterance each: a recording that fits is one, a longer one is cut at every long pause."""
+    if duration_s <= most_s:
+        return [Window(0.0, duration_s)]
+    groups: list[list[Span]] = []
+    for span in spans:
+        if groups and span.start_s - groups[-1][-1].end_s < UTTERANCE_PAUSE_S:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return [window for group in groups for window in cut(group, probabilities, duration_s, most_s)]
 
 
 def rest(window: Window, at_s: float | None, last_s: float | None, spans: Sequence[Span]) -> Window | None:

@@ -1,0 +1,7 @@
+"""The endings of files that are taken for audio in a folder. A file that is named by itself may be called anything."""
+
+EXTENSIONS = frozenset(
+    {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv"}
+    | {".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".rf64", ".snd", ".spx", ".w64"}
+    | {".wav", ".wave", ".weba", ".webm", ".wma", ".wv"}
+)

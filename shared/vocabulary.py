@@ -1,0 +1,124 @@
+"""Vocabularies: what may stand in one, and how `--vocabulary` and `--fillers` are read.
+
+yes,no,"hello, world"     phrases; quotes are needed only around a comma
+@phrases.txt              a file, one phrase a line
+from-labels               the phrasings of the job's labels
+"""
+
+import csv
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.errors import BadVocabulary
+from shared.labels import phrasings
+from shared.records import Choice, LabelSet, Vocabulary
+from shared.text import visible
+
+FROM_LABELS = "from-labels"
+#: Bounds of what is accepted: within them a clip takes seconds, not minutes.
+MOST_PHRASES = 10_000  # fillers among them
+LONGEST_PHRASE = 400  # characters
+LONGEST_FILE = 8 << 20  # bytes
+#: The answer where none of the phrases was said.
+RESERVED = "unknown"
+
+
+def parse_vocabulary(option: str | None, fillers: str | None = None) -> Vocabulary | None:
+    """What the two options ask for, checked; None where there is none. Raises BadVocabulary with one sentence."""
+    if option is None:
+        if fillers is not None:
+            raise BadVocabulary("--fillers says what may be heard beside a vocabulary: give --vocabulary too.")
+        return None
+    labelled = option.strip() == FROM_LABELS
+    return check_vocabulary(
+        Vocabulary(
+            phrases=() if labelled else _phrases(option, "vocabulary"),
+            fillers=() if fillers is None else _phrases(fillers, "fillers"),
+            from_labels=labelled,
+        )
+    )
+
+
+def check_vocabulary(given: Vocabulary) -> Vocabulary:
+    """The same with Unicode composed, blanks trimmed and doubles dropped, if it is within bounds. Raises
+    BadVocabulary."""
+    if not given.phrases and not given.from_labels:
+        raise BadVocabulary("The vocabulary is empty: name at least one phrase, as in --vocabulary yes,no.")
+    if given.phrases and given.from_labels:
+        raise BadVocabulary("A vocabulary has phrases of its own or takes those of the labels, not both.")
+    count = len(given.phrases) + len(given.fillers)
+    if count > MOST_PHRASES:
+        raise BadVocabulary(f"The vocabulary has {count:,} phrases and fillers, at most {MOST_PHRASES:,} are accepted.")
+    phrases = _once(given.phrases, "Phrase")
+    spoken = {_same(phrase) for phrase in phrases}
+    fillers = tuple(phrase for phrase in _once(given.fillers, "Filler") if _same(phrase) not in spoken)
+    if RESERVED in spoken:
+        raise BadVocabulary(f'The phrase "{RESERVED}" is an answer of the program itself: leave it out.')
+    return Vocabulary(phrases=phrases, fillers=fillers, from_labels=given.from_labels)
+
+
+def with_labels(given: Vocabulary, labels: LabelSet) -> Vocabulary:
+    """The vocabulary with its phrases, where they come from the labels. Raises BadVocabulary."""
+    if not given.from_labels:
+        return given
+    spoken = tuple(phrase for label in labels.labels for phrase in phrasings(label))
+    return check_vocabulary(Vocabulary(phrases=spoken, fillers=given.fillers)).model_copy(update={"from_labels": True})
+
+
+def label_shares(choice: Choice, labels: LabelSet) -> dict[str, float]:
+    """The posterior of each label that a choice between their phrasings speaks for, in the order of its candidates."""
+    names = {_same(phrase): label.name for label in reversed(labels.labels) for phrase in phrasings(label)}
+    shares: dict[str, float] = {}
+    for candidate in choice.candidates:
+        if name := names.get(_same(candidate.phrase)):
+            shares[name] = round(shares.get(name, 0.0) + candidate.posterior, 4)
+    return shares
+
+
+def _phrases(option: str, what: str) -> tuple[str, ...]:
+    """The phrases of an option or of the file that it names. A single empty one is an empty vocabulary."""
+    if option.strip().startswith("@"):
+        return tuple(line for line in _read(Path(option.strip()[1:]), what).splitlines() if line.strip())
+    try:
+        rows = list(csv.reader(option.splitlines(), skipinitialspace=True))
+    except csv.Error as exc:
+        raise BadVocabulary(f"The {what} cannot be read ({exc}): put the phrases into a file, one a line.") from None
+    return tuple(phrase for row in rows for phrase in row) if option.strip() else ()
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        if not path.is_file():
+            raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} is not there or is not a file.")
+        if path.stat().st_size > LONGEST_FILE:
+            raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} is above {LONGEST_FILE >> 20} MiB.")
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as exc:  # ValueError: UTF-8, and NUL in a path
+        why = "it is not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else str(exc)
+        raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} cannot be read: {why}.") from None
+
+
+def _once(phrases: Iterable[str], what: str) -> tuple[str, ...]:
+    """Phrases composed (NFC) and trimmed; one that differs from an earlier only in case or blanks is dropped."""
+    found: dict[str, str] = {}
+    for place, phrase in enumerate(phrases, start=1):
+        if len(phrase) > LONGEST_PHRASE:
+            raise BadVocabulary(
+                f"{what} {place} has {len(phrase):,} characters, at most {LONGEST_PHRASE} are accepted."
+            )
+        kept = " ".join(unicodedata.normalize("NFC", phrase).split())
+        if not kept or not any(unicodedata.category(letter)[0] not in "PZ" for letter in kept):
+            raise BadVocabulary(f'{what} {place} ("{kept}") has nothing that can be said: take it out.')
+        for letter in kept:
+            if unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co"):
+                raise BadVocabulary(
+                    f"{what} {place} holds the character {letter!a}, which cannot be said: take it out."
+                )
+        found.setdefault(_same(kept), kept)
+    return tuple(found.values())
+
+
+def _same(phrase: str) -> str:
+    """What two phrases that are one have in common."""
+    return " ".join(phrase.casefold().split())

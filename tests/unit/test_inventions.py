@@ -1,0 +1,108 @@
+"""What Whisper makes up, and what people say: the same sentences, told apart by the voice."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from shared.errors import GolemError
+from shared.settings import GUARDS, Settings
+from workers.stages import ear
+from workers.stages.inventions import is_invention, least_s
+
+EVIDENCE = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "you",
+        "Thank you.",
+        "Thanks for watching!",
+        "Thank you. Thank you. Bye!",
+        "Don’t forget to subscribe.",
+        "Subtitles by the Amara.org community",
+        "Untertitel im Auftrag des ZDF",
+        "Продолжение следует...",
+        "谢谢观看。",
+    ],
+)
+def test_known_inventions_are_in_the_bag(text: str) -> None:
+    assert is_invention(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "...", "Thank you for the music.", "Mead and ale.", "Turn on the lights.", "stop", "up", "no", "yes"]
+)
+def test_other_texts_are_not(text: str) -> None:
+    assert not is_invention(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "clear_s", "no_speech_prob", "invented"),
+    [
+        ("Thank you.", 0.0, 0.6, True),
+        ("Thank you.", 0.2, 0.3, True),
+        ("Thank you.", 0.2, 0.1, False),  # whispered: the model is sure of it
+        ("Thank you.", 0.45, 0.4, False),  # said quickly
+        ("Mead", 0.29, 0.4, False),
+        ("you", 0.06, 0.4, True),
+        ("you", 0.16, 0.4, False),
+        ("Thanks for watching!", 0.4, 0.4, True),
+        ("Thanks for watching!", 0.83, 0.4, False),
+        ("Turn on the lights.", 0.0, 0.6, False),  # nothing that Whisper makes up
+    ],
+)
+def test_a_sentence_is_an_invention_only_where_nobody_had_time_to_say_it(
+    text: str, clear_s: float, no_speech_prob: float, invented: bool
+) -> None:
+    assert ear.is_invented(text, clear_s, no_speech_prob) is invented
+
+
+def test_nobody_says_thirty_letters_in_a_second() -> None:
+    assert least_s("Thank you very much for watching this.") == pytest.approx(31 * 0.03)
+    assert least_s("you") == 0.12
+
+
+@pytest.mark.parametrize(
+    ("changed", "guard"),
+    [
+        ({"no_speech_prob": 0.6}, "no_speech"),
+        ({"text": "(applause)"}, "annotation"),
+        ({"text": "so so so so so so so so so so", "tokens": 12, "voiced_s": 0.2}, "loop"),
+        ({"text": "Thank you.", "clear_s": 0.1, "no_speech_prob": 0.4}, "invention"),
+    ],
+)
+def test_each_guard_can_be_asked_alone_and_be_left_out(changed: dict[str, float | str], guard: str) -> None:
+    found = ear.Evidence(**{"text": "Turn on the lights.", **EVIDENCE, **changed})  # type: ignore[arg-type]
+    assert ear.rejecting(found, GUARDS) == guard
+    assert ear.rejecting(found, (guard,)) == guard
+    assert ear.rejecting(found, [name for name in GUARDS if name != guard]) is None
+
+
+def test_a_text_that_nothing_speaks_against_is_believed() -> None:
+    assert ear.rejecting(ear.Evidence(text="Thank you.", **EVIDENCE), GUARDS) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.models
+def test_who_says_it_aloud_is_heard() -> None:
+    from workers.stages.engine import Ready
+    from workers.stages.scribe import Recording, Scribe, make
+    from workers.store import find
+    from workers.store.load import Weights
+
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed")
+    settings = Settings.read(_env_file=None)
+    try:
+        engine = Scribe(Weights(find(settings, "scribe"), make), settings)
+        engine.load()
+    except GolemError as exc:
+        pytest.skip(exc.message)
+    prepared = []
+    for words in ("Thank you.", "Mead."):
+        said = subprocess.run(["espeak-ng", "-v", "en-us", "--stdout", words], capture_output=True, check=True).stdout
+        prepared.append(engine.prepare(Recording(words, said)))
+    answers = engine.run([one.item for one in prepared if isinstance(one, Ready)])
+    assert len(answers) == 2
+    assert all(answer.text and not answer.guards for answer in answers)

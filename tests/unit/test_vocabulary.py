@@ -1,0 +1,191 @@
+"""Vocabularies: what may stand in one, how it is spelled, and which phrase was said, all without a model."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from shared.errors import BadVocabulary
+from shared.records import Candidate, Choice, Label, LabelSet, Vocabulary
+from shared.vocabulary import check_vocabulary, label_shares, parse_vocabulary, with_labels
+from workers.stages.spellings import in_digits, in_words, key, spellings
+from workers.stages.vocabulary import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
+
+LIMITS = Limits(floor=6.5, margin=8.0)
+LABELS = LabelSet(
+    labels=(
+        Label(name="lights_on", phrasings=("turn on the lights", "lights on")),
+        Label(name="music_stop"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("option", "phrases"),
+    [
+        ("yes,no", ("yes", "no")),
+        (' yes , "hello, world" ,no', ("yes", "hello, world", "no")),
+        ("Stop,stop, STOP ,go", ("Stop", "go")),  # doubles are dropped
+        ("turn  on\tthe light", ("turn on the light",)),
+        ("e\u0301tage", ("\u00e9tage",)),
+        ("🎉", ("🎉",)),
+        ("x" * 400, ("x" * 400,)),
+    ],
+)
+def test_phrases_are_read_trimmed_and_each_once(option: str, phrases: tuple[str, ...]) -> None:
+    assert parse_vocabulary(option) == Vocabulary(phrases=phrases)
+
+
+def test_a_file_has_one_phrase_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "phrases.txt"
+    file.write_bytes("\ufeffyes, please\r\n\r\n  no\nYes, please\n".encode())
+    assert parse_vocabulary(f"@{file}", "maybe,no") == Vocabulary(phrases=("yes, please", "no"), fillers=("maybe",))
+
+
+@pytest.mark.parametrize(
+    ("option", "fillers", "says"),
+    [
+        ("", None, "empty"),
+        (" ", None, "empty"),
+        ("yes,,no", None, "Phrase 2"),
+        ("yes,...", None, "nothing that can be said"),
+        ("yes", "a,", "Filler 2"),
+        ("a\x07b", None, "cannot be said"),
+        ("a\udcffb", None, "cannot be said"),
+        ("x" * 401, None, "401 characters"),
+        (",".join(f"p{n}" for n in range(10_001)), None, "10,001 phrases"),
+        ("yes,Unknown", None, "answer of the program"),
+        ("@missing.txt", None, "missing.txt"),
+        ("@bad\0name", None, "not there"),
+        (None, "maybe", "--vocabulary"),
+    ],
+)
+def test_a_bad_vocabulary_ends_in_one_sentence(option: str | None, fillers: str | None, says: str) -> None:
+    with pytest.raises(BadVocabulary, match=says) as caught:
+        parse_vocabulary(option, fillers)
+    assert caught.value.message.endswith(".")
+    assert "\n" not in caught.value.message
+
+
+def test_a_vocabulary_is_its_own_or_the_labels() -> None:
+    asked = parse_vocabulary("from-labels", "maybe,lights on")
+    assert asked is not None
+    assert asked.phrases == ()
+    expanded = with_labels(asked, LABELS)
+    assert expanded.phrases == ("turn on the lights", "lights on", "music stop")
+    assert expanded.fillers == ("maybe",)
+    with pytest.raises(BadVocabulary, match="not both"):
+        check_vocabulary(Vocabulary(phrases=("a",), from_labels=True))
+    plain = Vocabulary(phrases=("a",))
+    assert with_labels(plain, LABELS) is plain
+
+
+def test_the_phrasings_of_a_label_speak_for_it_together() -> None:
+    found = Choice(
+        phrase="lights on",
+        posterior=0.5,
+        margin=1.0,
+        free_margin=0.0,
+        candidates=(
+            Candidate(phrase="lights on", posterior=0.5),
+            Candidate(phrase="music stop", posterior=0.2),
+            Candidate(phrase="turn on the lights", posterior=0.25),
+        ),
+    )
+    assert label_shares(found, LABELS) == {"lights_on": 0.75, "music_stop": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "digits"),
+    [
+        ("set 5 timers", "set five timers", "set 5 timers"),
+        ("50%", "fifty percent", "50%"),
+        ("twenty-five minutes", "twenty-five minutes", "25 minutes"),
+        ("three thousand two hundred forty one", "three thousand two hundred forty one", "3241"),
+        ("one two three", "one two three", "1 2 3"),
+        ("at 7:30 or 3.5 for 007", "at 7:30 or 3.5 for 007", "at 7:30 or 3.5 for 007"),
+        ("someone won a hundred", "someone won a hundred", "someone won a hundred"),
+        ("1999", "one thousand nine hundred ninety-nine", "1999"),
+    ],
+)
+def test_numbers_are_spelled_both_ways(typed: str, words: str, digits: str) -> None:
+    assert (in_words(typed), in_digits(typed)) == (words, digits)
+
+
+def test_a_number_in_words_is_that_number() -> None:
+    numbers = [str(number) for number in range(10_000)]
+    assert [in_digits(in_words(number)) for number in numbers] == numbers
+
+
+def test_spellings_differ_in_case_mark_and_number_and_are_one_phrase() -> None:
+    found = spellings("Turn on 2 lights.")
+    assert {" Turn on 2 lights", " turn on two lights.", " Turn on two lights!"} <= set(found)
+    assert len({key(text) for text in found}) == 1
+    assert len(set(found)) == len(found)
+    assert "停止" in spellings("停止")
+    assert key("What's up?") == key("whats UP")
+    assert key("🎉") == "🎉"
+
+
+def lexicon(*phrases: str, fillers: tuple[str, ...] = ()) -> Lexicon:
+    both = (*phrases, *fillers)
+    tree = Tree.of((number, list(phrase.encode())) for number, phrase in enumerate(both))
+    return Lexicon(Vocabulary(phrases=phrases, fillers=fillers), tree, (1,) * len(both))
+
+
+def test_the_tree_shares_beginnings_and_knows_its_ends() -> None:
+    tree = Tree.of([(0, (1, 2)), (1, (1, 3)), (2, (1, 2)), (3, (1,)), (3, (1,))])
+    assert len(tree.children) == 4
+    assert tree.complete((1, 2)) == (0, 2)
+    assert tree.complete((1,)) == (3,)
+    assert tree.complete((2, 1)) == ()
+
+
+OTHER = Free("something else", (99,), -3.0)
+
+
+def test_the_likeliest_phrase_is_chosen_with_its_margins() -> None:
+    found = choose(lexicon("yes", "no", "go"), [-1.0, -4.0, -math.inf], OTHER, LIMITS)
+    assert (found.phrase, found.margin, found.free_margin) == ("yes", 3.0, 2.0)
+    assert [candidate.phrase for candidate in found.candidates] == ["yes", "no"]
+    assert 0.9 < found.posterior == found.candidates[0].posterior < 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "free"),
+    [
+        ([-7.0, -9.0], OTHER),  # below the floor
+        ([-6.0, -9.0], Free("something else", (99,), 2.5)),  # the free text is much likelier
+    ],
+)
+def test_what_is_in_no_vocabulary_is_unknown(scores: list[float], free: Free) -> None:
+    found = choose(lexicon("yes", "no"), scores, free, LIMITS)
+    assert found.phrase == "unknown"
+    assert found.posterior > 0.5
+    assert found.candidates[0].phrase == "yes", "the likeliest phrase is told all the same"
+
+
+def test_a_likelier_filler_means_unknown_and_a_less_likely_one_nothing() -> None:
+    words = lexicon("yes", "no", fillers=("maybe",))
+    assert choose(words, [-2.0, -5.0, -1.0], OTHER, LIMITS).phrase == "unknown"
+    assert choose(words, [-2.0, -5.0, -3.0], OTHER, LIMITS).phrase == "yes"
+
+
+def test_a_free_text_that_is_a_phrase_is_one_more_spelling_of_it() -> None:
+    words = lexicon("nevermind", "stop")
+    free = Free(" Never mind!", (5, 6), -1.0)
+    assert choose(words, [-12.0, -9.0], free, LIMITS).phrase == "nevermind"
+    known = Free("stop", tuple(b"stop"), -1.0)  # its tokens are in the tree: not counted twice
+    assert choose(words, [-12.0, -1.0], known, LIMITS).free_margin == 0.0
+
+
+def test_long_phrases_are_allowed_more() -> None:
+    words = Lexicon(Vocabulary(phrases=("a b c",)), Tree.of([(0, (1, 2, 3))]), (3,))
+    assert choose(words, [-6.5 - 2 * PER_TOKEN + 0.01], OTHER, LIMITS).phrase == "a b c"
+    assert choose(words, [-6.5 - 2 * PER_TOKEN - 0.01], OTHER, LIMITS).phrase == "unknown"
+
+
+def test_margins_are_numbers_that_json_can_carry() -> None:
+    found = choose(lexicon("yes"), [-math.inf], Free("", (), -math.inf), LIMITS)
+    assert (found.phrase, found.margin, found.free_margin) == ("unknown", 0.0, 0.0)
+    assert choose(lexicon("yes"), [-1.0], OTHER, LIMITS).margin == 10.0

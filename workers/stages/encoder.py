@@ -1,0 +1,89 @@
+"""Whisper's encoder in bfloat16 for CPUs that are fast at it, and over less than 30 s where that is asked for.
+
+The sums between the layers stay float32, the products are bfloat16: the decoder, in float32, then finds the same words.
+It computes with the modules of transformers' WhisperForConditionalGeneration. Architecture: Radford et al., "Robust
+Speech Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from workers.residency.cpu import fast_at_bfloat16
+
+#: Queries that attend at once. Their scores, 375 × 1500 numbers of 2 bytes, stay in a core's cache: this takes 16 ms a
+#: layer where torch's `scaled_dot_product_attention` takes 40 (bfloat16, one core, torch 2.13).
+_QUERIES = 375
+
+
+def product_of(weights: torch.dtype, device: torch.device, asked: str, flags: frozenset[str]) -> torch.dtype:
+    """The dtype of the encoder's matrix products: bfloat16 for weights in float32 on a processor whose `flags` name
+    instructions for it, unless GOLEM_DTYPE (`asked`) names a dtype; else that of the weights. Pure."""
+    fast = asked in ("auto", "fast") and device.type == "cpu" and fast_at_bfloat16(flags)
+    return torch.bfloat16 if fast and weights == torch.float32 else weights
+
+
+@torch.inference_mode()
+def encode(model: nn.Module, features: torch.Tensor, product: torch.dtype) -> torch.Tensor:
+    """Features (batch, mels, frames), any even number of frames up to the model's: (batch, frames / 2, width) in the
+    dtype of the weights; `product` is the dtype of the matrix products."""
+    body = cast(Any, model).model.encoder
+    weight: torch.Tensor = body.conv1.weight
+    features = features.to(weight.device)
+    if product == weight.dtype and features.shape[2] == 2 * body.embed_positions.weight.shape[0]:
+        return cast(torch.Tensor, body(features.to(weight.dtype)).last_hidden_state)
+    seen = features.to(product)
+    for conv in (body.conv1, body.conv2):
+        convolved = F.conv1d(seen, conv.weight.to(product), conv.bias.to(product), conv.stride, conv.padding)
+        seen = F.gelu(convolved)
+    positions = body.embed_positions.weight[: seen.shape[2]]
+    hidden = seen.transpose(1, 2).to(weight.dtype) + positions
+    for layer in body.layers:
+        run = _layer(layer, product)
+        for window in hidden:  # one after the other: what a window needs fits into the cache
+            run(window)
+    return cast(torch.Tensor, body.layer_norm(hidden))
+
+
+def _layer(layer: Any, product: torch.dtype) -> Callable[[torch.Tensor], None]:
+    """One layer on one window (frames, width), in place. Its weights are converted here, once for all windows: 1 % of
+    the arithmetic, and no second copy of them stays in memory."""
+    attention = layer.self_attn
+    heads: int = attention.num_heads
+    query, key, value = (_linear(part, product) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
+    out, first, second = (_linear(part, product) for part in (attention.out_proj, layer.fc1, layer.fc2))
+
+    def run(window: torch.Tensor) -> None:
+        normed = layer.self_attn_layer_norm(window).to(product)
+        window += out(_attend(query(normed) * attention.scaling, key(normed), value(normed), heads))
+        normed = layer.final_layer_norm(window).to(product)
+        window += second(layer.activation_fn(first(normed)))
+
+    return run
+
+
+def _linear(module: Any, product: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    weight = module.weight.to(product)
+    bias = None if module.bias is None else module.bias.to(product)
+    return lambda states: F.linear(states, weight, bias)
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
+    """Every frame attends to every frame: (frames, width) each, the query scaled."""
+    frames, width = query.shape
+    size = width // heads
+    mixed = torch.empty_like(query)
+    scores, shares = (query.new_empty(min(_QUERIES, frames), frames) for _ in range(2))
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        keys, values = key[:, own].t(), value[:, own]
+        for at in range(0, frames, _QUERIES):
+            asked = query[at : at + _QUERIES, own]
+            raw, share = scores[: len(asked)], shares[: len(asked)]
+            torch.mm(asked, keys, out=raw)
+            torch.softmax(raw, -1, out=share)
+            mixed[at : at + _QUERIES, own] = share @ values
+    return mixed

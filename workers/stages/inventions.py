@@ -1,0 +1,58 @@
+"""Pure: the sentences that Whisper makes up where it hears no words, and whether there was time to say them.
+
+The model learnt from subtitles, whose last lines stand over music and applause: thanks, farewells, credits. Sources:
+Barański et al., "Investigation of Whisper ASR Hallucinations Induced by Non-Speech Audio", arXiv 2501.11378, which
+proposes such a bag, and what tiny.en makes of silence and noise. People say most of these sentences too: one counts as
+made up only where the voice is too short for it.
+"""
+
+import re
+
+#: Sentences without their punctuation, in small letters.
+_BAG = frozenset(
+    """
+    you|thank you|thank you very much|thank you so much|thanks|thank you all|thank you for your time
+    thank you for watching|thanks for watching|thank you for listening|thanks for listening
+    thank you for watching and see you next time|thanks for watching and see you next time
+    please subscribe|please subscribe to my channel|subscribe|like and subscribe|subscribe to my channel
+    don't forget to subscribe|don't forget to like and subscribe|hit the bell|see you next time
+    see you in the next video|see you later|i'll see you next time|i'll see you in the next video|we'll be right back
+    bye|bye bye|goodbye|good night|okay|ok|yeah|oh|ooh|ah|uh|um|hmm|mm|huh|so|well|wow|whoa|woo|hey
+    the|the end|and|i'm sorry|i don't know|let's go|mead|music|applause|silence|laughter|music playing
+    upbeat music|foreign|speaking in foreign language|to be continued
+    vielen dank|vielen dank fürs zuschauen|danke fürs zuschauen|das war's für heute|bis zum nächsten mal|tschüss
+    merci|merci d'avoir regardé cette vidéo|merci à tous|gracias|gracias por ver el video|gracias por ver
+    suscríbete|obrigado|obrigado por assistir|grazie|grazie per la visione|grazie a tutti|dziękuję|dziękuję za uwagę
+    спасибо|спасибо за просмотр|спасибо за внимание|продолжение следует|пока|до свидания|до новых встреч
+    подписывайтесь на канал|ご視聴ありがとうございました|ありがとうございました|おやすみなさい
+    谢谢|谢谢观看|谢谢大家|多谢您的观看
+    시청해주셔서 감사합니다|감사합니다|다음 영상에서 만나요|izlediğiniz için teşekkür ederim|teşekkürler
+    """.strip()
+    .replace("\n", "|")
+    .replace("    ", "")
+    .split("|")
+)
+#: What only a credit line has.
+_CREDIT = re.compile(
+    r"amara\.?\s?org|subtitles? by|subtitled by|captions? by|captioned by|transcri(bed|ption) by|sous-titr"
+    r"|untertitel (von|der|im)|subtítulos|sottotitoli|legendas|napisy|altyazı|субтитры|редактор субтитров|字幕|자막"
+)
+#: The least that any word takes, seconds, and a letter of a longer sentence: 33 letters a second, which nobody reaches
+#: (quick talk has 20).
+_WORD_S = 0.12
+_LETTER_S = 0.03
+
+
+def is_invention(text: str) -> bool:
+    """Is the text nothing but sentences that Whisper is known to make up?"""
+    lower = text.lower().replace("’", "'")
+    if _CREDIT.search(lower):
+        return True
+    sentences = [" ".join(re.sub(r"[^\w' ]+", " ", part).split()) for part in re.split(r"[.!?…。！？]+", lower)]
+    said = [sentence for sentence in sentences if sentence]
+    return bool(said) and all(sentence in _BAG for sentence in said)
+
+
+def least_s(text: str) -> float:
+    """Seconds of voice below which nobody can have said the text."""
+    return max(_WORD_S, _LETTER_S * sum(char.isalnum() for char in text))

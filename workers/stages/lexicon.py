@@ -1,0 +1,66 @@
+"""Vocabularies made ready for a checkpoint: spelled, in tokens, as a tree; the last few are kept."""
+
+import unicodedata
+from typing import Any
+
+from shared.errors import BadVocabulary, LanguageRefused
+from shared.records import Vocabulary
+from shared.text import visible
+from workers.stages.lru import Lru
+from workers.stages.spellings import spellings
+from workers.stages.vocabulary import Lexicon, Tree
+
+#: Phrases of the vocabularies that are kept, about 2 kB each.
+_KEPT = 20_000
+
+
+class Lexicons:
+    """The vocabularies of jobs by one checkpoint's tokenizer."""
+
+    def __init__(self, tokenizer: Any, *, english_only: bool, checkpoint: str, most_tokens: int) -> None:
+        """`checkpoint`: its id, for errors; `most_tokens`: what one phrase may have behind the prompt."""
+        self._tokenizer, self._english_only, self._checkpoint = tokenizer, english_only, checkpoint
+        self._most_tokens = most_tokens
+        self._kept: Lru[Vocabulary, Lexicon] = Lru(_KEPT)
+
+    def of(self, vocabulary: Vocabulary, name: str) -> Lexicon:
+        """The vocabulary of the recording of that name. Raises BadVocabulary, LanguageRefused."""
+        found = self._kept.get(vocabulary)
+        if found is None:
+            found = self._made(vocabulary, name)
+            self._kept.put(vocabulary, found, found.size)
+        return found
+
+    def _made(self, vocabulary: Vocabulary, name: str) -> Lexicon:
+        phrases = (*vocabulary.phrases, *vocabulary.fillers)
+        for phrase in phrases if self._english_only else ():
+            if not _latin(phrase):
+                raise LanguageRefused(
+                    f"{name}: the phrase {_shown(phrase)} is not in Latin letters, and {self._checkpoint} knows only "
+                    "English: set GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual one as "
+                    "openai/whisper-tiny."
+                )
+        written = [(number, text) for number, phrase in enumerate(phrases) for text in spellings(phrase)]
+        tokens = self._tokenizer([text for _, text in written], add_special_tokens=False, verbose=False)["input_ids"]
+        spelled: list[list[list[int]]] = [[] for _ in phrases]
+        for (number, _), one in zip(written, tokens, strict=True):
+            if 0 < len(one) <= self._most_tokens:
+                spelled[number].append(one)
+        for phrase, found in zip(phrases, spelled, strict=True):
+            if not found:
+                raise BadVocabulary(
+                    f"{name}: {self._checkpoint} cannot say the phrase {_shown(phrase)}: make it shorter than "
+                    f"{self._most_tokens} tokens."
+                )
+        tree = Tree.of((number, one) for number, found in enumerate(spelled) for one in found)
+        return Lexicon(vocabulary, tree, tuple(min(map(len, found)) for found in spelled))
+
+
+def _shown(phrase: str) -> str:
+    return f'"{visible(phrase, 60)}"'
+
+
+def _latin(phrase: str) -> bool:
+    """Whether most letters are Latin ones; a phrase without letters is."""
+    letters = [letter for letter in phrase if letter.isalpha()]
+    return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) >= len(letters)
