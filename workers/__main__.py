@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
-from shared.errors import GolemError, ModelMissing
+from shared.errors import BadLabels, BadRequest, BadSetting, GolemError, ModelMissing
 from shared.settings import Settings
 from shared.text import visible
+from workers.evaluation.command import app as evaluation
 from workers.store.commands import app as models
 
 app = typer.Typer(
     name="golem", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(models, name="models", help="The weights on disk: pull, list, verify.")
+app.add_typer(evaluation, name="eval", help="What the models hear and understand, measured: ks, asr, guards, intents.")
 
 
 @app.command()
@@ -52,14 +54,14 @@ def ensure() -> None:
 
 
 def main() -> None:
-    """Run a command; an error is one sentence on stderr and exit code 1."""
+    """Run a command; an error is one sentence on stderr, and exit code 2 for what was typed wrongly, else 1."""
     try:
-        app()
+        app(prog_name="golem")
     except GolemError as exc:
         if os.environ.get("GOLEM_DEBUG") == "1":
             raise
         sys.stderr.write(f"golem: {visible(exc.message)}\n")
-        sys.exit(1)
+        sys.exit(2 if isinstance(exc, BadSetting | BadRequest | BadLabels) else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""The data of an evaluation: recordings from a manifest or from folders of words, utterances from JSON lines.
+
+A manifest is `manifest.jsonl` in a folder, or any file of JSON lines: `path` (from the manifest's folder), and `text`
+(reference words; "" where nothing is said, null where they are not known), `label` (a class) or both; `language`
+(ISO 639-1, `zxx` where there is no language) may stand beside. Without a manifest a folder's folders are the classes.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shared.errors import BadRequest
+from shared.extensions import EXTENSIONS
+
+T = TypeVar("T")
+
+MANIFEST = "manifest.jsonl"
+SILENCE, UNKNOWN = "_silence_", "_unknown_"
+#: Folders, and labels, of recordings in which nobody speaks.
+SILENT = frozenset({SILENCE, "_background_noise_", "nonspeech"})
+NO_LANGUAGE = "zxx"  # ISO 639-2
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, and what is known of it."""
+
+    path: Path
+    text: str | None = None  # "": nothing is said; None: the words are not known
+    label: str | None = None
+    language: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether nobody speaks in it."""
+        return self.label in SILENT or self.language == NO_LANGUAGE or self.text == ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One utterance with its intent; `oos`: out of scope."""
+
+    text: str
+    intent: str
+    language: str | None = None
+
+
+def read_clips(places: Sequence[Path]) -> list[Clip]:
+    """The recordings of manifests and folders, in order. Raises BadRequest."""
+    clips = [clip for place in places for clip in _clips(place)]
+    if missing := [clip.path for clip in clips if not clip.path.is_file()]:
+        raise BadRequest(f"{len(missing)} of {len(clips)} recordings are not there, the first is {missing[0]}.")
+    return clips
+
+
+def read_utterances(place: Path) -> dict[str, list[Said]]:
+    """Utterances by the name of their file: one file, or all JSON lines of a folder but a manifest.
+    Raises BadRequest."""
+    _exists(place)
+    files = [file for file in sorted(place.glob("*.jsonl")) if file.name != MANIFEST] if place.is_dir() else [place]
+    if not files:
+        raise BadRequest(f"The folder {place} has no file of utterances: JSON lines of text and intent, as x.jsonl.")
+    return {file.stem: [_said(file, number, row) for number, row in _rows(file)] for file in files}
+
+
+def some(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most so many of them, spread evenly over the list, so that no class that stands together is left out."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[place * len(items) // limit] for place in range(limit)]
+
+
+def _clips(place: Path) -> list[Clip]:
+    _exists(place)
+    manifest = place / MANIFEST if place.is_dir() else place
+    if manifest.is_file():
+        return [_clip(manifest, number, row) for number, row in _rows(manifest)]
+    files = sorted(file for file in place.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+    if not files:
+        raise BadRequest(f"The folder {place} has neither a {MANIFEST} nor a recording.")
+    # A file of the folder itself is of the class that the folder is called.
+    inside = [(file, file.relative_to(place).parts) for file in files]
+    named = [(file, parts[0] if len(parts) > 1 else place.resolve().name) for file, parts in inside]
+    return [Clip(file, text="" if label in SILENT else None, label=label) for file, label in named]
+
+
+def _clip(manifest: Path, number: int, row: dict[str, Any]) -> Clip:
+    where = f"{manifest}, line {number}"
+    if "text" not in row and "label" not in row:
+        raise BadRequest(f"{where}: there is neither a text nor a label, it has {_columns(row)}.")
+    path = _text(where, row, "path")
+    if path is None:
+        raise BadRequest(f"{where}: there is no path, it has {_columns(row)}.")
+    text, label, language = (_text(where, row, key) for key in ("text", "label", "language"))
+    return Clip(manifest.parent / path, text, label, language)
+
+
+def _said(file: Path, number: int, row: dict[str, Any]) -> Said:
+    where = f"{file}, line {number}"
+    text, intent = _text(where, row, "text"), _text(where, row, "intent")
+    if text is None or intent is None:
+        raise BadRequest(f"{where}: an utterance needs a text and an intent, it has {_columns(row)}.")
+    return Said(text, intent, _text(where, row, "language"))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, numbered from 1; at least one. Raises BadRequest."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise BadRequest(f"{file} cannot be read: {why}.") from None
+    found = False
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise BadRequest(f"{file}, line {number}: this is not a JSON object; one stands on each line.")
+        found = True
+        yield number, row
+    if not found:
+        raise BadRequest(f"{file} is empty: one JSON object stands on each line.")
+
+
+def _text(where: str, row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"{where}: {key} is not a text.")
+    return value
+
+
+def _columns(row: dict[str, Any]) -> str:
+    return ", ".join(sorted(row)[:8]) or "nothing"
+
+
+def _exists(place: Path) -> None:
+    if not place.exists():
+        raise BadRequest(f"There is no file or folder {place}.")

@@ -1,0 +1,138 @@
+"""`golem eval guards`: what the guards take away where nobody speaks, and where somebody does, alone and together.
+
+A recording's windows go through the model once, whatever guards are asked: most of them judge what was decoded.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+from shared.errors import BadRequest
+from shared.settings import GUARDS
+from workers.evaluation.corpus import Clip
+from workers.evaluation.engines import run_on
+from workers.evaluation.hearing import Heard, hear_batch, progress
+from workers.evaluation.measures import rate
+from workers.evaluation.report import Report, Table
+from workers.stages.listening import Listener, Work
+from workers.stages.scribe import Scribe
+from workers.stages.sound import Tally
+
+ALL, NONE = "all", "none"
+
+
+def combinations() -> dict[str, tuple[str, ...]]:
+    """The sets of guards that are measured, by their names: all, none, each alone, all but each."""
+    alone = {name: (name,) for name in GUARDS}
+    without = {f"all but {name}": tuple(other for other in GUARDS if other != name) for name in GUARDS}
+    return {ALL: GUARDS, NONE: (), **alone, **without}
+
+
+def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
+    """Each clip under each set of guards. Raises BadRequest where nobody is silent, or nobody speaks."""
+    if not any(clip.silent for clip in clips):
+        raise BadRequest(
+            "None of the recordings is without speech: give some in a folder called nonspeech, or with an empty "
+            "text in their manifest."
+        )
+    found: dict[str, list[Heard]] = {name: [] for name in combinations()}
+    size, settings = scribe.settings.batch_of("scribe"), scribe.settings
+    with progress("guards", len(clips)) as step:
+        for start in range(0, len(clips), size):
+            batch = clips[start : start + size]
+            with remembering(scribe):
+                for name, guards in combinations().items():
+                    scribe.settings = settings.model_copy(update={"guards": guards})
+                    found[name] += hear_batch(scribe, batch)
+            step(len(batch))
+    scribe.settings = settings
+    return report(found, run_on(scribe))
+
+
+def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
+    """The shares of each set of guards. Pure."""
+    silent = {name: [not one.wordless for one in heard if one.clip.silent] for name, heard in found.items()}
+    spoken = {name: [one.wordless for one in heard if not one.clip.silent] for name, heard in found.items()}
+    words, silenced = ({name: rate(of) for name, of in counted.items()} for counted in (silent, spoken))
+    figures: dict[str, Any] = {
+        "clips_without_speech": len(silent[ALL]),
+        "clips_with_speech": len(spoken[ALL]),
+        **{name: {"gives_words": words[name], "silences_speech": silenced[name]} for name in (ALL, NONE)},
+        "alone": {name: words[name] for name in GUARDS},
+        "all_but": {name: words[f"all but {name}"] for name in GUARDS},
+        "alone_silences": {name: silenced[name] for name in GUARDS},
+        "all_but_silences": {name: silenced[f"all but {name}"] for name in GUARDS},
+        "left": [_left(one) for one in found[ALL] if one.clip.silent and not one.wordless],
+        "lost": [str(one.clip.path) for one in found[ALL] if not one.clip.silent and one.wordless],
+    }
+    rows = [
+        (guards, _counted(silent[guards]), words[guards], _counted(spoken[guards]), silenced[guards])
+        for guards in found
+    ]
+    columns = (
+        "guards",
+        "clips without speech that give words",
+        "share",
+        "clips with speech that are silenced",
+        "share",
+    )
+    tables = [Table("Guards", columns, rows)]
+    kept = [(one.clip.path.name, "gives words", one.transcript.text[:80]) for one in found[ALL]
+            if one.clip.silent and not one.wordless]  # fmt: skip
+    kept += [(one.clip.path.name, "is silenced", ", ".join(one.transcript.guards)) for one in found[ALL]
+             if not one.clip.silent and one.wordless]  # fmt: skip
+    if kept:
+        tables.append(Table("What all guards together get wrong", ("file", "what", "words, or guards"), kept))
+    return Report("guards", figures, tuple(tables), run_on=run)
+
+
+@contextmanager
+def remembering(scribe: Scribe) -> Iterator[None]:
+    """Within it a window that was heard before is not heard again."""
+    heard, memory = scribe.listener, Memory(scribe.listener)
+    scribe.listener = memory
+    try:
+        yield
+    finally:
+        scribe.listener = heard
+
+
+class Memory(Listener):
+    """A listener that remembers what it heard in which window of which sound."""
+
+    def __init__(self, listener: Listener) -> None:
+        vars(self).update(vars(listener))
+        self._known: dict[tuple[object, ...], list[Work]] = {}
+
+    def hear(self, model: Any, work: Sequence[Work], tally: Tally | None = None) -> list[Work]:
+        """As the listener itself: the windows, and behind each what was left of it for another round."""
+        keys = [self._key(item) for item in work]  # before hearing, which cuts windows back
+        new = {key: item for key, item in zip(keys, work, strict=True) if key not in self._known}
+        starts = {id(item): key for key, item in new.items()}
+        key: tuple[object, ...] = ()
+        for one in super().hear(model, list(new.values()), tally):
+            key = starts.get(id(one), key)  # a window that was asked for; the others belong to the one before
+            self._known.setdefault(key, []).append(one)
+        return [
+            replace(one, sound=item.sound, guards=[])
+            for key, item in zip(keys, work, strict=True)
+            for one in self._known[key]
+        ]
+
+    @staticmethod
+    def _key(item: Work) -> tuple[object, ...]:
+        """All that the model and the search for what is left depend on."""
+        sound = item.sound
+        digest = blake2b(sound.samples.tobytes(), digest_size=16).digest()
+        left = tuple(sound.spans) if item.timestamps else ()
+        return (digest, sound.gain, sound.language, sound.task, sound.fallback, left, item.window, item.timestamps)
+
+
+def _left(one: Heard) -> dict[str, str]:
+    return {"file": str(one.clip.path), "heard": one.transcript.text}
+
+
+def _counted(of: Sequence[bool]) -> str:
+    return f"{sum(of)} of {len(of)}"

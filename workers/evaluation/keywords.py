@@ -1,0 +1,129 @@
+"""`golem eval ks`: spoken commands as SUPERB's keyword spotting counts them (Yang et al., 2021): so many words, and
+`_unknown_` and `_silence_` beside. The Scribe chooses out of the words as a vocabulary; nothing is trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.errors import BadRequest
+from shared.records import Vocabulary
+from workers.evaluation import pictures
+from workers.evaluation.corpus import SILENCE, UNKNOWN, Clip
+from workers.evaluation.engines import run_on
+from workers.evaluation.hearing import Heard, Hearing, hear
+from workers.evaluation.measures import rate
+from workers.evaluation.report import Report, Table
+from workers.stages.scribe import Scribe
+
+#: The ten words of the task.
+WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+#: The 25 other words of Speech Commands (Warden, 2018), as they are published: `--fillers speech-commands`.
+SPEECH_COMMANDS = (
+    "backward", "bed", "bird", "cat", "dog", "eight", "five", "follow", "forward", "four", "happy", "house", "learn",
+    "marvin", "nine", "one", "seven", "sheila", "six", "three", "tree", "two", "visual", "wow", "zero",
+)  # fmt: skip
+PICTURE = "keywords.png"
+
+
+def evaluate(scribe: Scribe, clips: Sequence[Clip], vocabulary: Vocabulary) -> Report:
+    """All clips with the vocabulary. Raises BadRequest for clips without a class."""
+    words = vocabulary.phrases
+    golds = [gold(clip, words) for clip in clips]
+    hearing = hear(scribe, clips, "keywords", vocabulary)
+    answers = [answer(one) for one in hearing.heard]
+    classes = (*words, UNKNOWN, SILENCE)
+    counts = confusion(classes, golds, answers)
+    found = figures(golds, answers, hearing, words)
+    return Report(
+        name="keywords",
+        figures=found | {"fillers": len(vocabulary.fillers), "classes": list(classes), "confusion": counts},
+        tables=(_sums(found, vocabulary), _words(vocabulary, classes, counts)),
+        draw={PICTURE: lambda out: pictures.confusion(out, classes, counts, _title(found, vocabulary))},
+        run_on=run_on(scribe),
+    )
+
+
+def gold(clip: Clip, words: Sequence[str]) -> str:
+    """The class of a clip: its label, or where it has none its text. Raises BadRequest where it has neither."""
+    if clip.silent:
+        return SILENCE
+    said = clip.label if clip.label is not None else clip.text
+    if said is None:
+        raise BadRequest(f"{clip.path} has neither a label nor a text: what is said in it?")
+    said = said.strip().casefold()
+    return next((word for word in words if word.casefold() == said), UNKNOWN)
+
+
+def answer(heard: Heard) -> str:
+    """The class that was answered."""
+    choice = heard.transcript.choice
+    if heard.wordless or choice is None:
+        return SILENCE if heard.wordless else UNKNOWN
+    return UNKNOWN if choice.phrase == "unknown" else choice.phrase
+
+
+def closed(heard: Heard) -> str | None:
+    """The likeliest word, were there no other answers; None where nothing was heard."""
+    choice = heard.transcript.choice
+    return choice.candidates[0].phrase if choice and choice.candidates else None
+
+
+def confusion(classes: Sequence[str], golds: Sequence[str], answers: Sequence[str]) -> list[list[int]]:
+    """Counts; a row for what was said, a column for what was answered."""
+    pairs = list(zip(golds, answers, strict=True))
+    return [[pairs.count((said, answered)) for answered in classes] for said in classes]
+
+
+def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, words: Sequence[str]) -> dict[str, Any]:
+    """What `--json` prints; shares are of 1, None where there is nothing of the kind."""
+    right = [said == answered for said, answered in zip(golds, answers, strict=True)]
+    silent = [answered != SILENCE for said, answered in zip(golds, answers, strict=True) if said == SILENCE]
+    pairs = [(said, closed(one)) for said, one in zip(golds, hearing.heard, strict=True) if said in words]
+    return {
+        "accuracy": rate(right),
+        "closed_accuracy": rate([said == heard for said, heard in pairs]),
+        "words_accuracy": rate([ok for said, ok in zip(golds, right, strict=True) if said in words]),
+        "unknown_accuracy": rate([ok for said, ok in zip(golds, right, strict=True) if said == UNKNOWN]),
+        "silence_accuracy": rate([ok for said, ok in zip(golds, right, strict=True) if said == SILENCE]),
+        "silence_with_words": sum(silent),
+        "silence_clips": len(silent),
+        "words_silenced": sum(
+            answered == SILENCE and said != SILENCE for said, answered in zip(golds, answers, strict=True)
+        ),
+        "clips": len(golds),
+        "failed": hearing.failed,
+        "clip_s": round(hearing.clip_s, 4),
+    }
+
+
+def _sums(found: dict[str, Any], vocabulary: Vocabulary) -> Table:
+    return Table(
+        f"Keywords: {len(vocabulary.phrases) + 2} classes, {_named(vocabulary)}",
+        ("clips", "accuracy", "words", "closed", "unknown", "silence", "silent clips with words", "s per clip"),
+        [
+            (found["clips"], found["accuracy"], found["words_accuracy"], found["closed_accuracy"],
+             found["unknown_accuracy"], found["silence_accuracy"],
+             f"{found['silence_with_words']} of {found['silence_clips']}", f"{found['clip_s']:.2f}")
+        ],
+    )  # fmt: skip
+
+
+def _words(vocabulary: Vocabulary, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    rows: list[tuple[object, ...]] = []
+    for place, name in enumerate(classes):
+        said, answered = sum(counts[place]), sum(row[place] for row in counts)
+        others = [
+            f"{classes[column]} {count}" for column, count in enumerate(counts[place]) if count and column != place
+        ]
+        if said or answered:
+            rows.append((name, said, counts[place][place], answered - counts[place][place], ", ".join(others) or "–"))
+    return Table(
+        f"By class, {_named(vocabulary)}", ("said", "clips", "right", "others taken for it", "answered instead"), rows
+    )
+
+
+def _title(found: dict[str, Any], vocabulary: Vocabulary) -> str:
+    return f"{found['clips']} clips, {100 * (found['accuracy'] or 0):.1f} % right, {_named(vocabulary)}"
+
+
+def _named(vocabulary: Vocabulary) -> str:
+    return f"{len(vocabulary.fillers) or 'no'} fillers named"

@@ -1,0 +1,121 @@
+"""`golem eval asr`: word error rates by language, worst files first, and how often the language was told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import BadRequest
+from workers.evaluation.corpus import Clip
+from workers.evaluation.engines import run_on
+from workers.evaluation.hearing import Heard, hear
+from workers.evaluation.report import Report, Table, say
+from workers.evaluation.words import edits, words
+from workers.stages.scribe import Scribe
+
+#: Files of the table that is shown; the JSON names all.
+SHOWN = 15
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One clip against its reference."""
+
+    heard: Heard
+    language: str
+    reference: list[str]
+    found: list[str]
+    edits: int
+
+
+def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
+    """Every clip with reference words, and for languages every clip whose language is known. Raises BadRequest."""
+    spoken = [clip for clip in clips if not clip.silent]
+    multilingual = bool(scribe.specials.languages)
+    mine = [clip for clip in spoken if multilingual or clip.language in (None, "en")]
+    if len(mine) < len(spoken):
+        say(f"{scribe.weights.checkpoint.id} knows only English: {len(spoken) - len(mine)} clips are left out.")
+    wanted = [clip for clip in mine if clip.text or (multilingual and clip.language)]
+    if not wanted:
+        raise BadRequest("None of the recordings has reference words in a language of the model: there is no WER.")
+    hearing = hear(scribe, wanted, "transcripts")
+    scored = [one for one in map(score, hearing.heard) if one is not None]
+    languages = list(dict.fromkeys(one.language for one in scored))
+    by_language = {name: rates([one for one in scored if one.language == name]) for name in languages}
+    detected = [one.transcript.language == one.clip.language for one in hearing.heard if one.clip.language]
+    found: dict[str, Any] = {
+        **rates(scored),
+        "languages": by_language,
+        "language_right": sum(detected) if multilingual else None,
+        "language_clips": len(detected) if multilingual else None,
+        "left_out": len(spoken) - len(wanted),
+        "failed": hearing.failed,
+        "clip_s": round(hearing.clip_s, 4),
+        "by_file": [_record(one) for one in scored],
+    }
+    return Report("transcripts", found, _tables(found, scored), run_on=run_on(scribe))
+
+
+def score(heard: Heard) -> Scored | None:
+    """A clip against its reference; None where no word of it is known."""
+    language = heard.clip.language or "en"
+    reference = words(heard.clip.text or "", language)
+    if not reference:
+        return None
+    found = words(heard.transcript.text, language)
+    return Scored(heard, language, reference, found, edits(reference, found))
+
+
+def rates(scored: Sequence[Scored]) -> dict[str, Any]:
+    """`wer` in percent of the words of the references: edits of all files by words of all files."""
+    count, wrong = sum(len(one.reference) for one in scored), sum(one.edits for one in scored)
+    return {
+        "wer": round(100 * wrong / count, 2) if count else None,
+        "words": count,
+        "edits": wrong,
+        "files": len(scored),
+        "exact": sum(not one.edits for one in scored),
+        "silent": sum(not one.found for one in scored),
+    }
+
+
+def _record(one: Scored) -> dict[str, Any]:
+    return {
+        "file": str(one.heard.clip.path),
+        "language": one.language,
+        "wer": round(100 * one.edits / len(one.reference), 2),
+        "words": len(one.reference),
+        "edits": one.edits,
+        "heard": one.heard.transcript.text,
+    }
+
+
+def _tables(found: dict[str, Any], scored: Sequence[Scored]) -> tuple[Table, ...]:
+    columns = ("files", "words", "edits", "wer", "exact", "silent")
+    rows: list[tuple[object, ...]] = [
+        (name, *(_shown(rate, key) for key in columns)) for name, rate in found["languages"].items()
+    ]
+    if len(rows) > 1:
+        rows.append(("all", *(_shown(found, key) for key in columns)))
+    sums = Table(
+        "Transcripts",
+        ("language", "files", "words", "edits", "WER", "without a fault", "without a word"),
+        rows,
+    )
+    worst = [one for one in sorted(scored, key=lambda one: -one.edits)[:SHOWN] if one.edits]
+    files = Table(
+        f"Files with the most edits ({len(worst)} of {sum(bool(one.edits) for one in scored)} with any)",
+        ("file", "words", "edits", "heard"),
+        [
+            (one.heard.clip.path.name, len(one.reference), one.edits, one.heard.transcript.text[:90] or "(silence)")
+            for one in worst
+        ],
+    )
+    tables = [sums, files] if worst else [sums]
+    if found["language_clips"]:
+        told = f"{found['language_right']} of {found['language_clips']}"
+        tables.append(Table("Language", ("detected rightly",), [(told,)]))
+    return tuple(tables)
+
+
+def _shown(rate: dict[str, Any], key: str) -> object:
+    return f"{rate[key]} %" if key == "wer" else rate[key]
