@@ -7,7 +7,7 @@ MODELS ?= bundled
 COVERAGE := 85
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test chaos lint types format worker flower up down docs readme constraints clean
+.PHONY: help setup run test chaos fuzz audit lint types format worker flower up down bench docs readme hearing constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,15 +23,23 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,monitor,dev]'
 	@touch $@
 
-run: $(STAMP) ## the ten samples through all three models (MODELS=quest for those of the hub)
+run: $(STAMP) ## the ten samples through all three models (MODELS=quest: those of the hub; =multilingual: 99 languages)
 	@GOLEM_MODELS=$(MODELS) $(BIN)/golem run samples/*.flac
 
 test: $(STAMP) ## all tests with coverage; pulls the bundled models once
 	@$(BIN)/python -m workers models pull --profile bundled
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
-chaos: $(STAMP) ## storms of kills at full size (CHAOS_JOBS=1000 CHAOS_KILLS=50 CHAOS_SEED=7), under 20 minutes
-	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_KILLS=$${CHAOS_KILLS:-50} $(BIN)/python -m pytest tests/integration/test_storm.py -q -s
+chaos: $(STAMP) ## everything that strikes, at full size, beside stock Celery (CHAOS='--jobs 1000 --kills 50 --write')
+	@PYTHONPATH=. $(BIN)/python tests/integration/chaos.py $(CHAOS)
+
+fuzz: $(STAMP) ## 100,000 damaged inputs for everything that reads what strangers wrote (FUZZ='--inputs 100000 --seed 7')
+	@$(BIN)/python tests/unit/fuzz.py $(FUZZ)
+
+audit: $(STAMP) ## known vulnerabilities of everything that constraints.txt pins; asks the package index
+	@$(BIN)/python -c 'from urllib.request import urlopen; urlopen("https://pypi.org/pypi/celery/5.7.0/json", timeout=10)' 2>/dev/null || \
+	    { echo "The package index (https://pypi.org) does not tell what is known of our versions from here: run make audit where it can be reached."; exit 1; }
+	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 lint: $(STAMP) ## ruff, and the architecture (import-linter)
 	@$(BIN)/ruff check .
@@ -61,11 +69,17 @@ down: ## stop what `make up` started; queues and models stay
 .env:
 	@echo "There is no .env: cp .env.example .env and set the passwords in it."; exit 1
 
+bench: $(STAMP) ## the chain against the ways people run it today, into docs/performance.md (under 15 minutes)
+	@GOLEM_MODELS=bundled $(BIN)/golem bench chain --docs docs/performance.md
+
 docs: $(STAMP) ## docs/settings.md from shared/settings.py
 	@$(BIN)/python docs/make_settings.py
 
 readme: $(STAMP) ## the README's output and measured table from real runs here
 	@$(BIN)/python docs/make_readme.py
+
+hearing: $(STAMP) ## docs/hearing.md's tables and pictures from golem eval on DATA=folder, about five minutes
+	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/make_hearing.py $(DATA)
 
 constraints: $(STAMP) ## constraints.txt from what .venv holds (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

