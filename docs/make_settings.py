@@ -30,6 +30,8 @@ def shown(key: str, default: Any) -> str:
         return PLACES[key]
     if default is None or default is PydanticUndefined or default == ():
         return "–"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
     if isinstance(default, dict):
         return ", ".join(f"`{value}`" if name == "*" else f"`{name}={value}`" for name, value in default.items())
     if isinstance(default, int) and not isinstance(default, bool) and default >= 1 << 20:
