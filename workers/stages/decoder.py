@@ -15,6 +15,7 @@ _ROOM = 64  # positions by which the cache grows
 #: Logits this near to the best of the faster product are computed again: its rounding errs by 0.1 at most (bfloat16 has
 #: 8 bits, logits reach 30), so that the likeliest token is always among them.
 _NEAR = 1.0
+_MOST_NEAR = 1000  # a row
 
 #: Keys and values of the sound for each layer, (batch, heads, frames, width of a head).
 Cross = list[tuple[torch.Tensor, torch.Tensor]]
@@ -103,6 +104,8 @@ class Decoder:
             self._quick = self._out.to(self._product)
         logits = F.linear(last.to(self._product), self._quick).float()
         rows, tokens = (logits > logits.amax(-1, keepdim=True) - _NEAR).nonzero(as_tuple=True)
+        if len(rows) > _MOST_NEAR * len(last):  # the model has no idea: all of them at once are cheaper
+            return F.linear(last, self._out).float()
         logits[rows, tokens] = (last[rows] * self._out[tokens]).sum(-1).float()
         return logits
 
