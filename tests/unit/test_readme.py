@@ -64,8 +64,9 @@ def options():
     known = {}
     for program in (typer.main.get_command(app), typer.main.get_command(workers)):
         for name, command in program.commands.items():
-            flags = {flag for param in command.params for flag in param.opts}
-            known[name] = known.get(name, set()) | flags | set(getattr(command, "commands", {}))
+            below = getattr(command, "commands", {})
+            flags = {flag for one in (command, *below.values()) for param in one.params for flag in param.opts}
+            known[name] = known.get(name, set()) | flags | set(below)
     return known
 
 
