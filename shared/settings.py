@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         GUARDS, description="The rules that reject invented text: `all`, `none`, or some of the names, by commas"
     )
     scribe_context: Literal["full", "fast"] = Field(
-        "full", description="fast: recordings under 25 s without most of their padding, and other words now and then"
+        "full", description="fast: recordings under 22 s without most of their padding, and other words now and then"
     )
     vad_threshold: Share = Field(0.35, description="A frame above this probability is voiced; 0 turns the guard off")
     no_speech_threshold: Share = Field(

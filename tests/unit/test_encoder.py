@@ -82,9 +82,9 @@ def test_bfloat16_is_taken_only_on_a_processor_that_is_fast_at_it_and_unless_a_d
 
 
 @pytest.mark.parametrize(
-    ("lengths", "seconds"), [([1.0], 15.0), ([3.0, 9.99], 15.0), ([3.0, 13.005], 18.02), ([29.0], 30.0), ([], 15.0)]
+    ("lengths", "seconds"), [([1.0], 20.0), ([3.0, 11.99], 20.0), ([3.0, 13.005], 21.02), ([29.0], 30.0), ([], 20.0)]
 )
-def test_the_context_is_fifteen_seconds_or_the_longest_clip_and_its_padding(lengths, seconds):
+def test_the_context_is_twenty_seconds_or_the_longest_clip_and_its_padding(lengths, seconds):
     assert context.seconds(lengths) == pytest.approx(seconds)
 
 
