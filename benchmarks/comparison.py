@@ -198,7 +198,7 @@ def plot(found: Findings, file: Path) -> None:
 
 
 def as_json(found: Findings) -> dict[str, Any]:
-    """Everything, with the costs that `golem bench fleet --costs` takes."""
+    """Everything as plain JSON types, the targets with what was measured."""
     return asdict(found) | {"targets": [list(row) for row in _targets(found)]}
 
 
