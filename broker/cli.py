@@ -232,7 +232,7 @@ def evaluate(context: typer.Context) -> None:
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure what it costs: switch, boxes, fleet."""
+    """Measure what it costs: chain, switch, boxes, fleet."""
     _become(["-P", "-m", "benchmarks", *context.args])
 
 
