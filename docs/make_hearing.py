@@ -4,12 +4,12 @@ usage: make hearing DATA=folder     (its folders: keywords, sentences, commands,
                                     `golem eval` reads them; about five minutes on two cores that do nothing else)
 """
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.report import into_docs
 from shared.errors import GolemError
 from shared.labels import load_labels
 from shared.settings import Settings
@@ -94,15 +94,6 @@ def body(reports: Reports) -> str:
     return "\n".join([*parts, *measured])
 
 
-def put(page: str, name: str, text: str) -> str:
-    """The page with what stands between a pair of marks replaced."""
-    start, end = f"<!-- {name}: make hearing -->\n", f"<!-- {name} end -->"
-    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.S)
-    if not pattern.search(page):
-        raise SystemExit(f"{PAGE} has no marks for {name}.")
-    return pattern.sub(lambda _: f"{start}{text}\n{end}", page)
-
-
 def main(data: Path) -> None:
     """Each section is written when it was measured."""
     scribe = open_scribe(Settings.read())
@@ -113,8 +104,7 @@ def main(data: Path) -> None:
         "guards": lambda: of_guards(scribe, data),
     }
     for name, measure in sections.items():
-        text = body(measure())
-        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+        into_docs(PAGE, f"{name}: make hearing", body(measure()))
         say(f"{name}: written.")
 
 

@@ -20,6 +20,7 @@ from comparison import compare
 from storm import quiet_answers, storm_over
 from weather import KINDS, TOLD
 
+from benchmarks.report import into_docs
 from broker import embedded
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -133,13 +134,6 @@ def comparison_table(fates):
     return "\n".join([head, *rows])
 
 
-def put(page, name, table):
-    """The page with what stands between a pair of marks replaced."""
-    start, end = f"<!-- {name}: make chaos -->\n", f"<!-- {name} end -->"
-    before, rest = page.split(start)
-    return before + start + table + "\n" + end + rest.split(end, 1)[1]
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=1000)
@@ -163,10 +157,8 @@ def main():
     for table in tables.values():
         print(f"\n{table}")
     if given.write:
-        page = PAGE.read_text(encoding="utf-8")
         for name, table in tables.items():
-            page = put(page, name, table)
-        PAGE.write_text(page, encoding="utf-8")
+            into_docs(PAGE, f"{name}: make chaos", table)
     broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left]
     broken += [row.what for row in rows if not row.kept]
     say(f"broken: {', '.join(broken)}" if broken else "every promise was kept")

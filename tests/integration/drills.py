@@ -50,9 +50,15 @@ class Ground:
         self.road.until(lambda: self.batches(job), 30)
         return self.road.redis.hvals("golem:holders")[0].decode().partition("@")[0]
 
-    def again(self, job, since):
-        """Seconds from then until the job began again."""
-        self.road.until(lambda: len(self.batches(job)) > 1, 60)
+    def again(self, job, since, mend=False):
+        """Seconds from then until the job began again; `mend`: what died is started again meanwhile."""
+
+        def begun():
+            if mend:
+                self.weather.mend()
+            return len(self.batches(job)) > 1
+
+        self.road.until(begun, 60)
         return self.batches(job)[-1]["t"] - since
 
 
@@ -61,40 +67,34 @@ def _row(what, took, most_s):
     return Drill(what, len(took), f"at most {most_s:g} s", came, max(took) <= most_s)
 
 
-def child_killed(server, folder):
+def _recoveries(server, folder, strike, mend=False):
+    """Seconds until the job in hand began again, for each strike at the one box that there is."""
     took = []
     with Ground(server, folder, 1, SLOW_S="1") as ground:
-        for n in range(ROUNDS):
-            name = ground.busy(f"slow {n}")
+        for job in (f"slow {n}" for n in range(ROUNDS)):
+            name = ground.busy(job)
             since = time.time()
-            for child in descendants(ground.weather.boxes[name].pid):
-                os.kill(child, signal.SIGKILL)
-            took.append(ground.again(f"slow {n}", since))
-            ground.road.done([f"slow {n}"])
-    return _row("child killed, the worker lives", took, 3)
+            strike(ground.weather, name)
+            took.append(ground.again(job, since, mend))
+            ground.road.done([job])
+    return took
+
+
+def child_killed(server, folder):
+    def strike(weather, name):
+        for child in descendants(weather.boxes[name].pid):
+            os.kill(child, signal.SIGKILL)
+
+    return _row("child killed, the worker lives", _recoveries(server, folder, strike), 3)
 
 
 def worker_restarted(server, folder):
-    took = []
-    with Ground(server, folder, 1, SLOW_S="1") as ground:
-        for n in range(ROUNDS):
-            name = ground.busy(f"slow {n}")
-            since = time.time()
-            ground.weather.strike("group", name)
-            while ground.weather.boxes[name].poll() is not None:
-                ground.weather.mend()
-            took.append(_with_mending(ground, f"slow {n}", since))
-            ground.road.done([f"slow {n}"])
-    return _row("worker killed, started again under its name", took, 3)
+    def strike(weather, name):
+        weather.strike("group", name)
+        while weather.boxes[name].poll() is not None:
+            weather.mend()
 
-
-def _with_mending(ground, job, since):
-    def begun():
-        ground.weather.mend()
-        return len(ground.batches(job)) > 1
-
-    ground.road.until(begun, 60)
-    return ground.batches(job)[-1]["t"] - since
+    return _row("worker killed, started again under its name", _recoveries(server, folder, strike, mend=True), 3)
 
 
 def box_vanished(server, folder):

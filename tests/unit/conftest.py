@@ -55,6 +55,22 @@ def index(tmp_path, monkeypatch):
     return offer
 
 
+# -- real weights
+
+
+@pytest.fixture(scope="session")
+def bundled_scribe():
+    """The Scribe of the store with its weights loaded; skips where the store has none."""
+    from shared.errors import GolemError
+    from shared.settings import Settings
+    from workers.evaluation.engines import open_scribe
+
+    try:
+        return open_scribe(Settings.read(_env_file=None))
+    except GolemError as exc:
+        pytest.skip(exc.message)
+
+
 # -- the command line
 
 

@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 
-from shared.errors import GolemError
-from shared.settings import GUARDS, Settings
+from shared.settings import GUARDS
 from workers.stages import ear
 from workers.stages.inventions import is_invention, least_s
 
@@ -85,24 +84,16 @@ def test_a_text_that_nothing_speaks_against_is_believed() -> None:
 
 
 @pytest.mark.models
-def test_who_says_it_aloud_is_heard() -> None:
+def test_who_says_it_aloud_is_heard(bundled_scribe) -> None:
     from workers.stages.engine import Ready
-    from workers.stages.scribe import Recording, Scribe, make
-    from workers.store import find
-    from workers.store.load import Weights
+    from workers.stages.scribe import Recording
 
     if shutil.which("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed")
-    settings = Settings.read(_env_file=None)
-    try:
-        engine = Scribe(Weights(find(settings, "scribe"), make), settings)
-        engine.load()
-    except GolemError as exc:
-        pytest.skip(exc.message)
     prepared = []
     for words in ("Thank you.", "Mead."):
         said = subprocess.run(["espeak-ng", "-v", "en-us", "--stdout", words], capture_output=True, check=True).stdout
-        prepared.append(engine.prepare(Recording(words, said)))
-    answers = engine.run([one.item for one in prepared if isinstance(one, Ready)])
+        prepared.append(bundled_scribe.prepare(Recording(words, said)))
+    answers = bundled_scribe.run([one.item for one in prepared if isinstance(one, Ready)])
     assert len(answers) == 2
     assert all(answer.text and not answer.guards for answer in answers)

@@ -10,9 +10,8 @@ import pytest
 from test_scribe import OFF, hum, ready, scribe, wav
 from whisper_models import HeldWhisper, whisper
 
-from shared.errors import BadVocabulary, GolemError, LanguageRefused
+from shared.errors import BadVocabulary, LanguageRefused
 from shared.records import Transcript, Vocabulary
-from shared.settings import Settings
 from workers.stages.ear import Span
 from workers.stages.scribe import Recording, Scribe
 from workers.stages.windows import Window, utterances
@@ -101,20 +100,9 @@ def test_a_long_recording_is_cut_at_long_pauses_into_utterances() -> None:
 
 @pytest.mark.models
 @pytest.mark.recordings
-def test_keywords_are_chosen_and_silence_and_other_words_are_not() -> None:
-    from workers.build import ENGINES
-    from workers.store import find
-    from workers.store.load import Weights
-
+def test_keywords_are_chosen_and_silence_and_other_words_are_not(bundled_scribe: Scribe) -> None:
     if not KEYWORDS.is_dir():
         pytest.skip(f"no recordings: {KEYWORDS} is missing")
-    settings = Settings.read(_env_file=None)
-    of, make = ENGINES["scribe"]
-    try:
-        engine: Scribe = of(Weights(find(settings, "scribe"), make), settings)
-        engine.load()
-    except GolemError as exc:
-        pytest.skip(exc.message)
     rows = [json.loads(line) for line in (KEYWORDS / "manifest.jsonl").read_text().splitlines()]
     ten = tuple(dict.fromkeys(row["label"] for row in rows if not row["label"].startswith("_")))
     words = [row for name in ten for row in [row for row in rows if row["label"] == name][1:2]]
@@ -124,8 +112,8 @@ def test_keywords_are_chosen_and_silence_and_other_words_are_not() -> None:
         Recording(row["path"], (KEYWORDS / row["path"]).read_bytes(), vocabulary=Vocabulary(phrases=ten))
         for row in (*words, *others, *quiet)
     ]
-    prepared: list[Any] = [engine.prepare(ask) for ask in asks]
-    answers = iter(engine.run([one.item for one in prepared if not isinstance(one, Transcript)]))
+    prepared: list[Any] = [bundled_scribe.prepare(ask) for ask in asks]
+    answers = iter(bundled_scribe.run([one.item for one in prepared if not isinstance(one, Transcript)]))
     heard = [one if isinstance(one, Transcript) else next(answers) for one in prepared]
     gold = [row["text"] for row in words] + ["unknown"] * len(others)
     said = [answer.choice.phrase if answer.choice else "" for answer in heard[: len(gold)]]

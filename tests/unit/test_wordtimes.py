@@ -139,34 +139,24 @@ def test_attention_and_probabilities_are_those_of_transformers(tmp_path: Path, m
 
 @pytest.mark.models
 @pytest.mark.recordings
-def test_words_of_joined_recordings_fall_within_their_own(tmp_path: Path) -> None:
+def test_words_of_joined_recordings_fall_within_their_own(tmp_path: Path, bundled_scribe) -> None:
     import soundfile
 
-    from shared.errors import GolemError
-    from shared.settings import Settings
     from workers.stages.audio import decode as read
     from workers.stages.engine import Ready
-    from workers.stages.scribe import Recording, Scribe, make
-    from workers.store import find
-    from workers.store.load import Weights
+    from workers.stages.scribe import Recording
 
     folder = Path(__file__).parents[3] / "shared" / "data" / "sentences" / "librispeech"
     if not folder.is_dir():
         pytest.skip("the recordings in ../shared/data are missing")
-    settings = Settings.read(_env_file=None)
-    try:
-        engine = Scribe(Weights(find(settings, "scribe"), make), settings)
-        engine.load()
-    except GolemError as exc:
-        pytest.skip(exc.message)
     files = [folder / f"237-134500-00{n}.flac" for n in (14, 16, 17)]
-    sounds = [read(path.read_bytes(), path.name, settings) for path in files]
+    sounds = [read(path.read_bytes(), path.name, bundled_scribe.settings) for path in files]
     pause = np.zeros(8000, np.float32)
     joined = np.concatenate([part for sound in sounds for part in (sound, pause)])
     soundfile.write(tmp_path / "joined.wav", joined, 16_000)
-    prepared = engine.prepare(Recording("joined.wav", (tmp_path / "joined.wav").read_bytes(), word_times=True))
+    prepared = bundled_scribe.prepare(Recording("joined.wav", (tmp_path / "joined.wav").read_bytes(), word_times=True))
     assert isinstance(prepared, Ready)
-    (answer,) = engine.run([prepared.item])
+    (answer,) = bundled_scribe.run([prepared.item])
     found = [word for segment in answer.segments for word in segment.words]
     assert " ".join(word.word for word in found) == answer.text
     assert all(a.start_s <= b.start_s and a.end_s <= b.end_s for a, b in pairwise(found))
