@@ -9,6 +9,7 @@ RUN useradd --uid 10001 --create-home golem && install --directory --owner golem
 
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY golem_chain/ golem_chain/
 COPY shared/ shared/
 COPY broker/ broker/
 COPY workers/ workers/

@@ -27,7 +27,7 @@ run: $(STAMP) ## the ten samples through all three models (MODELS=quest: those o
 	@GOLEM_MODELS=$(MODELS) $(BIN)/golem run samples/*.flac
 
 test: $(STAMP) ## all tests with coverage; pulls the bundled models once
-	@$(BIN)/python -m workers models pull --profile bundled
+	@$(BIN)/python -m golem_chain.workers models pull --profile bundled
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
 chaos: $(STAMP) ## everything that strikes, at full size, beside stock Celery (CHAOS='--jobs 1000 --kills 50 --write')
@@ -82,7 +82,7 @@ hearing: $(STAMP) ## docs/hearing.md's tables and pictures from golem eval on DA
 	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/make_hearing.py $(DATA)
 
 constraints: $(STAMP) ## constraints.txt from what .venv holds (after a tested upgrade)
-	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
+	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean: ## .venv, caches and build output (models stay in the store)

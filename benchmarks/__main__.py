@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shared.errors import GolemError
-from shared.settings import Settings
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what it costs.")
 console = Console(width=120)
@@ -20,8 +20,8 @@ DOCS = Annotated[Path | None, typer.Option(help="Also write the tables into this
 
 def _sets(settings: Settings, which: str) -> dict[str, Settings]:
     """Names → settings of the sets of models that are measured; everything is in the store afterwards."""
-    from benchmarks.shapes import quest_shapes
-    from workers.store.pull import pull
+    from golem_chain.benchmarks.shapes import quest_shapes
+    from golem_chain.workers.store.pull import pull
 
     pull(settings)
     sets = {"profile": settings}
@@ -46,11 +46,11 @@ def switch(
     memory: Annotated[bool, typer.Option(help="Measure the memory table too.")] = True,
 ) -> None:
     """What a model switch costs, against the memcpy floor and against from_pretrained."""
-    from benchmarks import report
-    from benchmarks.clock import hardware
-    from benchmarks.memory import table
-    from benchmarks.switch import measure
-    from workers.store.manifest import find
+    from golem_chain.benchmarks import report
+    from golem_chain.benchmarks.clock import hardware
+    from golem_chain.benchmarks.memory import table
+    from golem_chain.benchmarks.switch import measure
+    from golem_chain.workers.store.manifest import find
 
     settings = Settings.read()
     results: dict[str, Any] = {"hardware": hardware()}
@@ -80,7 +80,7 @@ def chain(
     many: Annotated[int, typer.Option(min=10, help="Jobs of the largest backlog, with small models.")] = 1000,
 ) -> None:
     """The whole chain against transformers pipelines and faster-whisper, on the same clips and weights."""
-    from benchmarks import comparison, performance
+    from golem_chain.benchmarks import comparison, performance
 
     found = performance.measure(Settings.read(), jobs, many, Console(stderr=True, quiet=json_).log)
     if docs:
@@ -102,7 +102,7 @@ def boxes(
     prefer: Annotated[str, typer.Option(help="throughput, latency or balanced.")] = "balanced",
 ) -> None:
     """Real workers with engines that sleep (150 ms a load, 20 ms a job): switches and latencies."""
-    from benchmarks.scaling import measured
+    from golem_chain.benchmarks.scaling import measured
 
     table, found = measured(workers, rate, seconds, pattern, prefer)
     print(json.dumps(found)) if json_ else console.print(table.rich())
@@ -115,7 +115,7 @@ def fleet(
     real: Annotated[bool, typer.Option(help="Check predictions against real workers (2 minutes).")] = True,
 ) -> None:
     """Simulated boxes, 1 to 1,000, under the same decision as real ones: tables and plots for docs/scaling.md."""
-    from benchmarks.scaling import write
+    from golem_chain.benchmarks.scaling import write
 
     for table in write(docs, costs, real=real, say=console.log):
         console.print(table.rich())

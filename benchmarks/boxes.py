@@ -15,14 +15,14 @@ from typing import Any
 from celery import chain
 from redis import Redis
 
-from benchmarks.fleet import Result
-from benchmarks.sleeper import LOG
-from broker import embedded
-from broker.app import make_app
-from broker.leash import die_with_parent
-from broker.queues import STAGES, task_id, task_name
-from shared.errors import GolemError
-from shared.settings import Settings
+from golem_chain.benchmarks.fleet import Result
+from golem_chain.benchmarks.sleeper import LOG
+from golem_chain.broker import embedded
+from golem_chain.broker.app import make_app
+from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.settings import Settings
 
 START_S = 60.0  # for the workers to be there
 END_S = 300.0  # for the last job
@@ -54,7 +54,7 @@ def _fleet(url: str, workers: int, prefer: str, client: Redis, folder: Path) -> 
     try:
         with (folder / "workers.log").open("w") as log:
             for n in range(workers):
-                command = [sys.executable, "-P", "-m", "benchmarks.sleeper", f"box{n}"]
+                command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.sleeper", f"box{n}"]
                 leash = die_with_parent(signal.SIGKILL)
                 started.append(subprocess.Popen(command, env=env, stderr=log, preexec_fn=leash))
         end = time.monotonic() + START_S

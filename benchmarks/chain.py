@@ -11,12 +11,12 @@ from typing import Any
 import psutil
 import redis
 
-from broker import embedded, solo, timeline
-from broker.pipeline import Pipeline
-from broker.queues import STAGES
-from shared.errors import GolemError
-from shared.records import LabelSet, OracleParams, Outcome
-from shared.settings import Settings
+from golem_chain.broker import embedded, solo, timeline
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.records import LabelSet, OracleParams, Outcome
+from golem_chain.shared.settings import Settings
 
 START_S = 120.0  # for the worker to be there
 JOB_S = 120.0  # for a job on the slowest machine

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chain import Run
-from benchmarks.performance import CLIPS, LABELS, TOKENS, Findings
-from benchmarks.report import Table, into_docs
-from broker.picture import colour
-from broker.queues import STAGES
+from golem_chain.benchmarks.chain import Run
+from golem_chain.benchmarks.performance import CLIPS, LABELS, TOKENS, Findings
+from golem_chain.benchmarks.report import Table, into_docs
+from golem_chain.broker.picture import colour
+from golem_chain.broker.queues import STAGES
 
 PEERS = {
     "reload": "load, run, unload for every file and stage (transformers pipelines)",

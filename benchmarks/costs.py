@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.queues import STAGES
-from shared.errors import BadRequest
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadRequest
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from benchmarks.costs import HOP_S, Costs
-from broker.affinity import Move, Prefer, View, decide, listens, patience_s
-from broker.desk import Desk
-from broker.queues import STAGES
+from golem_chain.benchmarks.costs import HOP_S, Costs
+from golem_chain.broker.affinity import Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.desk import Desk
+from golem_chain.broker.queues import STAGES
 
 #: Seconds after the last arrival at which jobs should long have been done.
 STUCK_S = 20_000.0

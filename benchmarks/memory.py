@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.records import Intent, Label, LabelSet, OracleParams
-from shared.settings import Settings
-from workers.build import build_residency
-from workers.residency.residency import Residency
-from workers.residency.serve import serve
+from golem_chain.shared.records import Intent, Label, LabelSet, OracleParams
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.build import build_residency
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import serve
 
 TEXT = "please turn on the lights in the kitchen and play some quiet music while I cook"
 
@@ -37,9 +37,9 @@ def _labels(count: int) -> LabelSet:
 
 def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
     """(stage, what it is, asks)."""
-    from workers.stages.interpreter import Utterance
-    from workers.stages.oracle import Cue
-    from workers.stages.scribe import Recording
+    from golem_chain.workers.stages.interpreter import Utterance
+    from golem_chain.workers.stages.oracle import Cue
+    from golem_chain.workers.stages.scribe import Recording
 
     sound = clip.read_bytes()
     for batch in (1, 8):

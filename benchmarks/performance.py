@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chain
-from benchmarks.chain import Run
-from benchmarks.clock import hardware
-from benchmarks.shapes import quest_shapes, small_shapes
-from shared.errors import GolemError
-from shared.records import Label, LabelSet
-from shared.settings import Settings
-from workers.evaluation.words import edits, words
-from workers.store.catalog import NAMED
-from workers.store.pull import pull
-from workers.store.show import Show
-from workers.store.wheels import download
+from golem_chain.benchmarks import chain
+from golem_chain.benchmarks.chain import Run
+from golem_chain.benchmarks.clock import hardware
+from golem_chain.benchmarks.shapes import quest_shapes, small_shapes
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.records import Label, LabelSet
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.evaluation.words import edits, words
+from golem_chain.workers.store.catalog import NAMED
+from golem_chain.workers.store.pull import pull
+from golem_chain.workers.store.show import Show
+from golem_chain.workers.store.wheels import download
 
 HERE = Path(__file__).parents[1]
 #: Recordings of people where they lie beside the checkout; else the synthetic samples are taken.
@@ -126,7 +126,7 @@ def _models(settings: Settings) -> dict[str, str]:
 
 def _peer(ask: dict[str, Any]) -> dict[str, Any]:
     """One way, in a process of its own. Raises GolemError with its last words."""
-    command = [sys.executable, "-P", "-m", "benchmarks.peers"]
+    command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.peers"]
     done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no word"]

@@ -7,15 +7,15 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.arrivals import Pattern, arrivals
-from benchmarks.boxes import run as run_boxes
-from benchmarks.costs import SLEEPING, Costs, read
-from benchmarks.fleet import POLICIES, Fleet, Result
-from benchmarks.report import Table, into_docs
-from broker.affinity import Prefer
-from broker.picture import COLOURS
-from broker.queues import STAGES
-from shared.errors import BadRequest
+from golem_chain.benchmarks.arrivals import Pattern, arrivals
+from golem_chain.benchmarks.boxes import run as run_boxes
+from golem_chain.benchmarks.costs import SLEEPING, Costs, read
+from golem_chain.benchmarks.fleet import POLICIES, Fleet, Result
+from golem_chain.benchmarks.report import Table, into_docs
+from golem_chain.broker.affinity import Prefer
+from golem_chain.broker.picture import COLOURS
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadRequest
 
 SEED = 20260729
 BATCH = 8

@@ -1,4 +1,4 @@
-"""A worker whose engines sleep, as a process: `python -m benchmarks.sleeper NAME` with Redis in GOLEM_REDIS_URL.
+"""A worker whose engines sleep: `python -m golem_chain.benchmarks.sleeper NAME`, with Redis in GOLEM_REDIS_URL.
 
 It holds one model at a time. What it did is pushed to the Redis list `LOG`: loads, batches, ends.
 """
@@ -12,11 +12,11 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from benchmarks.costs import SLEEPING
-from broker.queues import STAGES, task_name
-from shared.settings import Settings
-from workers.batching import BatchTask, Call
-from workers.worker import start
+from golem_chain.benchmarks.costs import SLEEPING
+from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.batching import BatchTask, Call
+from golem_chain.workers.worker import start
 
 LOG = "bench:log"
 _held: list[str] = []

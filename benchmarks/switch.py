@@ -13,12 +13,12 @@ import torch
 import transformers
 from torch import nn
 
-from benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
-from shared.settings import Settings
-from workers.residency.memory import allocator_environment, open_memory, pick_device, pick_dtype
-from workers.residency.residency import Residency
-from workers.store.load import Weights, read_config
-from workers.store.manifest import Checkpoint
+from golem_chain.benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.memory import allocator_environment, open_memory, pick_device, pick_dtype
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.store.load import Weights, read_config
+from golem_chain.workers.store.manifest import Checkpoint
 
 
 def model_class(checkpoint: Checkpoint) -> Any:

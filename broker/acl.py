@@ -1,4 +1,4 @@
-"""Redis users with the least that each needs: `python -m broker.acl > users.acl`, an `aclfile` for redis.conf.
+"""Redis users with least privilege: `python -m golem_chain.broker.acl > users.acl`, an `aclfile` for redis.conf.
 
 Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _MONITOR and _FLOWER; one that is not set is made up and said on
 stderr. The file holds their SHA-256 only. The user `default` is off: nobody comes in without a name.
@@ -18,7 +18,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 
-from broker.queues import STAGES
+from golem_chain.broker.queues import STAGES
 
 #: Whatever a group of commands holds besides, none of these: they reach beyond our keys, or stop the server.
 #: `@dangerous` has KEYS, FLUSHALL, CONFIG, ACL, DEBUG, MONITOR, SORT, INFO; INFO is needed by the clients.

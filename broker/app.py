@@ -10,11 +10,11 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from broker import connection
-from broker.connection import masked, reaching
-from broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
-from shared.errors import BadSetting
-from shared.settings import Settings
+from golem_chain.broker import connection
+from golem_chain.broker.connection import masked, reaching
+from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.settings import Settings
 
 _REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
@@ -30,10 +30,10 @@ def make_app(settings: Settings) -> Celery:
     """The app for these settings. It connects to nothing yet. Raises BadSetting for an URL that cannot be used."""
     url, tls = broker_url(settings)
     app = Celery("golem", set_as_current=False)  # a producer may be a Celery program of its own
-    app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "broker.app:Results")
+    app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "golem_chain.broker.app:Results")
     app.conf.update(
         broker_url=url,
-        broker_transport="broker.transport:Transport",  # the atomic take, affinity, leases
+        broker_transport="golem_chain.broker.transport:Transport",  # the atomic take, affinity, leases
         broker_use_ssl=tls,
         result_backend=url.replace("redis+socket://", "socket://"),
         redis_backend_use_ssl=tls,

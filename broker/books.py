@@ -10,9 +10,9 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from broker import scripts
-from broker.desk import DESK
-from broker.letters import Letter
+from golem_chain.broker import scripts
+from golem_chain.broker.desk import DESK
+from golem_chain.broker.letters import Letter
 
 logger = get_logger(__name__)
 

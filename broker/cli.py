@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from broker import dead, options
-from broker.options import (
+from golem_chain.broker import dead, options
+from golem_chain.broker.options import (
     Audio,
     Fillers,
     Format,
@@ -27,7 +27,7 @@ from broker.options import (
     Wait,
     WordTimes,
 )
-from shared.errors import BadLabels, BadRequest, BadSetting, GolemError
+from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 app = typer.Typer(
     name="golem",
@@ -58,14 +58,14 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Everything in one: a private system, all files, a table."""
-    from broker.inputs import expand
+    from golem_chain.broker.inputs import expand
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
     ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
     kept = options.files(files, form, out)
-    from broker import follow, solo
-    from broker.pipeline import Pipeline
+    from golem_chain.broker import follow, solo
+    from golem_chain.broker.pipeline import Pipeline
 
     with _interrupted("Stopped: nothing is left running."):
         solo.pull_missing()
@@ -93,7 +93,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Hand files to the running system; print the ids of jobs."""
-    from broker.inputs import expand
+    from golem_chain.broker.inputs import expand
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
@@ -101,9 +101,9 @@ def submit(
     if form and not wait:
         raise BadRequest("--format writes what came of the jobs: add --wait, or ask golem results JOB… for it later.")
     kept = options.files(files, form, out)
-    from broker import follow, screen
-    from broker.pipeline import Pipeline
-    from shared.settings import Settings
+    from golem_chain.broker import follow, screen
+    from golem_chain.broker.pipeline import Pipeline
+    from golem_chain.shared.settings import Settings
 
     handed = {}
     with (
@@ -123,10 +123,10 @@ def submit(
 @app.command()
 def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = None, as_json: Json = False) -> None:
     """Show what came of jobs."""
-    from broker import follow, screen
-    from broker.console import say
-    from broker.pipeline import Pipeline
-    from shared.settings import Settings
+    from golem_chain.broker import follow, screen
+    from golem_chain.broker.console import say
+    from golem_chain.broker.pipeline import Pipeline
+    from golem_chain.shared.settings import Settings
 
     started = time.monotonic()
     ids = options.ids(jobs)
@@ -150,10 +150,10 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
 @app.command()
 def cancel(jobs: JobIds, as_json: Json = False) -> None:
     """End jobs: what is queued will not run, what runs stops."""
-    from broker import screen
-    from broker.console import say
-    from broker.pipeline import Pipeline
-    from shared.settings import Settings
+    from golem_chain.broker import screen
+    from golem_chain.broker.console import say
+    from golem_chain.broker.pipeline import Pipeline
+    from golem_chain.shared.settings import Settings
 
     ids = options.ids(jobs)
     with Pipeline(Settings.read()) as pipeline:
@@ -172,9 +172,9 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Queues, workers, what each holds, dead letters."""
-    from broker import status as state
-    from broker.console import console, line
-    from shared.settings import Settings
+    from golem_chain.broker import status as state
+    from golem_chain.broker.console import console, line
+    from golem_chain.shared.settings import Settings
 
     seen = state.read(Settings.read())
     if as_json:
@@ -193,8 +193,8 @@ def timeline(
     as_json: Json = False,
 ) -> None:
     """Draw memory over time: stages at work, every model switch."""
-    from broker import picture
-    from shared.settings import Settings
+    from golem_chain.broker import picture
+    from golem_chain.shared.settings import Settings
 
     picture.command(Settings.read(), jobs or [], last, out, as_json=as_json)
 
@@ -202,8 +202,8 @@ def timeline(
 @app.command()
 def flower() -> None:
     """Watch the running system in a browser, by Flower."""
-    from broker.monitor import serve
-    from shared.settings import Settings
+    from golem_chain.broker.monitor import serve
+    from golem_chain.shared.settings import Settings
 
     with _interrupted("Flower has ended."):
         serve(Settings.read())
@@ -233,19 +233,19 @@ def evaluate(context: typer.Context) -> None:
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(context: typer.Context) -> None:
     """Measure what it costs: chain, switch, boxes, fleet."""
-    _become(["-P", "-m", "benchmarks", *context.args])
+    _become(["-P", "-m", "golem_chain.benchmarks", *context.args])
 
 
 def _hand_over(command: str, args: list[str]) -> NoReturn:
     """Become `python -m workers`: the broker side imports nothing of it."""
-    from broker.solo import WORKERS
+    from golem_chain.broker.solo import WORKERS
 
     _become([*WORKERS[1:], command, *args])
 
 
 def _become(args: list[str]) -> NoReturn:
     """Go on as another command of this interpreter, one that needs the model libraries. Raises MissingExtra."""
-    from broker.solo import need_worker
+    from golem_chain.broker.solo import need_worker
 
     need_worker()
     sys.stdout.flush()
@@ -258,7 +258,7 @@ def _interrupted(sentence: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from broker.console import say
+        from golem_chain.broker.console import say
 
         say(sentence)
         raise typer.Exit(130) from None
@@ -269,7 +269,7 @@ def main() -> None:
     debug = os.environ.get("GOLEM_DEBUG") == "1"
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    from broker.console import say
+    from golem_chain.broker.console import say
 
     try:
         app()

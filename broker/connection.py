@@ -10,8 +10,8 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from shared.errors import BadSetting, BrokerAway
-from shared.settings import Settings
+from golem_chain.shared.errors import BadSetting, BrokerAway
+from golem_chain.shared.settings import Settings
 
 #: Tries beyond the first. Producers give up within about a second; a worker rides out a restart of Redis (20 s).
 PRODUCER_RETRIES = 4

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from shared.text import visible
+from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

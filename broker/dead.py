@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import BadRequest
+from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
-    from broker.letters import Letter, Letters
+    from golem_chain.broker.letters import Letter, Letters
 
 app = typer.Typer(help="Dead letters: list, show, retry, drop.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,7 +26,7 @@ def list_(
     most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="The newest N.")] = 100, as_json: Json = False
 ) -> None:
     """The letters, newest first."""
-    from broker.console import console, line, say
+    from golem_chain.broker.console import console, line, say
 
     with _letters() as letters:
         found = letters.all(most)
@@ -38,7 +38,7 @@ def list_(
         from rich.table import Table
         from rich.text import Text
 
-        from shared.text import visible
+        from golem_chain.shared.text import visible
 
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         for column in ("letter", "job", "queue", "worker", "age", "why"):
@@ -57,7 +57,7 @@ def list_(
 @app.command()
 def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """All that is known of letters, and how their messages begin."""
-    from broker.console import console, line
+    from golem_chain.broker.console import console, line
 
     with _letters() as letters:
         chosen = _chosen(letters, names, all_=all_)
@@ -73,7 +73,7 @@ def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 @app.command()
 def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """Run the jobs of letters again from the stage that failed."""
-    from broker.console import line, say
+    from golem_chain.broker.console import line, say
 
     failed = 0
     with _letters() as letters:
@@ -96,7 +96,7 @@ def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None
 @app.command()
 def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """Forget letters. The Outcomes of their jobs stay."""
-    from broker.console import line, say
+    from golem_chain.broker.console import line, say
 
     with _letters() as letters:
         chosen = _chosen(letters, names, all_=all_)
@@ -110,9 +110,9 @@ def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 
 @contextmanager
 def _letters() -> Iterator["Letters"]:
-    from broker.connection import connect, reaching
-    from broker.letters import Letters
-    from shared.settings import Settings
+    from golem_chain.broker.connection import connect, reaching
+    from golem_chain.broker.letters import Letters
+    from golem_chain.shared.settings import Settings
 
     settings = Settings.read()
     with reaching(settings), connect(settings) as client:

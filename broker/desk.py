@@ -9,7 +9,7 @@ from math import inf
 from time import monotonic, time
 from typing import Any
 
-from broker.affinity import Line, Prefer, View
+from golem_chain.broker.affinity import Line, Prefer, View
 
 
 class Desk:

@@ -18,8 +18,8 @@ from typing import Self
 
 import redis
 
-from broker.leash import die_with_parent
-from shared.errors import BrokerAway, MissingExtra
+from golem_chain.broker.leash import die_with_parent
+from golem_chain.shared.errors import BrokerAway, MissingExtra
 
 READY_S = 10.0  # a server that replays a large append-only file takes seconds; an empty one 0.1
 STOP_S = 10.0

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from broker import formats
-from shared.errors import BadRequest
-from shared.records import Outcome
-from shared.text import storable, visible
+from golem_chain.broker import formats
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.records import Outcome
+from golem_chain.shared.text import storable, visible
 
 
 def places(names: Sequence[str], form: str, folder: Path | None) -> dict[str, Path]:

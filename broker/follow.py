@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker import screen
-from broker.console import console, line, say
-from broker.files import Files
-from broker.pipeline import Pipeline
-from broker.vault import read_file
-from shared.errors import BadAudio
-from shared.records import Failure, LabelSet, OracleParams, Outcome, Task, Vocabulary
-from shared.text import storable
+from golem_chain.broker import screen
+from golem_chain.broker.console import console, line, say
+from golem_chain.broker.files import Files
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.vault import read_file
+from golem_chain.shared.errors import BadAudio
+from golem_chain.shared.records import Failure, LabelSet, OracleParams, Outcome, Task, Vocabulary
+from golem_chain.shared.text import storable
 
 #: How often the bars move, and whether the worker still lives is asked. Many jobs make each look dearer.
 LOOK_S, LOOK_MANY_S, MANY = 0.3, 1.0, 200

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.records import Outcome, Segment, Word
+from golem_chain.shared.records import Outcome, Segment, Word
 
 #: A cue has at most two lines of so many characters, the customary measure of subtitles.
 _LINE = 42

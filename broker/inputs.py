@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.errors import BadRequest
-from shared.extensions import EXTENSIONS
-from shared.text import visible
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.extensions import EXTENSIONS
+from golem_chain.shared.text import visible
 
 
 def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:

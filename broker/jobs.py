@@ -13,10 +13,10 @@ from typing import cast
 
 import redis
 
-from broker import vault
-from broker.queues import STAGES
-from shared.errors import BadLabels, BadRequest, BadVocabulary
-from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
+from golem_chain.broker import vault
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
+from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
 
 #: Labels and vocabulary above this do not travel with the messages, which with all else stay under 4 KB.
 INLINE_BYTES = 2048

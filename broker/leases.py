@@ -3,8 +3,8 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from broker import scripts
-from shared.text import visible
+from golem_chain.broker import scripts
+from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import redis
 
-from broker import jobs, outcomes, scripts, vault
-from broker.queues import STAGES, task_id
-from shared.errors import BadRequest
-from shared.records import Outcome
-from shared.text import visible
+from golem_chain.broker import jobs, outcomes, scripts, vault
+from golem_chain.broker.queues import STAGES, task_id
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.records import Outcome
+from golem_chain.shared.text import visible
 
 #: Characters of a stranger's bytes that are shown.
 SHOWN = 2000

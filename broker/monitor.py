@@ -4,9 +4,9 @@ import os
 import secrets
 from importlib.util import find_spec
 
-from broker.console import say
-from shared.errors import BadSetting, MissingExtra
-from shared.settings import Settings
+from golem_chain.broker.console import say
+from golem_chain.shared.errors import BadSetting, MissingExtra
+from golem_chain.shared.settings import Settings
 
 
 def credentials(given: str | None) -> tuple[str, bool]:
@@ -24,7 +24,7 @@ def serve(settings: Settings) -> None:
     if find_spec("flower") is None:
         raise MissingExtra("Flower is not installed: pip install 'golem-chain[monitor]'.")
     auth, made = credentials(settings.flower_auth)
-    from broker.app import check_broker, make_app
+    from golem_chain.broker.app import check_broker, make_app
 
     check_broker(settings)
     os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which everybody can read

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from shared.errors import BadRequest
+from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
-    from broker.files import Files
-    from broker.follow import Ask
+    from golem_chain.broker.files import Files
+    from golem_chain.broker.follow import Ask
 
 Audio = Annotated[
     list[str],
@@ -85,10 +85,10 @@ def ask(
     word_times: bool,
 ) -> "Ask":
     """The options that run and submit share. Raises BadLabels, BadVocabulary."""
-    from broker.follow import Ask
-    from shared.labels import parse_labels
-    from shared.records import OracleParams
-    from shared.vocabulary import parse_vocabulary
+    from golem_chain.broker.follow import Ask
+    from golem_chain.shared.labels import parse_labels
+    from golem_chain.shared.records import OracleParams
+    from golem_chain.shared.vocabulary import parse_vocabulary
 
     return Ask(
         labels=None if labels is None else parse_labels(labels),
@@ -106,6 +106,6 @@ def files(names: Sequence[str], form: Format, out: Path | None) -> "Files | None
         if out is not None:
             raise BadRequest("--out says where the files of --format go: say which, as in --format srt.")
         return None
-    from broker.files import Files
+    from golem_chain.broker.files import Files
 
     return Files(names, form, out)

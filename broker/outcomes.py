@@ -7,10 +7,10 @@ from typing import cast
 
 import redis
 
-from broker import jobs, vault
-from shared.errors import BadRequest, GolemError
-from shared.records import Failure, Intent, Job, Outcome, State
-from shared.settings import Settings
+from golem_chain.broker import jobs, vault
+from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
+from golem_chain.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 

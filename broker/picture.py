@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.connection import connect, reaching
-from broker.console import line, say
-from broker.queues import STAGES
-from broker.timeline import Lane, lanes, parse_last, read, window
-from shared.errors import BadRequest, MissingExtra
-from shared.settings import Settings
+from golem_chain.broker.connection import connect, reaching
+from golem_chain.broker.console import line, say
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.timeline import Lane, lanes, parse_last, read, window
+from golem_chain.shared.errors import BadRequest, MissingExtra
+from golem_chain.shared.settings import Settings
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

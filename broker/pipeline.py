@@ -1,6 +1,8 @@
 """The Python API: submit audio, ask for outcomes, wait for them, cancel.
 
-with Pipeline(Settings.read()) as pipeline:
+from golem_chain import Pipeline
+
+with Pipeline() as pipeline:
     job = pipeline.submit("clip.wav", labels="lights_on,music_stop")
     for outcome in pipeline.wait([job]):
         print(outcome.transcript.text, outcome.intent.label, outcome.reply.text)
@@ -20,18 +22,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from broker.connection import connect, reaching
-from broker.jobs import INLINE_BYTES, Jobs
-from broker.outcomes import Outcomes, unknown
-from broker.queues import STAGES, task_id, task_name
-from broker.vault import Vault, about_s, read_file, within
-from shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
-from shared.labels import check_labels, load_labels, parse_labels
-from shared.records import AudioRef, Failure, Handover, Job, LabelSet, OracleParams, Outcome, Task, Vocabulary
-from shared.settings import Settings
-from shared.sizes import format_bytes
-from shared.text import storable, visible
-from shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
+from golem_chain.broker.connection import connect, reaching
+from golem_chain.broker.jobs import INLINE_BYTES, Jobs
+from golem_chain.broker.outcomes import Outcomes, unknown
+from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.broker.vault import Vault, about_s, read_file, within
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
+from golem_chain.shared.labels import check_labels, load_labels, parse_labels
+from golem_chain.shared.records import (
+    AudioRef,
+    Failure,
+    Handover,
+    Job,
+    LabelSet,
+    OracleParams,
+    Outcome,
+    Task,
+    Vocabulary,
+)
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.shared.text import storable, visible
+from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -118,7 +130,7 @@ class Pipeline:
 
     def status(self) -> dict[str, Any]:
         """Queues, boxes and dead letters, as `golem status --json` prints them: see `broker.status.read`."""
-        from broker import status  # what only status needs
+        from golem_chain.broker import status  # what only status needs
 
         return status.read(self.settings)
 
@@ -246,7 +258,9 @@ class Pipeline:
 
     @cached_property
     def _app(self) -> "Celery":
-        from broker.app import make_app  # Celery takes a third of a second to import: `results` does without it
+        from golem_chain.broker.app import (
+            make_app,  # Celery takes a third of a second to import: `results` does without it
+        )
 
         return make_app(self.settings)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from broker.console import console, line, say
-from broker.queues import STAGES
-from shared.records import Outcome
-from shared.sizes import format_bytes
-from shared.text import storable, visible
+from golem_chain.broker.console import console, line, say
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.records import Outcome
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.shared.text import storable, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

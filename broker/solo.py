@@ -12,13 +12,13 @@ from itertools import accumulate
 from pathlib import Path
 from types import FrameType
 
-from broker import embedded
-from broker.leash import die_with_parent
-from shared.errors import GolemError, MissingExtra
-from shared.settings import Settings
+from golem_chain.broker import embedded
+from golem_chain.broker.leash import die_with_parent
+from golem_chain.shared.errors import GolemError, MissingExtra
+from golem_chain.shared.settings import Settings
 
 #: How the other half of the program is started: -P, so that a folder called workers in the current one is not taken.
-WORKERS = (sys.executable, "-P", "-m", "workers")
+WORKERS = (sys.executable, "-P", "-m", "golem_chain.workers")
 NODE = "run"
 GOODBYE_S = 3.0  # an idle worker ends in about one
 ROOTS_MOST = 100_000  # bytes: Linux allows 131,072 for one environment variable

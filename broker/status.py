@@ -3,13 +3,13 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from broker import leases, scripts
-from broker.app import check_broker, connect
-from broker.connection import reaching
-from broker.queues import STAGES
-from shared.settings import Settings
-from shared.sizes import format_bytes
-from shared.text import visible
+from golem_chain.broker import leases, scripts
+from golem_chain.broker.app import check_broker, connect
+from golem_chain.broker.connection import reaching
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from shared.errors import BadRequest
+from golem_chain.shared.errors import BadRequest
 
 STREAM = "golem:events"
 EVENTS_KEPT = 20_000

@@ -26,11 +26,11 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from broker import scripts
-from broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
-from broker.books import QoS, log_forgotten
-from broker.desk import DESK
-from broker.refusals import Connection, SecureConnection
+from golem_chain.broker import scripts
+from golem_chain.broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.books import QoS, log_forgotten
+from golem_chain.broker.desk import DESK
+from golem_chain.broker.refusals import Connection, SecureConnection
 
 logger = get_logger(__name__)
 
@@ -224,7 +224,7 @@ def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, f
 
 
 class Transport(redis.Transport):
-    """Kombu finds it by its dotted name, `broker.transport:Transport`."""
+    """Kombu finds it by its dotted name, `golem_chain.broker.transport:Transport`."""
 
     Channel = Channel
 

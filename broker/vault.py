@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import redis
 
-from shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
-from shared.records import AudioRef
-from shared.settings import Settings
-from shared.sizes import format_bytes
-from shared.text import visible
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
+from golem_chain.shared.records import AudioRef
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.shared.text import visible
 
 UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.report import into_docs
-from shared.errors import GolemError
-from shared.labels import load_labels
-from shared.settings import Settings
-from shared.vocabulary import parse_vocabulary
-from workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
-from workers.evaluation.engines import open_interpreter, open_scribe
-from workers.evaluation.report import Report, say
-from workers.stages.scribe import Scribe
+from golem_chain.benchmarks.report import into_docs
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.labels import load_labels
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.vocabulary import parse_vocabulary
+from golem_chain.workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
+from golem_chain.workers.evaluation.engines import open_interpreter, open_scribe
+from golem_chain.workers.evaluation.report import Report, say
+from golem_chain.workers.stages.scribe import Scribe
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "hearing.md"

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from shared.settings import Settings
-from shared.sizes import format_bytes
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -25,7 +25,7 @@ RUNS = 3
 def golem(*args: str) -> tuple[str, str]:
     """stdout and stderr of a command that succeeds."""
     done = subprocess.run(
-        [sys.executable, "-m", "broker.cli", *args],
+        [sys.executable, "-m", "golem_chain.broker.cli", *args],
         cwd=ROOT,
         env=os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": COLUMNS},
         check=True,
@@ -76,7 +76,7 @@ def row(stage: str, model: dict[str, Any], runs: list[list[dict[str, Any]]]) -> 
 
 def models() -> list[dict[str, Any]]:
     """What the store holds."""
-    command = [sys.executable, "-m", "workers", "models", "list", "--json"]
+    command = [sys.executable, "-m", "golem_chain.workers", "models", "list", "--json"]
     env = os.environ | {"GOLEM_MODELS": "bundled"}
     text = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
     return [json.loads(line) for line in text.splitlines()]
@@ -84,7 +84,7 @@ def models() -> list[dict[str, Any]]:
 
 def dtype(stage: str) -> str:
     """The type of the weights in memory here."""
-    from workers.residency.memory import pick_device, pick_dtype
+    from golem_chain.workers.residency.memory import pick_device, pick_dtype
 
     settings = Settings.read()
     return str(pick_dtype(settings, pick_device(settings), stage)).removeprefix("torch.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from shared.settings import Settings
+from golem_chain.shared.settings import Settings
 
 TARGET = Path(__file__).with_name("settings.md")
 HEAD = """# Settings

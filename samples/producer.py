@@ -5,7 +5,7 @@ GOLEM_REDIS_URL=redis://:password@box:6379/0 python samples/producer.py samples/
 
 import sys
 
-from broker.pipeline import Pipeline
+from golem_chain import Pipeline
 
 with Pipeline() as pipeline:
     jobs = [pipeline.submit(path, labels='lights="turning on the lights",music,timer') for path in sys.argv[1:]]

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import BadLabels
-from shared.records import Calibration, Label, LabelSet, Turn, Wording
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.records import Calibration, Label, LabelSet, Turn, Wording
 
 LONGEST_FILE = 1 << 20  # bytes
 

@@ -11,9 +11,9 @@ import re
 import unicodedata
 from pathlib import Path
 
-from shared.errors import BadLabels
-from shared.labelfile import read_sets
-from shared.records import Label, LabelSet, Turn, Wording
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.labelfile import read_sets
+from golem_chain.shared.records import Label, LabelSet, Turn, Wording
 
 #: Bounds of what is accepted: a set that stays within them costs the Interpreter seconds, not hours.
 MOST_LABELS = 1000

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.errors import BadSetting
-from shared.sizes import parse_bytes
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.sizes import parse_bytes
 
 Size = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, Field(ge=0)]

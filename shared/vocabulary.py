@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.errors import BadVocabulary
-from shared.labels import phrasings
-from shared.records import Choice, LabelSet, Vocabulary
-from shared.text import visible
+from golem_chain.shared.errors import BadVocabulary
+from golem_chain.shared.labels import phrasings
+from golem_chain.shared.records import Choice, LabelSet, Vocabulary
+from golem_chain.shared.text import visible
 
 FROM_LABELS = "from-labels"
 #: Bounds of what is accepted: within them a clip takes seconds, not minutes.

@@ -1,6 +1,6 @@
 """A label set in the language that was spoken."""
 
-from shared.records import Label, LabelSet
+from golem_chain.shared.records import Label, LabelSet
 
 
 def in_language(labels: LabelSet, language: str | None) -> LabelSet:

@@ -6,9 +6,9 @@ import signal
 import pytest
 import redis
 
-from broker import embedded
-from shared.errors import BrokerAway, MissingExtra
-from shared.settings import Settings
+from golem_chain.broker import embedded
+from golem_chain.shared.errors import BrokerAway, MissingExtra
+from golem_chain.shared.settings import Settings
 
 
 @pytest.fixture(autouse=True, scope="session")

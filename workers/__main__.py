@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from shared.errors import BadLabels, BadRequest, BadSetting, GolemError, ModelMissing
-from shared.settings import Settings
-from shared.text import visible
-from workers.evaluation.command import app as evaluation
-from workers.store.commands import app as models
+from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError, ModelMissing
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.text import visible
+from golem_chain.workers.evaluation.command import app as evaluation
+from golem_chain.workers.store.commands import app as models
 
 app = typer.Typer(
     name="golem", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -29,7 +29,7 @@ def worker(
     ] = None,
 ) -> None:
     """Take jobs from GOLEM_REDIS_URL and run them, until it is stopped."""
-    from workers.worker import start
+    from golem_chain.workers.worker import start
 
     chosen = [queue.strip() for queue in queues.split(",") if queue.strip()] if queues is not None else None
     raise typer.Exit(start(Settings.read(), chosen, name))
@@ -38,8 +38,8 @@ def worker(
 @app.command(hidden=True)
 def ensure() -> None:
     """Pull the models that are not in the store; what is there is not read (`models pull` verifies it)."""
-    from workers.store.catalog import STAGES
-    from workers.store.manifest import find
+    from golem_chain.workers.store.catalog import STAGES
+    from golem_chain.workers.store.manifest import find
 
     settings, missing = Settings.read(), []
     for stage in STAGES:
@@ -48,7 +48,7 @@ def ensure() -> None:
         except ModelMissing:
             missing.append(stage)
     if missing:
-        from workers.store.pull import pull
+        from golem_chain.workers.store.pull import pull
 
         pull(settings, None, tuple(missing))
 

@@ -15,13 +15,13 @@ from celery.worker import state
 from redis import Redis
 from redis.exceptions import RedisError
 
-from broker.desk import DESK
-from shared.errors import CheckpointsDiffer
-from shared.settings import Settings
-from shared.text import visible
-from workers.bootsteps import Timed
-from workers.naming import EXPIRY_S, RENEW_S
-from workers.store.manifest import find
+from golem_chain.broker.desk import DESK
+from golem_chain.shared.errors import CheckpointsDiffer
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.text import visible
+from golem_chain.workers.bootsteps import Timed
+from golem_chain.workers.naming import EXPIRY_S, RENEW_S
+from golem_chain.workers.store.manifest import find
 
 logger = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from celery.app.trace import fast_trace_task
 from celery.exceptions import Ignore, Reject
 from celery.utils.log import get_logger
 
-from shared.errors import GolemError
+from golem_chain.shared.errors import GolemError
 
 logger = get_logger(__name__)
 
@@ -41,7 +41,7 @@ class BatchTask(Task):
     """
 
     abstract = True
-    Strategy = "workers.strategy:batch_strategy"
+    Strategy = "golem_chain.workers.strategy:batch_strategy"
     stage: str = ""
 
     acks_late = True

@@ -13,12 +13,12 @@ from celery.app.task import Context
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from broker import scripts
-from broker.desk import DESK
-from broker.queues import STAGES
-from shared.errors import TooManyDeliveries
-from workers.naming import RENEW_S, Name
-from workers.strategy import fail
+from golem_chain.broker import scripts
+from golem_chain.broker.desk import DESK
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import TooManyDeliveries
+from golem_chain.workers.naming import RENEW_S, Name
+from golem_chain.workers.strategy import fail
 
 logger = get_logger(__name__)
 

@@ -11,19 +11,25 @@ from typing import Any
 import torch
 import transformers
 
-from broker.queues import STAGES
-from shared.errors import GolemError
-from shared.settings import Settings
-from workers.residency.events import Event
-from workers.residency.memory import allocator_environment, budget_bytes, open_memory, pick_device, pick_dtype
-from workers.residency.peaks import Peaks
-from workers.residency.residency import Residency
-from workers.stages import interpreter, oracle, scribe
-from workers.stages.engine import Engine
-from workers.store import find
-from workers.store.hostcache import HostCache
-from workers.store.load import Weights, read_config
-from workers.store.manifest import Checkpoint
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.events import Event
+from golem_chain.workers.residency.memory import (
+    allocator_environment,
+    budget_bytes,
+    open_memory,
+    pick_device,
+    pick_dtype,
+)
+from golem_chain.workers.residency.peaks import Peaks
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.stages import interpreter, oracle, scribe
+from golem_chain.workers.stages.engine import Engine
+from golem_chain.workers.store import find
+from golem_chain.workers.store.hostcache import HostCache
+from golem_chain.workers.store.load import Weights, read_config
+from golem_chain.workers.store.manifest import Checkpoint
 
 #: The engine of each stage, and what builds the modules of its model from a config.
 ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {

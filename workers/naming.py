@@ -12,9 +12,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from broker.queues import STAGES
-from broker.scripts import CLAIM, RELEASE, claim_key
-from shared.errors import BadSetting
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.scripts import CLAIM, RELEASE, claim_key
+from golem_chain.shared.errors import BadSetting
 
 RENEW_S = 1.0
 EXPIRY_S = 3.0

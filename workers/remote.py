@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from broker import status
+from golem_chain.broker import status
 
 
 @inspect_command(name="golem_state")

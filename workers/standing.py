@@ -8,11 +8,11 @@ from typing import Any
 
 import redis
 
-from broker import timeline
-from broker.queues import STAGES
-from workers.residency.events import Event
-from workers.residency.residency import Residency
-from workers.residency.serve import Served
+from golem_chain.broker import timeline
+from golem_chain.broker.queues import STAGES
+from golem_chain.workers.residency.events import Event
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import Served
 
 logger = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-from broker.jobs import ANSWERS, Jobs
-from broker.vault import Vault
-from shared.errors import BadRequest, GolemError
-from shared.labels import default_labels
-from shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
-from shared.settings import Settings
-from shared.vocabulary import label_shares, with_labels
-from shared.wording import in_language
+from golem_chain.broker.jobs import ANSWERS, Jobs
+from golem_chain.broker.vault import Vault
+from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.labels import default_labels
+from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.vocabulary import label_shares, with_labels
+from golem_chain.shared.wording import in_language
 
 T = TypeVar("T")
 
@@ -78,7 +78,9 @@ class Asks:
         return {"scribe": self._recording, "interpreter": self._utterance, "oracle": self._cue}[stage](handover)
 
     def _recording(self, handover: Handover) -> object:
-        from workers.stages.scribe import Recording  # the stages import their model libraries: in the child only
+        from golem_chain.workers.stages.scribe import (
+            Recording,  # the stages import their model libraries: in the child only
+        )
 
         job = handover.job
         vocabulary = self._vocabulary(job)  # before the audio is read: it may be refused
@@ -99,14 +101,14 @@ class Asks:
         return tell
 
     def _utterance(self, handover: Handover) -> object:
-        from workers.stages.interpreter import Utterance
+        from golem_chain.workers.stages.interpreter import Utterance
 
         transcript = _needed(handover.transcript, "interpreter", "transcript")
         labels = self._labels(handover.job)
         return Utterance(transcript.text, written_in(handover), labels, self._shares(handover, labels))
 
     def _cue(self, handover: Handover) -> object:
-        from workers.stages.oracle import Cue
+        from golem_chain.workers.stages.oracle import Cue
 
         transcript = _needed(handover.transcript, "oracle", "transcript")
         intent = _needed(handover.intent, "oracle", "intent")

@@ -16,9 +16,9 @@ from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
-from broker.desk import DESK
-from shared.errors import GolemError, TimeLimit
-from workers.batching import BatchTask, End, run_together
+from golem_chain.broker.desk import DESK
+from golem_chain.shared.errors import GolemError, TimeLimit
+from golem_chain.workers.batching import BatchTask, End, run_together
 
 logger = get_logger(__name__)
 

@@ -14,24 +14,24 @@ import redis
 from celery import Celery
 from pydantic import ValidationError
 
-from broker.connection import WORKER_RETRIES, connect
-from broker.jobs import Finished, Jobs
-from broker.outcomes import Outcomes
-from broker.queues import STAGES, task_name
-from broker.vault import Vault
-from shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
-from shared.records import Failure, Handover, StageRun
-from shared.settings import Settings
-from workers import steps
-from workers.announcer import Announcer
-from workers.batching import BatchTask, Call
-from workers.breakoff import BrokenOff, Watch
+from golem_chain.broker.connection import WORKER_RETRIES, connect
+from golem_chain.broker.jobs import Finished, Jobs
+from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.vault import Vault
+from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
+from golem_chain.shared.records import Failure, Handover, StageRun
+from golem_chain.shared.settings import Settings
+from golem_chain.workers import steps
+from golem_chain.workers.announcer import Announcer
+from golem_chain.workers.batching import BatchTask, Call
+from golem_chain.workers.breakoff import BrokenOff, Watch
 
 if TYPE_CHECKING:
-    from workers.residency.events import Event
-    from workers.residency.residency import Residency
-    from workers.residency.serve import Served
-    from workers.standing import Standing
+    from golem_chain.workers.residency.events import Event
+    from golem_chain.workers.residency.residency import Residency
+    from golem_chain.workers.residency.serve import Served
+    from golem_chain.workers.standing import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ class Workplace:
     def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
         """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
         and BrokenOff where one of the jobs ended meanwhile."""
-        from workers.residency.serve import serve
-        from workers.standing import Standing
+        from golem_chain.workers.residency.serve import serve
+        from golem_chain.workers.standing import Standing
 
         if self.standing is None:
             self.standing = Standing(self._client, self.node, Announcer(self._app, self.node).tell)
@@ -79,7 +79,7 @@ class Workplace:
 
     def _make(self, standing: "Standing") -> "Residency":
         if self._build is None:
-            from workers.build import build_residency
+            from golem_chain.workers.build import build_residency
 
             residency = build_residency(self.settings, standing.on_event)
         else:
@@ -167,7 +167,7 @@ class StageTask(BatchTask):
 
     def _serve(self, todo: Sequence[tuple[Handover, object]]) -> "Served | None":
         """What the engine gives; None where the batch was broken off."""
-        from workers.residency.serve import Served
+        from golem_chain.workers.residency.serve import Served
 
         if not todo:
             return Served()

@@ -14,16 +14,16 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from broker.app import check_broker, connect, make_app
-from broker.connection import reaching
-from broker.desk import DESK
-from broker.queues import STAGES
-from shared.errors import BadSetting
-from shared.settings import Settings
-from workers import remote  # noqa: F401 - its command is registered by the import
-from workers.agreement import Agree, Agreement, Checkpoints, installed
-from workers.bootsteps import STEPS, KeepName, Stopper
-from workers.naming import Name, node_name
+from golem_chain.broker.app import check_broker, connect, make_app
+from golem_chain.broker.connection import reaching
+from golem_chain.broker.desk import DESK
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.settings import Settings
+from golem_chain.workers import remote  # noqa: F401 - its command is registered by the import
+from golem_chain.workers.agreement import Agree, Agreement, Checkpoints, installed
+from golem_chain.workers.bootsteps import STEPS, KeepName, Stopper
+from golem_chain.workers.naming import Name, node_name
 
 logger = get_logger(__name__)
 
@@ -156,7 +156,7 @@ def _run(
 
 
 def _tasks(settings: Settings) -> Callable[[Celery], None]:
-    from workers import tasks
+    from golem_chain.workers import tasks
 
     def register(app: Celery) -> None:
         tasks.register(app, settings)
@@ -165,7 +165,7 @@ def _tasks(settings: Settings) -> Callable[[Celery], None]:
 
 
 def _import_models(settings: Settings) -> None:
-    from workers.build import preload
+    from golem_chain.workers.build import preload
 
     preload(settings)
 

@@ -16,7 +16,7 @@ from road import Road
 from stock_box import make_app as stock_app
 from weather import LEASE_S, Weather
 
-from broker.queues import STAGES, task_id
+from golem_chain.broker.queues import STAGES, task_id
 
 RUN_S = 0.05
 PATIENCE_S = 60.0  # without any task beginning, after which what is missing is called lost

@@ -11,9 +11,9 @@ import pytest
 import redis
 from road import Road
 
-from broker.leash import die_with_parent
-from broker.pipeline import Pipeline
-from shared.settings import Settings
+from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.settings import Settings
 
 WORKER = Path(__file__).with_name("chain_worker.py")
 

@@ -13,9 +13,9 @@ from typing import Any
 from celery import chain
 from redis import Redis
 
-from broker.app import make_app
-from broker.queues import STAGES, task_id, task_name
-from shared.settings import Settings
+from golem_chain.broker.app import make_app
+from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.shared.settings import Settings
 
 HERE = Path(__file__).parent
 

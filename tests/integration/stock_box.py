@@ -11,7 +11,7 @@ import time
 from celery import Celery
 from sleeping_box import log
 
-from broker.queues import STAGES
+from golem_chain.broker.queues import STAGES
 
 RUN_S = float(os.environ.get("BATCH_S", "0.05"))
 OPTIONS = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import redis
 from weather import LEASE_S, Weather
 
-from broker.outcomes import CHANNEL
-from broker.pipeline import Pipeline
-from shared.errors import BrokerAway
-from shared.settings import Settings
+from golem_chain.broker.outcomes import CHANNEL
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BrokerAway
+from golem_chain.shared.settings import Settings
 
 BOOKS = ("unacked", "golem:dying", "golem:dead")
 

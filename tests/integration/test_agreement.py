@@ -8,8 +8,8 @@ import pytest
 from redis import Redis
 from road import Road
 
-from shared.errors import CheckpointsDiffer
-from workers.agreement import Agreement
+from golem_chain.shared.errors import CheckpointsDiffer
+from golem_chain.workers.agreement import Agreement
 
 
 def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:

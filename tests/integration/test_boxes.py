@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from road import Road
 
-from broker import embedded, scripts
-from broker.queues import STAGES
-from workers.naming import node_name
+from golem_chain.broker import embedded, scripts
+from golem_chain.broker.queues import STAGES
+from golem_chain.workers.naming import node_name
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker import embedded
-from shared.errors import BrokerAway, MissingExtra
+from golem_chain.broker import embedded
+from golem_chain.shared.errors import BrokerAway, MissingExtra
 
 
 def gone(pid):

@@ -7,9 +7,9 @@ from contextlib import suppress
 import pytest
 from conftest import Chain
 
-from broker import embedded
-from broker.pipeline import Pipeline
-from shared.errors import BrokerAway, MissingExtra
+from golem_chain.broker import embedded
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BrokerAway, MissingExtra
 
 ROOM_BYTES = 8 << 20
 JOBS = 12

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from broker import cli, scripts
-from broker.letters import Letters
-from shared.errors import BadRequest
+from golem_chain.broker import cli, scripts
+from golem_chain.broker.letters import Letters
+from golem_chain.shared.errors import BadRequest
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 CHILD = '''
 import gc, resource, sys
 import torch
-from shared.errors import OutOfMemory
-from workers.residency.memory import CpuMemory
-from workers.residency.residency import Residency
-from workers.residency.serve import serve
-from workers.stages.engine import FakeEngine
+from golem_chain.shared.errors import OutOfMemory
+from golem_chain.workers.residency.memory import CpuMemory
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.stages.engine import FakeEngine
 
 MB = 1 << 20
 

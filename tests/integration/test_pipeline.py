@@ -7,11 +7,11 @@ from base64 import b64decode
 
 import pytest
 
-from broker import jobs as books
-from broker.connection import connect, masked, reaching
-from broker.outcomes import Outcomes
-from broker.pipeline import Pipeline
-from shared.errors import (
+from golem_chain.broker import jobs as books
+from golem_chain.broker.connection import connect, masked, reaching
+from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import (
     AudioAboveLimit,
     AudioMissing,
     BadLabels,
@@ -21,8 +21,8 @@ from shared.errors import (
     BrokerAway,
     VaultFull,
 )
-from shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
-from shared.settings import Settings
+from golem_chain.shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
+from golem_chain.shared.settings import Settings
 
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 

@@ -18,13 +18,13 @@ import pytest
 import redis
 from conftest import Chain
 
-from broker import acl, cli, status, timeline
-from broker.app import check_broker
-from broker.connection import connect
-from broker.letters import Letters
-from broker.pipeline import Pipeline
-from shared.errors import BrokerAway
-from shared.settings import Settings
+from golem_chain.broker import acl, cli, status, timeline
+from golem_chain.broker.app import check_broker
+from golem_chain.broker.connection import connect
+from golem_chain.broker.letters import Letters
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BrokerAway
+from golem_chain.shared.settings import Settings
 
 #: Of an entry of ACL LOG.
 WHAT = ("username", "reason", "object")
@@ -137,7 +137,7 @@ def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_
     env = os.environ | {"GOLEM_REDIS_URL": users.url("flower"), "GOLEM_FLOWER_PORT": str(port)}
     with (tmp_path / "log").open("w") as log:
         flower = subprocess.Popen(
-            [sys.executable, "-m", "broker.cli", "flower"],
+            [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
             env=env | {"GOLEM_FLOWER_AUTH": login}, cwd=tmp_path, stderr=log, stdout=log,
         )  # fmt: skip
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/workers?refresh=1")
@@ -184,7 +184,9 @@ def test_no_password_is_in_a_log_a_status_or_the_arguments_of_a_process(users, c
 def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
     env = {key: value for key, value in os.environ.items() if not key.startswith("GOLEM_")}
     env |= {"GOLEM_ACL_WORKER": "chosen-by-me"}
-    made = subprocess.run([sys.executable, "-m", "broker.acl"], env=env, capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "golem_chain.broker.acl"], env=env, capture_output=True, text=True, check=True
+    )
     said = dict(line.split(": ") for line in made.stderr.splitlines())
     assert set(said) == {"producer", "monitor", "flower"}
     assert not any(secret in made.stdout for secret in (*said.values(), "chosen-by-me"))

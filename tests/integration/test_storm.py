@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from storm import answer, quiet_answers, storm_over
 
-from broker import embedded
-from shared.records import Outcome
+from golem_chain.broker import embedded
+from golem_chain.shared.records import Outcome
 
 JOBS, KILLS, SEED = 120, 12, 7
 

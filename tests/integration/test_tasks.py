@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from broker import status, timeline
-from broker.pipeline import Pipeline
-from shared.records import OracleParams, Transcript
-from workers.steps import seed_of
+from golem_chain.broker import status, timeline
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.records import OracleParams, Transcript
+from golem_chain.workers.steps import seed_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,7 +280,7 @@ def test_the_sample_producer_prints_what_it_hears(chain, monkeypatch, capsys, tm
 
 def test_a_producer_needs_no_model_library(chain):
     code = (
-        "import sys; from broker.pipeline import Pipeline; p = Pipeline(); p.submit(b'a', labels='a,b');"
+        "import sys; from golem_chain import Pipeline; p = Pipeline(); p.submit(b'a', labels='a,b');"
         "heavy = {'torch', 'transformers', 'librosa', 'numpy', 'soundfile'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -9,8 +9,8 @@ import time
 import pytest
 from rich.console import Console
 
-from broker import status, timeline
-from broker.app import make_app
+from golem_chain.broker import status, timeline
+from golem_chain.broker.app import make_app
 
 
 @pytest.fixture

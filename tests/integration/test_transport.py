@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from road import Road, descendants, lives
 
-from broker import embedded
-from broker.queues import STAGES
+from golem_chain.broker import embedded
+from golem_chain.broker.queues import STAGES
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import vault
-from broker.outcomes import Outcomes
-from broker.vault import Vault, about_s, read_file, within
-from shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
-from shared.records import AudioRef, Outcome
+from golem_chain.broker import vault
+from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.vault import Vault, about_s, read_file, within
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
+from golem_chain.shared.records import AudioRef, Outcome
 
 
 def ref_of(job, data):

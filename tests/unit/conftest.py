@@ -18,7 +18,7 @@ def three(tmp_path):
     from store_models import bart, gpt2, whisper
     from store_pulls import settings_of
 
-    from workers.store import catalog
+    from golem_chain.workers.store import catalog
 
     for name, model in (("scribe", whisper()), ("interpreter", bart()), ("oracle", gpt2())):
         model.save_pretrained(tmp_path / name)
@@ -31,8 +31,8 @@ def index(tmp_path, monkeypatch):
     from store_models import whisper, write_ctranslate2
     from store_pulls import make_wheel
 
-    from workers.store import catalog
-    from workers.store.catalog import NAMED, Offer, Wheel
+    from golem_chain.workers.store import catalog
+    from golem_chain.workers.store.catalog import NAMED, Offer, Wheel
 
     for name in list(os.environ):
         if name.startswith("PIP_"):
@@ -61,9 +61,9 @@ def index(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def bundled_scribe():
     """The Scribe of the store with its weights loaded; skips where the store has none."""
-    from shared.errors import GolemError
-    from shared.settings import Settings
-    from workers.evaluation.engines import open_scribe
+    from golem_chain.shared.errors import GolemError
+    from golem_chain.shared.settings import Settings
+    from golem_chain.workers.evaluation.engines import open_scribe
 
     try:
         return open_scribe(Settings.read(_env_file=None))
@@ -87,8 +87,8 @@ def surroundings(monkeypatch, tmp_path):
 @pytest.fixture
 def redis(surroundings, redis_server, monkeypatch):
     """A client of an empty server, which the commands find too."""
-    from broker.connection import connect
-    from shared.settings import Settings
+    from golem_chain.broker.connection import connect
+    from golem_chain.shared.settings import Settings
 
     monkeypatch.setenv("GOLEM_REDIS_URL", redis_server.url)
     with connect(Settings.read()) as client:
@@ -100,7 +100,7 @@ def redis(surroundings, redis_server, monkeypatch):
 def end():
     """Ends a job: as done, or as failed where its name says so."""
 
-    from shared.records import Failure, Intent, Outcome, Reply, Transcript
+    from golem_chain.shared.records import Failure, Intent, Outcome, Reply, Transcript
 
     def write(outcomes, job, name):
         if "bad" in name:
@@ -121,8 +121,8 @@ def end():
 @pytest.fixture
 def worker(redis, end):
     """Ends every job that is handed in."""
-    from broker.outcomes import Outcomes
-    from shared.settings import Settings
+    from golem_chain.broker.outcomes import Outcomes
+    from golem_chain.shared.settings import Settings
 
     outcomes, stop = Outcomes(Settings.read(), redis), threading.Event()
 
@@ -144,7 +144,7 @@ def worker(redis, end):
 def golem(monkeypatch, capsys):
     """Types a command; (exit code, stdout, stderr)."""
 
-    from broker import cli
+    from golem_chain.broker import cli
 
     def typed(*args, stdin=b""):
         monkeypatch.setattr(sys, "argv", ["golem", *map(str, args)])

@@ -108,9 +108,9 @@ def audio(folder):
     import numpy as np
     from test_audio import av_file, file, tone
 
-    from shared.errors import BadAudio
-    from shared.settings import Settings
-    from workers.stages.audio import decode
+    from golem_chain.shared.errors import BadAudio
+    from golem_chain.shared.settings import Settings
+    from golem_chain.workers.stages.audio import decode
 
     limits = Settings.read(_env_file=None, audio_max_s=30)
     heads = [file(tone(8000, 0.2), 8000, form) for form in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "CAF")]
@@ -139,11 +139,11 @@ def records(folder):
     from pydantic import ValidationError
     from test_fuzz import WHOLE, harmless, places, swapped
 
-    from broker.letters import Letter
-    from shared.errors import GolemError
-    from shared.records import Handover, Outcome
-    from workers.batching import Call
-    from workers.tasks import _parsed
+    from golem_chain.broker.letters import Letter
+    from golem_chain.shared.errors import GolemError
+    from golem_chain.shared.records import Handover, Outcome
+    from golem_chain.workers.batching import Call
+    from golem_chain.workers.tasks import _parsed
 
     spots = places(WHOLE)
     whole = json.dumps(WHOLE).encode()
@@ -167,9 +167,9 @@ def labels(folder):
     """The option --labels, files of label sets, names to be shown."""
     from test_fuzz import harmless
 
-    from shared.errors import GolemError
-    from shared.labels import load_labels, parse_labels
-    from shared.text import visible
+    from golem_chain.shared.errors import GolemError
+    from golem_chain.shared.labels import load_labels, parse_labels
+    from golem_chain.shared.text import visible
 
     path = folder / "labels.toml"
     whole = (Path(__file__).parents[2] / "shared" / "intents.toml").read_bytes()[:3000]
@@ -195,8 +195,8 @@ def ctranslate2(folder):
     import torch
     from store_models import ctranslate2_bytes
 
-    from shared.errors import ModelCorrupt
-    from workers.store.ctranslate2 import read_variables, whisper
+    from golem_chain.shared.errors import ModelCorrupt
+    from golem_chain.workers.store.ctranslate2 import read_variables, whisper
 
     whole = ctranslate2_bytes({f"a{n}": torch.arange(n + 1, dtype=torch.float32) for n in range(3)}, (("b", "a1"),))
 
@@ -214,10 +214,10 @@ def gguf(folder):
     """GGUF: its header, tensors and tokenizer."""
     from store_models import llama, write_gguf
 
-    from shared.errors import ModelCorrupt
-    from workers.store.gguf import parse
-    from workers.store.llama import llama as from_gguf
-    from workers.store.llama import tokenizer_files
+    from golem_chain.shared.errors import ModelCorrupt
+    from golem_chain.workers.store.gguf import parse
+    from golem_chain.workers.store.llama import llama as from_gguf
+    from golem_chain.workers.store.llama import tokenizer_files
 
     write_gguf(folder / "m.gguf", llama())
     whole = (folder / "m.gguf").read_bytes()
@@ -237,8 +237,8 @@ def safetensors(folder):
     import torch
     from test_store_load import planned
 
-    from shared.errors import ModelCorrupt
-    from workers.store.tensors import map_tensors, write_tensors
+    from golem_chain.shared.errors import ModelCorrupt
+    from golem_chain.workers.store.tensors import map_tensors, write_tensors
 
     path = folder / "a.safetensors"
     write_tensors(path, planned({"x": torch.ones(4), "y": torch.arange(3)}), torch.float32)
@@ -254,8 +254,8 @@ def safetensors(folder):
 
 def arguments(folder):
     """What is typed after `golem`: an exit code and one sentence, never a traceback, and nothing is started."""
-    from broker import cli, solo
-    from shared.errors import BadRequest
+    from golem_chain.broker import cli, solo
+    from golem_chain.shared.errors import BadRequest
 
     def nothing(*args, **kwargs):
         raise BadRequest("A system would be started.")

@@ -6,7 +6,7 @@ import struct
 import torch
 import transformers
 
-from shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelCorrupt
 
 torch.set_num_threads(1)
 

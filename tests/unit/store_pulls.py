@@ -4,8 +4,8 @@ wheels."""
 import hashlib
 import zipfile
 
-from shared.settings import Settings
-from workers.store.show import Show
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.store.show import Show
 
 QUIET = Show(quiet=True)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.affinity import (
+from golem_chain.broker.affinity import (
     BOUNDS,
     LEFT_ALONE_S,
     LOOK_S,
@@ -21,7 +21,7 @@ from broker.affinity import (
     listens,
     patience_s,
 )
-from broker.queues import STAGES
+from golem_chain.broker.queues import STAGES
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
 BATCH = dict.fromkeys(STAGES, 8)

@@ -5,10 +5,10 @@ import ssl
 import pytest
 from kombu import Connection
 
-from broker.app import broker_url, check_broker, make_app
-from broker.queues import STAGES
-from shared.errors import BadSetting, BrokerAway
-from shared.settings import Settings
+from golem_chain.broker.app import broker_url, check_broker, make_app
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadSetting, BrokerAway
+from golem_chain.shared.settings import Settings
 
 
 def read(**given):

@@ -6,14 +6,16 @@ import sys
 
 import pytest
 
-from broker import cli, solo
+from golem_chain.broker import cli, solo
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
 
 def test_help_answers_in_under_0_3_seconds():
     def once():
-        process = subprocess.Popen([sys.executable, "-m", "broker.cli", "--help"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "golem_chain.broker.cli", "--help"], stdout=subprocess.DEVNULL
+        )
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = code
         assert code == 0
@@ -24,7 +26,7 @@ def test_help_answers_in_under_0_3_seconds():
 
 def test_help_loads_no_broker_and_no_model_library():
     heavy = {"celery", "redis", "pydantic", "rich", "torch"}
-    code = f"import sys, broker.cli; print(*({heavy} & set(sys.modules)))"
+    code = f"import sys, golem_chain.broker.cli; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
@@ -89,7 +91,7 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
     def broken(*args):
         raise RuntimeError("oh\nno")
 
-    monkeypatch.setattr("broker.inputs.expand", broken)
+    monkeypatch.setattr("golem_chain.broker.inputs.expand", broken)
     code, _, err = golem("submit", "a.wav")
     assert code == 1
     assert err == "golem: An error of the program itself, RuntimeError: oh\\nno. GOLEM_DEBUG=1 shows where.\n"
@@ -104,7 +106,7 @@ def test_worker_and_models_become_the_other_program(golem, monkeypatch, typed):
     became = []
     monkeypatch.setattr(os, "execv", lambda program, args: became.append((program, args)) or sys.exit(0))
     assert golem(*typed)[0] == 0
-    assert became == [(sys.executable, [sys.executable, "-P", "-m", "workers", *typed])]
+    assert became == [(sys.executable, [sys.executable, "-P", "-m", "golem_chain.workers", *typed])]
 
 
 @pytest.mark.parametrize("typed", [["worker"], ["models", "list"], ["run", "a.wav"]])

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from broker import solo
-from broker.outcomes import Outcomes
-from shared.errors import BadSetting
-from shared.records import Outcome, Segment, Transcript
-from shared.settings import GUARDS, Settings
+from golem_chain.broker import solo
+from golem_chain.broker.outcomes import Outcomes
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.records import Outcome, Segment, Transcript
+from golem_chain.shared.settings import GUARDS, Settings
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from broker import monitor
-from shared.errors import BadSetting, MissingExtra
-from shared.settings import Settings
+from golem_chain.broker import monitor
+from golem_chain.shared.errors import BadSetting, MissingExtra
+from golem_chain.shared.settings import Settings
 
 
 def test_a_password_is_made_up_where_there_is_none():
@@ -60,7 +60,11 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
         port = probe.getsockname()[1]
     env = os.environ | {"GOLEM_REDIS_URL": redis_server.url, "GOLEM_FLOWER_PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "broker.cli", "flower"], env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
+        env=env,
+        cwd=tmp_path,
+        text=True,
+        stderr=subprocess.PIPE,
     )
     try:
         said = process.stderr.readline()

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from broker.inputs import expand
-from broker.solo import roots
-from shared.errors import BadRequest
-from shared.text import storable, visible
+from golem_chain.broker.inputs import expand
+from golem_chain.broker.solo import roots
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.text import storable, visible
 
 EMPTY = io.BytesIO()
 

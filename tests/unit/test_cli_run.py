@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from broker import solo
+from golem_chain.broker import solo
 
 DRIVER = """
 import sys, time, tempfile
-from broker import solo
+from golem_chain.broker import solo
 tempfile.tempdir = sys.argv[1]
 solo.WORKERS = (sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)")
 with solo.system([__file__]) as system:

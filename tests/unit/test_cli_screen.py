@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from broker import screen, status
-from broker.console import line
-from shared.records import Failure, Intent, Outcome, Reply, StageRun, Transcript
+from golem_chain.broker import screen, status
+from golem_chain.broker.console import line
+from golem_chain.shared.records import Failure, Intent, Outcome, Reply, StageRun, Transcript
 
 
 def outcome(name="a.wav", state="done", **given):

@@ -5,10 +5,10 @@ import torch
 from store_models import ALL
 from test_store_load import stored
 
-from shared.settings import Settings
-from workers.residency.cpu import fast_at_bfloat16, flags_of, read_flags
-from workers.residency.memory import pick_dtype
-from workers.store.load import Weights
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.cpu import fast_at_bfloat16, flags_of, read_flags
+from golem_chain.workers.residency.memory import pick_dtype
+from golem_chain.workers.store.load import Weights
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 ZEN4 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu avx2 avx512_bf16\n"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from workers.stages import ear
-from workers.stages.ear import Span
+from golem_chain.workers.stages import ear
+from golem_chain.workers.stages.ear import Span
 
 
 def frames(*values: float) -> np.ndarray:

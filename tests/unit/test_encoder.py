@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from workers.stages import context
-from workers.stages.decoder import Decoder, cross_of
-from workers.stages.encoder import encode, product_of
+from golem_chain.workers.stages import context
+from golem_chain.workers.stages.decoder import Decoder, cross_of
+from golem_chain.workers.stages.encoder import encode, product_of
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 FLAGS = frozenset({"avx512_bf16"})

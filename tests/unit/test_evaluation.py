@@ -14,19 +14,19 @@ import soundfile
 from mind_models import bart, bert
 from whisper_models import whisper
 
-from shared.errors import BadLabels, BadRequest
-from shared.labels import parse_labels
-from shared.records import Calibration, Candidate, Choice, Transcript
-from shared.settings import GUARDS, Settings
-from workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
-from workers.evaluation.corpus import Clip, Said
-from workers.evaluation.hearing import Heard, Hearing, hear_batch
-from workers.evaluation.report import Report, Table, write
-from workers.stages.interpreter import Interpreter, Utterance
-from workers.stages.listening import Listener, Work
-from workers.stages.scribe import Scribe
-from workers.stages.sound import Sound
-from workers.stages.windows import Window
+from golem_chain.shared.errors import BadLabels, BadRequest
+from golem_chain.shared.labels import parse_labels
+from golem_chain.shared.records import Calibration, Candidate, Choice, Transcript
+from golem_chain.shared.settings import GUARDS, Settings
+from golem_chain.workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
+from golem_chain.workers.evaluation.corpus import Clip, Said
+from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear_batch
+from golem_chain.workers.evaluation.report import Report, Table, write
+from golem_chain.workers.stages.interpreter import Interpreter, Utterance
+from golem_chain.workers.stages.listening import Listener, Work
+from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.sound import Sound
+from golem_chain.workers.stages.windows import Window
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WORDS = ("yes", "no")
@@ -173,7 +173,7 @@ def test_a_sets_own_temperature_and_threshold_stand_before_the_settings(small: I
 
 
 def test_scores_are_the_softmax_of_the_evidence(small: Interpreter) -> None:
-    from workers.evaluation.measures import softmax
+    from golem_chain.workers.evaluation.measures import softmax
 
     labels = parse_labels("lights,music=play some music|stop the music")
     asked = understanding.ask(small, "x", [Said("turn on the lights in the kitchen", "lights")], labels)
@@ -185,7 +185,7 @@ def test_scores_are_the_softmax_of_the_evidence(small: Interpreter) -> None:
 
 
 def test_entailment_is_fitted_by_its_logits_and_rejected_by_its_belief(tmp_path: Path) -> None:
-    from workers.evaluation.measures import softmax
+    from golem_chain.workers.evaluation.measures import softmax
 
     made = Interpreter(bart(tmp_path, full=False), Settings.read(_env_file=None))  # type: ignore[arg-type]
     made.load()
@@ -231,7 +231,7 @@ def test_a_report_is_written_whole_and_a_folder_that_cannot_be_is_said(tmp_path:
 
 def evaluate(*args: object, cwd: Path) -> Any:
     """`golem eval …` as a person types it."""
-    command = [sys.executable, "-m", "broker.cli", "eval", *map(str, args)]
+    command = [sys.executable, "-m", "golem_chain.broker.cli", "eval", *map(str, args)]
     env = os.environ | {"GOLEM_MODELS": "bundled", "PYTHONPATH": str(SAMPLES.parent)}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=200)
 
@@ -258,7 +258,7 @@ def test_the_samples_are_evaluated_by_one_command(tmp_path: Path) -> None:
 
 
 def test_a_label_file_without_the_set_is_refused(tmp_path: Path) -> None:
-    from workers.evaluation.command import _labels
+    from golem_chain.workers.evaluation.command import _labels
 
     path = tmp_path / "labels.toml"
     path.write_text("[a.labels]\nx = []\n[b.labels]\ny = []\n")

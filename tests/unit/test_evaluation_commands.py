@@ -13,12 +13,12 @@ from mind_models import bert
 from typer.testing import CliRunner
 from whisper_models import whisper
 
-from shared.errors import BadRequest
-from shared.labels import load_labels
-from shared.settings import GUARDS, Settings
-from workers.evaluation.command import app
-from workers.stages.interpreter import Interpreter
-from workers.stages.scribe import Scribe
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.labels import load_labels
+from golem_chain.shared.settings import GUARDS, Settings
+from golem_chain.workers.evaluation.command import app
+from golem_chain.workers.stages.interpreter import Interpreter
+from golem_chain.workers.stages.scribe import Scribe
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,8 +32,8 @@ def _small_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for engine in engines:
         engine.load()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.evaluation.engines.open_scribe", lambda _: engines[0])
-        patch.setattr("workers.evaluation.engines.open_interpreter", lambda _: engines[1])
+        patch.setattr("golem_chain.workers.evaluation.engines.open_scribe", lambda _: engines[0])
+        patch.setattr("golem_chain.workers.evaluation.engines.open_interpreter", lambda _: engines[1])
         yield
 
 

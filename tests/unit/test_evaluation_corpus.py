@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import BadRequest
-from workers.evaluation.corpus import read_clips, read_utterances, some
+from golem_chain.shared.errors import BadRequest
+from golem_chain.workers.evaluation.corpus import read_clips, read_utterances, some
 
 
 def lines(file: Path, *rows: object) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import BadLabels
-from shared.labels import load_labels, parse_labels
-from shared.records import Calibration, LabelSet
-from workers.evaluation import fitted, measures
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.labels import load_labels, parse_labels
+from golem_chain.shared.records import Calibration, LabelSet
+from golem_chain.workers.evaluation import fitted, measures
 
 
 def drawn(temperature: float, count: int = 3000) -> tuple[list[list[float]], list[int]]:

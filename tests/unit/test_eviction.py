@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.residency.eviction import Held, evict, largest_batch
-from workers.residency.peaks import Peaks, expect
+from golem_chain.workers.residency.eviction import Held, evict, largest_batch
+from golem_chain.workers.residency.peaks import Peaks, expect
 
 A, B, C = Held("a", 10, 1.0), Held("b", 20, 2.0), Held("c", 30, 3.0)
 

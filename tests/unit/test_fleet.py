@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.arrivals import arrivals
-from benchmarks.costs import MEASURED, SLEEPING, read
-from benchmarks.fleet import Fleet, dedicated
-from broker.affinity import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
-from broker.queues import STAGES
-from shared.errors import BadRequest
+from golem_chain.benchmarks.arrivals import arrivals
+from golem_chain.benchmarks.costs import MEASURED, SLEEPING, read
+from golem_chain.benchmarks.fleet import Fleet, dedicated
+from golem_chain.broker.affinity import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadRequest
 
 ONE_MODEL = 1000.0
 UNLOADED_S = 3 * (0.15 + 0.02)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import formats
-from broker.files import Files, places
-from shared.errors import BadRequest
-from shared.records import Failure, Outcome, Segment, Transcript, Word
+from golem_chain.broker import formats
+from golem_chain.broker.files import Files, places
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.records import Failure, Outcome, Segment, Transcript, Word
 
 
 def segment(start_s, end_s, text, words=()):

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from broker.inputs import expand
-from broker.letters import Letter
-from broker.vault import read_file, within
-from shared.errors import BadAudio, BadLabels, BadRequest, GolemError
-from shared.labels import parse_labels
-from shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, Transcript
-from shared.text import visible
-from workers.batching import Call
-from workers.tasks import _parsed
+from golem_chain.broker.inputs import expand
+from golem_chain.broker.letters import Letter
+from golem_chain.broker.vault import read_file, within
+from golem_chain.shared.errors import BadAudio, BadLabels, BadRequest, GolemError
+from golem_chain.shared.labels import parse_labels
+from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, Transcript
+from golem_chain.shared.text import visible
+from golem_chain.workers.batching import Call
+from golem_chain.workers.tasks import _parsed
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from store_models import ALL
 from test_store_load import stored
 
-from workers.store.hostcache import HostCache, HostCopy, Layout
-from workers.store.load import Weights
+from golem_chain.workers.store.hostcache import HostCache, HostCopy, Layout
+from golem_chain.workers.store.load import Weights
 
 TENSORS = {
     "a": torch.arange(6, dtype=torch.float32).view(2, 3),

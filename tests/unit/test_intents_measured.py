@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from shared.errors import GolemError
-from shared.labels import load_labels, parse_labels
-from shared.records import Label, LabelSet
-from shared.settings import Settings
-from workers.stages.engine import Ready
-from workers.stages.interpreter import Interpreter, Utterance, make
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.labels import load_labels, parse_labels
+from golem_chain.shared.records import Label, LabelSet
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import Interpreter, Utterance, make
 
 pytestmark = [pytest.mark.models, pytest.mark.recordings]
 
@@ -21,8 +21,8 @@ PHRASINGS = Path(__file__).with_name("intent_phrasings.toml")
 
 @pytest.fixture(scope="module")
 def interpreter() -> Interpreter:
-    from workers.store.load import Weights
-    from workers.store.manifest import find
+    from golem_chain.workers.store.load import Weights
+    from golem_chain.workers.store.manifest import find
 
     if not DATA.is_dir():
         pytest.skip("the labelled utterances in ../shared/data/intents are missing")

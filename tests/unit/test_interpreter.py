@@ -8,18 +8,18 @@ import pytest
 import torch
 from mind_models import Held, bart, bert, gpt2
 
-from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
-from shared.labels import parse_labels
-from shared.records import Intent, Label, LabelSet
-from shared.settings import Settings
-from workers.residency.memory import Reading
-from workers.residency.residency import Residency
-from workers.residency.serve import serve
-from workers.stages import cosine, entailment
-from workers.stages.engine import Ready
-from workers.stages.interpreter import Interpreter, Utterance, make, method_of
-from workers.stages.lru import Lru
-from workers.stages.tokens import by_length, cut_to, harmless, load_tokenizer
+from golem_chain.shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
+from golem_chain.shared.labels import parse_labels
+from golem_chain.shared.records import Intent, Label, LabelSet
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.memory import Reading
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.stages import cosine, entailment
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import Interpreter, Utterance, make, method_of
+from golem_chain.workers.stages.lru import Lru
+from golem_chain.workers.stages.tokens import by_length, cut_to, harmless, load_tokenizer
 
 LIGHTS = parse_labels("lights_on=turning on the lights,music_stop,weather=what is the weather|asking about weather")
 

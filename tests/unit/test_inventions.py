@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from shared.settings import GUARDS
-from workers.stages import ear
-from workers.stages.inventions import is_invention, least_s
+from golem_chain.shared.settings import GUARDS
+from golem_chain.workers.stages import ear
+from golem_chain.workers.stages.inventions import is_invention, least_s
 
 EVIDENCE = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
 
@@ -85,8 +85,8 @@ def test_a_text_that_nothing_speaks_against_is_believed() -> None:
 
 @pytest.mark.models
 def test_who_says_it_aloud_is_heard(bundled_scribe) -> None:
-    from workers.stages.engine import Ready
-    from workers.stages.scribe import Recording
+    from golem_chain.workers.stages.engine import Ready
+    from golem_chain.workers.stages.scribe import Recording
 
     if shutil.which("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed")

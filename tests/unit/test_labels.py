@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import BadLabels
-from shared.labels import (
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.labels import (
     RESERVED,
     built_in,
     check_labels,
@@ -19,7 +19,7 @@ from shared.labels import (
     phrasings,
     spoken,
 )
-from shared.records import Label, LabelSet
+from golem_chain.shared.records import Label, LabelSet
 
 
 def shape(option: str) -> dict[str, tuple[str, ...]]:

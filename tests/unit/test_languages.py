@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from shared.errors import GolemError
-from shared.settings import Settings
-from workers.stages import scribe
-from workers.stages.decoding import Decoded
-from workers.stages.engine import Ready
-from workers.stages.listening import Work
-from workers.stages.windows import Window
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages import scribe
+from golem_chain.workers.stages.decoding import Decoded
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.listening import Work
+from golem_chain.workers.stages.windows import Window
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "multilingual"
 
@@ -38,8 +38,8 @@ def test_a_transcript_is_in_the_language_in_which_most_was_said(work: list[Any],
 
 @pytest.fixture(scope="module")
 def listener() -> scribe.Scribe:
-    from workers.store.load import Weights
-    from workers.store.manifest import find
+    from golem_chain.workers.store.load import Weights
+    from golem_chain.workers.store.manifest import find
 
     if not DATA.is_dir():
         pytest.skip("the recordings in ../shared/data/multilingual are missing")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import DeviceRefused
-from shared.settings import Settings
-from workers.residency.memory import (
+from golem_chain.shared.errors import DeviceRefused
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.memory import (
     CONTEXT_AT_MOST,
     CpuMemory,
     CudaMemory,

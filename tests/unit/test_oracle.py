@@ -9,14 +9,14 @@ import torch
 from mind_models import Held, bart, gpt2, llama
 from transformers import GenerationConfig
 
-from shared.errors import BadRequest, ModelCorrupt
-from shared.labels import parse_labels
-from shared.records import Intent, LabelSet, OracleParams, Reply, Turn
-from shared.settings import Settings
-from workers.stages.engine import Ready
-from workers.stages.generation import Row, generate, read_prefix
-from workers.stages.oracle import CHAT, PLAIN, Cue, Oracle, Rules, make, rules_for
-from workers.stages.tokens import load_tokenizer
+from golem_chain.shared.errors import BadRequest, ModelCorrupt
+from golem_chain.shared.labels import parse_labels
+from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.oracle import CHAT, PLAIN, Cue, Oracle, Rules, make, rules_for
+from golem_chain.workers.stages.tokens import load_tokenizer
 
 LABELS = parse_labels("lights_on,other")
 GREEDY = Rules(max_new_tokens=40, temperature=0, top_k=0, top_p=1.0, no_repeat_ngram_size=0)
@@ -199,7 +199,7 @@ def test_a_long_text_is_quoted_in_part_and_a_long_prompt_refused(plain: Held) ->
     wide = oracle.prepare(cue("🌧" * 5000))
     assert isinstance(wide, Ready)
     assert len(wide.item.tokens) <= 1024
-    from shared.records import Label
+    from golem_chain.shared.records import Label
 
     endless = LabelSet(labels=(Label(name="lights_on", prompt="🌧" * 2000),))
     with pytest.raises(BadRequest, match="shorten the prompt"):

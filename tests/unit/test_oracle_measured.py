@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from shared.errors import GolemError
-from shared.labels import default_labels, parse_labels
-from shared.records import Intent, OracleParams
-from shared.settings import Settings
-from workers.stages import oracle
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.labels import default_labels, parse_labels
+from golem_chain.shared.records import Intent, OracleParams
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages import oracle
 
 pytestmark = pytest.mark.models
 
@@ -28,8 +28,8 @@ BARE = {
 
 @pytest.fixture(scope="module")
 def engine() -> oracle.Oracle:
-    from workers.store.load import Weights
-    from workers.store.manifest import find
+    from golem_chain.workers.store.load import Weights
+    from golem_chain.workers.store.manifest import find
 
     settings = Settings.read(_env_file=None)
     try:

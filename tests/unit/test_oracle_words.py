@@ -13,10 +13,10 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from shared.labels import default_labels, parse_labels
-from shared.records import Intent, Label, LabelSet, Turn
-from workers.stages import replies
-from workers.stages.sampling import Rules, allowed, banned, choose, gumbel
+from golem_chain.shared.labels import default_labels, parse_labels
+from golem_chain.shared.records import Intent, Label, LabelSet, Turn
+from golem_chain.workers.stages import replies
+from golem_chain.workers.stages.sampling import Rules, allowed, banned, choose, gumbel
 
 
 @pytest.mark.parametrize("seed", range(30))

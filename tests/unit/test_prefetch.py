@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from test_residency import make
 
-from workers.residency.serve import serve
-from workers.stages.engine import FakeEngine, Prefetching
-from workers.tasks import Workplace
+from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.stages.engine import FakeEngine, Prefetching
+from golem_chain.workers.tasks import Workplace
 
 
 def settle(residency):

@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from broker import screen
-from broker.jobs import Jobs, key
-from broker.vault import Vault
-from shared.records import AudioRef, Handover, Job
-from workers import steps
+from golem_chain.broker import screen
+from golem_chain.broker.jobs import Jobs, key
+from golem_chain.broker.vault import Vault
+from golem_chain.shared.records import AudioRef, Handover, Job
+from golem_chain.workers import steps
 
 
 def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(client):

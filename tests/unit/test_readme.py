@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
+from golem_chain.shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -58,8 +58,8 @@ def options():
     """{command: its options} of golem and of what golem worker and golem models hand over to."""
     import typer
 
-    from broker.cli import app
-    from workers.__main__ import app as workers
+    from golem_chain.broker.cli import app
+    from golem_chain.workers.__main__ import app as workers
 
     known = {}
     for program in (typer.main.get_command(app), typer.main.get_command(workers)):
@@ -93,7 +93,7 @@ def test_every_setting_exists():
 
 
 def test_the_python_example_is_python_and_its_names_exist():
-    from broker.pipeline import Pipeline
+    from golem_chain.broker.pipeline import Pipeline
 
     (text,) = [text for kind, text in BLOCKS if kind == "python"]
     called = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
@@ -114,7 +114,7 @@ def test_the_shown_run_is_what_a_run_gives():
     files = sorted(f"samples/{name}" for name in SAMPLES)
     env = os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": "120"}
     done = subprocess.run(
-        [sys.executable, "-m", "broker.cli", "run", *files],
+        [sys.executable, "-m", "golem_chain.broker.cli", "run", *files],
         cwd=ROOT,
         env=env,
         text=True,

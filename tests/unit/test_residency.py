@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import BadAudio, BadRequest, ModelAboveBudget, OutOfMemory
-from workers.residency.memory import Reading, unsupported_card
-from workers.residency.residency import Residency
-from workers.residency.serve import serve
-from workers.stages.engine import FakeEngine
+from golem_chain.shared.errors import BadAudio, BadRequest, ModelAboveBudget, OutOfMemory
+from golem_chain.workers.residency.memory import Reading, unsupported_card
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.stages.engine import FakeEngine
 
 
 class FakeMemory:

@@ -17,13 +17,13 @@ import transformers
 from store_models import bart, bert, gpt2, same_weights, whisper
 from test_store_load import replace_weights, stored
 
-from benchmarks.switch import Held
-from shared.errors import ModelAboveBudget, ModelCorrupt
-from workers.residency.memory import CpuMemory
-from workers.residency.residency import Residency
-from workers.store import manifest
-from workers.store.load import Weights
-from workers.store.manifest import verify
+from golem_chain.benchmarks.switch import Held
+from golem_chain.shared.errors import ModelAboveBudget, ModelCorrupt
+from golem_chain.workers.residency.memory import CpuMemory
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.store import manifest
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.manifest import verify
 
 MB = 1_000_000
 
@@ -136,9 +136,9 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from transformers import GPT2LMHeadModel
-from workers.store import manifest
-from workers.store.load import Weights
-from workers.store.skeleton import Skeleton
+from golem_chain.workers.store import manifest
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.skeleton import Skeleton
 
 put, filled = Skeleton._put, []
 def half_way(slot, value):

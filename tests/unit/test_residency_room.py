@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_residency import FakeMemory, make
 
-from shared.errors import BadSetting, ModelAboveBudget, OutOfMemory
-from shared.settings import Settings
-from workers.residency.memory import Reading
-from workers.residency.residency import Residency
-from workers.residency.serve import serve
-from workers.stages.engine import FakeEngine
+from golem_chain.shared.errors import BadSetting, ModelAboveBudget, OutOfMemory
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.memory import Reading
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.stages.engine import FakeEngine
 
 
 class Card(FakeMemory):

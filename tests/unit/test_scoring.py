@@ -10,15 +10,15 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 from whisper_models import TEXT, whisper
 
-from shared.errors import GolemError
-from shared.records import Vocabulary
-from shared.settings import Settings
-from workers.stages import scoring
-from workers.stages.decoder import Decoder, cross_of
-from workers.stages.decoding import Specials
-from workers.stages.lexicon import Lexicons
-from workers.stages.scoring import Scorer
-from workers.stages.vocabulary import Tree, softmax
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.records import Vocabulary
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages import scoring
+from golem_chain.workers.stages.decoder import Decoder, cross_of
+from golem_chain.workers.stages.decoding import Specials
+from golem_chain.workers.stages.lexicon import Lexicons
+from golem_chain.workers.stages.scoring import Scorer
+from golem_chain.workers.stages.vocabulary import Tree, softmax
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -123,11 +123,11 @@ def test_rows_that_leave_a_decoder_leave_the_sound_to_the_scores(small: Any) -> 
 def test_real_weights_score_as_one_phrase_after_the_other() -> None:
     from transformers import WhisperFeatureExtractor
 
-    from workers.stages.audio import decode
-    from workers.stages.scribe import make
-    from workers.stages.tokens import load_tokenizer
-    from workers.store import find
-    from workers.store.load import Weights
+    from golem_chain.workers.stages.audio import decode
+    from golem_chain.workers.stages.scribe import make
+    from golem_chain.workers.stages.tokens import load_tokenizer
+    from golem_chain.workers.store import find
+    from golem_chain.workers.store.load import Weights
 
     settings = Settings.read(_env_file=None)
     try:

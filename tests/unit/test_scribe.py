@@ -11,12 +11,12 @@ import soundfile
 import torch
 from whisper_models import HeldWhisper, whisper
 
-from shared.errors import BadAudio, LanguageRefused, ModelCorrupt
-from shared.records import Transcript
-from shared.settings import Settings
-from workers.stages import scribe as module
-from workers.stages.engine import Ready
-from workers.stages.scribe import Recording, Scribe
+from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
+from golem_chain.shared.records import Transcript
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages import scribe as module
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.scribe import Recording, Scribe
 
 OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
 

@@ -14,10 +14,10 @@ from transformers.generation.logits_process import (
 )
 from whisper_models import LANGUAGES, whisper
 
-from shared.errors import GolemError
-from shared.settings import Settings
-from workers.stages.decoder import Decoder
-from workers.stages.decoding import Specials, decode_tokens
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.decoder import Decoder
+from golem_chain.workers.stages.decoding import Specials, decode_tokens
 
 MOST = 60
 Whisper = WhisperForConditionalGeneration
@@ -168,10 +168,10 @@ def test_rows_that_left_change_nothing_for_those_that_stay(tmp_path: Path) -> No
 def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
     from transformers import WhisperFeatureExtractor
 
-    from workers.stages.audio import decode
-    from workers.stages.scribe import make
-    from workers.store import find
-    from workers.store.load import Weights
+    from golem_chain.workers.stages.audio import decode
+    from golem_chain.workers.stages.scribe import make
+    from golem_chain.workers.store import find
+    from golem_chain.workers.store.load import Weights
 
     folder = Path(__file__).parents[3] / "shared" / "data" / "sentences" / "librispeech"
     if not folder.is_dir():

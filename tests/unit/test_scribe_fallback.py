@@ -10,11 +10,11 @@ import soundfile
 import torch
 from whisper_models import whisper
 
-from shared.settings import Settings
-from workers.stages import listening
-from workers.stages.decoding import Specials, decode_tokens
-from workers.stages.engine import Ready
-from workers.stages.scribe import Recording, Scribe
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages import listening
+from golem_chain.workers.stages.decoding import Specials, decode_tokens
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.scribe import Recording, Scribe
 
 OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
 

@@ -10,11 +10,11 @@ import pytest
 from test_scribe import OFF, hum, ready, scribe, wav
 from whisper_models import HeldWhisper, whisper
 
-from shared.errors import BadVocabulary, LanguageRefused
-from shared.records import Transcript, Vocabulary
-from workers.stages.ear import Span
-from workers.stages.scribe import Recording, Scribe
-from workers.stages.windows import Window, utterances
+from golem_chain.shared.errors import BadVocabulary, LanguageRefused
+from golem_chain.shared.records import Transcript, Vocabulary
+from golem_chain.workers.stages.ear import Span
+from golem_chain.workers.stages.scribe import Recording, Scribe
+from golem_chain.workers.stages.windows import Window, utterances
 
 KEYWORDS = Path(__file__).parents[3] / "shared" / "data" / "keywords"
 ALWAYS = OFF | {"vocabulary_floor": 1e9, "vocabulary_margin": 1e9}  # some phrase is always near enough

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.stages import ear, segments
-from workers.stages.ear import FRAME_S, Span
-from workers.stages.windows import WINDOW_S, Window, cut, rest
+from golem_chain.workers.stages import ear, segments
+from golem_chain.workers.stages.ear import FRAME_S, Span
+from golem_chain.workers.stages.windows import WINDOW_S, Window, cut, rest
 
 ZERO = 1000  # the token <|0.00|>
 

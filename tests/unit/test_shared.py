@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import errors
-from shared.errors import BadSetting, GolemError
-from shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, StageRun, Transcript
-from shared.settings import Settings
-from shared.sizes import format_bytes, parse_bytes
+from golem_chain.shared import errors
+from golem_chain.shared.errors import BadSetting, GolemError
+from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, StageRun, Transcript
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes, parse_bytes
 
 
 @pytest.fixture(autouse=True)

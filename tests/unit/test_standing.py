@@ -8,9 +8,9 @@ import redis
 from kombu.exceptions import OperationalError
 from test_residency import make
 
-from broker import status, timeline
-from workers.announcer import Announcer
-from workers.standing import Standing
+from golem_chain.broker import status, timeline
+from golem_chain.workers.announcer import Announcer
+from golem_chain.workers.standing import Standing
 
 
 class Stream:

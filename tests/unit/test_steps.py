@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.errors import BadAudio, GolemError
-from shared.records import (
+from golem_chain.shared.errors import BadAudio, GolemError
+from golem_chain.shared.records import (
     AudioRef,
     Candidate,
     Choice,
@@ -18,9 +18,9 @@ from shared.records import (
     Transcript,
     Vocabulary,
 )
-from shared.settings import Settings
-from workers.steps import Asks, light, silent, taken
-from workers.tasks import failure_of
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.steps import Asks, light, silent, taken
+from golem_chain.workers.tasks import failure_of
 
 JOB = Job(id="a", name="a.wav", audio=AudioRef(key="vault:a", size_bytes=1))
 SEGMENT = Segment(start_s=0, end_s=1, text="hi", avg_logprob=0, no_speech_prob=0, compression_ratio=1)

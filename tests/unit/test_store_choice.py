@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from store_pulls import settings_of
 
-from shared.errors import BadSetting
-from shared.settings import Settings
-from workers.store.catalog import NAMED, PROFILES, STAGES, Offer, offer_of, profile_offer
-from workers.store.pull import dtype_on_disk
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.store.catalog import NAMED, PROFILES, STAGES, Offer, offer_of, profile_offer
+from golem_chain.workers.store.pull import dtype_on_disk
 
 
 def test_a_stage_setting_is_a_catalog_name_a_folder_or_a_hub_id(tmp_path):

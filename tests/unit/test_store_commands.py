@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from workers.store import catalog, find
-from workers.store.catalog import NAMED
-from workers.store.commands import app
+from golem_chain.workers.store import catalog, find
+from golem_chain.workers.store.catalog import NAMED
+from golem_chain.workers.store.commands import app
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from store_models import (
     write_gguf,
 )
 
-from shared.errors import ModelCorrupt
-from workers.store.convert import convert, weight_files
-from workers.store.ctranslate2 import read_variables
-from workers.store.ctranslate2 import whisper as from_ctranslate2
-from workers.store.gguf import parse
-from workers.store.llama import llama as from_gguf
-from workers.store.llama import tokenizer_files
-from workers.store.tensors import map_tensors
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.convert import convert, weight_files
+from golem_chain.workers.store.ctranslate2 import read_variables
+from golem_chain.workers.store.ctranslate2 import whisper as from_ctranslate2
+from golem_chain.workers.store.gguf import parse
+from golem_chain.workers.store.llama import llama as from_gguf
+from golem_chain.workers.store.llama import tokenizer_files
+from golem_chain.workers.store.tensors import map_tensors
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -10,11 +10,11 @@ import pytest
 from store_models import bert, gpt2, same_weights, whisper
 from store_pulls import QUIET, Lines, settings_of
 
-from shared.errors import HubAway, ModelCorrupt
-from workers.store import catalog, find, hub
-from workers.store.catalog import Offer
-from workers.store.load import Weights
-from workers.store.pull import pull
+from golem_chain.shared.errors import HubAway, ModelCorrupt
+from golem_chain.workers.store import catalog, find, hub
+from golem_chain.workers.store.catalog import Offer
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.pull import pull
 
 COMMIT = "c0ffee" + "0" * 34
 

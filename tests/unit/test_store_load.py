@@ -14,14 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from store_models import ALL, bart, bert, gpt2, llama, refusal, same_weights, whisper
 
-from shared.errors import ModelCorrupt
-from shared.settings import Settings
-from workers.store import find
-from workers.store.load import Weights
-from workers.store.pull import pull
-from workers.store.show import Show
-from workers.store.skeleton import rename
-from workers.store.tensors import Planned, map_tensors, read_header, write_tensors
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.store import find
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.pull import pull
+from golem_chain.workers.store.show import Show
+from golem_chain.workers.store.skeleton import rename
+from golem_chain.workers.store.tensors import Planned, map_tensors, read_header, write_tensors
 
 STAGE = {"whisper": "scribe", "bart": "interpreter", "bert": "interpreter", "gpt2": "oracle", "llama": "oracle"}
 
@@ -135,7 +135,7 @@ def replace_weights(checkpoint, tensors):
     state = path.stat()
     record["files"][path.name] |= {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
     (checkpoint.folder / "golem.json").write_text(json.dumps(record))
-    from workers.store import manifest
+    from golem_chain.workers.store import manifest
 
     return manifest.read(checkpoint.folder)
 

@@ -13,10 +13,10 @@ import pytest
 from store_models import gpt2, same_weights
 from store_pulls import QUIET, Lines, settings_of
 
-from shared.errors import BadSetting, ModelCorrupt, ModelMissing
-from workers.store import catalog, disk, find, verify
-from workers.store.load import Weights
-from workers.store.pull import pull
+from golem_chain.shared.errors import BadSetting, ModelCorrupt, ModelMissing
+from golem_chain.workers.store import catalog, disk, find, verify
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.pull import pull
 
 
 def test_a_pull_fills_the_store_and_the_next_one_verifies(three):
@@ -73,8 +73,8 @@ def test_another_dtype_is_pulled_anew_and_the_fingerprint_stays(three):
 
 KILLED = """
 import os, signal, sys
-from shared.settings import Settings
-from workers.store import disk, pull
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.store import disk, pull
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 pull.put = die
@@ -108,7 +108,7 @@ def test_two_pulls_at_once_do_each_others_work_once(three):
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_half_made(three, monkeypatch):
-    from workers.store import pull as module
+    from golem_chain.workers.store import pull as module
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -6,10 +6,10 @@ import pytest
 from store_models import same_weights, whisper
 from store_pulls import QUIET, settings_of
 
-from shared.errors import HubAway, ModelCorrupt
-from workers.store import hub, wheels
-from workers.store.load import Weights
-from workers.store.pull import pull
+from golem_chain.shared.errors import HubAway, ModelCorrupt
+from golem_chain.workers.store import hub, wheels
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.pull import pull
 
 
 @pytest.mark.usefixtures("index")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from broker.picture import draw
-from broker.timeline import lanes, parse_last, window
-from shared.errors import BadRequest
+from golem_chain.broker.picture import draw
+from golem_chain.broker.timeline import lanes, parse_last, window
+from golem_chain.shared.errors import BadRequest
 
 
 def batch(at, stage, jobs, box="a", seconds=2.0):

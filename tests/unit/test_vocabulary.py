@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import BadVocabulary
-from shared.records import Candidate, Choice, Label, LabelSet, Vocabulary
-from shared.vocabulary import check_vocabulary, label_shares, parse_vocabulary, with_labels
-from workers.stages.spellings import in_digits, in_words, key, spellings
-from workers.stages.vocabulary import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
+from golem_chain.shared.errors import BadVocabulary
+from golem_chain.shared.records import Candidate, Choice, Label, LabelSet, Vocabulary
+from golem_chain.shared.vocabulary import check_vocabulary, label_shares, parse_vocabulary, with_labels
+from golem_chain.workers.stages.spellings import in_digits, in_words, key, spellings
+from golem_chain.workers.stages.vocabulary import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
 
 LIMITS = Limits(floor=6.5, margin=8.0)
 LABELS = LabelSet(

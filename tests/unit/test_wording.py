@@ -5,16 +5,27 @@ from pathlib import Path
 import pytest
 from mind_models import bert, llama
 
-from shared import labels
-from shared.errors import BadLabels
-from shared.labels import check_labels, load_labels
-from shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, OracleParams, Transcript, Turn, Wording
-from shared.settings import Settings
-from shared.wording import in_language
-from workers.stages.engine import Ready
-from workers.stages.interpreter import Interpreter, Utterance
-from workers.stages.oracle import Cue, Oracle
-from workers.steps import written_in
+from golem_chain.shared import labels
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.labels import check_labels, load_labels
+from golem_chain.shared.records import (
+    AudioRef,
+    Handover,
+    Intent,
+    Job,
+    Label,
+    LabelSet,
+    OracleParams,
+    Transcript,
+    Turn,
+    Wording,
+)
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.wording import in_language
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import Interpreter, Utterance
+from golem_chain.workers.stages.oracle import Cue, Oracle
+from golem_chain.workers.steps import written_in
 
 FILE = """
 [home]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import BadRequest
-from shared.labels import load_labels, parse_labels
-from shared.records import LabelSet
-from shared.settings import Settings
-from shared.vocabulary import parse_vocabulary
-from workers.evaluation import corpus
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.labels import load_labels, parse_labels
+from golem_chain.shared.records import LabelSet
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.vocabulary import parse_vocabulary
+from golem_chain.workers.evaluation import corpus
 
 if TYPE_CHECKING:
-    from workers.evaluation.report import Report
+    from golem_chain.workers.evaluation.report import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -48,7 +48,7 @@ def ks(
     as_json: _Json = False,
 ) -> None:
     """Keywords: accuracy over the words, _unknown_ and _silence_, as SUPERB counts it; a confusion matrix."""
-    from workers.evaluation import keywords
+    from golem_chain.workers.evaluation import keywords
 
     spoken = words or ",".join(keywords.WORDS)
     others = ",".join(keywords.SPEECH_COMMANDS) if fillers == NAMED_FILLERS else fillers
@@ -58,7 +58,7 @@ def ks(
     golds = [keywords.gold(clip, vocabulary.phrases) for clip in clips]
     if not set(golds) & set(vocabulary.phrases):
         raise BadRequest(f"{data} has no recording of {', '.join(vocabulary.phrases[:10])}: name its words by --words.")
-    from workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation.engines import open_scribe
 
     _end(keywords.evaluate(open_scribe(Settings.read()), clips, vocabulary), "ks", out, as_json)
 
@@ -67,8 +67,8 @@ def ks(
 def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
     """Transcripts: the word error rate (in percent) by language and file; how often the language is told."""
     clips = corpus.some(corpus.read_clips(data), limit)
-    from workers.evaluation import transcripts
-    from workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation import transcripts
+    from golem_chain.workers.evaluation.engines import open_scribe
 
     _end(transcripts.evaluate(open_scribe(Settings.read()), clips), "asr", out, as_json)
 
@@ -77,8 +77,8 @@ def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = 
 def guards(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
     """Guards: how many recordings without speech give words, and how many with speech give none, under each guard."""
     clips = corpus.some(corpus.read_clips(data), limit)
-    from workers.evaluation import guards
-    from workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation import guards
+    from golem_chain.workers.evaluation.engines import open_scribe
 
     _end(guards.evaluate(open_scribe(Settings.read()), clips), "guards", out, as_json)
 
@@ -112,9 +112,9 @@ def intents(
                     f"Two files of utterances are called {name}: rename one, their results go by this name."
                 )
             found[name] = corpus.some(said, limit)
-    from workers.evaluation import fitted, intents, understanding
-    from workers.evaluation.engines import open_interpreter
-    from workers.evaluation.report import Table, say
+    from golem_chain.workers.evaluation import fitted, intents, understanding
+    from golem_chain.workers.evaluation.engines import open_interpreter
+    from golem_chain.workers.evaluation.report import Table, say
 
     chosen = {name: _labels(labels, name) or understanding.bare(said) for name, said in found.items()}
     interpreter = open_interpreter(Settings.read())
@@ -145,7 +145,7 @@ def _labels(option: str | None, name: str) -> LabelSet | None:
 
 def _file(option: str | None, name: str) -> tuple[Path | None, str]:
     """The label file that `--labels` names, and the set of it that is meant; None where it names labels."""
-    from shared.labelfile import read_sets
+    from golem_chain.shared.labelfile import read_sets
 
     if option is None:
         return None, name
@@ -161,7 +161,7 @@ def _file(option: str | None, name: str) -> tuple[Path | None, str]:
 
 def _end(report: "Report", what: str, out: Path | None, as_json: bool) -> None:
     """Show what was found, and write it."""
-    from workers.evaluation.report import say, show, write
+    from golem_chain.workers.evaluation.report import say, show, write
 
     show(report, as_json=as_json)
     folder = out or Path(f"eval-{what}")

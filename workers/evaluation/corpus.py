@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared.errors import BadRequest
-from shared.extensions import EXTENSIONS
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.extensions import EXTENSIONS
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import transformers
 
-from shared.settings import Settings
-from workers.residency.memory import pick_device, pick_dtype
-from workers.stages import interpreter, scribe
-from workers.store import find
-from workers.store.load import Weights, read_config
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.memory import pick_device, pick_dtype
+from golem_chain.workers.stages import interpreter, scribe
+from golem_chain.workers.store import find
+from golem_chain.workers.store.load import Weights, read_config
 
 
 def open_scribe(settings: Settings) -> scribe.Scribe:

@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from shared.errors import BadLabels
-from shared.records import Calibration, LabelSet
+from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.records import Calibration, LabelSet
 
 
 def store(path: Path, name: str, method: str, fitted: Calibration) -> None:

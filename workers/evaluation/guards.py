@@ -9,16 +9,16 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from shared.errors import BadRequest
-from shared.settings import GUARDS
-from workers.evaluation.corpus import Clip
-from workers.evaluation.engines import run_on
-from workers.evaluation.hearing import Heard, hear_batch, progress
-from workers.evaluation.measures import rate
-from workers.evaluation.report import Report, Table
-from workers.stages.listening import Listener, Work
-from workers.stages.scribe import Scribe
-from workers.stages.sound import Tally
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.settings import GUARDS
+from golem_chain.workers.evaluation.corpus import Clip
+from golem_chain.workers.evaluation.engines import run_on
+from golem_chain.workers.evaluation.hearing import Heard, hear_batch, progress
+from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation.report import Report, Table
+from golem_chain.workers.stages.listening import Listener, Work
+from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.sound import Tally
 
 ALL, NONE = "all", "none"
 

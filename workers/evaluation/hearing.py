@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shared.errors import GolemError
-from shared.records import Transcript, Vocabulary
-from workers.evaluation.corpus import Clip
-from workers.evaluation.report import say
-from workers.stages.engine import Ready
-from workers.stages.scribe import Recording, Scribe
+from golem_chain.shared.errors import GolemError
+from golem_chain.shared.records import Transcript, Vocabulary
+from golem_chain.workers.evaluation.corpus import Clip
+from golem_chain.workers.evaluation.report import say
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.scribe import Recording, Scribe
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from shared.errors import BadRequest
-from shared.records import Calibration
-from workers.evaluation import measures, pictures
-from workers.evaluation.engines import run_on
-from workers.evaluation.measures import rate
-from workers.evaluation.report import Report, Table
-from workers.evaluation.understanding import Asked, ask, best, in_force, templated
-from workers.stages.interpreter import Interpreter
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.records import Calibration
+from golem_chain.workers.evaluation import measures, pictures
+from golem_chain.workers.evaluation.engines import run_on
+from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation.report import Report, Table
+from golem_chain.workers.evaluation.understanding import Asked, ask, best, in_force, templated
+from golem_chain.workers.stages.interpreter import Interpreter
 
 #: What `--sweep` asks with. An NLI model's hypothesis is the template's; for cosines each phrasing goes into it.
 TEMPLATES = ("{}", "The user wants to {}.", "This text is about {}.", "Someone says: {}")

@@ -4,15 +4,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.errors import BadRequest
-from shared.records import Vocabulary
-from workers.evaluation import pictures
-from workers.evaluation.corpus import SILENCE, UNKNOWN, Clip
-from workers.evaluation.engines import run_on
-from workers.evaluation.hearing import Heard, Hearing, hear
-from workers.evaluation.measures import rate
-from workers.evaluation.report import Report, Table
-from workers.stages.scribe import Scribe
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.records import Vocabulary
+from golem_chain.workers.evaluation import pictures
+from golem_chain.workers.evaluation.corpus import SILENCE, UNKNOWN, Clip
+from golem_chain.workers.evaluation.engines import run_on
+from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear
+from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation.report import Report, Table
+from golem_chain.workers.stages.scribe import Scribe
 
 #: The ten words of the task.
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

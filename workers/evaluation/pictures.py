@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import MissingExtra
+from golem_chain.shared.errors import MissingExtra
 
 DOTS = 130  # per inch
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.errors import BadRequest, MissingExtra
-from shared.text import visible
+from golem_chain.shared.errors import BadRequest, MissingExtra
+from golem_chain.shared.text import visible
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import BadRequest
-from workers.evaluation.corpus import Clip
-from workers.evaluation.engines import run_on
-from workers.evaluation.hearing import Heard, hear
-from workers.evaluation.report import Report, Table, say
-from workers.evaluation.words import edits, words
-from workers.stages.scribe import Scribe
+from golem_chain.shared.errors import BadRequest
+from golem_chain.workers.evaluation.corpus import Clip
+from golem_chain.workers.evaluation.engines import run_on
+from golem_chain.workers.evaluation.hearing import Heard, hear
+from golem_chain.workers.evaluation.report import Report, Table, say
+from golem_chain.workers.evaluation.words import edits, words
+from golem_chain.workers.stages.scribe import Scribe
 
 #: Files of the table that is shown; the JSON names all.
 SHOWN = 15

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.errors import BadRequest, GolemError
-from shared.labels import phrasings
-from shared.records import Intent, Label, LabelSet
-from workers.evaluation.corpus import Said
-from workers.evaluation.hearing import progress
-from workers.stages.engine import Ready
-from workers.stages.interpreter import Evidence, Interpreter, Utterance
+from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.labels import phrasings
+from golem_chain.shared.records import Intent, Label, LabelSet
+from golem_chain.workers.evaluation.corpus import Said
+from golem_chain.workers.evaluation.hearing import progress
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import Evidence, Interpreter, Utterance
 
 OUT_OF_SCOPE = "oos"
 

@@ -4,8 +4,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shared.sizes import format_bytes
-from workers.residency.memory import Reading
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.residency.memory import Reading
 
 
 @dataclass(frozen=True)

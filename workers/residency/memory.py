@@ -16,9 +16,9 @@ from typing import Protocol
 import psutil
 import torch
 
-from shared.errors import DeviceRefused
-from shared.settings import Settings
-from workers.residency.cpu import fast_at_bfloat16, read_flags
+from golem_chain.shared.errors import DeviceRefused
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.cpu import fast_at_bfloat16, read_flags
 
 #: The share of a device that is used where no budget is set: the rest is for the driver, the desktop and others.
 DEFAULT_SHARE = 0.8

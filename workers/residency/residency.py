@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from shared.errors import BadRequest, ModelAboveBudget, OutOfMemory
-from shared.sizes import format_bytes
-from workers.residency import eviction
-from workers.residency.events import Event
-from workers.residency.memory import Memory, Reading, is_out_of_memory
-from workers.residency.peaks import Peaks
-from workers.stages.engine import Engine, Prefetching
+from golem_chain.shared.errors import BadRequest, ModelAboveBudget, OutOfMemory
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.residency import eviction
+from golem_chain.workers.residency.events import Event
+from golem_chain.workers.residency.memory import Memory, Reading, is_out_of_memory
+from golem_chain.workers.residency.peaks import Peaks
+from golem_chain.workers.stages.engine import Engine, Prefetching
 
 logger = logging.getLogger(__name__)
 

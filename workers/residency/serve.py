@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from shared.errors import GolemError, OutOfMemory
-from workers.residency.memory import is_out_of_memory
-from workers.residency.residency import Residency
-from workers.stages.engine import Ready
+from golem_chain.shared.errors import GolemError, OutOfMemory
+from golem_chain.workers.residency.memory import is_out_of_memory
+from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.stages.engine import Ready
 
 #: What surrounds the work of an engine, and only that: no load and no bookkeeping.
 Around = Callable[[], AbstractContextManager[None]]

@@ -9,8 +9,8 @@ with 30 s 5.0 %, with these 20 s 5.3 %, with 15 s 5.6 %, with 12 s 6.2 %.
 import math
 from collections.abc import Sequence
 
-from workers.stages import ear
-from workers.stages.windows import WINDOW_S
+from golem_chain.workers.stages import ear
+from golem_chain.workers.stages.windows import WINDOW_S
 
 #: Seconds that are always computed, and seconds of padding kept behind a clip.
 LEAST_S = 20.0

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from shared.records import Task
-from workers.stages.decoder import Cross, Decoder
-from workers.stages.sampling import gumbel
-from workers.stages.wordtimes import TokenTime
+from golem_chain.shared.records import Task
+from golem_chain.workers.stages.decoder import Cross, Decoder
+from golem_chain.workers.stages.sampling import gumbel
+from golem_chain.workers.stages.wordtimes import TokenTime
 
 TIME_STEP_S = 0.02  # seconds between two timestamp tokens
 

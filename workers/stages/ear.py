@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workers.stages.inventions import is_invention, least_s
+from golem_chain.workers.stages.inventions import is_invention, least_s
 
 FRAME_S = 0.032  # of the voice activity detector
 #: A file whose loudest sample is below this (-78 dB) holds no sound that a 16-bit recorder could have meant.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from shared.errors import GolemError
+from golem_chain.shared.errors import GolemError
 
 Ask = TypeVar("Ask", contravariant=True)
 Answer = TypeVar("Answer", covariant=True)

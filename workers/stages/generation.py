@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workers.stages.sampling import Rules, allowed, choose
+from golem_chain.workers.stages.sampling import Rules, allowed, choose
 
 
 @dataclass

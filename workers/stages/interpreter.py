@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
-from shared.labels import check_labels, check_template, phrasings
-from shared.records import Intent, Label, LabelSet
-from shared.settings import Settings
-from shared.wording import in_language
-from workers.stages import cosine, entailment
-from workers.stages.engine import Ready
-from workers.stages.lru import Lru
-from workers.stages.tokens import context_of, harmless, load_tokenizer
+from golem_chain.shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
+from golem_chain.shared.labels import check_labels, check_template, phrasings
+from golem_chain.shared.records import Intent, Label, LabelSet
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.wording import in_language
+from golem_chain.workers.stages import cosine, entailment
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.lru import Lru
+from golem_chain.workers.stages.tokens import context_of, harmless, load_tokenizer
 
 if TYPE_CHECKING:
-    from workers.store.load import Weights
+    from golem_chain.workers.store.load import Weights
 
 Method = Literal["entailment", "cosine"]
 

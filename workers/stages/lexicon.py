@@ -3,12 +3,12 @@
 import unicodedata
 from typing import Any
 
-from shared.errors import BadVocabulary, LanguageRefused
-from shared.records import Vocabulary
-from shared.text import visible
-from workers.stages.lru import Lru
-from workers.stages.spellings import spellings
-from workers.stages.vocabulary import Lexicon, Tree
+from golem_chain.shared.errors import BadVocabulary, LanguageRefused
+from golem_chain.shared.records import Vocabulary
+from golem_chain.shared.text import visible
+from golem_chain.workers.stages.lru import Lru
+from golem_chain.workers.stages.spellings import spellings
+from golem_chain.workers.stages.vocabulary import Lexicon, Tree
 
 #: Phrases of the vocabularies that are kept, about 2 kB each.
 _KEPT = 20_000

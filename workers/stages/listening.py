@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.records import Choice
-from workers.stages import context, ear, segments
-from workers.stages.alignment import Heads, align
-from workers.stages.audio import RATE, release
-from workers.stages.decoder import Cross, cross_of
-from workers.stages.decoding import Decoded, Specials, decode_tokens
-from workers.stages.encoder import encode
-from workers.stages.scoring import Scorer
-from workers.stages.sound import Sound, Tally
-from workers.stages.windows import WINDOW_S, Window, rest
-from workers.stages.wordtimes import FRAME_S, Piece, TokenTime, pieces
+from golem_chain.shared.records import Choice
+from golem_chain.workers.stages import context, ear, segments
+from golem_chain.workers.stages.alignment import Heads, align
+from golem_chain.workers.stages.audio import RATE, release
+from golem_chain.workers.stages.decoder import Cross, cross_of
+from golem_chain.workers.stages.decoding import Decoded, Specials, decode_tokens
+from golem_chain.workers.stages.encoder import encode
+from golem_chain.workers.stages.scoring import Scorer
+from golem_chain.workers.stages.sound import Sound, Tally
+from golem_chain.workers.stages.windows import WINDOW_S, Window, rest
+from golem_chain.workers.stages.wordtimes import FRAME_S, Piece, TokenTime, pieces
 
 #: Windows that the encoder sees at once.
 WINDOWS_AT_ONCE = 8

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shared.errors import BadRequest, ModelCorrupt
-from shared.records import Intent, LabelSet, OracleParams, Reply, Turn
-from shared.settings import Settings
-from shared.wording import in_language
-from workers.stages import replies
-from workers.stages.engine import Ready
-from workers.stages.generation import Row, generate, read_prefix
-from workers.stages.sampling import Rules
-from workers.stages.tokens import context_of, cut_to, harmless, load_tokenizer
+from golem_chain.shared.errors import BadRequest, ModelCorrupt
+from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.wording import in_language
+from golem_chain.workers.stages import replies
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.sampling import Rules
+from golem_chain.workers.stages.tokens import context_of, cut_to, harmless, load_tokenizer
 
 if TYPE_CHECKING:
-    from workers.store.load import Weights
+    from golem_chain.workers.store.load import Weights
 
 #: The usual rules for models that continue a text.
 PLAIN = Rules(max_new_tokens=40, temperature=1.0, top_k=50, top_p=0.95, no_repeat_ngram_size=2)

@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-from shared.labels import spoken
-from shared.records import Intent, LabelSet, Turn
+from golem_chain.shared.labels import spoken
+from golem_chain.shared.records import Intent, LabelSet, Turn
 
 #: Where neither the label nor the set has a prompt of its own.
 DEFAULT_PROMPT = 'I say: "{text}" Your task is: {intent}. You answer: "'

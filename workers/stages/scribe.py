@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import LanguageRefused, ModelCorrupt
-from shared.records import Segment, Task, Transcript, Vocabulary
-from shared.settings import Settings
-from workers.residency.cpu import read_flags
-from workers.stages import audio, ear, segments, wordtimes
-from workers.stages.alignment import heads_of
-from workers.stages.decoding import Specials
-from workers.stages.encoder import product_of
-from workers.stages.engine import Ready
-from workers.stages.lexicon import Lexicons
-from workers.stages.listening import WINDOWS_AT_ONCE, Listener, Work
-from workers.stages.sound import Sound, Tally
-from workers.stages.tokens import load_tokenizer
-from workers.stages.vad import detector
-from workers.stages.vocabulary import SURE, UNKNOWN, Free, Limits, choose
-from workers.stages.windows import cut, utterances
+from golem_chain.shared.errors import LanguageRefused, ModelCorrupt
+from golem_chain.shared.records import Segment, Task, Transcript, Vocabulary
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.residency.cpu import read_flags
+from golem_chain.workers.stages import audio, ear, segments, wordtimes
+from golem_chain.workers.stages.alignment import heads_of
+from golem_chain.workers.stages.decoding import Specials
+from golem_chain.workers.stages.encoder import product_of
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.lexicon import Lexicons
+from golem_chain.workers.stages.listening import WINDOWS_AT_ONCE, Listener, Work
+from golem_chain.workers.stages.sound import Sound, Tally
+from golem_chain.workers.stages.tokens import load_tokenizer
+from golem_chain.workers.stages.vad import detector
+from golem_chain.workers.stages.vocabulary import SURE, UNKNOWN, Free, Limits, choose
+from golem_chain.workers.stages.windows import cut, utterances
 
 if TYPE_CHECKING:
-    from workers.store.load import Weights
+    from golem_chain.workers.store.load import Weights
 
 
 @dataclass(frozen=True)

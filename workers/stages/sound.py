@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.records import Task
-from workers.stages.audio import RATE
-from workers.stages.ear import Span
-from workers.stages.vocabulary import Lexicon
-from workers.stages.windows import WINDOW_S, Window
+from golem_chain.shared.records import Task
+from golem_chain.workers.stages.audio import RATE
+from golem_chain.workers.stages.ear import Span
+from golem_chain.workers.stages.vocabulary import Lexicon
+from golem_chain.workers.stages.windows import WINDOW_S, Window
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelCorrupt
 
 
 def load_tokenizer(folder: Path) -> Any:

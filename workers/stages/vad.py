@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from shared.errors import MissingExtra, ModelCorrupt
+from golem_chain.shared.errors import MissingExtra, ModelCorrupt
 
 RATE = 16_000
 FRAME = 512  # samples, 32 ms

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from shared.records import Candidate, Choice, Vocabulary
-from workers.stages.spellings import key
+from golem_chain.shared.records import Candidate, Choice, Vocabulary
+from golem_chain.workers.stages.spellings import key
 
 UNKNOWN = "unknown"
 #: A phrase is allowed so much less log-probability for each token beyond its first: long ones are spelled in more ways,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.records import Word
-from workers.stages.ear import Span, spans_between
+from golem_chain.shared.records import Word
+from golem_chain.workers.stages.ear import Span, spans_between
 
 FRAME_S = 0.02  # of the encoder
 #: Frames over which the weights are smoothed. Source: openai/whisper.

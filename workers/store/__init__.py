@@ -3,6 +3,6 @@
 `Checkpoint`, `find` and `verify` need no model library; `workers.store.load` does.
 """
 
-from workers.store.manifest import Checkpoint, find, verify
+from golem_chain.workers.store.manifest import Checkpoint, find, verify
 
 __all__ = ["Checkpoint", "find", "verify"]

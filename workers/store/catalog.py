@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import BadSetting
-from shared.settings import Settings
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.settings import Settings
 
 STAGES = ("scribe", "interpreter", "oracle")
 PROFILES = ("quest", "bundled", "multilingual")

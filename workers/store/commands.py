@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from shared.errors import GolemError, ModelCorrupt, ModelMissing
-from shared.settings import Settings
-from shared.sizes import format_bytes
-from workers.store import manifest
-from workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
+from golem_chain.shared.errors import GolemError, ModelCorrupt, ModelMissing
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.store import manifest
+from golem_chain.workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 
 app = typer.Typer(help="The model store: what is in it, and filling it.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def pull(
         raise typer.BadParameter(f"there is no profile {profile}: use {CHOICES}")
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"there is no stage {min(unknown)}: the stages are {', '.join(STAGES)}")
-    from workers.store.pull import pull as fill
+    from golem_chain.workers.store.pull import pull as fill
 
     try:
         fill(Settings.read(), profile, tuple(stage or STAGES))

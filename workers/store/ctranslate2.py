@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from shared.errors import ModelCorrupt
-from workers.store.reader import Reader
-from workers.store.tensors import Planned
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.reader import Reader
+from golem_chain.workers.store.tensors import Planned
 
 _DTYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.float16}
 _MAX_RANK = 8

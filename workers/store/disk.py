@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.errors import BadSetting
-from shared.sizes import format_bytes
-from workers.store.show import Show
+from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.store.show import Show
 
 _TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)

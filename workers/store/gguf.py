@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from shared.errors import ModelCorrupt
-from workers.store.reader import Reader
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.reader import Reader
 
 Value = int | float | bool | str | list["Value"]
 Wanted = TypeVar("Wanted", int, float, str)

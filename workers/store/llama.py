@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from shared.errors import ModelCorrupt
-from workers.store.gguf import Gguf
-from workers.store.tensors import Planned
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.gguf import Gguf
+from golem_chain.workers.store.tensors import Planned
 
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared.errors import ModelCorrupt
-from workers.store.hostcache import HostCache, HostCopy
-from workers.store.manifest import Checkpoint, verify_if_touched
-from workers.store.skeleton import Skeleton
-from workers.store.tensors import FLOATS, ITEM_BYTES, map_tensors, read_header
+from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.hostcache import HostCache, HostCopy
+from golem_chain.workers.store.manifest import Checkpoint, verify_if_touched
+from golem_chain.workers.store.skeleton import Skeleton
+from golem_chain.workers.store.tensors import FLOATS, ITEM_BYTES, map_tensors, read_header
 
 
 class Weights:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.errors import ModelCorrupt, ModelMissing
-from shared.settings import Settings
-from workers.store.catalog import PROFILES, STAGES, Offer, offer_of
+from golem_chain.shared.errors import ModelCorrupt, ModelMissing
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.store.catalog import PROFILES, STAGES, Offer, offer_of
 
 MANIFEST = "golem.json"
 CHOICE = "choice.json"

@@ -4,7 +4,7 @@ import mmap
 import struct
 from pathlib import Path
 
-from shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelCorrupt
 
 
 class Reader:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelCorrupt
 
 #: Buffers that older files hold and today's classes compute: never an error when there are too many of them.
 _COMPUTED = re.compile(r"(^|\.)(position_ids|masked_bias|attn\.bias|inv_freq|token_type_ids)$")

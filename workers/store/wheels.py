@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from shared.errors import HubAway, ModelCorrupt
-from workers.store.catalog import Wheel
-from workers.store.convert import SIDE_FILES
-from workers.store.show import Bar
+from golem_chain.shared.errors import HubAway, ModelCorrupt
+from golem_chain.workers.store.catalog import Wheel
+from golem_chain.workers.store.convert import SIDE_FILES
+from golem_chain.workers.store.show import Bar
 
 _TIMEOUT_S = 20  # without an answer, each try
 _RETRIES = 2

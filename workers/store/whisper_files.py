@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelCorrupt
 
 _TASKS = ("transcribe", "translate")
 _TIME_STEP_S = 0.02

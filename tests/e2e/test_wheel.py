@@ -1,0 +1,111 @@
+"""The wheel, installed into an empty environment, works from a folder whose own packages have our folders' names."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCER = """
+import shared, workers
+from golem_chain import Pipeline, __version__
+
+assert (shared.OWNER, workers.OWNER) == ("user", "user")
+with Pipeline() as pipeline:
+    job = pipeline.submit("lights-on.flac", labels="lights_on,music_stop", name=__version__)
+    for outcome in pipeline.wait([job], timeout_s=120):
+        print(outcome.model_dump_json())
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The environment's bin folder. Our wheel is all that is installed there; what it depends on is found beside."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    left_out = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__")
+    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", source]
+    subprocess.run(build, check=True, capture_output=True)
+    distributions = sorted((folder / "dist").iterdir())
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *distributions], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    (wheel,) = (path for path in distributions if path.suffix == ".whl")
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "-q", wheel], check=True)
+    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    # A path that a .pth file adds is searched, but the .pth files in it (our editable install) are not read.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python.parent
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A folder with packages of the user's own, named as our folders are, and a recording."""
+    for name in ("shared", "broker", "workers", "benchmarks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OWNER = 'user'\n")
+    shutil.copy(ROOT / "samples" / "lights-on.flac", tmp_path)
+    (tmp_path / "producer.py").write_text(PRODUCER)
+    return tmp_path
+
+
+def environment(**more):
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return kept | {"GOLEM_MODELS": "bundled", **more}
+
+
+def test_the_wheel_puts_one_name_of_our_own_into_site_packages(installed):
+    (packages,) = (installed.parent / "lib").glob("python*/site-packages")
+    ours = {path.name for path in packages.iterdir()} - {"dependencies.pth", "__pycache__"}
+    assert {name for name in ours if not name.endswith(".dist-info")} == {"golem_chain"}
+    assert (packages / "golem_chain" / "py.typed").exists()
+    assert (packages / "golem_chain" / "shared" / "intents.toml").exists()
+    assert not [path for path in packages.rglob("*") if path.is_symlink()]
+
+
+def test_the_source_archive_holds_each_module_once(installed):
+    import tarfile
+
+    (archive,) = (installed.parents[1] / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = [name.partition("/")[2] for name in packed.getnames()]
+    assert "golem_chain/broker/pipeline.py" in names
+    assert not [name for name in names if name.startswith(("broker", "shared", "workers", "benchmarks"))]
+
+
+def test_golem_says_its_version(installed, crowded):
+    done = subprocess.run([installed / "python", "-c", "import golem_chain; print(golem_chain.__file__)"],
+                          cwd=crowded, env=environment(), text=True, capture_output=True, check=True)  # fmt: skip
+    assert Path(done.stdout.strip()).is_relative_to(installed.parent)
+
+
+@pytest.mark.models
+def test_golem_run_works_beside_packages_of_the_same_names(installed, crowded):
+    done = subprocess.run([installed / "golem", "run", "--json", "lights-on.flac"],
+                          cwd=crowded, env=environment(), text=True, capture_output=True, timeout=200)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["transcript"]["text"] == "Please turn on the lights in the kitchen."
+
+
+@pytest.mark.models
+def test_a_producer_and_a_worker_meet_beside_packages_of_the_same_names(installed, crowded, redis_server):
+    env = environment(GOLEM_REDIS_URL=redis_server.url)
+    with (crowded / "worker.log").open("w") as log:
+        worker = subprocess.Popen(
+            [installed / "golem", "worker", "--name", "wheel"], cwd=crowded, env=env, stdout=log, stderr=log
+        )
+    try:
+        done = subprocess.run([installed / "python", "producer.py"],
+                              cwd=crowded, env=env, text=True, capture_output=True, timeout=200)  # fmt: skip
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["intent"]["label"] == "lights_on", (crowded / "worker.log").read_text()
