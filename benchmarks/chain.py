@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import redis
 
-from golem_chain.broker import embedded, solo, timeline
+from golem_chain.broker import embedded, keys, solo, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
@@ -104,7 +104,7 @@ def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[S
     with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), solo.system([str(clip) for clip in clips]) as held:
         end = time.monotonic() + START_S
         with redis.Redis.from_url(held.settings.redis_url) as client:
-            while not any(client.hexists(box, "queues") for box in client.scan_iter("golem:box:*")):
+            while not any(client.hexists(box, "queues") for box in client.scan_iter(keys.box("*"))):
                 held.check()
                 if time.monotonic() > end:
                     raise GolemError("The worker does not start: see GOLEM_DEBUG=1.")

@@ -10,7 +10,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import scripts
+from golem_chain.broker import keys, scripts
 from golem_chain.broker.desk import DESK
 from golem_chain.broker.letters import Letter
 
@@ -60,8 +60,8 @@ class QoS(redis.QoS):
             seconds, micros = client.time()
             at = seconds + micros / 1e6
             letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
-            _strike(client.pipeline().lpush(scripts.DEAD, letter), self, tag).execute()
-            forgotten = client.eval(scripts.FORGET, 1, scripts.DEAD)
+            _strike(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
+            forgotten = client.eval(scripts.FORGET, 1, keys.DEAD)
         DESK.done(tag)
         logger.error("A message of %s became a dead letter: %s", queue, why)
         log_forgotten(forgotten)
@@ -69,7 +69,7 @@ class QoS(redis.QoS):
     def crashed(self, tag: str, error: str) -> None:
         """Write down what was heard of a worker that failed on the message, for a dead letter to tell."""
         with self._client() as client:
-            client.hset(scripts.CRASHES, tag, error)
+            client.hset(keys.CRASHES, tag, error)
 
     def restore_by_tag(
         self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False, whose: str | None = None
@@ -87,12 +87,10 @@ class QoS(redis.QoS):
             if not uncounted:  # a message that was given back unharmed may run in a batch again
                 message["headers"]["redelivered"] = True
                 message["properties"]["delivery_info"]["redelivered"] = True
-            ways = [
-                key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, scripts.wake_key(queue))
-            ]
-            keys = (self.unacked_key, self.unacked_index_key, scripts.DELIVERIES, scripts.HOLDERS, *ways)
+            ways = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
+            touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *ways)
             whose = self.channel.box if whose is None else whose
-            client.eval(scripts.RESTORE, len(keys), *keys, tag, dumps(message), int(uncounted), whose)
+            client.eval(scripts.RESTORE, len(touched), *touched, tag, dumps(message), int(uncounted), whose)
         DESK.done(bytes_to_str(tag))
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
@@ -129,7 +127,7 @@ class QoS(redis.QoS):
                 self._forget(tag)
             ours = [
                 bytes_to_str(tag)
-                for tag, box in client.hgetall(scripts.HOLDERS).items()
+                for tag, box in client.hgetall(keys.HOLDERS).items()
                 if bytes_to_str(box) == self.channel.box
             ]
             left = [tag for tag in ours if tag not in DESK.in_hand and client.hexists(self.unacked_key, tag)]
@@ -167,4 +165,4 @@ def _queue_of(message: Any) -> str:
 def _strike(pipe: Any, qos: QoS, tag: str) -> Any:
     """Strike a message out of all books."""
     pipe.zrem(qos.unacked_index_key, tag).hdel(qos.unacked_key, tag)
-    return pipe.hdel(scripts.HOLDERS, tag).hdel(scripts.DELIVERIES, tag).hdel(scripts.CRASHES, tag)
+    return pipe.hdel(keys.HOLDERS, tag).hdel(keys.DELIVERIES, tag).hdel(keys.CRASHES, tag)

@@ -13,7 +13,7 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import vault
+from golem_chain.broker import keys, vault
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
@@ -36,31 +36,10 @@ return {redis.call('HGET', KEYS[1], 'digest'), sent and 1 or 0}
 """
 
 
-def key(job: str) -> str:
-    """The hash of a job."""
-    return f"golem:job:{job}"
-
-
-def labels_key(sha256: str) -> str:
-    """A stored label set; `users_key` holds the ids of the jobs that need it."""
-    return f"golem:labels:{sha256}"
-
-
-def vocabulary_key(sha256: str) -> str:
-    """A stored vocabulary, with users as a label set has."""
-    return f"golem:vocabulary:{sha256}"
-
-
-def users_key(stored: str) -> str:
-    """The set of jobs under way that need a stored label set or vocabulary."""
-    kind = stored.split(":")[1]
-    return stored.replace(f"golem:{kind}:", f"golem:{kind}-users:", 1)
-
-
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
     """What a job has stored together with other jobs, and the sets of their users."""
     stored = (job.labels_key, job.vocabulary_key) if job else ()
-    return [(one, users_key(one)) for one in stored if one]
+    return [(one, keys.users(one)) for one in stored if one]
 
 
 def digest(job: Job) -> str:
@@ -82,8 +61,8 @@ class Jobs:
         Raises BadRequest where the id belongs to a job that asked for something else.
         """
         asked, body = digest(job), job.model_dump_json(exclude_defaults=True)
-        keys = [key(job.id), f"golem:outcome:{job.id}"]
-        found, sent = cast("tuple[bytes, int]", self._register(keys=keys, args=[asked, body, UNCLAIMED_S]))
+        wanted = [keys.job(job.id), keys.outcome(job.id)]
+        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, body, UNCLAIMED_S]))
         if found.decode() != asked:
             raise BadRequest(
                 f"The id {job.id} belongs to another job (other audio, labels or parameters): choose another id."
@@ -92,13 +71,13 @@ class Jobs:
 
     def forget(self, job: str) -> None:
         """Undo `register` for a job whose message was not sent."""
-        self._client.delete(key(job))
+        self._client.delete(keys.job(job))
 
     def claim(self, job: Job) -> None:
         """Its message is sent: from now on everything of the job stays until its Outcome."""
         with self._client.pipeline() as pipe:
-            pipe.hset(key(job.id), "queued", "1")
-            pipe.persist(key(job.id))
+            pipe.hset(keys.job(job.id), "queued", "1")
+            pipe.persist(keys.job(job.id))
             vault.claim(pipe, job.id)
             for stored, users in shared_keys(job):
                 pipe.sadd(users, job.id)
@@ -109,8 +88,8 @@ class Jobs:
         """What is stored of each job: an empty record where nothing is."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hgetall(key(one))
-                pipe.exists(f"golem:outcome:{one}")
+                pipe.hgetall(keys.job(one))
+                pipe.exists(keys.outcome(one))
             answers = pipe.execute()
         return [Finished(answers[n], bool(answers[n + 1])) for n in range(0, len(answers), 2)]
 
@@ -118,9 +97,9 @@ class Jobs:
         """How many of these jobs have passed each stage, or ended before it."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.exists(f"golem:outcome:{one}")
+                pipe.exists(keys.outcome(one))
                 for stage in STAGES:
-                    pipe.hexists(key(one), ANSWERS[stage])
+                    pipe.hexists(keys.job(one), ANSWERS[stage])
             flags = pipe.execute()
         rows = [flags[n : n + 1 + len(STAGES)] for n in range(0, len(flags), 1 + len(STAGES))]
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
@@ -128,13 +107,13 @@ class Jobs:
     def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
         """How far the Scribe is with a long recording. Nobody waits for it: a Redis that is away is passed over."""
         with suppress(redis.RedisError):
-            self._client.hset(key(job), "heard", f"{heard_s:.1f}/{of_s:.1f}")
+            self._client.hset(keys.job(job), "heard", f"{heard_s:.1f}/{of_s:.1f}")
 
     def heard(self, ids: Sequence[str]) -> tuple[float, float]:
         """Seconds heard, and of how many, of the long recordings among these jobs that the Scribe is at."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hmget(key(one), "heard", ANSWERS[STAGES[0]])
+                pipe.hmget(keys.job(one), "heard", ANSWERS[STAGES[0]])
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
@@ -145,24 +124,24 @@ class Jobs:
             for stage, handover in done:
                 answer = getattr(handover, ANSWERS[stage])
                 cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
-                pipe.hset(key(handover.job.id), ANSWERS[stage], answer.model_dump_json())
-                pipe.hset(key(handover.job.id), f"run:{stage}", cost)
+                pipe.hset(keys.job(handover.job.id), ANSWERS[stage], answer.model_dump_json())
+                pipe.hset(keys.job(handover.job.id), f"run:{stage}", cost)
             pipe.execute()
 
     def put_labels(self, labels: LabelSet) -> str:
         """Store a label set under the hash of its content, for as long as jobs use it; -> its key."""
-        return self._put(labels.model_dump_json(exclude_defaults=True), labels_key)
+        return self._put(labels.model_dump_json(exclude_defaults=True), keys.labels)
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> str:
         """Likewise for a vocabulary."""
-        return self._put(vocabulary.model_dump_json(exclude_defaults=True), vocabulary_key)
+        return self._put(vocabulary.model_dump_json(exclude_defaults=True), keys.vocabulary)
 
     def _put(self, body: str, key_of: Callable[[str], str]) -> str:
         name = key_of(hashlib.sha256(body.encode()).hexdigest())
         with self._client.pipeline() as pipe:
             pipe.set(name, body, nx=True)
             pipe.ttl(name)
-            pipe.scard(users_key(name))
+            pipe.scard(keys.users(name))
             _, left_s, users = pipe.execute()
         if not users and left_s < UNCLAIMED_S:
             self._client.expire(name, UNCLAIMED_S)

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker import scripts
+from golem_chain.broker import keys
 from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ ROWS, MOST = 10, 1000
 def read(client: "Redis", now: float) -> list[dict[str, Any]]:
     """Messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
     `renewed_s`, how long ago the lease was renewed, seconds. `client` decodes its answers; `now` is the server's."""
-    tags: list[tuple[str, float]] = client.zrange(scripts.INDEX, 0, MOST - 1, withscores=True)  # type: ignore[assignment]
+    tags: list[tuple[str, float]] = client.zrange(keys.UNACKED_INDEX, 0, MOST - 1, withscores=True)  # type: ignore[assignment]
     if not tags:
         return []
     names = [tag for tag, _ in tags]
     with client.pipeline(transaction=False) as pipe:
-        for book in (scripts.UNACKED, scripts.HOLDERS, scripts.DELIVERIES):
+        for book in (keys.UNACKED, keys.HOLDERS, keys.DELIVERIES):
             pipe.hmget(book, names)
         messages, boxes, deliveries = pipe.execute()
     return [

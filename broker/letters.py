@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import redis
 
-from golem_chain.broker import jobs, outcomes, scripts, vault
+from golem_chain.broker import jobs, keys
 from golem_chain.broker.queues import STAGES, task_id
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome
@@ -119,7 +119,7 @@ class Letters:
 
     def all(self, most: int = -1) -> list[Letter]:
         """The letters, newest first, at most so many (-1: all)."""
-        bodies = self._client.lrange(scripts.DEAD, 0, most if most < 0 else most - 1) if most else []
+        bodies = self._client.lrange(keys.DEAD, 0, most if most < 0 else most - 1) if most else []
         return [Letter(body) for body in cast("list[bytes]", bodies)]
 
     def find(self, names: Sequence[str]) -> list[Letter]:
@@ -142,7 +142,7 @@ class Letters:
         job, message = letter.job, letter.message
         if not job or message is None:
             raise BadRequest(f"The letter {letter.id} is no job of ours: it can only be shown and dropped.")
-        body = cast("bytes | None", self._client.get(outcomes.key(job)))
+        body = cast("bytes | None", self._client.get(keys.outcome(job)))
         state = Outcome.model_validate_json(body).state if body else None
         [known] = jobs.Jobs(self._client).finished([job])
         if state is None and known.known:
@@ -153,14 +153,14 @@ class Letters:
         stage, asked = str(letter.told["queue"]), known.job
         message["headers"] |= {"sent_at": time.time(), "redelivered": True}
         message["properties"]["delivery_info"]["redelivered"] = True  # it runs alone
-        results = [f"celery-task-meta-{task_id(job, one)}" for one in STAGES[STAGES.index(stage) :]]
-        keys = [scripts.DEAD, outcomes.key(job), jobs.key(job), vault.key(job), vault.LEAVING, vault.ENDED]
-        keys += [stage, scripts.wake_key(stage), *results]
-        keys += [key for pair in jobs.shared_keys(asked) for key in pair]
-        if not self._retry(keys=keys, args=[letter.body, json.dumps(message), job, state, len(results)]):
+        results = [keys.result(task_id(job, one)) for one in STAGES[STAGES.index(stage) :]]
+        touched = [keys.DEAD, keys.outcome(job), keys.job(job), keys.audio(job), keys.VAULT_LEAVING, keys.VAULT_ENDED]
+        touched += [stage, keys.wake(stage), *results]
+        touched += [key for pair in jobs.shared_keys(asked) for key in pair]
+        if not self._retry(keys=touched, args=[letter.body, json.dumps(message), job, state, len(results)]):
             raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
         return job
 
     def drop(self, letter: Letter) -> bool:
         """Forget a letter; its job has its Outcome, and keeps it. False where it was gone already."""
-        return bool(self._client.lrem(scripts.DEAD, 1, cast("str", letter.body)))  # bytes are as good
+        return bool(self._client.lrem(keys.DEAD, 1, cast("str", letter.body)))  # bytes are as good

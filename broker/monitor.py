@@ -4,6 +4,7 @@ import os
 import secrets
 from importlib.util import find_spec
 
+from golem_chain.broker import keys
 from golem_chain.broker.console import say
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings
@@ -34,8 +35,8 @@ def serve(settings: Settings) -> None:
     say(f"Flower is on http://{host}:{settings.flower_port}{login}. Ctrl-C ends it.")
     app = make_app(settings)
     app.conf.broker_transport = None  # Flower takes no jobs, and its broker page knows only the stock transports
-    books = {f"unacked{part}_key": f"golem:flower:unacked{part}" for part in ("", "_index", "_mutex")}
-    app.conf.broker_transport_options |= books  # the stock one would put back, by its own clock, what our workers hold
+    # With the common names Flower's transport would put back, by its own clock, what our workers hold.
+    app.conf.broker_transport_options |= keys.FLOWER_BOOKS
     app.start(
         argv=[
             "flower",

@@ -7,14 +7,13 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import jobs, vault
+from golem_chain.broker import jobs, keys
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
 from golem_chain.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "golem:ended"  # the ids of jobs as they end
 POLL_S = 1.0  # an announcement can be lost (a connection that broke): look again after this
 AWAY_S = 30.0  # a wait survives a restart of Redis of this length
 _CHUNK = 200
@@ -42,11 +41,6 @@ return 1
 """
 
 
-def key(job: str) -> str:
-    """Where the Outcome of a job is."""
-    return f"golem:outcome:{job}"
-
-
 class Outcomes:
     """The Outcomes of one Redis."""
 
@@ -57,14 +51,14 @@ class Outcomes:
 
     def get(self, job: str) -> Outcome | None:
         """The Outcome, or None for a job that is under way, unknown, or ended longer ago than GOLEM_KEEP_S."""
-        body = cast("bytes | None", self._client.get(key(job)))
+        body = cast("bytes | None", self._client.get(keys.outcome(job)))
         return Outcome.model_validate_json(body) if body else None
 
     def ended(self, ids: Sequence[str]) -> set[str]:
         """Those of the jobs that have ended."""
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
-                pipe.exists(key(job))
+                pipe.exists(keys.outcome(job))
             return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
 
     def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
@@ -100,9 +94,10 @@ class Outcomes:
         """
         keep_ms = max(1, int(self._settings.keep_s * 1000))
         job = outcome.job
-        keys = [key(job), jobs.key(job), vault.key(job), vault.SIZES, vault.LEAVING, vault.ENDED]
-        keys += [key for pair in jobs.shared_keys(asked) for key in pair]
-        first = bool(self._write(keys=keys, args=[outcome.model_dump_json(), keep_ms, job, CHANNEL]))
+        touched = [keys.outcome(job), keys.job(job), keys.audio(job)]
+        touched += [keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
+        touched += [key for pair in jobs.shared_keys(asked) for key in pair]
+        first = bool(self._write(keys=touched, args=[outcome.model_dump_json(), keep_ms, job, keys.ENDED]))
         if first:
             why = f": {outcome.error.code}: {outcome.error.message}" if outcome.error else ""
             logger.info("job %s %s%s", job, outcome.state, why)
@@ -119,7 +114,7 @@ class Outcomes:
         while pending:
             try:
                 with self._client.pubsub(ignore_subscribe_messages=True) as listener:
-                    listener.subscribe(CHANNEL)  # before the first look: nothing falls in between
+                    listener.subscribe(keys.ENDED)  # before the first look: nothing falls in between
                     while pending:
                         for outcome in self._look(list(pending)):
                             del pending[outcome.job]
@@ -151,8 +146,8 @@ class Outcomes:
             part = ids[at : at + _CHUNK]
             with self._client.pipeline(transaction=False) as pipe:
                 for job in part:
-                    pipe.exists(jobs.key(job))  # first: a job that ends in between is still found
-                    pipe.get(key(job))
+                    pipe.exists(keys.job(job))  # first: a job that ends in between is still found
+                    pipe.get(keys.outcome(job))
                 found = pipe.execute()
             for n, job in enumerate(part):
                 under_way, body = found[2 * n], found[2 * n + 1]

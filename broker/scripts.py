@@ -1,38 +1,12 @@
-"""What the transport does inside Redis in one step: Lua texts and the keys that they keep.
+"""What the transport does inside Redis in one step: Lua texts. Their keys are those of `broker.keys`.
 
 Times are the server's (`TIME`), so that boxes whose clocks differ agree on when a lease is over.
 """
 
-#: tag -> message, as kombu books it: `[message, exchange, routing key]`.
-UNACKED = "unacked"
-#: tag -> when its lease was last renewed (sorted set).
-INDEX = "unacked_index"
-#: tag -> the node name of the box that has it.
-HOLDERS = "golem:holders"
-#: tag -> how often it was given to a worker. A tag is the name of one published message: a retry has a new one.
-DELIVERIES = "golem:deliveries"
-#: tag -> what the last worker that failed on it was heard to say.
-CRASHES = "golem:crashes"
-#: Letters (JSON: raw, why, queue, at, box, deliveries, error) for a person to look at, newest first.
-DEAD = "golem:dead"
 #: How many letters are kept. What falls out is logged; the job of a letter has its Outcome, and keeps it.
 DEAD_MOST = 1000
-#: Copies of those letters whose job is still to be ended.
-DYING = "golem:dying"
-#: queue -> when any box last took from it.
-SERVED = "golem:served"
 #: How long what a box says that it holds is believed, seconds. It says it whenever it looks, and every second.
 HOLD_S = 3
-
-
-def wake_key(queue: str) -> str:
-    """The sorted set in which an idle worker waits for work on a queue."""
-    return f"golem:wake:{queue}"
-
-
-def claim_key(queue: str) -> str:
-    """The boxes that serve a queue (sorted set): node name -> when it last said so."""
-    return f"golem:claim:{queue}"
 
 
 #: Takes the oldest letters out of a list that is too long, at most 100 at once; gives them.

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker import leases, scripts
+from golem_chain.broker import keys, leases, scripts
 from golem_chain.broker.app import check_broker, connect
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.queues import STAGES
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-BOX = "golem:box:"
 #: Fields of a box that are its claim on its name, and nobody else's concern.
 CLAIM = {"token", "host", "pid"}
 
@@ -31,11 +30,11 @@ def read(settings: Settings) -> dict[str, Any]:
     given = {"decode_responses": True, "encoding_errors": "replace"}  # whatever a stranger wrote
     with reaching(settings), connect(settings, socket_timeout=10, **given) as client:
         now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
-        unacked = set(client.hkeys(scripts.UNACKED))
-        holders = {tag: box for tag, box in client.hgetall(scripts.HOLDERS).items() if tag in unacked}
-        keys = sorted(client.scan_iter(f"{BOX}*"))
-        boxes = {key.removeprefix(BOX): of_box(client.hgetall(key), float(now)) for key in keys}
-        dead = client.llen(scripts.DEAD)
+        unacked = set(client.hkeys(keys.UNACKED))
+        holders = {tag: box for tag, box in client.hgetall(keys.HOLDERS).items() if tag in unacked}
+        found = sorted(client.scan_iter(keys.box("*")))
+        boxes = {key.removeprefix(keys.BOX_PREFIX): of_box(client.hgetall(key), float(now)) for key in found}
+        dead = client.llen(keys.DEAD)
         working = leases.read(client, float(now))
     for holder in holders.values():
         boxes.setdefault(holder, {})

@@ -11,9 +11,9 @@ from typing import Any
 
 import redis
 
+from golem_chain.broker import keys
 from golem_chain.shared.errors import BadRequest
 
-STREAM = "golem:events"
 EVENTS_KEPT = 20_000
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -54,12 +54,12 @@ class Lane:
 
 def tell(client: redis.Redis, box: str, event: dict[str, Any]) -> None:
     """Append an event of a box. Raises redis.RedisError."""
-    client.xadd(STREAM, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
+    client.xadd(keys.EVENTS, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
 
 
 def read(client: redis.Redis, since: float) -> list[dict[str, Any]]:
     """The events from a moment on (Unix seconds), oldest first. Raises redis.RedisError."""
-    found: Any = client.xrange(STREAM, min=str(int(since * 1000)))
+    found: Any = client.xrange(keys.EVENTS, min=str(int(since * 1000)))
     return [json.loads(fields[b"event"] if b"event" in fields else fields["event"]) for _, fields in found]
 
 

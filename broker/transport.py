@@ -26,7 +26,7 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import scripts
+from golem_chain.broker import keys, scripts
 from golem_chain.broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
 from golem_chain.broker.books import QoS, log_forgotten
 from golem_chain.broker.desk import DESK
@@ -84,11 +84,11 @@ class Channel(redis.Channel):
         if not queues:
             return
         if self._maybe_work:
-            keys = (*queues, *map(scripts.claim_key, queues), scripts.SERVED)
+            touched = (*queues, *map(keys.claim, queues), keys.SERVED)
             held = [int(queue in DESK.holds) for queue in queues]
-            self._send("peek", "EVAL", scripts.PEEK, len(keys), *keys, self.box, *held)
+            self._send("peek", "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
-            marks = [scripts.wake_key(queue) for queue in self._listens] or [scripts.wake_key(f"@{self.box}")]
+            marks = [keys.wake(queue) for queue in self._listens] or [keys.wake(f"@{self.box}")]
             self._send("wait", "BZPOPMIN", *marks, round(self._patience_s, 3))
 
     def _in_chain_order(self) -> list[str]:
@@ -140,7 +140,7 @@ class Channel(redis.Channel):
         if move is None:
             self._maybe_work = self._awaited = False
             self._listens, self._patience_s = tuple(listens(view)), patience_s(view)
-            if woken in [scripts.wake_key(line.queue) for line in view.lines if line.depth]:
+            if woken in [keys.wake(line.queue) for line in view.lines if line.depth]:
                 self._send("pass", "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
@@ -155,10 +155,11 @@ class Channel(redis.Channel):
         self._chosen = queue = move.queue
         seen = next(line.servers for line in view.lines if line.queue == queue)
         others = -1 if queue in view.resident else seen
-        keys = [queue, scripts.wake_key(queue), self.unacked_key, self.unacked_index_key]
-        keys += [scripts.HOLDERS, scripts.DELIVERIES, scripts.CRASHES, scripts.DEAD, scripts.DYING, scripts.SERVED]
-        keys += [scripts.claim_key(queue), *(scripts.claim_key(one.queue) for one in view.lines if one.queue != queue)]
-        self._send("take", "EVAL", scripts.TAKE, len(keys), *keys, move.take_n, self.max_deliveries, self.box, others)
+        touched = [queue, keys.wake(queue), self.unacked_key, self.unacked_index_key]
+        touched += [keys.HOLDERS, keys.DELIVERIES, keys.CRASHES, keys.DEAD, keys.DYING, keys.SERVED]
+        touched += [keys.claim(queue), *(keys.claim(one.queue) for one in view.lines if one.queue != queue)]
+        bounds = (move.take_n, self.max_deliveries, self.box, others)
+        self._send("take", "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
@@ -192,7 +193,7 @@ class Channel(redis.Channel):
             return
         message["headers"].setdefault("sent_at", time())
         with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            pipe.lpush(queue, dumps(message)).zadd(scripts.wake_key(queue), {"work": 0}).execute()
+            pipe.lpush(queue, dumps(message)).zadd(keys.wake(queue), {"work": 0}).execute()
 
     def close(self) -> None:
         """As kombu's, without waiting for the end of an idle wait."""

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import redis
 
+from golem_chain.broker import keys
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef
 from golem_chain.shared.settings import Settings
@@ -23,8 +24,6 @@ from golem_chain.shared.text import visible
 
 UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate
-TOTAL, SIZES, LEAVING, ENDED = "golem:vault-total", "golem:vault-sizes", "golem:vault-leaving", "golem:vault-ended"
-_PREFIX = "golem:vault:"
 
 #: KEYS: total, sizes (id -> bytes), leaving (id by expiry), ended (likewise, those whose Outcome is stored).
 #: ARGV: id, bytes, limit, seconds until an unclaimed entry goes, prefix of the keys. Gives 1 where there was room.
@@ -53,15 +52,10 @@ return 1
 """
 
 
-def key(job: str) -> str:
-    """Where the bytes of a job are."""
-    return _PREFIX + job
-
-
 def claim(pipe: Any, job: str) -> None:
     """Add to a pipeline: the bytes stay until the Outcome."""
-    pipe.zrem(LEAVING, job)
-    pipe.persist(key(job))
+    pipe.zrem(keys.VAULT_LEAVING, job)
+    pipe.persist(keys.audio(job))
 
 
 class Vault:
@@ -80,10 +74,10 @@ class Vault:
                 "GOLEM_VAULT_LIMIT, or put the file under GOLEM_AUDIO_ROOT."
             )
         assert ref.key == f"vault:{job}"
-        keys = [TOTAL, SIZES, LEAVING, ENDED]
-        args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, _PREFIX]
+        books = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
+        args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, keys.AUDIO_PREFIX]
         end, pause_s = time.monotonic() + wait_s, 0.02
-        while not self._reserve(keys=keys, args=[*args]):
+        while not self._reserve(keys=books, args=[*args]):
             if time.monotonic() >= end:
                 raise VaultFull(
                     f"The vault holds {format_bytes(self.size_bytes)} of {format_bytes(limit)} and did not drain in "
@@ -91,19 +85,19 @@ class Vault:
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
-        self._client.set(key(job), data, ex=UNCLAIMED_S)
+        self._client.set(keys.audio(job), data, ex=UNCLAIMED_S)
 
     def drop(self, job: str) -> None:
         """Forget the bytes of a job whose message was not sent."""
         with self._client.pipeline() as pipe:
-            pipe.zadd(LEAVING, {job: 0})  # the books are put right at the next `put`
-            pipe.delete(key(job))
+            pipe.zadd(keys.VAULT_LEAVING, {job: 0})  # the books are put right at the next `put`
+            pipe.delete(keys.audio(job))
             pipe.execute()
 
     @property
     def size_bytes(self) -> int:
         """Bytes that are booked."""
-        return int(cast("bytes | None", self._client.get(TOTAL)) or 0)
+        return int(cast("bytes | None", self._client.get(keys.VAULT_TOTAL)) or 0)
 
     def read(self, ref: AudioRef) -> bytes:
         """The bytes behind a reference. Raises AudioMissing, AudioAboveLimit, BadAudio."""
@@ -112,7 +106,7 @@ class Vault:
             return read_file(within(Path(what), self._settings.audio_root), self._settings.audio_max_bytes)
         if where != "vault":
             raise AudioMissing(f"The audio reference {visible(ref.key, 80)} is neither `vault:` nor `file:`.")
-        data = cast("bytes | None", self._client.get(key(what)))
+        data = cast("bytes | None", self._client.get(keys.audio(what)))
         if data is None:
             raise AudioMissing("The audio of this job is no longer in the vault: submit it again.")
         if ref.sha256 and hashlib.sha256(data).hexdigest() != ref.sha256:

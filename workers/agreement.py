@@ -15,6 +15,7 @@ from celery.worker import state
 from redis import Redis
 from redis.exceptions import RedisError
 
+from golem_chain.broker import keys
 from golem_chain.broker.desk import DESK
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
@@ -76,9 +77,9 @@ class Agreement:
         if not self._mine:
             return
         stages = list(self._mine)
-        keys = [f"golem:checkpoint:{stage}" for stage in stages]
+        entries = [keys.checkpoint(stage) for stage in stages]
         texts = [json.dumps(self._mine[stage], sort_keys=True) for stage in stages]
-        answer = self._client.eval(AGREE, len(keys), *keys, self._node, int(EXPIRY_S * 1000), *texts)
+        answer = self._client.eval(AGREE, len(entries), *entries, self._node, int(EXPIRY_S * 1000), *texts)
         if not answer:
             return
         place, theirs, box = answer

@@ -13,7 +13,7 @@ from celery.app.task import Context
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from golem_chain.broker import scripts
+from golem_chain.broker import keys
 from golem_chain.broker.desk import DESK
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import TooManyDeliveries
@@ -93,9 +93,9 @@ class Undertaker(Timed):
         """End those that wait."""
         try:
             with consumer.task_consumer.channel.conn_or_acquire() as client:
-                for letter in client.lrange(scripts.DYING, 0, 19):
+                for letter in client.lrange(keys.DYING, 0, 19):
                     _bury(consumer.app, letter)
-                    client.lrem(scripts.DYING, 0, letter)
+                    client.lrem(keys.DYING, 0, letter)
         except consumer.connection_errors as exc:
             logger.warning("Dead letters wait, Redis is away: %s", exc)
 
@@ -109,7 +109,7 @@ def _bury(app: Any, letter: bytes) -> None:
         request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
         task = app.tasks[headers["task"]]
     except Exception:
-        logger.exception("A dead letter names no task of ours: it stays in %s", scripts.DEAD)
+        logger.exception("A dead letter names no task of ours: it stays in %s", keys.DEAD)
         return
     try:
         fail(

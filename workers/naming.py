@@ -12,8 +12,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.scripts import CLAIM, RELEASE, claim_key
+from golem_chain.broker.scripts import CLAIM, RELEASE
 from golem_chain.shared.errors import BadSetting
 
 RENEW_S = 1.0
@@ -30,7 +31,7 @@ class Name:
     """The claim on a node's name. Other fields of the same hash (`golem:box:<node>`) expire with it."""
 
     def __init__(self, client: Redis, node: str) -> None:
-        self.node, self.key = node, f"golem:box:{node}"
+        self.node, self.key = node, keys.box(node)
         self._client, self._token = client, secrets.token_hex(8)
         self._host, self._pid = _this_host(), str(os.getpid())
 
@@ -69,9 +70,9 @@ class Name:
             return  # it expires
 
     def _ask(self, *more: Any) -> list[bytes]:
-        keys = (self.key, *map(claim_key, STAGES))
+        touched = (self.key, *map(keys.claim, STAGES))
         mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid)
-        return list(self._client.eval(CLAIM, len(keys), *keys, *mine, *more))
+        return list(self._client.eval(CLAIM, len(touched), *touched, *mine, *more))
 
 
 def _this_host() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from golem_chain.broker import status
+from golem_chain.broker import keys, status
 
 
 @inspect_command(name="golem_state")
@@ -19,7 +19,7 @@ def golem_state(state: Any, **_: Any) -> dict[str, Any]:
     consumer = state.consumer
     try:
         with consumer.task_consumer.channel.conn_or_acquire() as client:
-            fields = client.hgetall(f"{status.BOX}{state.hostname}")
+            fields = client.hgetall(keys.box(state.hostname))
     except consumer.connection_errors as exc:
         return {"error": f"Redis does not answer: {exc}"}
     return status.of_box({key.decode(): value.decode() for key, value in fields.items()}, time.time())

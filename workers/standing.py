@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from golem_chain.broker import timeline
+from golem_chain.broker import keys, timeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.residency import Residency
@@ -27,7 +27,7 @@ class Standing:
     """
 
     def __init__(self, client: redis.Redis, node: str, announce: Callable[[dict[str, Any]], None]) -> None:
-        self._client, self._node, self._key = client, node, f"golem:box:{node}"
+        self._client, self._node, self._key = client, node, keys.box(node)
         self._announce = announce
         self.residency: Residency | None = None  # set when it is built: loads are told from within
         self.peak = 0  # highest bytes since the start

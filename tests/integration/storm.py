@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import redis
 from weather import LEASE_S, Weather
 
-from golem_chain.broker.outcomes import CHANNEL
+from golem_chain.broker import keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
@@ -68,7 +68,7 @@ class Storm(Weather):
         while not self._over.is_set():
             try:
                 with redis.Redis.from_url(self.server.url) as client, client.pubsub() as heard:
-                    heard.subscribe(CHANNEL)
+                    heard.subscribe(keys.ENDED)
                     last = time.monotonic()
                     while not self._over.is_set():
                         if (message := heard.get_message(timeout=0.2)) and message["type"] == "message":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from road import Road
 
-from golem_chain.broker import embedded, scripts
+from golem_chain.broker import embedded, keys, scripts
 from golem_chain.broker.queues import STAGES
 from golem_chain.workers.naming import node_name
 
@@ -31,7 +31,7 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(r
     loads = road.log("load")
     assert 2 <= len(loads) <= 4, loads  # one each; two more where the machine is busy
     assert len({event["pid"] for event in loads}) == 2
-    holds = {stage: road.redis.zrange(scripts.claim_key(stage), 0, -1) for stage in STAGES}
+    holds = {stage: road.redis.zrange(keys.claim(stage), 0, -1) for stage in STAGES}
     assert sum(map(len, holds.values())) == 2
     road.settled()
 
@@ -46,7 +46,7 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(r
 
 def _claims(road: Road, stage: str) -> list[bytes]:
     """Those that are believed."""
-    return list(road.redis.zrangebyscore(scripts.claim_key(stage), time.time() - scripts.HOLD_S, "+inf"))
+    return list(road.redis.zrangebyscore(keys.claim(stage), time.time() - scripts.HOLD_S, "+inf"))
 
 
 def test_a_box_tells_its_queue_and_what_it_is_pinned_to_and_strikes_it_out_when_it_stops(road: Road) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from golem_chain.broker import cli, scripts
+from golem_chain.broker import cli, keys, scripts
 from golem_chain.broker.letters import Letters
 from golem_chain.shared.errors import BadRequest
 
@@ -150,9 +150,9 @@ def test_the_list_is_bounded_what_falls_out_is_logged_and_its_jobs_outcome_stand
     job = chain.pipeline.submit(b"die", labels="a,b")
     ended = chain.outcomes([job])[job]
     [oldest] = letters.all()
-    chain.client.lpush(scripts.DEAD, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
+    chain.client.lpush(keys.DEAD, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
     chain.client.lpush("scribe", "not ours")
-    chain.client.zadd(scripts.wake_key("scribe"), {"work": 0})
+    chain.client.zadd(keys.wake("scribe"), {"work": 0})
     end = time.monotonic() + 10
     while oldest.id not in chain.log.read_text():
         assert time.monotonic() < end, chain.log.read_text()[-2000:]

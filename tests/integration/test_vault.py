@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.broker import vault
+from golem_chain.broker import keys, vault
 from golem_chain.broker.outcomes import Outcomes
 from golem_chain.broker.vault import Vault, about_s, read_file, within
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
@@ -88,7 +88,7 @@ def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
     assert 0 < client.ttl("golem:vault:a") <= vault.UNCLAIMED_S
-    client.zadd(vault.LEAVING, {"a": 1})  # its hour is over
+    client.zadd(keys.VAULT_LEAVING, {"a": 1})  # its hour is over
     put(held, "b", b"y")
     assert held.size_bytes == 1
 
