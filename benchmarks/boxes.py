@@ -17,9 +17,10 @@ from redis import Redis
 
 from golem_chain.benchmarks.fleet import Result
 from golem_chain.benchmarks.sleeper import LOG
-from golem_chain.broker import embedded, keys
+from golem_chain.broker import keys
 from golem_chain.broker.app import make_app
-from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.local import embedded
+from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.queues import STAGES, task_id, task_name
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings

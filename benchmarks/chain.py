@@ -11,7 +11,10 @@ from typing import Any
 import psutil
 import redis
 
-from golem_chain.broker import embedded, keys, solo, timeline
+from golem_chain.broker import keys
+from golem_chain.broker.local import embedded
+from golem_chain.broker.local.system import private_system
+from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
@@ -101,7 +104,7 @@ def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[S
     env = {key: value for key, value in chosen.items() if value} | {f"GOLEM_{k.upper()}": v for k, v in more.items()}
     env |= {"GOLEM_STORE": str(settings.store), "GOLEM_MODELS": settings.models}
     # A text that comes again is not taken from the cache: the clips are few.
-    with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), solo.system([str(clip) for clip in clips]) as held:
+    with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), private_system([str(clip) for clip in clips]) as held:
         end = time.monotonic() + START_S
         with redis.Redis.from_url(held.settings.redis_url) as client:
             while not any(client.hexists(box, "queues") for box in client.scan_iter(keys.box("*"))):

@@ -1,8 +1,8 @@
-"""A fleet in simulated time: boxes that call the very same decision and keep the very same desk as a real worker.
+"""A fleet in simulated time: boxes that call the decision of a real worker, and keep its state.
 
-What is real: `broker.affinity` and `broker.desk`. What is modelled: the queues, wake marks, claims and last takes that
-live in Redis; engines that take their measured time; memory that holds the models last used. Nothing is random here:
-the jobs' times are given.
+What is real: `broker.transport.scheduler` and `broker.transport.consumer_state`. What is modelled: the queues, wake
+marks, claims and last takes that live in Redis; engines that take their measured time; memory that holds the models
+last used. Nothing is random here: the jobs' times are given.
 """
 
 import heapq
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 from golem_chain.benchmarks.costs import HOP_S, Costs
-from golem_chain.broker.affinity import Move, Prefer, View, decide, listens, patience_s
-from golem_chain.broker.desk import Desk
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.consumer_state import ConsumerState
+from golem_chain.broker.transport.scheduler import Move, Prefer, View, decide, listens, patience_s
 
 #: Seconds after the last arrival at which jobs should long have been done.
 STUCK_S = 20_000.0
@@ -30,7 +30,7 @@ class Box:
     number: int
     megabytes: float
     queues: Sequence[str]
-    desk: Desk
+    state: ConsumerState
     holds: list[str] = field(default_factory=list)
     note: int = 0  # a policy's own
     busy: bool = False
@@ -139,7 +139,7 @@ class Fleet:
         self._policy, self._batch = POLICIES[policy], dict.fromkeys(STAGES, batch)
         pinned = dedicated(len(memory_mb), costs, batch) if policy == "dedicated" else [STAGES] * len(memory_mb)
         self.boxes = [
-            Box(n, memory, queues, Desk(lambda: self.now))
+            Box(n, memory, queues, ConsumerState(lambda: self.now))
             for n, (memory, queues) in enumerate(zip(memory_mb, pinned, strict=True))
         ]
         self._queues: dict[str, deque[tuple[float, int]]] = {stage: deque() for stage in STAGES}  # (sent, job)
@@ -193,7 +193,7 @@ class Fleet:
 
     def _claim(self, box: Box) -> None:
         for queue in box.queues:
-            (self._claims[queue].add if queue in box.desk.holds else self._claims[queue].discard)(box.number)
+            (self._claims[queue].add if queue in box.state.holds else self._claims[queue].discard)(box.number)
 
     # -- what a box does ------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Fleet:
             line = self._queues[queue]
             servers = len(self._claims[queue]) - (box.number in self._claims[queue])
             seen.append((queue, len(line), now - line[0][0] if line else 0.0, now - self._served[queue], servers))
-        view = box.desk.view(seen, self._batch, self._prefer)
+        view = box.state.view(seen, self._batch, self._prefer)
         woken, box.woken_by = box.woken_by, None
         move = self._policy(view, box)
         if move is not None:
@@ -239,8 +239,8 @@ class Fleet:
     def _take(self, box: Box, move: Move) -> None:
         queue, line = move.queue, self._queues[move.queue]
         taken = [line.popleft()[1] for _ in range(move.take_n)]
-        box.desk.takes(queue)
-        box.desk.took(map(str, taken))
+        box.state.takes(queue)
+        box.state.took(map(str, taken))
         box.busy, self._served[queue] = True, self.now
         self._claim(box)
         if line:
@@ -260,9 +260,9 @@ class Fleet:
 
     def _finish(self, box: Box, queue: str, taken: Sequence[int]) -> None:
         box.busy = False
-        box.desk.learned(frozenset(box.holds), {queue: self._costs[queue].load_s})
+        box.state.learned(frozenset(box.holds), {queue: self._costs[queue].load_s})
         for job in taken:
-            box.desk.done(str(job))
+            box.state.done(str(job))
             if queue == STAGES[-1]:
                 self._done[job] = self.now
                 self._left -= 1

@@ -12,9 +12,9 @@ from golem_chain.benchmarks.boxes import run as run_boxes
 from golem_chain.benchmarks.costs import SLEEPING, Costs, read
 from golem_chain.benchmarks.fleet import POLICIES, Fleet, Result
 from golem_chain.benchmarks.report import Table, into_docs
-from golem_chain.broker.affinity import Prefer
-from golem_chain.broker.picture import COLOURS
+from golem_chain.broker.cli.timeline_plot import COLOURS
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.scheduler import Prefer
 from golem_chain.shared.errors import BadRequest
 
 SEED = 20260729

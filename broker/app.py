@@ -6,12 +6,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
 from celery.backends.redis import RedisBackend
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from golem_chain.broker import connection
-from golem_chain.broker.connection import masked, reaching
+from golem_chain.broker.connection import masked
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
@@ -33,7 +29,7 @@ def make_app(settings: Settings) -> Celery:
     app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "golem_chain.broker.app:Results")
     app.conf.update(
         broker_url=url,
-        broker_transport="golem_chain.broker.transport:Transport",  # the atomic take, affinity, leases
+        broker_transport="golem_chain.broker.transport.channel:Transport",  # the atomic take, affinity, leases
         broker_use_ssl=tls,
         result_backend=url.replace("redis+socket://", "socket://"),
         redis_backend_use_ssl=tls,
@@ -117,14 +113,3 @@ def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
     tls: dict[str, Any] = {"ssl_cert_reqs": _REQUIREMENTS[wanted], "ssl_check_hostname": wanted == "required"}
     tls |= {key: query[key] for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if key in query}
     return urlunsplit(parts._replace(query="")), tls
-
-
-def connect(settings: Settings, **options: Any) -> Redis:
-    """A plain client of the same Redis that tries once: for those who look, and for timers. Nothing is sent yet."""
-    return Redis.from_url(settings.redis_url, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0), **options)
-
-
-def check_broker(settings: Settings) -> None:
-    """Raises BrokerAway with the reason if Redis does not answer, BadSetting for an address that is none."""
-    with reaching(settings), connection.connect(settings, retries=0) as client:
-        client.ping()

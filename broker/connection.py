@@ -1,13 +1,19 @@
-"""The connection to Redis: how long it tries, and one sentence for a person when it fails, without the password."""
+"""Connections to Redis: how long each kind tries, and one sentence for a person when it fails, without the password.
+
+connect        a producer's or a worker's client: tries for a while
+connect_once   for timers, and for commands that only look
+Connection     the transport's: a server that takes no writes is treated as one that is away
+"""
 
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 from kombu.exceptions import KombuError, OperationalError
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from golem_chain.shared.errors import BadSetting, BrokerAway
@@ -47,6 +53,13 @@ def masked(url: str) -> str:
     except ValueError:
         return "(unreadable)"
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{port}{parts.path}"
+
+
+def connect_once(settings: Settings, **options: Any) -> redis.Redis:
+    """A plain client of the same Redis that tries once: for those who look, and for timers. Nothing is sent yet."""
+    given = {"socket_connect_timeout": _CONNECT_S, "retry": Retry(NoBackoff(), 0), **options}
+    client: redis.Redis = redis.Redis.from_url(settings.redis_url, **given)
+    return client
 
 
 @contextmanager
@@ -91,3 +104,34 @@ def _why(exc: BaseException) -> str:
     if any(isinstance(cause, redis.ResponseError) for cause in causes):
         return f"refuses a command ({text.splitlines()[0][:100]})"
     return "cannot be reached"
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises BrokerAway with the reason if Redis does not answer, BadSetting for an address that is none."""
+    with reaching(settings), connect(settings, retries=0) as client:
+        client.ping()
+
+
+#: How the server's answer begins when its disk is full, its memory is full, or it has become a replica.
+REFUSALS = ("MISCONF", "OOM ", "READONLY")
+
+
+class _Waits:
+    """Turns such an answer into a ConnectionError, which kombu and celery ride out."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """As redis-py's. Raises ConnectionError for a refusal as well."""
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except redis.ResponseError as exc:
+            if str(exc).startswith(REFUSALS):
+                raise redis.ConnectionError(f"Redis takes no writes: {exc}") from exc
+            raise
+
+
+class Connection(_Waits, redis.Connection):
+    """TCP. On it a server that takes no writes is one that is away: the worker waits, as for a restart."""
+
+
+class SecureConnection(_Waits, redis.SSLConnection):
+    """The same over TLS."""

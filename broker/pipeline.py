@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from golem_chain.broker.connection import connect, reaching
-from golem_chain.broker.jobs import INLINE_BYTES, Jobs
-from golem_chain.broker.outcomes import Outcomes, unknown
+from golem_chain.broker.jobs.outcomes import Outcomes, unknown
+from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
+from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
 from golem_chain.broker.queues import STAGES, task_id, task_name
-from golem_chain.broker.vault import Vault, about_s, read_file, within
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import (
@@ -129,8 +129,8 @@ class Pipeline:
             return self._jobs.heard(list(jobs))
 
     def status(self) -> dict[str, Any]:
-        """Queues, boxes and dead letters, as `golem status --json` prints them: see `broker.status.read`."""
-        from golem_chain.broker import status  # what only status needs
+        """Queues, boxes and dead letters, as `golem status --json` prints them: see `broker.monitoring.status.read`."""
+        from golem_chain.broker.monitoring import status  # what only status needs
 
         return status.read(self.settings)
 
@@ -258,9 +258,7 @@ class Pipeline:
 
     @cached_property
     def _app(self) -> "Celery":
-        from golem_chain.broker.app import (
-            make_app,  # Celery takes a third of a second to import: `results` does without it
-        )
+        from golem_chain.broker.app import make_app
 
         return make_app(self.settings)
 

@@ -25,7 +25,7 @@ RUNS = 3
 def golem(*args: str) -> tuple[str, str]:
     """stdout and stderr of a command that succeeds."""
     done = subprocess.run(
-        [sys.executable, "-m", "golem_chain.broker.cli", *args],
+        [sys.executable, "-m", "golem_chain.broker.cli.main", *args],
         cwd=ROOT,
         env=os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": COLUMNS},
         check=True,

@@ -6,7 +6,7 @@ import signal
 import pytest
 import redis
 
-from golem_chain.broker import embedded
+from golem_chain.broker.local import embedded
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
 

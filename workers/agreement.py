@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
-from golem_chain.broker.desk import DESK
+from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible

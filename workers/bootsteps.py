@@ -14,8 +14,8 @@ from celery.utils.log import get_logger
 from celery.worker import state
 
 from golem_chain.broker import keys
-from golem_chain.broker.desk import DESK
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import TooManyDeliveries
 from golem_chain.workers.naming import RENEW_S, Name
 from golem_chain.workers.strategy import fail

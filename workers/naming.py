@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.scripts import CLAIM, RELEASE
+from golem_chain.broker.transport.scripts import CLAIM, RELEASE
 from golem_chain.shared.errors import BadSetting
 
 RENEW_S = 1.0

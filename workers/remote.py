@@ -10,7 +10,8 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from golem_chain.broker import keys, status
+from golem_chain.broker import keys
+from golem_chain.broker.monitoring import status
 
 
 @inspect_command(name="golem_state")

@@ -8,7 +8,8 @@ from typing import Any
 
 import redis
 
-from golem_chain.broker import keys, timeline
+from golem_chain.broker import keys
+from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.residency import Residency

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-from golem_chain.broker.jobs import ANSWERS, Jobs
-from golem_chain.broker.vault import Vault
+from golem_chain.broker.jobs.records import ANSWERS, Jobs
+from golem_chain.broker.jobs.vault import Vault
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.labels import default_labels
 from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary

@@ -16,7 +16,7 @@ from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
-from golem_chain.broker.desk import DESK
+from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import GolemError, TimeLimit
 from golem_chain.workers.batching import BatchTask, End, run_together
 

@@ -15,10 +15,10 @@ from celery import Celery
 from pydantic import ValidationError
 
 from golem_chain.broker.connection import WORKER_RETRIES, connect
-from golem_chain.broker.jobs import Finished, Jobs
-from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.records import Finished, Jobs
+from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.queues import STAGES, task_name
-from golem_chain.broker.vault import Vault
 from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
 from golem_chain.shared.records import Failure, Handover, StageRun
 from golem_chain.shared.settings import Settings

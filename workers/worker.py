@@ -14,10 +14,10 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from golem_chain.broker.app import check_broker, connect, make_app
-from golem_chain.broker.connection import reaching
-from golem_chain.broker.desk import DESK
+from golem_chain.broker.app import make_app
+from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
 from golem_chain.workers import remote  # noqa: F401 - its command is registered by the import
@@ -100,7 +100,7 @@ def start(
         raise BadSetting(f"There is no stage {unknown[0]}: --queues takes some of {', '.join(STAGES)}.")
     app = make_app(settings)
     check_broker(settings)
-    client = connect(settings, socket_timeout=5)
+    client = connect_once(settings, socket_timeout=5)
     claim = Name(client, node)
     claim.claim()
     ours = register is None

@@ -13,7 +13,7 @@ TOOLS = DATA.parent / "tools"
 def golem(*args, timeout=600, **env):
     """`golem ARGS` as a person types it; CompletedProcess with text."""
     return subprocess.run(
-        [sys.executable, "-m", "golem_chain.broker.cli", *map(str, args)],
+        [sys.executable, "-m", "golem_chain.broker.cli.main", *map(str, args)],
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -21,7 +21,7 @@ from storm import quiet_answers, storm_over
 from weather import KINDS, TOLD
 
 from golem_chain.benchmarks.report import into_docs
-from golem_chain.broker import embedded
+from golem_chain.broker.local import embedded
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 STARTED = time.monotonic()

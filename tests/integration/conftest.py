@@ -11,7 +11,7 @@ import pytest
 import redis
 from road import Road
 
-from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.settings import Settings
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 from road import Road
 
-from golem_chain.broker import embedded, keys, scripts
+from golem_chain.broker import keys
+from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import scripts
 from golem_chain.workers.naming import node_name
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from conftest import Chain
 
-from golem_chain.broker import embedded
+from golem_chain.broker.local import embedded
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 

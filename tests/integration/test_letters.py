@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from golem_chain.broker import cli, keys, scripts
-from golem_chain.broker.letters import Letters
+from golem_chain.broker import keys
+from golem_chain.broker.cli import main
+from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadRequest
 
 
@@ -27,7 +29,7 @@ def golem(chain, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["golem", *args])
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main.main()
         shown = capsys.readouterr()
         return left.value.code or 0, shown.out, shown.err
 

@@ -7,9 +7,9 @@ from base64 import b64decode
 
 import pytest
 
-from golem_chain.broker import jobs as books
 from golem_chain.broker.connection import connect, masked, reaching
-from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.jobs import records as books
+from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import (
     AudioAboveLimit,

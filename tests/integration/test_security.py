@@ -18,10 +18,11 @@ import pytest
 import redis
 from conftest import Chain
 
-from golem_chain.broker import acl, cli, status, timeline
-from golem_chain.broker.app import check_broker
-from golem_chain.broker.connection import connect
-from golem_chain.broker.letters import Letters
+from golem_chain.broker import acl
+from golem_chain.broker.cli import main
+from golem_chain.broker.connection import check_broker, connect
+from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
@@ -137,7 +138,7 @@ def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_
     env = os.environ | {"GOLEM_REDIS_URL": users.url("flower"), "GOLEM_FLOWER_PORT": str(port)}
     with (tmp_path / "log").open("w") as log:
         flower = subprocess.Popen(
-            [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
+            [sys.executable, "-m", "golem_chain.broker.cli.main", "flower"],
             env=env | {"GOLEM_FLOWER_AUTH": login}, cwd=tmp_path, stderr=log, stdout=log,
         )  # fmt: skip
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/workers?refresh=1")
@@ -173,7 +174,7 @@ def test_no_password_is_in_a_log_a_status_or_the_arguments_of_a_process(users, c
     for words in (["status"], ["status", "--json"], ["dead", "list"], ["dead", "show", "--all"]):
         monkeypatch.setattr(sys, "argv", ["golem", *words])
         with pytest.raises(SystemExit):
-            cli.main()
+            main.main()
     shown = "".join(capsys.readouterr()) + users.chain.log.read_text() + repr(users.chain.settings)
     shown += Path(f"/proc/{users.chain.worker.pid}/cmdline").read_text()
     for secret in PASSWORDS.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from storm import answer, quiet_answers, storm_over
 
-from golem_chain.broker import embedded
+from golem_chain.broker.local import embedded
 from golem_chain.shared.records import Outcome
 
 JOBS, KILLS, SEED = 120, 12, 7

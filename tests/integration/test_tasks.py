@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker import status, timeline
+from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.records import OracleParams, Transcript
 from golem_chain.workers.steps import seed_of

@@ -9,8 +9,9 @@ import time
 import pytest
 from rich.console import Console
 
-from golem_chain.broker import status, timeline
 from golem_chain.broker.app import make_app
+from golem_chain.broker.cli import tables
+from golem_chain.broker.monitoring import status, timeline
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, bus
 
 def test_golem_status_shows_the_model_of_a_busy_box(chain, busy):
     out = Console(file=io.StringIO(), width=160, markup=False, emoji=False, highlight=False)
-    out.print(*status.tables(status.read(chain.settings)))
+    out.print(*tables.of_system(status.read(chain.settings)))
     assert chain.pipeline.outcome(busy) is None, "it was busy still"
     (line,) = [line for line in out.file.getvalue().splitlines() if "load scribe" in line]
     assert "scribe (tiny)" in line

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from road import Road, descendants, lives
 
-from golem_chain.broker import embedded
+from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.broker import keys, vault
-from golem_chain.broker.outcomes import Outcomes
-from golem_chain.broker.vault import Vault, about_s, read_file, within
+from golem_chain.broker import keys
+from golem_chain.broker.jobs import vault
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef, Outcome
 

@@ -121,7 +121,7 @@ def end():
 @pytest.fixture
 def worker(redis, end):
     """Ends every job that is handed in."""
-    from golem_chain.broker.outcomes import Outcomes
+    from golem_chain.broker.jobs.outcomes import Outcomes
     from golem_chain.shared.settings import Settings
 
     outcomes, stop = Outcomes(Settings.read(), redis), threading.Event()
@@ -144,13 +144,13 @@ def worker(redis, end):
 def golem(monkeypatch, capsys):
     """Types a command; (exit code, stdout, stderr)."""
 
-    from golem_chain.broker import cli
+    from golem_chain.broker.cli import main
 
     def typed(*args, stdin=b""):
         monkeypatch.setattr(sys, "argv", ["golem", *map(str, args)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main.main()
         shown = capsys.readouterr()
         return left.value.code or 0, shown.out, shown.err
 

@@ -139,7 +139,7 @@ def records(folder):
     from pydantic import ValidationError
     from test_fuzz import WHOLE, harmless, places, swapped
 
-    from golem_chain.broker.letters import Letter
+    from golem_chain.broker.transport.dead_letter import Letter
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.records import Handover, Outcome
     from golem_chain.workers.batching import Call
@@ -254,13 +254,14 @@ def safetensors(folder):
 
 def arguments(folder):
     """What is typed after `golem`: an exit code and one sentence, never a traceback, and nothing is started."""
-    from golem_chain.broker import cli, solo
+    from golem_chain.broker.cli import main
+    from golem_chain.broker.local import system
     from golem_chain.shared.errors import BadRequest
 
     def nothing(*args, **kwargs):
         raise BadRequest("A system would be started.")
 
-    solo.system = nothing
+    system.private_system = nothing
     os.environ["GOLEM_REDIS_URL"] = "redis://127.0.0.1:1/0"
     os.chdir(folder)
     (folder / "a.wav").write_bytes(b"x")
@@ -278,7 +279,7 @@ def arguments(folder):
             contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO())) as said,
         ):
             try:
-                cli.main()
+                main.main()
             except SystemExit as left:
                 code = left.code or 0
             else:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golem_chain.broker.affinity import (
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.scheduler import (
     BOUNDS,
     LEFT_ALONE_S,
     LOOK_S,
@@ -21,7 +22,6 @@ from golem_chain.broker.affinity import (
     listens,
     patience_s,
 )
-from golem_chain.broker.queues import STAGES
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
 BATCH = dict.fromkeys(STAGES, 8)

@@ -5,7 +5,8 @@ import ssl
 import pytest
 from kombu import Connection
 
-from golem_chain.broker.app import broker_url, check_broker, make_app
+from golem_chain.broker.app import broker_url, make_app
+from golem_chain.broker.connection import check_broker
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from golem_chain.broker import cli, solo
+from golem_chain.broker.cli import main
+from golem_chain.broker.local import system
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
 def test_help_answers_in_under_0_3_seconds():
     def once():
         process = subprocess.Popen(
-            [sys.executable, "-m", "golem_chain.broker.cli", "--help"], stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "golem_chain.broker.cli.main", "--help"], stdout=subprocess.DEVNULL
         )
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = code
@@ -26,7 +27,7 @@ def test_help_answers_in_under_0_3_seconds():
 
 def test_help_loads_no_broker_and_no_model_library():
     heavy = {"celery", "redis", "pydantic", "rich", "torch"}
-    code = f"import sys, golem_chain.broker.cli; print(*({heavy} & set(sys.modules)))"
+    code = f"import sys, golem_chain.broker.cli.main; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
@@ -40,7 +41,7 @@ def test_every_command_is_listed_and_explained(golem):
 
 
 def test_a_file_that_is_not_there_is_wrong_usage_and_nothing_starts(golem, monkeypatch):
-    monkeypatch.setattr(solo, "system", lambda files: pytest.fail("a system was started"))
+    monkeypatch.setattr(system, "private_system", lambda files: pytest.fail("a system was started"))
     code, out, err = golem("run", "a.wav", "gone.wav")
     assert (code, out) == (2, "")
     assert err == "golem: There is no file gone.wav.\n"
@@ -91,14 +92,14 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
     def broken(*args):
         raise RuntimeError("oh\nno")
 
-    monkeypatch.setattr("golem_chain.broker.inputs.expand", broken)
+    monkeypatch.setattr("golem_chain.broker.cli.audio_paths.expand", broken)
     code, _, err = golem("submit", "a.wav")
     assert code == 1
     assert err == "golem: An error of the program itself, RuntimeError: oh\\nno. GOLEM_DEBUG=1 shows where.\n"
     monkeypatch.setenv("GOLEM_DEBUG", "1")
     monkeypatch.setattr(sys, "argv", ["golem", "submit", "a.wav"])
     with pytest.raises(RuntimeError):
-        cli.main()
+        main.main()
 
 
 @pytest.mark.parametrize("typed", [["worker", "--queues", "scribe", "--help"], ["models", "list", "--json"]])
@@ -111,7 +112,7 @@ def test_worker_and_models_become_the_other_program(golem, monkeypatch, typed):
 
 @pytest.mark.parametrize("typed", [["worker"], ["models", "list"], ["run", "a.wav"]])
 def test_a_producer_without_torch_is_told_what_to_install(golem, monkeypatch, typed):
-    monkeypatch.setattr(solo, "find_spec", lambda name: None)
+    monkeypatch.setattr(system, "find_spec", lambda name: None)
     code, _, err = golem(*typed)
     assert code == 1
     assert "golem-chain[worker]" in err

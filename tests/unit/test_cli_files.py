@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from golem_chain.broker import solo
-from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.local import system
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.records import Outcome, Segment, Transcript
 from golem_chain.shared.settings import GUARDS, Settings
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_runs(golem, monkeypatch, typed, why):
-    monkeypatch.setattr(solo, "system", lambda files: pytest.fail("a system was started"))
+    monkeypatch.setattr(system, "private_system", lambda files: pytest.fail("a system was started"))
     code, out, err = golem(*typed)
     assert (code, out) == (2, "")
     assert why in err

@@ -13,34 +13,34 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker import monitor
+from golem_chain.broker.cli import flower
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings
 
 
 def test_a_password_is_made_up_where_there_is_none():
-    first, made = monitor.credentials(None)
-    second, _ = monitor.credentials("")
+    first, made = flower.credentials(None)
+    second, _ = flower.credentials("")
     assert made
     assert first != second
     assert re.match(r"golem:\S{16}$", first)
 
 
 def test_a_given_password_is_kept():
-    assert monitor.credentials("me:long enough") == ("me:long enough", False)
+    assert flower.credentials("me:long enough") == ("me:long enough", False)
 
 
 @pytest.mark.parametrize("given", ["me", "me:", "me:short", ":password1", ":"])
 def test_a_password_that_protects_nothing_is_refused(given):
     with pytest.raises(BadSetting, match="GOLEM_FLOWER_AUTH") as told:
-        monitor.credentials(given)
+        flower.credentials(given)
     assert "password1" not in told.value.message
 
 
 def test_a_box_without_flower_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr(monitor, "find_spec", lambda name: None)
+    monkeypatch.setattr(flower, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="monitor"):
-        monitor.serve(Settings.read(_env_file=None))
+        flower.serve(Settings.read(_env_file=None))
 
 
 def ask(url, login=None):
@@ -60,7 +60,7 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
         port = probe.getsockname()[1]
     env = os.environ | {"GOLEM_REDIS_URL": redis_server.url, "GOLEM_FLOWER_PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
+        [sys.executable, "-m", "golem_chain.broker.cli.main", "flower"],
         env=env,
         cwd=tmp_path,
         text=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.outcomes import Outcomes
+from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.shared.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -115,7 +115,7 @@ def test_the_status_tells_no_secret_of_a_box(golem, redis):
 
 def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
+        [sys.executable, "-m", "golem_chain.broker.cli.main", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     end_at = time.monotonic() + 20

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker import solo
+from golem_chain.broker.local import system
 
 DRIVER = """
 import sys, time, tempfile
-from golem_chain.broker import solo
+from golem_chain.broker.local import system
 tempfile.tempdir = sys.argv[1]
-solo.WORKERS = (sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)")
-with solo.system([__file__]) as system:
-    print(system.worker.pid, flush=True)
+system.WORKERS = (sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)")
+with system.private_system([__file__]) as own:
+    print(own.worker.pid, flush=True)
     time.sleep(60)
 """
 
@@ -78,36 +78,36 @@ def test_server_and_worker_go_with_the_command(tmp_path, how):
 
 
 def run_with(monkeypatch, program):
-    monkeypatch.setattr(solo, "WORKERS", (sys.executable, "-c", program))
-    return solo.system([__file__])
+    monkeypatch.setattr(system, "WORKERS", (sys.executable, "-c", program))
+    return system.private_system([__file__])
 
 
 def test_a_worker_that_ends_is_told_with_its_last_words(monkeypatch):
-    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as system:
-        system.worker.wait(20)
-        with pytest.raises(solo.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
-            system.check()
+    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as own:
+        own.worker.wait(20)
+        with pytest.raises(system.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
+            own.check()
 
 
 def test_a_worker_that_is_killed_is_told_with_the_signal(monkeypatch):
-    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
-        system.check()
-        os.kill(system.worker.pid, signal.SIGKILL)
-        system.worker.wait(20)
-        with pytest.raises(solo.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
-            system.check()
+    with run_with(monkeypatch, "import time; time.sleep(60)") as own:
+        own.check()
+        os.kill(own.worker.pid, signal.SIGKILL)
+        own.worker.wait(20)
+        with pytest.raises(system.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
+            own.check()
 
 
 def test_the_log_of_the_worker_is_shown_on_request(monkeypatch, capsys):
     monkeypatch.setenv("GOLEM_DEBUG", "1")
-    with run_with(monkeypatch, "print('Traceback: deep inside')") as system:
-        system.worker.wait(20)
+    with run_with(monkeypatch, "print('Traceback: deep inside')") as own:
+        own.worker.wait(20)
     assert "deep inside" in capsys.readouterr().err
 
 
 def test_the_password_of_the_private_server_is_on_no_command_line(monkeypatch):
-    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
-        password = system.settings.redis_url.split(":")[2].split("@")[0]
+    with run_with(monkeypatch, "import time; time.sleep(60)") as own:
+        password = own.settings.redis_url.split(":")[2].split("@")[0]
         assert len(password) > 20
         for pid in below(os.getpid()):
             assert password not in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")

@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from golem_chain.broker import screen, status
-from golem_chain.broker.console import line
+from golem_chain.broker.cli import tables
+from golem_chain.broker.cli.console import line
 from golem_chain.shared.records import Failure, Intent, Outcome, Reply, StageRun, Transcript
 
 
@@ -30,7 +30,7 @@ def failed(name="bad.wav", message="bad.wav is not audio."):
 
 def drawn(outcomes, width, colour=False):
     out = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False, force_terminal=colour)
-    out.print(screen.table(outcomes, width))
+    out.print(tables.of_jobs(outcomes, width))
     return out.file.getvalue()
 
 
@@ -70,21 +70,21 @@ def test_silence_is_named_and_has_no_reply():
         transcript=Transcript(text="", guards=("vad",)), intent=Intent(label="noise", score=1.0, method="silence"),
         reply=None,
     )  # fmt: skip
-    assert screen.cells(quiet)[1:4] == ("(silence)", "noise 1.00", "–")
+    assert tables.cells(quiet)[1:4] == ("(silence)", "noise 1.00", "–")
 
 
 def test_seconds_run_from_submit_to_end():
-    assert screen.cells(outcome())[4] == "3.5"
-    assert screen.cells(failed())[4] == ""
+    assert tables.cells(outcome())[4] == "3.5"
+    assert tables.cells(failed())[4] == ""
 
 
 def test_totals_count_a_load_that_a_batch_shared_once():
-    told = screen.totals([outcome(), outcome("b.wav"), failed()], 12.34)
+    told = tables.totals([outcome(), outcome("b.wav"), failed()], 12.34)
     assert told == "3 jobs (1 not done) · 12.3 s · 1 model load · memory at most 151 MB on cpu"
 
 
 def test_totals_of_one_job_that_never_ran():
-    assert screen.totals([failed()], 0.2) == "1 job (1 not done) · 0.2 s · 0 model loads"
+    assert tables.totals([failed()], 0.2) == "1 job (1 not done) · 0.2 s · 0 model loads"
 
 
 def test_a_json_line_is_one_line_whatever_is_in_it(capsys):
@@ -116,7 +116,7 @@ def test_the_status_shows_queues_and_what_each_box_holds():
         "dead": 2,
     }
     out = Console(file=io.StringIO(), width=100, markup=False, emoji=False, highlight=False)
-    out.print(*status.tables(state))
+    out.print(*tables.of_system(state))
     text = " ".join(out.file.getvalue().split())
     for said in ("scribe 12 4 s", "oracle 0 –", "card0@[box] 3 scribe 151 MB of 4.3 GB", "dead letters: 2"):
         assert said in text
@@ -130,7 +130,7 @@ def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
     }  # fmt: skip
     state = {"queues": {}, "in_hand": 0, "boxes": {"box": box, "new": {"in_hand": 0}}, "dead": 0}
     out = Console(file=io.StringIO(), width=140, markup=False, emoji=False, highlight=False)
-    out.print(*status.tables(state))
+    out.print(*tables.of_system(state))
     text = " ".join(out.file.getvalue().split())
     said = "box 0 scribe (whisper-tiny) 151 MB of 4.3 GB 612 MB 7 load scribe, 3 s ago"
     assert said in text
@@ -147,5 +147,5 @@ def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
 def test_a_box_that_tells_nonsense_is_shown_all_the_same(fields):
     state = {"queues": {}, "in_hand": 0, "boxes": {"box": {"in_hand": 0} | fields}, "dead": 0}
     out = Console(file=io.StringIO(), width=140)
-    out.print(*status.tables(state))
+    out.print(*tables.of_system(state))
     assert "box" in out.file.getvalue()

@@ -115,7 +115,7 @@ def test_the_dockerfile_copies_what_exists_and_installs_extras_that_exist():
 
 
 def test_the_containers_commands_exist():
-    from golem_chain.broker.cli import app
+    from golem_chain.broker.cli.main import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     for name, service in SERVICES.items():

@@ -231,7 +231,7 @@ def test_a_report_is_written_whole_and_a_folder_that_cannot_be_is_said(tmp_path:
 
 def evaluate(*args: object, cwd: Path) -> Any:
     """`golem eval …` as a person types it."""
-    command = [sys.executable, "-m", "golem_chain.broker.cli", "eval", *map(str, args)]
+    command = [sys.executable, "-m", "golem_chain.broker.cli.main", "eval", *map(str, args)]
     env = os.environ | {"GOLEM_MODELS": "bundled", "PYTHONPATH": str(SAMPLES.parent)}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=200)
 

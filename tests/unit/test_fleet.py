@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from golem_chain.benchmarks.arrivals import arrivals
 from golem_chain.benchmarks.costs import MEASURED, SLEEPING, read
 from golem_chain.benchmarks.fleet import Fleet, dedicated
-from golem_chain.broker.affinity import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.scheduler import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
 from golem_chain.shared.errors import BadRequest
 
 ONE_MODEL = 1000.0

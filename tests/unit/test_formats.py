@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.broker import formats
-from golem_chain.broker.files import Files, places
+from golem_chain.broker.cli import export
+from golem_chain.broker.cli.export import Files, places
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Failure, Outcome, Segment, Transcript, Word
 
@@ -28,36 +28,36 @@ TWO = outcome(segment(0.5, 2.25, "Turn on the lights."), segment(3723.4, 3725, "
 
 
 def test_txt_is_the_words_and_nothing_else():
-    assert formats.render(TWO, "txt") == "Turn on the lights.\nNow & then, 3 < 4 --> yes.\n"
+    assert export.render(TWO, "txt") == "Turn on the lights.\nNow & then, 3 < 4 --> yes.\n"
 
 
 def test_srt_counts_its_cues_and_passes_the_hour():
-    assert formats.render(TWO, "srt") == (
+    assert export.render(TWO, "srt") == (
         "1\n00:00:00,500 --> 00:00:02,250\nTurn on the lights.\n\n"
         "2\n01:02:03,400 --> 01:02:05,000\nNow & then, 3 < 4 -> yes.\n\n"
     )
 
 
 def test_vtt_escapes_what_would_be_markup():
-    assert formats.render(TWO, "vtt") == (
+    assert export.render(TWO, "vtt") == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nTurn on the lights.\n\n"
         "01:02:03.400 --> 01:02:05.000\nNow &amp; then, 3 &lt; 4 --&gt; yes.\n"
     )
 
 
 def test_tsv_is_in_milliseconds_on_one_line_each():
-    rows = formats.render(outcome(segment(0.5, 2.25, "a\tb\nc")), "tsv").splitlines()
+    rows = export.render(outcome(segment(0.5, 2.25, "a\tb\nc")), "tsv").splitlines()
     assert rows == ["start\tend\ttext", "500\t2250\ta b c"]
 
 
 def test_json_is_the_whole_outcome():
-    assert Outcome.model_validate(json.loads(formats.render(TWO, "json"))) == TWO
+    assert Outcome.model_validate(json.loads(export.render(TWO, "json"))) == TWO
 
 
-@pytest.mark.parametrize("form", formats.FORMATS)
+@pytest.mark.parametrize("form", export.FORMATS)
 @pytest.mark.parametrize("quiet", [outcome(), Outcome(job="a", name="a", state="done")])
 def test_silence_gives_a_file_without_words(quiet, form):
-    text = formats.render(quiet, form)
+    text = export.render(quiet, form)
     assert text == {"txt": "", "srt": "", "vtt": "WEBVTT\n", "tsv": "start\tend\ttext\n"}.get(form, text)
 
 
@@ -65,14 +65,14 @@ def test_every_word_of_a_vtt_cue_carries_its_time():
     words = tuple(
         Word(word=w, start_s=s, end_s=s + 0.4, prob=1) for w, s in (("Turn", 0.5), ("it", 1.0), ("<off>", 1.5))
     )
-    text = formats.render(outcome(segment(0.5, 1.9, "Turn it <off>", words)), "vtt")
+    text = export.render(outcome(segment(0.5, 1.9, "Turn it <off>", words)), "vtt")
     assert "\nTurn <00:00:01.000>it <00:00:01.500>&lt;off&gt;\n" in text
 
 
 def test_a_long_segment_becomes_cues_of_two_lines_at_the_times_of_its_words():
     said = [f"word{n}" for n in range(40)]
     words = tuple(Word(word=w, start_s=n, end_s=n + 0.5, prob=1) for n, w in enumerate(said))
-    found = list(formats.cues([segment(0, 39.5, " ".join(said), words)]))
+    found = list(export.cues([segment(0, 39.5, " ".join(said), words)]))
     assert [word for cue in found for line in cue.lines for word in line.split()] == said
     for cue in found:
         assert len(cue.lines) <= 2
@@ -83,7 +83,7 @@ def test_a_long_segment_becomes_cues_of_two_lines_at_the_times_of_its_words():
 @given(st.lists(st.text("ab -\n", min_size=1, max_size=200), max_size=4))
 def test_cues_keep_every_word_in_order_and_time_never_runs_back(texts):
     segments = [segment(10 * n, 10 * n + 9, text) for n, text in enumerate(texts)]
-    found = list(formats.cues(segments))
+    found = list(export.cues(segments))
     assert " ".join(line for cue in found for line in cue.lines).split() == " ".join(texts).split()
     assert all(cue.start_s < cue.end_s and max(map(len, cue.lines)) <= 42 for cue in found)
     assert all(a.end_s <= b.start_s + 1e-9 for a, b in pairwise(found))

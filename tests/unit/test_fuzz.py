@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from golem_chain.broker.inputs import expand
-from golem_chain.broker.letters import Letter
-from golem_chain.broker.vault import read_file, within
+from golem_chain.broker.cli.audio_paths import expand
+from golem_chain.broker.jobs.vault import read_file, within
+from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.shared.errors import BadAudio, BadLabels, BadRequest, GolemError
 from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, Transcript

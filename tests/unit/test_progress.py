@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from golem_chain.broker import screen
-from golem_chain.broker.jobs import Jobs, key
-from golem_chain.broker.vault import Vault
+from golem_chain.broker.cli import progress
+from golem_chain.broker.jobs.records import Jobs
+from golem_chain.broker.jobs.vault import Vault
 from golem_chain.shared.records import AudioRef, Handover, Job
 from golem_chain.workers import steps
 
@@ -17,7 +17,7 @@ def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(clien
     jobs.tell_heard("a", 60.0, 600.0)
     jobs.tell_heard("b", 30.0, 100.0)
     jobs.tell_heard("done", 100.0, 100.0)
-    client.hset(key("done"), "transcript", "{}")
+    client.hset("golem:job:done", "transcript", "{}")
     assert jobs.heard(["a", "b", "done", "queued"]) == (90.0, 700.0)
 
 
@@ -40,12 +40,12 @@ def test_a_recording_tells_how_far_it_is_at_most_once_a_second(settings, client,
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (63.9, "1:03"), (3903, "1:05:03")])
 def test_times_are_shown_as_on_a_clock(seconds, shown):
-    assert screen.clock(seconds) == shown
+    assert progress.clock(seconds) == shown
 
 
 def test_the_bar_says_how_far_a_long_recording_is(monkeypatch):
     out = Console(file=io.StringIO(), force_terminal=True, width=100)
-    monkeypatch.setattr(screen, "console", lambda: out)
-    with screen.Progress(1) as progress:
-        progress.show({}, (750, 3300))
+    monkeypatch.setattr(progress, "console", lambda: out)
+    with progress.Progress(1) as bars:
+        bars.show({}, (750, 3300))
     assert "heard 12:30 of 55:00" in out.file.getvalue()

@@ -58,7 +58,7 @@ def options():
     """{command: its options} of golem and of what golem worker and golem models hand over to."""
     import typer
 
-    from golem_chain.broker.cli import app
+    from golem_chain.broker.cli.main import app
     from golem_chain.workers.__main__ import app as workers
 
     known = {}
@@ -114,7 +114,7 @@ def test_the_shown_run_is_what_a_run_gives():
     files = sorted(f"samples/{name}" for name in SAMPLES)
     env = os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": "120"}
     done = subprocess.run(
-        [sys.executable, "-m", "golem_chain.broker.cli", "run", *files],
+        [sys.executable, "-m", "golem_chain.broker.cli.main", "run", *files],
         cwd=ROOT,
         env=env,
         text=True,

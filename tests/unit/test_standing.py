@@ -8,7 +8,7 @@ import redis
 from kombu.exceptions import OperationalError
 from test_residency import make
 
-from golem_chain.broker import status, timeline
+from golem_chain.broker.monitoring import status, timeline
 from golem_chain.workers.announcer import Announcer
 from golem_chain.workers.standing import Standing
 

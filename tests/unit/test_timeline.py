@@ -2,8 +2,8 @@
 
 import pytest
 
-from golem_chain.broker.picture import draw
-from golem_chain.broker.timeline import lanes, parse_last, window
+from golem_chain.broker.cli.timeline_plot import draw
+from golem_chain.broker.monitoring.timeline import lanes, parse_last, window
 from golem_chain.shared.errors import BadRequest
 
 

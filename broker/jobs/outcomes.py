@@ -7,7 +7,8 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import jobs, keys
+from golem_chain.broker import keys
+from golem_chain.broker.jobs import records
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
 from golem_chain.shared.settings import Settings
@@ -46,7 +47,7 @@ class Outcomes:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client = settings, client
-        self._jobs = jobs.Jobs(client)
+        self._jobs = records.Jobs(client)
         self._write = client.register_script(WRITE)
 
     def get(self, job: str) -> Outcome | None:
@@ -96,7 +97,7 @@ class Outcomes:
         job = outcome.job
         touched = [keys.outcome(job), keys.job(job), keys.audio(job)]
         touched += [keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
-        touched += [key for pair in jobs.shared_keys(asked) for key in pair]
+        touched += [key for pair in records.shared_keys(asked) for key in pair]
         first = bool(self._write(keys=touched, args=[outcome.model_dump_json(), keep_ms, job, keys.ENDED]))
         if first:
             why = f": {outcome.error.code}: {outcome.error.message}" if outcome.error else ""

@@ -1,32 +1,22 @@
-"""What a person sees of jobs and of the system: live bars, the table of outcomes, the totals."""
+"""What a person sees of jobs and of the system, as tables and totals."""
 
 import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker.console import console, line, say
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.cli.console import console, line, say
 from golem_chain.shared.records import Outcome
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable, visible
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
     from rich.table import Table
     from rich.text import Text
 
 #: A wait shorter than this was no load, seconds.
 LOAD_S = 0.002
-VERBS = {"scribe": "heard", "interpreter": "understood", "oracle": "answered"}
-
-
-def clock(seconds: float) -> str:
-    """`5:03`, `1:05:03`."""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+#: Rows of the table of leases; `--json` has all that were read.
+LEASES_SHOWN = 10
 
 
 def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
@@ -42,7 +32,7 @@ def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
     return outcome.name, words or "(silence)", intent, outcome.reply.text if outcome.reply else "–", f"{seconds:.1f}"
 
 
-def table(outcomes: Sequence[Outcome], width: int) -> "Table":
+def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
     """The table at the end, in the order of the command line. Below 80 columns each job takes a few lines."""
     from rich.table import Table
 
@@ -116,7 +106,7 @@ def outcomes(ended: Sequence[Outcome], *, as_json: bool) -> None:
             line(outcome.model_dump(mode="json"))
     elif ended:
         out = console(stderr=False)
-        out.print(table(ended, out.width))
+        out.print(of_jobs(ended, out.width))
 
 
 def submitted(job: str, file: str, failed: Outcome | None, *, as_json: bool) -> None:
@@ -130,57 +120,6 @@ def submitted(job: str, file: str, failed: Outcome | None, *, as_json: bool) -> 
     else:
         sys.stdout.write(f"{job}  {visible(file)}\n" if sys.stdout.isatty() else f"{job}\n")
         sys.stdout.flush()
-
-
-class Progress:
-    """Three live bars on a terminal; nothing at all where stderr is not one."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._bars: Bars | None = None
-        self._rows: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        screen = console()
-        if screen.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            self._bars = Progress(
-                TextColumn("{task.description:<10}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=screen,
-                transient=True,
-            )
-            self._rows = {s: self._bars.add_task(VERBS.get(s, s), total=self._total) for s in STAGES}
-            self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if self._bars:
-            self._bars.stop()
-
-    @property
-    def live(self) -> bool:
-        """Whether there is anything to move."""
-        return self._bars is not None
-
-    def tell(self, sentence: str) -> None:
-        """A sentence above the bars, or on stderr where there are none."""
-        if self._bars:
-            self._bars.console.print(f"golem: {visible(sentence)}")
-        else:
-            say(sentence)
-
-    def show(self, done: dict[str, int], far: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Jobs that passed each stage; how `far` the Scribe is in long recordings: seconds heard, of how many."""
-        if self._bars:
-            for stage, row in self._rows.items():
-                self._bars.update(row, completed=done.get(stage, 0))
-            first = STAGES[0]
-            shown = f"{VERBS[first]} {clock(far[0])} of {clock(far[1])}" if far[1] else VERBS[first]
-            self._bars.update(self._rows[first], description=shown)
 
 
 def _text(text: str, most: int | None = None, style: str | None = "") -> "Text":
@@ -204,3 +143,84 @@ def _box() -> Any:
     from rich import box
 
     return box.SIMPLE_HEAD
+
+
+# -- the system
+
+
+def of_system(state: dict[str, Any]) -> "list[Table | Text]":
+    """The state as two tables, queues and boxes, and a line on dead letters."""
+    from rich import box as boxes
+    from rich.table import Table
+    from rich.text import Text
+
+    queues = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    queues.add_column("queue")
+    queues.add_column("waiting", justify="right")
+    queues.add_column("oldest", justify="right")
+    for stage, queue in state["queues"].items():
+        oldest = queue["oldest_s"]
+        queues.add_row(stage, str(queue["waiting"]), "–" if oldest is None else f"{oldest:.0f} s")
+    live = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("worker", "in hand", "holds", "memory", "peak", "loads", "last event", "device"):
+        live.add_column(column, justify="right" if column in ("in hand", "loads") else "left", overflow="fold")
+    for name, told in state["boxes"].items():
+        cells = [visible(name, 40), str(told["in_hand"]), holds(told), memory(told), peak(told)]
+        cells += [str(told.get("loads", "–")), last_event(told), str(told.get("device") or "–")]
+        live.add_row(*(Text(visible(cell)) for cell in cells))
+    dead = f"dead letters: {state['dead']}" + (" (golem dead list)" if state["dead"] else "")
+    working = [of_leases(state["leases"])] if state.get("leases") else []
+    return [queues, *working, live if state["boxes"] else Text("No worker is running."), Text(dead)]
+
+
+def holds(told: dict[str, Any]) -> str:
+    """The stages whose model is in that box's memory, with the names of the models where they are told."""
+    resident, models = told.get("resident") or [], told.get("models")
+    if not isinstance(resident, list | dict):
+        return str(resident) or "–"
+    named = models if isinstance(models, dict) else {}
+    names = {stage: str(named.get(stage) or "").partition("@")[0].rpartition("/")[2] for stage in resident}
+    return ", ".join(f"{stage} ({name})" if name else str(stage) for stage, name in names.items()) or "–"
+
+
+def memory(told: dict[str, Any]) -> str:
+    """Bytes allocated, and what the budget is where there is one."""
+    used, budget = told.get("allocated"), told.get("budget")
+    if not isinstance(used, int):
+        return "–"
+    return format_bytes(used) + (f" of {format_bytes(budget)}" if isinstance(budget, int) else "")
+
+
+def peak(told: dict[str, Any]) -> str:
+    """The highest memory since the worker began."""
+    highest = told.get("peak")
+    return format_bytes(highest) if isinstance(highest, int) else "–"
+
+
+def last_event(told: dict[str, Any]) -> str:
+    """What was last loaded, unloaded or found no room, and how long ago."""
+    event = told.get("last_event")
+    if not isinstance(event, dict):
+        return "–"
+    age = told.get("last_event_age_s")
+    when = f", {age:.0f} s ago" if isinstance(age, int | float) else ""
+    return f"{event.get('kind')} {event.get('stage')}{when}"
+
+
+def of_leases(leases: list[dict[str, Any]]) -> "Table":
+    """The oldest leases."""
+    from rich import box as boxes
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    grid.add_column("in hand", overflow="fold")
+    grid.add_column("worker", overflow="fold")
+    grid.add_column("delivery", justify="right")
+    grid.add_column("lease renewed", justify="right")
+    for lease in leases[:LEASES_SHOWN]:
+        cells = [lease["task"], lease["box"] or "–", str(lease["deliveries"] or "–"), f"{lease['renewed_s']:.0f} s ago"]
+        grid.add_row(*(Text(visible(cell, 80)) for cell in cells))
+    if len(leases) > LEASES_SHOWN:
+        grid.add_row(f"… and {len(leases) - LEASES_SHOWN} more", "", "", "")
+    return grid

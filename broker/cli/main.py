@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker import dead, options
-from golem_chain.broker.options import (
+from golem_chain.broker.cli import dead_letters, options
+from golem_chain.broker.cli.options import (
     Audio,
     Fillers,
     Format,
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_letters.app, name="dead")
 
 
 @app.command()
@@ -58,20 +58,21 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Everything in one: a private system, all files, a table."""
-    from golem_chain.broker.inputs import expand
+    from golem_chain.broker.cli.audio_paths import expand
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
     ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
     kept = options.files(files, form, out)
-    from golem_chain.broker import follow, solo
+    from golem_chain.broker.cli import follow
+    from golem_chain.broker.local import system
     from golem_chain.broker.pipeline import Pipeline
 
     with _interrupted("Stopped: nothing is left running."):
-        solo.pull_missing()
-        with solo.system(files) as system, Pipeline(system.settings) as pipeline:
+        system.pull_missing()
+        with system.private_system(files) as own, Pipeline(own.settings) as pipeline:
             handed = dict(follow.hand_in(pipeline, files, ask))
-            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=system.check)
+            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=own.check)
         raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 
@@ -93,7 +94,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Hand files to the running system; print the ids of jobs."""
-    from golem_chain.broker.inputs import expand
+    from golem_chain.broker.cli.audio_paths import expand
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
@@ -101,7 +102,7 @@ def submit(
     if form and not wait:
         raise BadRequest("--format writes what came of the jobs: add --wait, or ask golem results JOB… for it later.")
     kept = options.files(files, form, out)
-    from golem_chain.broker import follow, screen
+    from golem_chain.broker.cli import follow, tables
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.settings import Settings
 
@@ -113,7 +114,7 @@ def submit(
         for (job, failed), file in zip(follow.hand_in(pipeline, files, ask), files, strict=True):
             handed[job] = failed
             if not wait:
-                screen.submitted(job, file, failed, as_json=as_json)
+                tables.submitted(job, file, failed, as_json=as_json)
         if not wait:
             raise typer.Exit(1 if any(handed.values()) else 0)
         outcomes = follow.gather(pipeline, handed, kept, as_json=as_json)
@@ -123,8 +124,8 @@ def submit(
 @app.command()
 def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = None, as_json: Json = False) -> None:
     """Show what came of jobs."""
-    from golem_chain.broker import follow, screen
-    from golem_chain.broker.console import say
+    from golem_chain.broker.cli import follow, tables
+    from golem_chain.broker.cli.console import say
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.settings import Settings
 
@@ -138,7 +139,7 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
             raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
         found = {job: pipeline.outcome(job) for job in ids}
         ended = [outcome for outcome in found.values() if outcome]
-        screen.outcomes(ended, as_json=as_json)
+        tables.outcomes(ended, as_json=as_json)
         if kept := options.files([one.name for one in ended], form, out):
             kept.write(ended)
             say(kept.summary())
@@ -150,8 +151,8 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
 @app.command()
 def cancel(jobs: JobIds, as_json: Json = False) -> None:
     """End jobs: what is queued will not run, what runs stops."""
-    from golem_chain.broker import screen
-    from golem_chain.broker.console import say
+    from golem_chain.broker.cli import tables
+    from golem_chain.broker.cli.console import say
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.settings import Settings
 
@@ -162,7 +163,7 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
             outcome = pipeline.cancel(job)
             ended.append(outcome)
             if as_json:
-                screen.outcomes([outcome], as_json=True)
+                tables.outcomes([outcome], as_json=True)
             else:
                 late = outcome.state != "cancelled"
                 say(f"Job {job} had ended before: {outcome.state}." if late else f"Job {job} is cancelled.")
@@ -172,15 +173,16 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Queues, workers, what each holds, dead letters."""
-    from golem_chain.broker import status as state
-    from golem_chain.broker.console import console, line
+    from golem_chain.broker.cli import tables
+    from golem_chain.broker.cli.console import console, line
+    from golem_chain.broker.monitoring import status
     from golem_chain.shared.settings import Settings
 
-    seen = state.read(Settings.read())
+    seen = status.read(Settings.read())
     if as_json:
         line(seen)
     else:
-        console(stderr=False).print(*state.tables(seen))
+        console(stderr=False).print(*tables.of_system(seen))
 
 
 @app.command()
@@ -193,16 +195,16 @@ def timeline(
     as_json: Json = False,
 ) -> None:
     """Draw memory over time: stages at work, every model switch."""
-    from golem_chain.broker import picture
+    from golem_chain.broker.cli import timeline_plot
     from golem_chain.shared.settings import Settings
 
-    picture.command(Settings.read(), jobs or [], last, out, as_json=as_json)
+    timeline_plot.command(Settings.read(), jobs or [], last, out, as_json=as_json)
 
 
 @app.command()
 def flower() -> None:
     """Watch the running system in a browser, by Flower."""
-    from golem_chain.broker.monitor import serve
+    from golem_chain.broker.cli.flower import serve
     from golem_chain.shared.settings import Settings
 
     with _interrupted("Flower has ended."):
@@ -238,14 +240,14 @@ def bench(context: typer.Context) -> None:
 
 def _hand_over(command: str, args: list[str]) -> NoReturn:
     """Become `python -m workers`: the broker side imports nothing of it."""
-    from golem_chain.broker.solo import WORKERS
+    from golem_chain.broker.local.system import WORKERS
 
     _become([*WORKERS[1:], command, *args])
 
 
 def _become(args: list[str]) -> NoReturn:
     """Go on as another command of this interpreter, one that needs the model libraries. Raises MissingExtra."""
-    from golem_chain.broker.solo import need_worker
+    from golem_chain.broker.local.system import need_worker
 
     need_worker()
     sys.stdout.flush()
@@ -258,7 +260,7 @@ def _interrupted(sentence: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from golem_chain.broker.console import say
+        from golem_chain.broker.cli.console import say
 
         say(sentence)
         raise typer.Exit(130) from None
@@ -269,7 +271,7 @@ def main() -> None:
     debug = os.environ.get("GOLEM_DEBUG") == "1"
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    from golem_chain.broker.console import say
+    from golem_chain.broker.cli.console import say
 
     try:
         app()

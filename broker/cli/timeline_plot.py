@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from golem_chain.broker.cli.console import line, say
 from golem_chain.broker.connection import connect, reaching
-from golem_chain.broker.console import line, say
+from golem_chain.broker.monitoring.timeline import Lane, lanes, parse_last, read, window
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.timeline import Lane, lanes, parse_last, read, window
 from golem_chain.shared.errors import BadRequest, MissingExtra
 from golem_chain.shared.settings import Settings
 

@@ -5,7 +5,7 @@ import secrets
 from importlib.util import find_spec
 
 from golem_chain.broker import keys
-from golem_chain.broker.console import say
+from golem_chain.broker.cli.console import say
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings
 
@@ -25,7 +25,8 @@ def serve(settings: Settings) -> None:
     if find_spec("flower") is None:
         raise MissingExtra("Flower is not installed: pip install 'golem-chain[monitor]'.")
     auth, made = credentials(settings.flower_auth)
-    from golem_chain.broker.app import check_broker, make_app
+    from golem_chain.broker.app import make_app
+    from golem_chain.broker.connection import check_broker
 
     check_broker(settings)
     os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which everybody can read

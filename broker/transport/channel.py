@@ -26,11 +26,12 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys, scripts
-from golem_chain.broker.affinity import LOOK_S, Move, Prefer, View, decide, listens, patience_s
-from golem_chain.broker.books import QoS, log_forgotten
-from golem_chain.broker.desk import DESK
-from golem_chain.broker.refusals import Connection, SecureConnection
+from golem_chain.broker import keys
+from golem_chain.broker.connection import Connection, SecureConnection
+from golem_chain.broker.transport import scripts
+from golem_chain.broker.transport.consumer_state import DESK
+from golem_chain.broker.transport.qos import QoS, log_forgotten
+from golem_chain.broker.transport.scheduler import LOOK_S, Move, Prefer, View, decide, listens, patience_s
 
 logger = get_logger(__name__)
 
@@ -225,7 +226,7 @@ def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, f
 
 
 class Transport(redis.Transport):
-    """Kombu finds it by its dotted name, `golem_chain.broker.transport:Transport`."""
+    """Kombu finds it by its dotted name, `golem_chain.broker.transport.channel:Transport`."""
 
     Channel = Channel
 

@@ -10,9 +10,10 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys, scripts
-from golem_chain.broker.desk import DESK
-from golem_chain.broker.letters import Letter
+from golem_chain.broker import keys
+from golem_chain.broker.transport import scripts
+from golem_chain.broker.transport.consumer_state import DESK
+from golem_chain.broker.transport.dead_letter import Letter
 
 logger = get_logger(__name__)
 

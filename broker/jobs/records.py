@@ -13,7 +13,8 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import keys, vault
+from golem_chain.broker import keys
+from golem_chain.broker.jobs import vault
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary

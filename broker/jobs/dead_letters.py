@@ -1,24 +1,18 @@
-"""Dead letters in the operator's hands: list them, show one safely, give its job another go, drop it."""
+"""What an operator does with dead letters: list them, retry the job of one, drop it."""
 
-import hashlib
 import json
 import time
-from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import redis
 
-from golem_chain.broker import jobs, keys
+from golem_chain.broker import keys
+from golem_chain.broker.jobs import records
 from golem_chain.broker.queues import STAGES, task_id
+from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome
-from golem_chain.shared.text import visible
-
-#: Characters of a stranger's bytes that are shown.
-SHOWN = 2000
 
 #: KEYS: dead, outcome, job, vault bytes, vault leaving, vault ended, queue, its wake mark, the results of the
 #: stages, then each label set or vocabulary that the job shares with others, and its users. ARGV: the letter, the
@@ -44,70 +38,6 @@ redis.call('LPUSH', KEYS[7], ARGV[2])
 redis.call('ZADD', KEYS[8], 0, 'work')
 return 1
 """
-
-
-@dataclass(frozen=True)
-class Letter:
-    """One entry of `golem:dead`, as it stands there. What it says of itself was written by workers; what `raw` says,
-    by anybody."""
-
-    body: bytes
-
-    @property
-    def id(self) -> str:
-        """Twelve hex digits that name it for as long as it is there."""
-        return hashlib.sha256(self.body).hexdigest()[:12]
-
-    @cached_property
-    def told(self) -> dict[str, Any]:
-        """raw, why, queue, at, box, deliveries, error, as far as they are there."""
-        try:
-            told = json.loads(self.body.decode(errors="backslashreplace"))
-        except (ValueError, RecursionError):
-            told = None
-        return told if isinstance(told, dict) else {"raw": self.body.decode(errors="backslashreplace"), "why": "?"}
-
-    @property
-    def raw(self) -> str:
-        """The message as it was in the queue."""
-        return str(self.told.get("raw", ""))
-
-    @cached_property
-    def message(self) -> dict[str, Any] | None:
-        """The message, if it is one of a stage of ours."""
-        try:
-            message = json.loads(self.raw)
-            id_ = message["headers"]["id"]
-            json.loads(b64decode(message["body"]))
-            known = message["headers"]["task"].removeprefix("golem.") in STAGES and isinstance(id_, str)
-            return message if known and self.told.get("queue") in STAGES else None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None
-
-    @property
-    def job(self) -> str | None:
-        """The id of its job; None for a malformed one."""
-        return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
-
-    def summary(self) -> dict[str, Any]:
-        """What a list tells of it, JSON types: everything printable and short, nothing of what the user said."""
-        told = self.told
-        at, deliveries = told.get("at"), told.get("deliveries")
-        return {
-            "letter": self.id,
-            "job": visible(self.job, 64) if self.job else None,
-            "queue": visible(str(told.get("queue", "")), 40),
-            "why": visible(str(told.get("why", "")), 200),
-            "error": visible(str(told["error"]), 200) if told.get("error") else None,
-            "box": visible(str(told.get("box") or ""), 80),
-            "deliveries": deliveries if isinstance(deliveries, int) else None,
-            "at": at if isinstance(at, int | float) else None,
-            "size_bytes": len(self.body),
-        }
-
-    def shown(self) -> dict[str, Any]:
-        """The same with the first bytes of the message, escaped."""
-        return {**self.summary(), "raw": visible(self.raw[:SHOWN]), "raw_cut": len(self.raw) > SHOWN}
 
 
 class Letters:
@@ -144,7 +74,7 @@ class Letters:
             raise BadRequest(f"The letter {letter.id} is no job of ours: it can only be shown and dropped.")
         body = cast("bytes | None", self._client.get(keys.outcome(job)))
         state = Outcome.model_validate_json(body).state if body else None
-        [known] = jobs.Jobs(self._client).finished([job])
+        [known] = records.Jobs(self._client).finished([job])
         if state is None and known.known:
             raise BadRequest(f"The job {job} is just being ended: try again in a few seconds.")
         if not known.known or state != "failed":
@@ -156,7 +86,7 @@ class Letters:
         results = [keys.result(task_id(job, one)) for one in STAGES[STAGES.index(stage) :]]
         touched = [keys.DEAD, keys.outcome(job), keys.job(job), keys.audio(job), keys.VAULT_LEAVING, keys.VAULT_ENDED]
         touched += [stage, keys.wake(stage), *results]
-        touched += [key for pair in jobs.shared_keys(asked) for key in pair]
+        touched += [key for pair in records.shared_keys(asked) for key in pair]
         if not self._retry(keys=touched, args=[letter.body, json.dumps(message), job, state, len(results)]):
             raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
         return job

@@ -18,7 +18,7 @@ from typing import Self
 
 import redis
 
-from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 
 READY_S = 10.0  # a server that replays a large append-only file takes seconds; an empty one 0.1

@@ -8,10 +8,9 @@ from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from redis import Redis
-    from rich.table import Table
 
-#: Rows of the table; `--json` has all that were read.
-ROWS, MOST = 10, 1000
+#: Leases that are read at most, the oldest first.
+MOST = 1000
 
 
 def read(client: "Redis", now: float) -> list[dict[str, Any]]:
@@ -42,22 +41,3 @@ def _task(book: str) -> str:
         return visible(str(json.loads(book)[0]["headers"]["id"]), 80)
     except (ValueError, KeyError, IndexError, TypeError):
         return "?"
-
-
-def table(leases: list[dict[str, Any]]) -> "Table":
-    """The oldest leases."""
-    from rich import box as boxes
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    grid.add_column("in hand", overflow="fold")
-    grid.add_column("worker", overflow="fold")
-    grid.add_column("delivery", justify="right")
-    grid.add_column("lease renewed", justify="right")
-    for lease in leases[:ROWS]:
-        cells = [lease["task"], lease["box"] or "–", str(lease["deliveries"] or "–"), f"{lease['renewed_s']:.0f} s ago"]
-        grid.add_row(*(Text(visible(cell, 80)) for cell in cells))
-    if len(leases) > ROWS:
-        grid.add_row(f"… and {len(leases) - ROWS} more", "", "", "")
-    return grid

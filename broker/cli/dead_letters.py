@@ -1,4 +1,4 @@
-"""golem dead: the operator's commands for dead letters. What they do is in `broker.letters`."""
+"""golem dead: the operator's commands for dead letters. What they do is in `broker.jobs.dead_letters`."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import typer
 from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
-    from golem_chain.broker.letters import Letter, Letters
+    from golem_chain.broker.jobs.dead_letters import Letters
+    from golem_chain.broker.transport.dead_letter import Letter
 
 app = typer.Typer(help="Dead letters: list, show, retry, drop.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,7 +27,7 @@ def list_(
     most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="The newest N.")] = 100, as_json: Json = False
 ) -> None:
     """The letters, newest first."""
-    from golem_chain.broker.console import console, line, say
+    from golem_chain.broker.cli.console import console, line, say
 
     with _letters() as letters:
         found = letters.all(most)
@@ -57,7 +58,7 @@ def list_(
 @app.command()
 def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """All that is known of letters, and how their messages begin."""
-    from golem_chain.broker.console import console, line
+    from golem_chain.broker.cli.console import console, line
 
     with _letters() as letters:
         chosen = _chosen(letters, names, all_=all_)
@@ -73,7 +74,7 @@ def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 @app.command()
 def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """Run the jobs of letters again from the stage that failed."""
-    from golem_chain.broker.console import line, say
+    from golem_chain.broker.cli.console import line, say
 
     failed = 0
     with _letters() as letters:
@@ -96,7 +97,7 @@ def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None
 @app.command()
 def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
     """Forget letters. The Outcomes of their jobs stay."""
-    from golem_chain.broker.console import line, say
+    from golem_chain.broker.cli.console import line, say
 
     with _letters() as letters:
         chosen = _chosen(letters, names, all_=all_)
@@ -111,7 +112,7 @@ def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 @contextmanager
 def _letters() -> Iterator["Letters"]:
     from golem_chain.broker.connection import connect, reaching
-    from golem_chain.broker.letters import Letters
+    from golem_chain.broker.jobs.dead_letters import Letters
     from golem_chain.shared.settings import Settings
 
     settings = Settings.read()

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golem_chain.broker import screen
-from golem_chain.broker.console import console, line, say
-from golem_chain.broker.files import Files
+from golem_chain.broker.cli import tables
+from golem_chain.broker.cli.console import console, line, say
+from golem_chain.broker.cli.export import Files
+from golem_chain.broker.cli.progress import Progress
+from golem_chain.broker.jobs.vault import read_file
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.vault import read_file
 from golem_chain.shared.errors import BadAudio
 from golem_chain.shared.records import Failure, LabelSet, OracleParams, Outcome, Task, Vocabulary
 from golem_chain.shared.text import storable
@@ -69,7 +70,7 @@ def follow(
     """Wait for all jobs, with bars on a terminal, with JSON lines and files as they end. `check` raises to give up."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
-    with screen.Progress(len(left)) as progress:
+    with Progress(len(left)) as progress:
         while left:
             look_s = LOOK_S if len(left) < MANY else LOOK_MANY_S
             for outcome in pipeline.wait(tuple(left), timeout_s=look_s):
@@ -80,7 +81,7 @@ def follow(
                 if as_json:
                     line(outcome.model_dump(mode="json"))
                     if outcome.state != "done":
-                        progress.tell(screen.why(outcome))
+                        progress.tell(tables.why(outcome))
             if left:
                 check()
                 if progress.live:
@@ -102,7 +103,7 @@ def gather(
     failed = {job: outcome for job, outcome in handed.items() if outcome}
     for outcome in failed.values() if as_json else ():
         line(outcome.model_dump(mode="json"))
-        say(screen.why(outcome))
+        say(tables.why(outcome))
     left = [job for job in handed if job not in failed]
     ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check)
     return [ended[job] for job in handed]
@@ -111,8 +112,8 @@ def gather(
 def report(outcomes: Sequence[Outcome], started: float, kept: Files | None = None, *, as_json: bool) -> int:
     """The table (JSON lines were told as they came) and the totals; the exit code."""
     if not as_json:
-        screen.outcomes(outcomes, as_json=False)
-    console().print(screen.totals(outcomes, time.monotonic() - started))
+        tables.outcomes(outcomes, as_json=False)
+    console().print(tables.totals(outcomes, time.monotonic() - started))
     if kept:
         say(kept.summary())
     return 0 if all(outcome.state == "done" for outcome in outcomes) else 1

@@ -1,4 +1,4 @@
-"""Pure: the files that other programs read, from an Outcome. Subtitles: SubRip (srt) and WebVTT (vtt).
+"""Outcomes as files that other programs read, and where those files go. Subtitles: SubRip (srt) and WebVTT (vtt).
 
 txt   the words, one segment a line
 json  the whole Outcome, as `--json` prints it
@@ -9,11 +9,16 @@ tsv   start, end (milliseconds), text, as openai/whisper writes them
 
 import html
 import json
+import os
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome, Segment, Word
+from golem_chain.shared.text import storable, visible
 
 #: A cue has at most two lines of so many characters, the customary measure of subtitles.
 _LINE = 42
@@ -108,3 +113,74 @@ def _tsv(outcome: Outcome) -> str:
 
 
 FORMATS: dict[str, Callable[[Outcome], str]] = {"txt": _txt, "json": _json, "srt": _srt, "vtt": _vtt, "tsv": _tsv}
+
+
+def places(names: Sequence[str], form: str, folder: Path | None) -> dict[str, Path]:
+    """Where the file of each name goes. Pure.
+
+    `clip.wav` becomes `clip.srt`; where two would meet, or meet one of the recordings, both keep their endings
+    (`clip.wav.srt`, `clip.mp3.srt`), and what still meets is numbered. A name that comes twice is one file.
+    """
+    once = list(dict.fromkeys(names))
+    parent = {name: folder if folder is not None else Path(name).parent for name in once}
+    short = {name: parent[name] / f"{Path(name).stem}.{form}" for name in once}
+    audio = {_same(Path(name)) for name in once}
+    met = Counter(_same(path) for path in short.values())
+    taken = {_same(path) for path in short.values() if met[_same(path)] == 1} | audio
+    found: dict[str, Path] = {}
+    for name in once:
+        path, number = short[name], 1
+        if met[_same(path)] > 1 or _same(path) in audio:
+            path = parent[name] / f"{Path(name).name}.{form}"
+            while _same(path) in taken:
+                number += 1
+                path = parent[name] / f"{Path(name).name}-{number}.{form}"
+            taken.add(_same(path))
+        found[name] = path
+    return found
+
+
+def _same(path: Path) -> str:
+    """What two paths have in common that are one file where letters' case does not count."""
+    return os.path.normpath(path).casefold()
+
+
+class Files:
+    """The files of a set of jobs. `write` is called as jobs end."""
+
+    def __init__(self, names: Sequence[str], form: str, folder: Path | None) -> None:
+        """`names`: the audio, as it was typed. Raises BadRequest where a folder cannot be written to."""
+        self._form, self._written = form, set[Path]()
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                raise _refused(folder, exc.strerror or "it cannot be made") from None
+        self._places = {storable(name): path for name, path in places(names, form, folder).items()}
+        for parent in {path.parent for path in self._places.values()}:
+            if not parent.is_dir():
+                raise _refused(parent, "there is no such folder here")
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise _refused(parent, "nothing may be written there")
+
+    def write(self, ended: Sequence[Outcome]) -> None:
+        """The files of jobs that are done, replaced where they exist; a job that failed has none. Raises BadRequest."""
+        for outcome in (one for one in ended if one.state == "done"):
+            path = self._places[outcome.name]
+            part = path.with_name(f".{path.name}.part")
+            try:
+                part.write_text(render(outcome, self._form), encoding="utf-8", newline="\n")
+                part.replace(path)
+            except OSError as exc:
+                raise _refused(path, exc.strerror or type(exc).__name__) from None
+            self._written.add(path)
+
+    def summary(self) -> str:
+        """What was written."""
+        if len(self._written) == 1:
+            return f"Wrote {visible(str(*self._written))}."
+        return f"Wrote {len(self._written)} {self._form} files."
+
+
+def _refused(path: Path, why: str) -> BadRequest:
+    return BadRequest(f"{visible(str(path), 200)} cannot be written ({why}): name a folder with --out.")

@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from types import FrameType
 
-from golem_chain.broker import embedded
-from golem_chain.broker.leash import die_with_parent
+from golem_chain.broker.local import embedded
+from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import GolemError, MissingExtra
 from golem_chain.shared.settings import Settings
 
@@ -30,7 +30,7 @@ class WorkerEnded(GolemError):
     code = "worker-ended"
 
 
-class Solo:
+class PrivateSystem:
     """The settings of the private system, and whether its worker still lives."""
 
     def __init__(self, settings: Settings, worker: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -86,7 +86,7 @@ def roots(files: Sequence[str]) -> tuple[Path, ...]:
 
 
 @contextmanager
-def system(files: Sequence[str]) -> Iterator[Solo]:
+def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
     """Server and worker for exactly these files; both are gone afterwards, however this ends.
 
     Raises MissingExtra, BrokerAway. Signals that would end us are turned into an orderly exit meanwhile; a kill that
@@ -112,7 +112,7 @@ def system(files: Sequence[str]) -> Iterator[Solo]:
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
         try:
-            yield Solo(settings, worker, log)
+            yield PrivateSystem(settings, worker, log)
         finally:
             end(worker)
             if os.environ.get("GOLEM_DEBUG") == "1":

@@ -10,8 +10,8 @@ import typer
 from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
-    from golem_chain.broker.files import Files
-    from golem_chain.broker.follow import Ask
+    from golem_chain.broker.cli.export import Files
+    from golem_chain.broker.cli.follow import Ask
 
 Audio = Annotated[
     list[str],
@@ -85,7 +85,7 @@ def ask(
     word_times: bool,
 ) -> "Ask":
     """The options that run and submit share. Raises BadLabels, BadVocabulary."""
-    from golem_chain.broker.follow import Ask
+    from golem_chain.broker.cli.follow import Ask
     from golem_chain.shared.labels import parse_labels
     from golem_chain.shared.records import OracleParams
     from golem_chain.shared.vocabulary import parse_vocabulary
@@ -106,6 +106,6 @@ def files(names: Sequence[str], form: Format, out: Path | None) -> "Files | None
         if out is not None:
             raise BadRequest("--out says where the files of --format go: say which, as in --format srt.")
         return None
-    from golem_chain.broker.files import Files
+    from golem_chain.broker.cli.export import Files
 
     return Files(names, form, out)

@@ -9,10 +9,10 @@ from math import inf
 from time import monotonic, time
 from typing import Any
 
-from golem_chain.broker.affinity import Line, Prefer, View
+from golem_chain.broker.transport.scheduler import Line, Prefer, View
 
 
-class Desk:
+class ConsumerState:
     """Messages in hand (delivery tags) and the standing of the box: queue, dwell, models, measured costs. `clock` gives
     seconds that only grow; a simulation brings its own."""
 
@@ -98,4 +98,4 @@ class Desk:
 
 
 #: The desk of this process.
-DESK = Desk()
+DESK = ConsumerState()

@@ -1,0 +1,72 @@
+"""Progress bars of jobs under way, one for each stage."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from golem_chain.broker.cli.console import console, say
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.text import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+VERBS = {"scribe": "heard", "interpreter": "understood", "oracle": "answered"}
+
+
+def clock(seconds: float) -> str:
+    """`5:03`, `1:05:03`."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+class Progress:
+    """Three live bars on a terminal; nothing at all where stderr is not one."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bars: Bars | None = None
+        self._rows: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        screen = console()
+        if screen.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=screen,
+                transient=True,
+            )
+            self._rows = {s: self._bars.add_task(VERBS.get(s, s), total=self._total) for s in STAGES}
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether there is anything to move."""
+        return self._bars is not None
+
+    def tell(self, sentence: str) -> None:
+        """A sentence above the bars, or on stderr where there are none."""
+        if self._bars:
+            self._bars.console.print(f"golem: {visible(sentence)}")
+        else:
+            say(sentence)
+
+    def show(self, done: dict[str, int], far: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Jobs that passed each stage; how `far` the Scribe is in long recordings: seconds heard, of how many."""
+        if self._bars:
+            for stage, row in self._rows.items():
+                self._bars.update(row, completed=done.get(stage, 0))
+            first = STAGES[0]
+            shown = f"{VERBS[first]} {clock(far[0])} of {clock(far[1])}" if far[1] else VERBS[first]
+            self._bars.update(self._rows[first], description=shown)

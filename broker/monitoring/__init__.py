@@ -1,0 +1,1 @@
+"""Readings of the running system, from Redis alone."""

@@ -1,0 +1,78 @@
+"""A dead letter: a message that no worker can end, and what may safely be shown of it."""
+
+import hashlib
+import json
+from base64 import b64decode
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.text import visible
+
+#: Characters of a stranger's bytes that are shown.
+SHOWN = 2000
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One entry of `golem:dead`, as it stands there. What it says of itself was written by workers; what `raw` says,
+    by anybody."""
+
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that name it for as long as it is there."""
+        return hashlib.sha256(self.body).hexdigest()[:12]
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """raw, why, queue, at, box, deliveries, error, as far as they are there."""
+        try:
+            told = json.loads(self.body.decode(errors="backslashreplace"))
+        except (ValueError, RecursionError):
+            told = None
+        return told if isinstance(told, dict) else {"raw": self.body.decode(errors="backslashreplace"), "why": "?"}
+
+    @property
+    def raw(self) -> str:
+        """The message as it was in the queue."""
+        return str(self.told.get("raw", ""))
+
+    @cached_property
+    def message(self) -> dict[str, Any] | None:
+        """The message, if it is one of a stage of ours."""
+        try:
+            message = json.loads(self.raw)
+            id_ = message["headers"]["id"]
+            json.loads(b64decode(message["body"]))
+            known = message["headers"]["task"].removeprefix("golem.") in STAGES and isinstance(id_, str)
+            return message if known and self.told.get("queue") in STAGES else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    @property
+    def job(self) -> str | None:
+        """The id of its job; None for a malformed one."""
+        return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
+
+    def summary(self) -> dict[str, Any]:
+        """What a list tells of it, JSON types: everything printable and short, nothing of what the user said."""
+        told = self.told
+        at, deliveries = told.get("at"), told.get("deliveries")
+        return {
+            "letter": self.id,
+            "job": visible(self.job, 64) if self.job else None,
+            "queue": visible(str(told.get("queue", "")), 40),
+            "why": visible(str(told.get("why", "")), 200),
+            "error": visible(str(told["error"]), 200) if told.get("error") else None,
+            "box": visible(str(told.get("box") or ""), 80),
+            "deliveries": deliveries if isinstance(deliveries, int) else None,
+            "at": at if isinstance(at, int | float) else None,
+            "size_bytes": len(self.body),
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """The same with the first bytes of the message, escaped."""
+        return {**self.summary(), "raw": visible(self.raw[:SHOWN]), "raw_cut": len(self.raw) > SHOWN}
