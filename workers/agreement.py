@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
+from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
@@ -28,21 +29,6 @@ logger = get_logger(__name__)
 
 #: Stage -> what must be the same on every box: id, fingerprint, dtype.
 Checkpoints = Mapping[str, Mapping[str, str]]
-
-#: KEYS: entries. ARGV: node name, expiry in ms, then what this worker has for each entry.
-#: Renews all of them, or none and gives {place of the first that differs, what stands there, who wrote it}.
-AGREE = """
-for i = 1, #KEYS do
-  local there = redis.call('HGET', KEYS[i], 'checkpoint')
-  if there and there ~= ARGV[2 + i] then return {i, there, redis.call('HGET', KEYS[i], 'box')} end
-end
-for i = 1, #KEYS do
-  redis.call('HSET', KEYS[i], 'checkpoint', ARGV[2 + i])
-  redis.call('HSET', KEYS[i], 'box', ARGV[1])
-  redis.call('PEXPIRE', KEYS[i], ARGV[2])
-end
-return {}
-"""
 
 
 def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -79,7 +65,7 @@ class Agreement:
         stages = list(self._mine)
         entries = [keys.checkpoint(stage) for stage in stages]
         texts = [json.dumps(self._mine[stage], sort_keys=True) for stage in stages]
-        answer = self._client.eval(AGREE, len(entries), *entries, self._node, int(EXPIRY_S * 1000), *texts)
+        answer = self._client.eval(scripts.AGREE, len(entries), *entries, self._node, int(EXPIRY_S * 1000), *texts)
         if not answer:
             return
         place, theirs, box = answer

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.scripts import CLAIM, RELEASE
+from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadSetting
 
 RENEW_S = 1.0
@@ -41,7 +41,7 @@ class Name:
         while holder := self._ask():
             host, pid, left_ms = (part.decode() if isinstance(part, bytes) else part for part in holder)
             if host == self._host and not _alive(int(pid)):
-                self._client.eval(RELEASE, 1, self.key, host, pid)
+                self._client.eval(scripts.RELEASE_NAME, 1, self.key, host, pid)
                 continue
             renewed = least is not None and int(left_ms) > least
             if renewed or time.monotonic() > end:
@@ -72,7 +72,7 @@ class Name:
     def _ask(self, *more: Any) -> list[bytes]:
         touched = (self.key, *map(keys.claim, STAGES))
         mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid)
-        return list(self._client.eval(CLAIM, len(touched), *touched, *mine, *more))
+        return list(self._client.eval(scripts.CLAIM_NAME, len(touched), *touched, *mine, *more))
 
 
 def _this_host() -> str:

@@ -11,33 +11,9 @@ from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
 from golem_chain.broker.queues import STAGES, task_id
 from golem_chain.broker.transport.dead_letter import Letter
+from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome
-
-#: KEYS: dead, outcome, job, vault bytes, vault leaving, vault ended, queue, its wake mark, the results of the
-#: stages, then each label set or vocabulary that the job shares with others, and its users. ARGV: the letter, the
-#: message, id of the job, state that the Outcome must have, number of the results. Gives 1, or 0 where somebody else
-#: dealt with the letter meanwhile.
-RETRY = """
-local ended = redis.call('GET', KEYS[2])
-if not ended or cjson.decode(ended).state ~= ARGV[4] or redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('DEL', KEYS[2])
-redis.call('PERSIST', KEYS[3])
-redis.call('PERSIST', KEYS[4])
-redis.call('ZREM', KEYS[5], ARGV[3])
-redis.call('ZREM', KEYS[6], ARGV[3])
-local results = tonumber(ARGV[5])
-for i = 9, 8 + results do redis.call('DEL', KEYS[i]) end
-for i = 9 + results, #KEYS, 2 do
-  if redis.call('PERSIST', KEYS[i]) == 1 or redis.call('EXISTS', KEYS[i]) == 1 then
-    redis.call('SADD', KEYS[i + 1], ARGV[3])
-  end
-end
-redis.call('LPUSH', KEYS[7], ARGV[2])
-redis.call('ZADD', KEYS[8], 0, 'work')
-return 1
-"""
 
 
 class Letters:
@@ -45,7 +21,7 @@ class Letters:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._retry = client.register_script(RETRY)
+        self._retry = client.register_script(load("retry", __package__))
 
     def all(self, most: int = -1) -> list[Letter]:
         """The letters, newest first, at most so many (-1: all)."""

@@ -9,6 +9,7 @@ import redis
 
 from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
+from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
 from golem_chain.shared.settings import Settings
@@ -19,28 +20,6 @@ POLL_S = 1.0  # an announcement can be lost (a connection that broke): look agai
 AWAY_S = 30.0  # a wait survives a restart of Redis of this length
 _CHUNK = 200
 
-#: KEYS: outcome, job, vault bytes, vault sizes, vault leaving, vault ended, then each label set or
-#: vocabulary that the job shares with others, and its users.
-#: ARGV: the outcome, milliseconds to keep, id, channel. Gives 1 where this was the first end of the job.
-WRITE = """
-local keep = tonumber(ARGV[2])
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', keep) then return 0 end
-redis.call('PEXPIRE', KEYS[2], keep)
-redis.call('PEXPIRE', KEYS[3], keep)
-if redis.call('HEXISTS', KEYS[4], ARGV[3]) == 1 then
-  local clock = redis.call('TIME')
-  local gone = clock[1] + clock[2] / 1e6 + keep / 1000
-  redis.call('ZADD', KEYS[5], gone, ARGV[3])
-  redis.call('ZADD', KEYS[6], gone, ARGV[3])
-end
-for i = 7, #KEYS, 2 do
-  redis.call('SREM', KEYS[i + 1], ARGV[3])
-  if redis.call('SCARD', KEYS[i + 1]) == 0 then redis.call('PEXPIRE', KEYS[i], keep) end
-end
-redis.call('PUBLISH', ARGV[4], ARGV[3])
-return 1
-"""
-
 
 class Outcomes:
     """The Outcomes of one Redis."""
@@ -48,7 +27,7 @@ class Outcomes:
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client = settings, client
         self._jobs = records.Jobs(client)
-        self._write = client.register_script(WRITE)
+        self._write = client.register_script(load("end", __package__))
 
     def get(self, job: str) -> Outcome | None:
         """The Outcome, or None for a job that is under way, unknown, or ended longer ago than GOLEM_KEEP_S."""

@@ -16,6 +16,7 @@ import redis
 from golem_chain.broker import keys
 from golem_chain.broker.jobs import vault
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
 
@@ -24,17 +25,6 @@ INLINE_BYTES = 2048
 UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is forgotten after this, seconds
 #: The field of Handover that a stage fills.
 ANSWERS = {"scribe": "transcript", "interpreter": "intent", "oracle": "reply"}
-
-#: KEYS: job, outcome. ARGV: digest, record, seconds until an unclaimed job goes.
-#: Gives the digest of the first request under this id, and 1 where its message was sent or it has ended.
-REGISTER = """
-if redis.call('HSETNX', KEYS[1], 'digest', ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'job', ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
-end
-local sent = redis.call('HEXISTS', KEYS[1], 'queued') == 1 or redis.call('EXISTS', KEYS[2]) == 1
-return {redis.call('HGET', KEYS[1], 'digest'), sent and 1 or 0}
-"""
 
 
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
@@ -54,7 +44,7 @@ class Jobs:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._register = client.register_script(REGISTER)
+        self._register = client.register_script(load("register", __package__))
 
     def register(self, job: Job) -> bool:
         """Write the job down before anything is sent; False if it is there already, with its message sent.

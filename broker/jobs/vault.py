@@ -16,6 +16,7 @@ from typing import Any, cast
 import redis
 
 from golem_chain.broker import keys
+from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef
 from golem_chain.shared.settings import Settings
@@ -24,32 +25,6 @@ from golem_chain.shared.text import visible
 
 UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate
-
-#: KEYS: total, sizes (id -> bytes), leaving (id by expiry), ended (likewise, those whose Outcome is stored).
-#: ARGV: id, bytes, limit, seconds until an unclaimed entry goes, prefix of the keys. Gives 1 where there was room.
-RESERVE = """
-local total, sizes, leaving, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local clock = redis.call('TIME')
-local now, need, limit = clock[1] + clock[2] / 1e6, tonumber(ARGV[2]), tonumber(ARGV[3])
-local function drop(id)
-  redis.call('DECRBY', total, redis.call('HGET', sizes, id) or 0)
-  redis.call('HDEL', sizes, id)
-  redis.call('ZREM', leaving, id)
-  redis.call('ZREM', ended, id)
-  redis.call('UNLINK', ARGV[5] .. id)
-end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', now)) do drop(id) end
-if redis.call('HEXISTS', sizes, ARGV[1]) == 1 then drop(ARGV[1]) end
-while tonumber(redis.call('GET', total) or 0) + need > limit do
-  local oldest = redis.call('ZRANGE', ended, 0, 0)[1]
-  if not oldest then return 0 end
-  drop(oldest)
-end
-redis.call('INCRBY', total, need)
-redis.call('HSET', sizes, ARGV[1], need)
-redis.call('ZADD', leaving, now + ARGV[4], ARGV[1])
-return 1
-"""
 
 
 def claim(pipe: Any, job: str) -> None:
@@ -63,7 +38,7 @@ class Vault:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client = settings, client
-        self._reserve = client.register_script(RESERVE)
+        self._reserve = client.register_script(load("reserve", __package__))
 
     def put(self, job: str, data: bytes, ref: AudioRef, wait_s: float = 60.0) -> None:
         """Store the bytes of a job, waiting up to `wait_s` for room. Raises AudioAboveLimit, VaultFull."""

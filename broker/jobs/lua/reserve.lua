@@ -1,0 +1,29 @@
+-- Books room for the audio of a job, dropping what has expired and, where room is short, what has ended.
+--
+-- KEYS      vault total, vault sizes, vault leaving, vault ended
+-- ARGV      id, bytes, limit, seconds until an unclaimed entry goes, prefix of the audio's keys
+-- reads     all of them
+-- writes    all of them, and the audio that is dropped
+-- returns   1 where there was room
+local total, sizes, leaving, ended = unpack(KEYS)
+local job, need, limit, unclaimed_s, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1e6
+local function drop(id)
+  redis.call('DECRBY', total, redis.call('HGET', sizes, id) or 0)
+  redis.call('HDEL', sizes, id)
+  redis.call('ZREM', leaving, id)
+  redis.call('ZREM', ended, id)
+  redis.call('UNLINK', prefix .. id)
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', now)) do drop(id) end
+if redis.call('HEXISTS', sizes, job) == 1 then drop(job) end
+while tonumber(redis.call('GET', total) or 0) + need > limit do
+  local oldest = redis.call('ZRANGE', ended, 0, 0)[1]
+  if not oldest then return 0 end
+  drop(oldest)
+end
+redis.call('INCRBY', total, need)
+redis.call('HSET', sizes, job, need)
+redis.call('ZADD', leaving, now + unclaimed_s, job)
+return 1

@@ -1,0 +1,29 @@
+-- Puts the job of a dead letter back where it failed, as if it had never been delivered.
+--
+-- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the results of the stages; then
+--           each label set or vocabulary that the job shares with others, and its users
+-- ARGV      the letter, the message, id of the job, state that its Outcome must have, number of the results
+-- reads     outcome, job
+-- writes    all of them
+-- returns   1, or 0 where somebody else dealt with the letter meanwhile
+local dead, outcome, job, audio, leaving, vault_ended, queue, wake = unpack(KEYS)
+local FIXED = 8  -- keys before the results
+local letter, message, id, state, results = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local ended = redis.call('GET', outcome)
+if not ended or cjson.decode(ended).state ~= state or redis.call('EXISTS', job) == 0 then return 0 end
+if redis.call('LREM', dead, 1, letter) == 0 then return 0 end
+redis.call('DEL', outcome)
+redis.call('PERSIST', job)
+redis.call('PERSIST', audio)
+redis.call('ZREM', leaving, id)
+redis.call('ZREM', vault_ended, id)
+for i = FIXED + 1, FIXED + results do redis.call('DEL', KEYS[i]) end
+for i = FIXED + results + 1, #KEYS, 2 do
+  local stored, users = KEYS[i], KEYS[i + 1]
+  if redis.call('PERSIST', stored) == 1 or redis.call('EXISTS', stored) == 1 then
+    redis.call('SADD', users, id)
+  end
+end
+redis.call('LPUSH', queue, message)
+redis.call('ZADD', wake, 0, 'work')
+return 1

@@ -1,0 +1,19 @@
+-- Renews a box's word on the checkpoints of all its stages, or of none.
+--
+-- KEYS      the entry of each stage
+-- ARGV      node name, expiry in ms, then what this box has for each entry
+-- reads     entries
+-- writes    entries
+-- returns   {place of the first that differs, what stands there, who wrote it}, or {} where all were renewed
+local box, expiry_ms = ARGV[1], ARGV[2]
+local function ours(i) return ARGV[2 + i] end
+for i, entry in ipairs(KEYS) do
+  local there = redis.call('HGET', entry, 'checkpoint')
+  if there and there ~= ours(i) then return {i, there, redis.call('HGET', entry, 'box')} end
+end
+for i, entry in ipairs(KEYS) do
+  redis.call('HSET', entry, 'checkpoint', ours(i))
+  redis.call('HSET', entry, 'box', box)
+  redis.call('PEXPIRE', entry, expiry_ms)
+end
+return {}

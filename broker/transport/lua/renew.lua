@@ -1,0 +1,17 @@
+-- Renews those leases that still stand.
+--
+-- KEYS      index
+-- ARGV      tags
+-- reads     index
+-- writes    index
+-- returns   how many stand
+local index = unpack(KEYS)
+local clock = redis.call('TIME')
+local now, stand = clock[1] + clock[2] / 1e6, 0
+for _, tag in ipairs(ARGV) do
+  if redis.call('ZSCORE', index, tag) then
+    redis.call('ZADD', index, 'XX', now, tag)
+    stand = stand + 1
+  end
+end
+return stand

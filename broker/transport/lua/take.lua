@@ -1,0 +1,63 @@
+-- Moves messages from a queue into the books, so that none is ever outside both.
+-- include: _claims, _forget
+--
+-- A message that cannot be read, or was delivered too often, becomes a dead letter. A message is booked before it is
+-- popped, so that an error in between doubles it and never loses it. A box that moves to the queue takes nothing where
+-- more others serve it by now than were seen: another was quicker.
+--
+-- KEYS      queue, its wake mark, unacked, index, holders, deliveries, crashes, dead, dying, served, the claims on the
+--           queue; then the claims on the other queues
+-- ARGV      messages at most, deliveries at most, node name, for a box that moves here the servers that were seen (else -1)
+-- reads     queue, holders, crashes, claims
+-- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
+-- returns   the messages, how many became letters, the letters that fell out of their list for them
+local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
+local FIXED = 11  -- keys before the claims on the other queues
+local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1e6
+local taken, buried = {}, 0
+if others >= 0 and servers(claims, box, now) > others then return {taken, buried, {}} end
+while #taken < most do
+  local raw = redis.call('LINDEX', queue, -1)
+  if not raw then break end
+  local ok, tag, book = pcall(function()
+    local message = cjson.decode(raw)
+    local head, props = message.headers, message.properties
+    for _, text in ipairs({message.body or 0, head.id or 0, head.task or 0, props.delivery_tag or 0}) do
+      assert(type(text) == 'string')
+    end
+    return props.delivery_tag, '[' .. raw .. ',' .. cjson.encode(props.delivery_info.exchange) .. ','
+                                                 .. cjson.encode(props.delivery_info.routing_key) .. ']'
+  end)
+  if not ok then
+    redis.call('LPUSH', dead, cjson.encode({raw = raw, why = 'malformed', queue = queue, at = now, box = box}))
+    buried = buried + 1
+  else
+    local count = redis.call('HINCRBY', deliveries, tag, 1)
+    if count > limit then
+      local letter = cjson.encode({raw = raw, why = 'too-many-deliveries', queue = queue, at = now,
+                                   box = redis.call('HGET', holders, tag) or '', deliveries = count - 1,
+                                   error = redis.call('HGET', crashes, tag) or 'the worker died'})
+      redis.call('LPUSH', dead, letter)
+      redis.call('LPUSH', dying, letter)
+      for _, key in ipairs({holders, deliveries, crashes}) do redis.call('HDEL', key, tag) end
+      buried = buried + 1
+    else
+      redis.call('HSET', unacked, tag, book)
+      redis.call('ZADD', index, now, tag)
+      redis.call('HSET', holders, tag, box)
+      taken[#taken + 1] = raw
+    end
+  end
+  redis.call('RPOP', queue)
+end
+if redis.call('EXISTS', queue) == 1 then redis.call('ZADD', wake, 0, 'work') end  -- for the next idle worker
+if #taken > 0 then
+  redis.call('HSET', served, queue, string.format('%.6f', now))
+  if others >= 0 then
+    claim(claims, box, '1', now)
+    for i = FIXED + 1, #KEYS do claim(KEYS[i], box, '0', now) end  -- until it tells what it still holds
+  end
+end
+return {taken, buried, buried > 0 and forget(dead) or {}}
