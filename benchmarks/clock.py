@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from golem_chain.workers.residency.memory import CpuMemory
+from golem_chain.workers.devices.memory import CpuMemory
 
 PAGE_BYTES = 4096
 

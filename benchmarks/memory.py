@@ -8,8 +8,8 @@ from typing import Any
 from golem_chain.shared.records import Intent, Label, LabelSet, OracleParams
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.build import build_residency
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import serve
 
 TEXT = "please turn on the lights in the kitchen and play some quiet music while I cook"
 

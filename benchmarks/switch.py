@@ -15,8 +15,9 @@ from torch import nn
 
 from golem_chain.benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.memory import allocator_environment, open_memory, pick_device, pick_dtype
-from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.devices.memory import allocator_environment, open_memory
+from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
 

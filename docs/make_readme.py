@@ -84,7 +84,7 @@ def models() -> list[dict[str, Any]]:
 
 def dtype(stage: str) -> str:
     """The type of the weights in memory here."""
-    from golem_chain.workers.residency.memory import pick_device, pick_dtype
+    from golem_chain.workers.devices.selection import pick_device, pick_dtype
 
     settings = Settings.read()
     return str(pick_dtype(settings, pick_device(settings), stage)).removeprefix("torch.")

@@ -14,16 +14,11 @@ import transformers
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, open_memory
+from golem_chain.workers.devices.selection import pick_device, pick_dtype
 from golem_chain.workers.residency.events import Event
-from golem_chain.workers.residency.memory import (
-    allocator_environment,
-    budget_bytes,
-    open_memory,
-    pick_device,
-    pick_dtype,
-)
-from golem_chain.workers.residency.peaks import Peaks
-from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.working_memory import Peaks
 from golem_chain.workers.stages import interpreter, oracle, scribe
 from golem_chain.workers.stages.engine import Engine
 from golem_chain.workers.store import find

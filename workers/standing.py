@@ -12,8 +12,8 @@ from golem_chain.broker import keys
 from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.workers.residency.events import Event
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import Served
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import Served
 
 logger = logging.getLogger(__name__)
 

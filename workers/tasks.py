@@ -29,8 +29,8 @@ from golem_chain.workers.breakoff import BrokenOff, Watch
 
 if TYPE_CHECKING:
     from golem_chain.workers.residency.events import Event
-    from golem_chain.workers.residency.residency import Residency
-    from golem_chain.workers.residency.serve import Served
+    from golem_chain.workers.residency.manager import Residency
+    from golem_chain.workers.residency.runner import Served
     from golem_chain.workers.standing import Standing
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Workplace:
     def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
         """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
         and BrokenOff where one of the jobs ended meanwhile."""
-        from golem_chain.workers.residency.serve import serve
+        from golem_chain.workers.residency.runner import serve
         from golem_chain.workers.standing import Standing
 
         if self.standing is None:
@@ -167,7 +167,7 @@ class StageTask(BatchTask):
 
     def _serve(self, todo: Sequence[tuple[Handover, object]]) -> "Served | None":
         """What the engine gives; None where the batch was broken off."""
-        from golem_chain.workers.residency.serve import Served
+        from golem_chain.workers.residency.runner import Served
 
         if not todo:
             return Served()

@@ -18,8 +18,8 @@ from golem_chain.shared.errors import BadAudio, BadLabels, OutOfMemory
 from golem_chain.shared.records import Intent, Reply, Segment, Transcript
 from golem_chain.shared.settings import Settings
 from golem_chain.workers import tasks, worker
-from golem_chain.workers.residency.memory import CpuMemory
-from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import FakeEngine, Ready
 
 RUN_S = float(os.environ.get("RUN_S", "0"))  # what every batch takes beside

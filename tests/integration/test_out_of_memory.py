@@ -7,9 +7,9 @@ CHILD = '''
 import gc, resource, sys
 import torch
 from golem_chain.shared.errors import OutOfMemory
-from golem_chain.workers.residency.memory import CpuMemory
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import FakeEngine
 
 MB = 1 << 20

@@ -6,8 +6,8 @@ from store_models import ALL
 from test_store_load import stored
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.cpu import fast_at_bfloat16, flags_of, read_flags
-from golem_chain.workers.residency.memory import pick_dtype
+from golem_chain.workers.devices.cpu import fast_at_bfloat16, flags_of, read_flags
+from golem_chain.workers.devices.selection import pick_dtype
 from golem_chain.workers.store.load import Weights
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")

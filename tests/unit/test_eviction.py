@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golem_chain.workers.residency.eviction import Held, evict, largest_batch
-from golem_chain.workers.residency.peaks import Peaks, expect
+from golem_chain.workers.residency.working_memory import Peaks, expect
 
 A, B, C = Held("a", 10, 1.0), Held("b", 20, 2.0), Held("c", 30, 3.0)
 

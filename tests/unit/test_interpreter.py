@@ -12,9 +12,9 @@ from golem_chain.shared.errors import BadLabels, BadSetting, GolemError, ModelCo
 from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.memory import Reading
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.devices.memory import Reading
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages import cosine, entailment
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter import Interpreter, Utterance, make, method_of

@@ -6,7 +6,7 @@ import torch
 
 from golem_chain.shared.errors import DeviceRefused
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.memory import (
+from golem_chain.workers.devices.memory import (
     CONTEXT_AT_MOST,
     CpuMemory,
     CudaMemory,
@@ -15,9 +15,8 @@ from golem_chain.workers.residency.memory import (
     context_bytes,
     is_out_of_memory,
     open_memory,
-    pick_device,
-    pick_dtype,
 )
+from golem_chain.workers.devices.selection import pick_device, pick_dtype
 
 MB = 1_000_000
 GB = 1000 * MB

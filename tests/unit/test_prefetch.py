@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from test_residency import make
 
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import FakeEngine, Prefetching
 from golem_chain.workers.tasks import Workplace
 

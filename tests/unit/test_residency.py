@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golem_chain.shared.errors import BadAudio, BadRequest, ModelAboveBudget, OutOfMemory
-from golem_chain.workers.residency.memory import Reading, unsupported_card
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.devices.memory import Reading
+from golem_chain.workers.devices.selection import unsupported_card
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import FakeEngine
 
 

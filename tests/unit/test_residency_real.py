@@ -19,8 +19,8 @@ from test_store_load import replace_weights, stored
 
 from golem_chain.benchmarks.switch import Held
 from golem_chain.shared.errors import ModelAboveBudget, ModelCorrupt
-from golem_chain.workers.residency.memory import CpuMemory
-from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.store import manifest
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.manifest import verify

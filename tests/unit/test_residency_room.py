@@ -8,9 +8,9 @@ from test_residency import FakeMemory, make
 
 from golem_chain.shared.errors import BadSetting, ModelAboveBudget, OutOfMemory
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.memory import Reading
-from golem_chain.workers.residency.residency import Residency
-from golem_chain.workers.residency.serve import serve
+from golem_chain.workers.devices.memory import Reading
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import FakeEngine
 
 

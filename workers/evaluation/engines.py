@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.memory import pick_device, pick_dtype
+from golem_chain.workers.devices.selection import pick_device, pick_dtype
 from golem_chain.workers.stages import interpreter, scribe
 from golem_chain.workers.store import find
 from golem_chain.workers.store.load import Weights, read_config

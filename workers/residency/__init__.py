@@ -1,1 +1,1 @@
-"""Who may be in device memory: one owner, one pure decision, one reader of the device."""
+"""Who may be in device memory: one owner, one pure decision, and what a batch needs beside the weights."""

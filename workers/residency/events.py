@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.residency.memory import Reading
+from golem_chain.workers.devices.memory import Reading
 
 
 @dataclass(frozen=True)

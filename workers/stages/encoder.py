@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from golem_chain.workers.residency.cpu import fast_at_bfloat16
+from golem_chain.workers.devices.cpu import fast_at_bfloat16
 
 #: Queries that attend at once. Their scores, 375 × 1500 numbers of 2 bytes, stay in a core's cache: this takes 16 ms a
 #: layer where torch's `scaled_dot_product_attention` takes 40 (bfloat16, one core, torch 2.13).

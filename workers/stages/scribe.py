@@ -13,7 +13,7 @@ import numpy.typing as npt
 from golem_chain.shared.errors import LanguageRefused, ModelCorrupt
 from golem_chain.shared.records import Segment, Task, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.residency.cpu import read_flags
+from golem_chain.workers.devices.cpu import read_flags
 from golem_chain.workers.stages import audio, ear, segments, wordtimes
 from golem_chain.workers.stages.alignment import heads_of
 from golem_chain.workers.stages.decoding import Specials

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from golem_chain.shared.errors import GolemError, OutOfMemory
-from golem_chain.workers.residency.memory import is_out_of_memory
-from golem_chain.workers.residency.residency import Residency
+from golem_chain.workers.devices.memory import is_out_of_memory
+from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import Ready
 
 #: What surrounds the work of an engine, and only that: no load and no bookkeeping.

@@ -1,0 +1,1 @@
+"""The device: its memory, its processor, and which one a stage runs on."""
