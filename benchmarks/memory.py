@@ -7,7 +7,7 @@ from typing import Any
 
 from golem_chain.shared.records import Intent, Label, LabelSet, OracleParams
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.build import build_residency
+from golem_chain.workers.child.factory import build_residency
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
 

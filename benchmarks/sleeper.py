@@ -15,8 +15,8 @@ from redis import Redis
 from golem_chain.benchmarks.costs import SLEEPING
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.batching import BatchTask, Call
-from golem_chain.workers.worker import start
+from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.parent.worker import start
 
 LOG = "bench:log"
 _held: list[str] = []

@@ -29,7 +29,7 @@ def worker(
     ] = None,
 ) -> None:
     """Take jobs from GOLEM_REDIS_URL and run them, until it is stopped."""
-    from golem_chain.workers.worker import start
+    from golem_chain.workers.parent.worker import start
 
     chosen = [queue.strip() for queue in queues.split(",") if queue.strip()] if queues is not None else None
     raise typer.Exit(start(Settings.read(), chosen, name))

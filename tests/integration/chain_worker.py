@@ -17,8 +17,9 @@ from pathlib import Path
 from golem_chain.shared.errors import BadAudio, BadLabels, OutOfMemory
 from golem_chain.shared.records import Intent, Reply, Segment, Transcript
 from golem_chain.shared.settings import Settings
-from golem_chain.workers import tasks, worker
+from golem_chain.workers.child import tasks
 from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.parent import worker
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import FakeEngine, Ready
 

@@ -22,8 +22,8 @@ from redis.retry import Retry
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.errors import BadAudio, GolemError, OutOfMemory
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.batching import BatchTask, Call
-from golem_chain.workers.worker import start
+from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.parent.worker import start
 
 LOAD_S = float(os.environ.get("LOAD_S", "0"))
 BATCH_S = float(os.environ.get("BATCH_S", "0.02"))

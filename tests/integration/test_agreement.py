@@ -9,7 +9,7 @@ from redis import Redis
 from road import Road
 
 from golem_chain.shared.errors import CheckpointsDiffer
-from golem_chain.workers.agreement import Agreement
+from golem_chain.workers.parent.checkpoints import Agreement
 
 
 def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:

@@ -13,7 +13,7 @@ from golem_chain.broker import keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
-from golem_chain.workers.naming import node_name
+from golem_chain.workers.parent.node_name import node_name
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.records import OracleParams, Transcript
-from golem_chain.workers.steps import seed_of
+from golem_chain.workers.child.requests import seed_of
 
 ROOT = Path(__file__).parents[2]
 

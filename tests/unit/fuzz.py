@@ -142,8 +142,8 @@ def records(folder):
     from golem_chain.broker.transport.dead_letter import Letter
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.records import Handover, Outcome
-    from golem_chain.workers.batching import Call
-    from golem_chain.workers.tasks import _parsed
+    from golem_chain.workers.child.batch_task import Call
+    from golem_chain.workers.child.tasks import _parsed
 
     spots = places(WHOLE)
     whole = json.dumps(WHOLE).encode()

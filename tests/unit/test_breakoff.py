@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import redis
 
-from golem_chain.workers.breakoff import BrokenOff, Watch
+from golem_chain.workers.child.cancellation import BrokenOff, Watch
 
 
 class Ends:

@@ -20,8 +20,8 @@ from golem_chain.shared.errors import BadAudio, BadLabels, BadRequest, GolemErro
 from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, Transcript
 from golem_chain.shared.text import visible
-from golem_chain.workers.batching import Call
-from golem_chain.workers.tasks import _parsed
+from golem_chain.workers.child.batch_task import Call
+from golem_chain.workers.child.tasks import _parsed
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from test_residency import make
 
+from golem_chain.workers.child.runtime import ChildRuntime
 from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import FakeEngine, Prefetching
-from golem_chain.workers.tasks import Workplace
 
 
 def settle(residency):
@@ -116,4 +116,4 @@ def test_an_engine_need_not_offer_it():
 def test_a_box_fetches_the_next_stage_of_the_chain_where_it_serves_it(stage, served, following):
     queues = SimpleNamespace(consume_from=dict.fromkeys(served))
     place = SimpleNamespace(_app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
-    assert Workplace._next(place, stage) == following
+    assert ChildRuntime._next(place, stage) == following

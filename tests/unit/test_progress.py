@@ -9,7 +9,7 @@ from golem_chain.broker.cli import progress
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.shared.records import AudioRef, Handover, Job
-from golem_chain.workers import steps
+from golem_chain.workers.child import requests
 
 
 def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(client):
@@ -23,12 +23,12 @@ def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(clien
 
 def test_a_recording_tells_how_far_it_is_at_most_once_a_second(settings, client, tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(requests.time, "monotonic", lambda: now[0])
     (tmp_path / "a.wav").write_bytes(b"sound")
     allowed = settings.model_copy(update={"audio_root": (tmp_path,)})
     jobs = Jobs(client)
     job = Job(id="a", name="a", audio=AudioRef(key=f"file:{tmp_path / 'a.wav'}", size_bytes=5), word_times=True)
-    ask = steps.Asks(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))
+    ask = requests.RequestBuilder(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))
     assert ask.word_times
     ask.progress(5, 60)
     assert jobs.heard(["a"]) == (0, 0), "a recording that is done at once tells nothing"

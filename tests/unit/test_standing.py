@@ -9,8 +9,8 @@ from kombu.exceptions import OperationalError
 from test_residency import make
 
 from golem_chain.broker.monitoring import status, timeline
-from golem_chain.workers.announcer import Announcer
-from golem_chain.workers.standing import Standing
+from golem_chain.workers.child.celery_events import Announcer
+from golem_chain.workers.child.telemetry import Telemetry
 
 
 class Stream:
@@ -39,7 +39,7 @@ class Stream:
 def watched(client, announce):
     """A residency on fakes whose events a standing tells."""
     residency, _, _ = make(a={"fail_above": 1}, b={})
-    standing = Standing(client, "box", announce)
+    standing = Telemetry(client, "box", announce)
     residency._tell, standing.residency = standing.on_event, residency
     return residency, standing
 

@@ -19,8 +19,8 @@ from golem_chain.shared.records import (
     Vocabulary,
 )
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.steps import Asks, light, silent, taken
-from golem_chain.workers.tasks import failure_of
+from golem_chain.workers.child.requests import RequestBuilder, light, silent, taken
+from golem_chain.workers.child.tasks import failure_of
 
 JOB = Job(id="a", name="a.wav", audio=AudioRef(key="vault:a", size_bytes=1))
 SEGMENT = Segment(start_s=0, end_s=1, text="hi", avg_logprob=0, no_speech_prob=0, compression_ratio=1)
@@ -71,7 +71,7 @@ class Stored:
 
 def test_a_vocabulary_from_labels_is_their_phrasings_and_its_choice_tells_the_intent():
     labels = LabelSet(labels=(Label(name="lights_on", phrasings=("turn it on", "lights on")), Label(name="stop")))
-    asks = Asks(Settings.read(_env_file=None), Stored(), Stored())
+    asks = RequestBuilder(Settings.read(_env_file=None), Stored(), Stored())
     for job in (
         JOB.model_copy(update={"labels": labels, "vocabulary": Vocabulary(from_labels=True, fillers=("maybe",))}),
         JOB.model_copy(update={"labels": labels, "vocabulary_key": "golem:vocabulary:x"}),

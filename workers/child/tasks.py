@@ -5,102 +5,35 @@ message ─► stored before? ─► ask ─► serve() ─► store the answer 
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
 from celery import Celery
 from pydantic import ValidationError
 
-from golem_chain.broker.connection import WORKER_RETRIES, connect
-from golem_chain.broker.jobs.outcomes import Outcomes
-from golem_chain.broker.jobs.records import Finished, Jobs
-from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
 from golem_chain.shared.records import Failure, Handover, StageRun
 from golem_chain.shared.settings import Settings
-from golem_chain.workers import steps
-from golem_chain.workers.announcer import Announcer
-from golem_chain.workers.batching import BatchTask, Call
-from golem_chain.workers.breakoff import BrokenOff, Watch
+from golem_chain.workers.child import requests
+from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.child.cancellation import BrokenOff
+from golem_chain.workers.child.runtime import Build, ChildRuntime
 
 if TYPE_CHECKING:
-    from golem_chain.workers.residency.events import Event
-    from golem_chain.workers.residency.manager import Residency
     from golem_chain.workers.residency.runner import Served
-    from golem_chain.workers.standing import Standing
 
 logger = logging.getLogger(__name__)
-
-#: Makes the residency of a child, given whom to tell of loads and unloads.
-Build = Callable[[Callable[["Event"], None]], "Residency"]
-
-
-class Workplace:
-    """What the tasks of one process share. The models' side of it is made at first use, so in the child only."""
-
-    def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
-        self.settings, self.node, self._app, self._build = settings, node, app, build
-        client = connect(settings, WORKER_RETRIES)
-        self._client = client
-        self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
-        self.asks = steps.Asks(settings, Vault(settings, client), self.jobs)
-        self.residency: Residency | None = None
-        self.standing: Standing | None = None
-        self.watch = Watch(self.outcomes.ended)
-
-    def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
-        """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
-        and BrokenOff where one of the jobs ended meanwhile."""
-        from golem_chain.workers.residency.runner import serve
-        from golem_chain.workers.standing import Standing
-
-        if self.standing is None:
-            self.standing = Standing(self._client, self.node, Announcer(self._app, self.node).tell)
-        if self.residency is None:
-            self.residency = self._make(self.standing)
-        started, before = time.perf_counter(), self.residency.memory.read().allocated
-        try:
-            with self.watch.watching(jobs):
-                served = serve(self.residency, stage, asks, self.watch.breakable, self._next(stage))
-            seconds = time.perf_counter() - started
-            self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
-            return served
-        finally:
-            self.standing.tell(self.residency)
-
-    def _next(self, stage: str) -> str | None:
-        """The stage after this one, where this box serves it too: its model is the likeliest to be wanted next."""
-        after = STAGES[STAGES.index(stage) + 1 :]
-        return after[0] if after and after[0] in self._app.amqp.queues.consume_from else None
-
-    def _make(self, standing: "Standing") -> "Residency":
-        if self._build is None:
-            from golem_chain.workers.build import build_residency
-
-            residency = build_residency(self.settings, standing.on_event)
-        else:
-            residency = self._build(standing.on_event)
-        standing.residency = residency
-        if self.settings.idle_unload_s > 0:
-            threading.Thread(target=self._watch, args=(residency,), daemon=True, name="idle").start()
-        return residency
-
-    def _watch(self, residency: "Residency") -> None:
-        """Give back the memory of models that nobody asked for lately."""
-        while True:
-            time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
-            residency.unload_idle(self.settings.idle_unload_s)
 
 
 class StageTask(BatchTask):
     """One stage for several jobs at once."""
 
     abstract = True
-    place: Workplace
+    place: ChildRuntime
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """As BatchTask; a job that has ended takes the rest of its chain with it."""
@@ -184,18 +117,18 @@ class StageTask(BatchTask):
         if isinstance(answer, Exception):
             return answer
         try:
-            return steps.taken(handover, self.stage, answer, cost)
+            return requests.taken(handover, self.stage, answer, cost)
         except GolemError as exc:
             return exc
 
     def _on(self, handover: Handover) -> dict[str, Any]:
         """The message of the next stage; or, for a job that ends here, its Outcome and no message."""
-        if steps.silent(handover):
-            self.place.outcomes.end(handover.job.id, "done", intent=steps.SILENCE)
+        if requests.silent(handover):
+            self.place.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
         elif self.stage == STAGES[-1]:
             self.place.outcomes.end(handover.job.id, "done")
         else:
-            return steps.light(handover).wire()
+            return requests.light(handover).wire()
         return {"ended": handover.job.id}
 
     def _cost(self, served: "Served", started: float, sent_at: float | None) -> StageRun:
@@ -232,7 +165,7 @@ def register(app: Celery, settings: Settings, build: Build | None = None) -> dic
     Nothing is loaded and no device is touched before the first message.
     """
     node = app.conf.broker_transport_options.get("box") or "golem"
-    place = Workplace(app, settings, build, node)
+    place = ChildRuntime(app, settings, build, node)
     tasks: dict[str, BatchTask] = {}
     for stage in STAGES:
         fields = {"name": task_name(stage), "stage": stage, "place": place, "__module__": __name__}

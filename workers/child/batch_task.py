@@ -1,7 +1,7 @@
 """Micro-batches in the child: one call for the messages that were taken together, then each ends by itself.
 
 A message ends through its own trace (result, chain, errbacks, signals), as if it had come alone. The parent's half is
-in `workers.strategy`.
+in `workers.parent.strategy`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ class BatchTask(Task):
     """
 
     abstract = True
-    Strategy = "golem_chain.workers.strategy:batch_strategy"
+    Strategy = "golem_chain.workers.parent.strategy:batch_strategy"
     stage: str = ""
 
     acks_late = True

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _ALONE_S = 60
 
 
-class Standing:
+class Telemetry:
     """The fields of one box. Redis being away is no reason to stop working: the next write tells it all again.
 
     `announce` hands each event on to Celery's event stream and never raises.

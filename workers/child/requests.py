@@ -64,7 +64,7 @@ def light(handover: Handover) -> Handover:
     )
 
 
-class Asks:
+class RequestBuilder:
     """Makes the asks; reads audio and label sets from where they are."""
 
     def __init__(self, settings: Settings, vault: Vault, jobs: Jobs) -> None:

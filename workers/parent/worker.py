@@ -9,21 +9,18 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, platforms, signals
-from celery.apps.worker import Worker
 from celery.utils.log import get_logger
-from celery.worker import state
-from celery.worker.consumer import Consumer
 
 from golem_chain.broker.app import make_app
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
-from golem_chain.workers import remote  # noqa: F401 - its command is registered by the import
-from golem_chain.workers.agreement import Agree, Agreement, Checkpoints, installed
-from golem_chain.workers.bootsteps import STEPS, KeepName, Stopper
-from golem_chain.workers.naming import Name, node_name
+from golem_chain.workers.parent import control  # noqa: F401 - its command is registered by the import
+from golem_chain.workers.parent.bootsteps import STEPS, KeepName, Stopper
+from golem_chain.workers.parent.checkpoints import Agree, Agreement, Checkpoints, installed
+from golem_chain.workers.parent.consumer import Parent, ReconnectingConsumer
+from golem_chain.workers.parent.node_name import Name, node_name
 
 logger = get_logger(__name__)
 
@@ -32,46 +29,6 @@ _CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer
 
 #: How a stage that is done tries to send its result on while Redis is away: for about a minute.
 _PATIENCE = {"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
-
-
-class Road(Consumer):
-    """Celery's consumer, which is quick to come back, forgets nothing it works on and buries what it cannot read."""
-
-    def ensure_connected(self, conn: Any) -> Any:
-        """Try for ever, at most 2 s apart: the default's 30 s would be felt after a long absence."""
-
-        def away(exc: Exception, interval: float) -> None:
-            del interval
-            if self.broker_connection_retry_attempt % 15 == 0:
-                logger.error("Redis is away, trying again until it is back: %s", exc)
-            self.broker_connection_retry_attempt += 1
-
-        conn = conn.ensure_connection(
-            away, None, interval_start=0.2, interval_step=0.3, interval_max=2, callback=Stopper.while_away
-        )
-        self.first_connection_attempt = False
-        self.broker_connection_retry_attempt = 0
-        return conn
-
-    def on_close(self) -> None:
-        """The connection is gone: what the child works on is still in hand, the rest is not."""
-        super().on_close()
-        DESK.keep(r.message.delivery_tag for r in tuple(state.active_requests))
-
-    def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """A dead letter; Celery would drop the message."""
-        logger.error("A message cannot be decoded: %r", exc)
-        message.reject_log_error(logger, self.connection_errors)
-
-
-class Parent(Worker):
-    """Celery's worker program with our signals instead of its own."""
-
-    def install_platform_tweaks(self, worker: Any) -> None:
-        """SIGTERM and SIGINT stop in good order."""
-        del worker
-        for name in ("SIGTERM", "SIGINT"):
-            platforms.signals[name] = Stopper.on_signal
 
 
 def start(
@@ -88,10 +45,10 @@ def start(
     BadSetting for an unknown queue or a name that another worker uses, CheckpointsDiffer where live workers run others,
     ModelMissing.
 
-    `queues`: the stages it serves, None for all. `register` adds the tasks to the app, None: `workers.tasks`.
-    `preload` runs before the child is forked (None with the tasks of `workers.tasks`: it imports the model libraries,
-    so that a child that is forked again is ready at once); it must not touch a device. `checkpoints` are what must be
-    the same on all boxes (None with the tasks of `workers.tasks`: those of the store). To be called in the main thread.
+    `queues`: the stages it serves, None for all. `register` adds the tasks to the app, None: `workers.child.tasks`.
+    `preload` runs before the child is forked and must not touch a device; `checkpoints` are what must be the same on
+    all boxes. Where they are None and the tasks are ours, `preload` imports the model libraries, so that a child that
+    is forked again is ready at once, and the checkpoints are those of the store. To be called in the main thread.
     """
     set_up_log(log_level)
     node = node_name(name)
@@ -126,7 +83,7 @@ def _run(
     log_level: str,
 ) -> int:
     app.conf.broker_transport_options["box"] = claim.node
-    app.conf.worker_consumer = Road
+    app.conf.worker_consumer = ReconnectingConsumer
     app.conf.task_publish_retry_policy = _PATIENCE  # a producer gives up sooner
     app.conf.result_backend_transport_options = {"retry_policy": _PATIENCE}
     app.steps["consumer"].update((*STEPS, Agree))
@@ -156,7 +113,7 @@ def _run(
 
 
 def _tasks(settings: Settings) -> Callable[[Celery], None]:
-    from golem_chain.workers import tasks
+    from golem_chain.workers.child import tasks
 
     def register(app: Celery) -> None:
         tasks.register(app, settings)
@@ -165,7 +122,7 @@ def _tasks(settings: Settings) -> Callable[[Celery], None]:
 
 
 def _import_models(settings: Settings) -> None:
-    from golem_chain.workers.build import preload
+    from golem_chain.workers.child.factory import preload
 
     preload(settings)
 

@@ -17,8 +17,8 @@ from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import TooManyDeliveries
-from golem_chain.workers.naming import RENEW_S, Name
-from golem_chain.workers.strategy import fail
+from golem_chain.workers.parent.node_name import RENEW_S, Name
+from golem_chain.workers.parent.strategy import fail
 
 logger = get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Timed(bootsteps.StartStopStep):
     shutdown = stop
 
 
-class Reaper(Timed):
+class PoolWatchdog(Timed):
     """See a killed child at once. Celery looks when the child's pipe closes, mostly before it can be waited for, and
     then not for 5 s."""
 
@@ -61,17 +61,17 @@ class Reaper(Timed):
         consumer.pool.maintain_pool()
 
 
-class Settle(Timed):
+class Reconcile(Timed):
     """The books and our hands say the same: after each connection, which is how a worker of the same name takes up
     what its predecessor had in hand when it was killed; and after a while in which Redis took no writes."""
 
     def start(self, consumer: Any) -> None:
-        """Settle at once."""
+        """Reconcile at once."""
         self._settle(consumer)
         super().start(consumer)
 
     def tick(self, consumer: Any) -> None:
-        """Settle where something is left."""
+        """Reconcile where something is left."""
         if DESK.unsettled or DESK.owed:
             try:
                 self._settle(consumer)
@@ -85,7 +85,7 @@ class Settle(Timed):
             logger.warning("Put back %d message(s) that were in the hands of %s", back, consumer.hostname)
 
 
-class Undertaker(Timed):
+class DeadLetterStep(Timed):
     """End the jobs of dead letters. Any worker may do it, and two may do it at once: the end of a job is written once.
     A letter stays in the list until its job has ended, so that a kill here loses nothing."""
 
@@ -179,4 +179,4 @@ class Stopper(Timed):
         state.maybe_shutdown()
 
 
-STEPS = (Reaper, Settle, Undertaker, KeepName, Stopper)
+STEPS = (PoolWatchdog, Reconcile, DeadLetterStep, KeepName, Stopper)

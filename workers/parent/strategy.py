@@ -2,7 +2,7 @@
 
 Each message keeps its own Request (ack, events, revoke, limits). What came back (redelivered, retried, put off) runs
 alone, so that one poisonous message cannot take its neighbours down twice. Proven against celery 5.7: it leans on
-`strategy.default` and the `on_*` callbacks of Request. The child's half is in `workers.batching`.
+`strategy.default` and the `on_*` callbacks of Request. The child's half is in `workers.child.batch_task`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from celery.worker.strategy import default
 
 from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import GolemError, TimeLimit
-from golem_chain.workers.batching import BatchTask, End, run_together
+from golem_chain.workers.child.batch_task import BatchTask, End, run_together
 
 logger = get_logger(__name__)
 

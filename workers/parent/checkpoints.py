@@ -21,8 +21,8 @@ from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
-from golem_chain.workers.bootsteps import Timed
-from golem_chain.workers.naming import EXPIRY_S, RENEW_S
+from golem_chain.workers.parent.bootsteps import Timed
+from golem_chain.workers.parent.node_name import EXPIRY_S, RENEW_S
 from golem_chain.workers.store.manifest import find
 
 logger = get_logger(__name__)

@@ -1,0 +1,84 @@
+"""What the tasks of one child share: its clients of Redis, its residency, and the watch over what it computes."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from golem_chain.broker.connection import WORKER_RETRIES, connect
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.records import Jobs
+from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.child import requests
+from golem_chain.workers.child.cancellation import Watch
+from golem_chain.workers.child.celery_events import Announcer
+
+if TYPE_CHECKING:
+    from golem_chain.workers.child.telemetry import Telemetry
+    from golem_chain.workers.residency.events import Event
+    from golem_chain.workers.residency.manager import Residency
+    from golem_chain.workers.residency.runner import Served
+
+#: Makes the residency of a child, given whom to tell of loads and unloads.
+Build = Callable[[Callable[["Event"], None]], "Residency"]
+
+
+class ChildRuntime:
+    """What the tasks of one process share. The models' side of it is made at first use, so in the child only."""
+
+    def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
+        self.settings, self.node, self._app, self._build = settings, node, app, build
+        client = connect(settings, WORKER_RETRIES)
+        self._client = client
+        self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
+        self.asks = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
+        self.residency: Residency | None = None
+        self.standing: Telemetry | None = None
+        self.watch = Watch(self.outcomes.ended)
+
+    def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
+        """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
+        and BrokenOff where one of the jobs ended meanwhile."""
+        from golem_chain.workers.child.telemetry import Telemetry
+        from golem_chain.workers.residency.runner import serve
+
+        if self.standing is None:
+            self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell)
+        if self.residency is None:
+            self.residency = self._make(self.standing)
+        started, before = time.perf_counter(), self.residency.memory.read().allocated
+        try:
+            with self.watch.watching(jobs):
+                served = serve(self.residency, stage, asks, self.watch.breakable, self._next(stage))
+            seconds = time.perf_counter() - started
+            self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
+            return served
+        finally:
+            self.standing.tell(self.residency)
+
+    def _next(self, stage: str) -> str | None:
+        """The stage after this one, where this box serves it too: its model is the likeliest to be wanted next."""
+        after = STAGES[STAGES.index(stage) + 1 :]
+        return after[0] if after and after[0] in self._app.amqp.queues.consume_from else None
+
+    def _make(self, standing: "Telemetry") -> "Residency":
+        if self._build is None:
+            from golem_chain.workers.child.factory import build_residency
+
+            residency = build_residency(self.settings, standing.on_event)
+        else:
+            residency = self._build(standing.on_event)
+        standing.residency = residency
+        if self.settings.idle_unload_s > 0:
+            threading.Thread(target=self._watch, args=(residency,), daemon=True, name="idle").start()
+        return residency
+
+    def _watch(self, residency: "Residency") -> None:
+        """Give back the memory of models that nobody asked for lately."""
+        while True:
+            time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
+            residency.unload_idle(self.settings.idle_unload_s)
