@@ -37,9 +37,9 @@ def _labels(count: int) -> LabelSet:
 
 def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
     """(stage, what it is, asks)."""
-    from golem_chain.workers.stages.interpreter import Utterance
-    from golem_chain.workers.stages.oracle import Cue
-    from golem_chain.workers.stages.scribe import Recording
+    from golem_chain.workers.stages.interpreter.engine import Utterance
+    from golem_chain.workers.stages.oracle.engine import Cue
+    from golem_chain.workers.stages.scribe.engine import Recording
 
     sound = clip.read_bytes()
     for batch in (1, 8):

@@ -26,7 +26,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.evaluation.corpus import Clip
 from golem_chain.workers.evaluation.engines import open_scribe
 from golem_chain.workers.evaluation.hearing import hear, hear_batch
-from golem_chain.workers.stages import audio
+from golem_chain.workers.stages.scribe.audio import decode
 from golem_chain.workers.store.manifest import find
 
 KINDS = {
@@ -83,7 +83,7 @@ def pipe(settings: Settings, stage: str) -> Any:
 def answer(pipeline: Any, stage: str, given: Any, labels: list[str], tokens: int) -> Any:
     """What a stage makes of the sound, of the words, of the words and the intent."""
     if stage == "scribe":
-        return pipeline({"raw": given, "sampling_rate": audio.RATE})["text"].strip()
+        return pipeline({"raw": given, "sampling_rate": decode.RATE})["text"].strip()
     if stage == "interpreter":
         return pipeline(given, candidate_labels=labels)["labels"][0]
     words, intent = given
@@ -154,7 +154,7 @@ def main() -> None:
     settings = Settings.read(_env_file=None, **ask["settings"])
     if ask["way"] == "ours":
         return _tell(ours(settings, ask["clips"]))
-    sounds = {name: audio.decode(Path(name).read_bytes(), name, settings) for name in ask["clips"]}
+    sounds = {name: decode.decode(Path(name).read_bytes(), name, settings) for name in ask["clips"]}
     if ask["way"] == "faster":
         found = faster(Path(ask["folder"]), sounds)
     else:

@@ -17,7 +17,7 @@ from golem_chain.shared.vocabulary import parse_vocabulary
 from golem_chain.workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
 from golem_chain.workers.evaluation.engines import open_interpreter, open_scribe
 from golem_chain.workers.evaluation.report import Report, say
-from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.scribe.engine import Scribe
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "hearing.md"

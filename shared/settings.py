@@ -14,7 +14,7 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-#: The Scribe's guards, in the order in which they are asked; `workers/stages/ear.py` says what each rejects.
+#: The Scribe's guards, in the order in which they are asked; `workers/stages/scribe/guards.py` says what each rejects.
 GUARDS = ("level", "vad", "no_speech", "annotation", "loop", "invention")
 
 

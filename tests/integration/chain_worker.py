@@ -21,13 +21,14 @@ from golem_chain.workers.child import tasks
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.parent import worker
 from golem_chain.workers.residency.manager import Residency
-from golem_chain.workers.stages.engine import FakeEngine, Ready
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.stub import StubEngine
 
 RUN_S = float(os.environ.get("RUN_S", "0"))  # what every batch takes beside
 
 
 @dataclass
-class Scribe(FakeEngine):
+class Scribe(StubEngine):
     def prepare(self, ask):
         text = ask.data.decode()
         if text == "bad":
@@ -53,7 +54,7 @@ class Scribe(FakeEngine):
 
 
 @dataclass
-class Interpreter(FakeEngine):
+class Interpreter(StubEngine):
     def run(self, batch):
         super().run(batch)
         time.sleep(RUN_S)
@@ -70,7 +71,7 @@ class Interpreter(FakeEngine):
 
 
 @dataclass
-class Oracle(FakeEngine):
+class Oracle(StubEngine):
     def run(self, batch):
         super().run(batch)
         time.sleep(RUN_S)

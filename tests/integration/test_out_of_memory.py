@@ -10,11 +10,11 @@ from golem_chain.shared.errors import OutOfMemory
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages.engine import FakeEngine
+from golem_chain.workers.stages.engine import StubEngine
 
 MB = 1 << 20
 
-class Hungry(FakeEngine):
+class Hungry(StubEngine):
     """Takes 100 MB for each item at once, in one real tensor."""
     def run(self, batch):
         working = torch.ones(len(batch) * 100 * MB, dtype=torch.uint8)

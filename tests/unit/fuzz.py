@@ -110,7 +110,7 @@ def audio(folder):
 
     from golem_chain.shared.errors import BadAudio
     from golem_chain.shared.settings import Settings
-    from golem_chain.workers.stages.audio import decode
+    from golem_chain.workers.stages.scribe.audio.decode import decode
 
     limits = Settings.read(_env_file=None, audio_max_s=30)
     heads = [file(tone(8000, 0.2), 8000, form) for form in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "CAF")]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages.audio import cancels, decode, loudest, release
-from golem_chain.workers.stages.decoders import Block, decode_blocks
+from golem_chain.workers.stages.scribe.audio.containers import Block, decode_blocks
+from golem_chain.workers.stages.scribe.audio.decode import cancels, decode, loudest, release
 
 LIMITS = Settings.read(_env_file=None)
 TONE_HZ = 440.0
@@ -197,14 +197,14 @@ def test_a_bomb_is_stopped_at_the_limit_and_not_after_decoding_it(monkeypatch: p
             blocks += 1
             yield block
 
-    monkeypatch.setattr("golem_chain.workers.stages.audio.decode_blocks", counted)
+    monkeypatch.setattr("golem_chain.workers.stages.scribe.audio.decode.decode_blocks", counted)
     with pytest.raises(AudioAboveLimit):
         decode(bomb, "bomb.flac", Settings.read(_env_file=None, audio_max_s=20))
     assert blocks <= 2
 
 
 def test_long_audio_lies_in_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("golem_chain.workers.stages.audio._SPILL", 20_000)
+    monkeypatch.setattr("golem_chain.workers.stages.scribe.audio.decode._SPILL", 20_000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     samples = np.random.default_rng(2).uniform(-3, 3, 300_000).astype(np.float32)
     sound = decode(file(samples, 16_000, subtype="FLOAT"), "long.wav", LIMITS)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from golem_chain.workers.stages import ear
-from golem_chain.workers.stages.ear import Span
+from golem_chain.workers.stages.scribe import guards
+from golem_chain.workers.stages.scribe.audio import speech
+from golem_chain.workers.stages.scribe.audio.speech import Span
 
 
 def frames(*values: float) -> np.ndarray:
@@ -15,22 +16,22 @@ def frames(*values: float) -> np.ndarray:
     ("peak", "silent"), [(0.0, True), (3 / 32768, True), (5 / 32768, False), (0.006, False), (1.0, False)]
 )
 def test_only_what_no_recorder_could_mean_is_silence(peak: float, silent: bool) -> None:
-    assert ear.is_silent(peak) is silent
+    assert speech.is_silent(peak) is silent
 
 
 @pytest.mark.parametrize(("peak", "gain"), [(0.0, 1), (1.0, 1), (0.5, 1), (0.25, 2), (0.005, 100), (0.0001, 100)])
 def test_a_quiet_recording_is_lifted_by_40_db_at_most(peak: float, gain: float) -> None:
-    assert ear.gain(peak) == pytest.approx(gain)
+    assert speech.gain(peak) == pytest.approx(gain)
 
 
 def test_a_short_pause_does_not_end_a_span() -> None:
     gap = [0.0] * 9  # 0.288 s
-    assert len(ear.voiced(frames(0.9, *gap, 0.9), 0.5)) == 1
-    assert len(ear.voiced(frames(0.9, *gap, 0.0, 0.9), 0.5)) == 2
+    assert len(speech.voiced(frames(0.9, *gap, 0.9), 0.5)) == 1
+    assert len(speech.voiced(frames(0.9, *gap, 0.0, 0.9), 0.5)) == 2
 
 
 def test_spans_stand_where_the_voiced_frames_are() -> None:
-    (span,) = ear.voiced(frames(0.1, 0.6, 0.7, 0.1), 0.5)
+    (span,) = speech.voiced(frames(0.1, 0.6, 0.7, 0.1), 0.5)
     assert (span.start_s, span.end_s) == pytest.approx((0.032, 0.096))
 
 
@@ -38,24 +39,24 @@ def test_spans_stand_where_the_voiced_frames_are() -> None:
     ("best", "spans", "shift"), [(0.7, 1, 0.0), (0.5, 1, 0.0), (0.49, 1, -0.1), (0.43, 1, -0.1), (0.2, 0, -0.1)]
 )
 def test_a_voice_near_the_threshold_is_doubtful_and_none_far_below_it(best: float, spans: int, shift: float) -> None:
-    found, limit = ear.voice(frames(0.01, best, 0.02), 0.5)
+    found, limit = speech.voice(frames(0.01, best, 0.02), 0.5)
     assert (len(found), limit) == (spans, shift)
 
 
 def test_a_long_clear_voice_is_believed_more_easily() -> None:
-    assert ear.voice(frames(*[0.9] * 8), 0.5)[1] == ear.SURE_LIMIT
-    assert ear.voice(frames(*[0.9] * 4), 0.5)[1] == pytest.approx(ear.SURE_LIMIT * 0.128 / 0.25)
+    assert speech.voice(frames(*[0.9] * 8), 0.5)[1] == speech.SURE_LIMIT
+    assert speech.voice(frames(*[0.9] * 4), 0.5)[1] == pytest.approx(speech.SURE_LIMIT * 0.128 / 0.25)
 
 
 @pytest.mark.parametrize(("peak", "gain"), [(1.0, 1), (0.3, 1), (0.15, 1), (0.1, 5.0), (0.001, 100), (0.0, 1)])
 def test_the_model_hears_only_very_quiet_recordings_lifted(peak: float, gain: float) -> None:
-    assert ear.model_gain(peak) == pytest.approx(gain)
+    assert speech.model_gain(peak) == pytest.approx(gain)
 
 
 def test_voice_between_two_times_counts_the_overlap() -> None:
     spans = [Span(1.0, 2.0), Span(3.0, 5.0)]
-    assert ear.voiced_between(spans, 1.5, 4.0) == pytest.approx(1.5)
-    assert ear.speech_s(spans) == pytest.approx(3.0)
+    assert speech.voiced_between(spans, 1.5, 4.0) == pytest.approx(1.5)
+    assert speech.speech_s(spans) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_voice_between_two_times_counts_the_overlap() -> None:
     ],
 )
 def test_a_loop_is_told_from_somebody_who_repeats_himself(text: str, tokens: int, voiced_s: float, loop: bool) -> None:
-    assert ear.loops(text, tokens, voiced_s) is loop
+    assert guards.loops(text, tokens, voiced_s) is loop
 
 
 @pytest.mark.parametrize(
@@ -88,13 +89,13 @@ def test_a_loop_is_told_from_somebody_who_repeats_himself(text: str, tokens: int
     ],
 )
 def test_only_a_text_that_is_all_annotation_is_rejected(text: str, annotation: bool) -> None:
-    assert ear.is_annotation(text) is annotation
+    assert guards.is_annotation(text) is annotation
 
 
 def test_the_compression_ratio_is_bytes_by_compressed_bytes() -> None:
-    assert ear.compression_ratio("") == 0.0
-    assert ear.compression_ratio("hello") < 1
-    assert ear.compression_ratio("hello " * 50) > 10
+    assert guards.compression_ratio("") == 0.0
+    assert guards.compression_ratio("hello") < 1
+    assert guards.compression_ratio("hello " * 50) > 10
 
 
 @pytest.mark.parametrize(
@@ -107,4 +108,4 @@ def test_the_compression_ratio_is_bytes_by_compressed_bytes() -> None:
     ],
 )
 def test_the_text_is_one_line_without_empty_characters(raw: str, tidy: str) -> None:
-    assert ear.tidy(raw) == tidy
+    assert guards.tidy(raw) == tidy

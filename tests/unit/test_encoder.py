@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from golem_chain.workers.stages import context
-from golem_chain.workers.stages.decoder import Decoder, cross_of
-from golem_chain.workers.stages.encoder import encode, product_of
+from golem_chain.workers.stages.scribe import short_context
+from golem_chain.workers.stages.scribe.whisper.decoder import Decoder, cross_of
+from golem_chain.workers.stages.scribe.whisper.encoder import encode, product_of
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 FLAGS = frozenset({"avx512_bf16"})
@@ -85,7 +85,7 @@ def test_bfloat16_is_taken_only_on_a_processor_that_is_fast_at_it_and_unless_a_d
     ("lengths", "seconds"), [([1.0], 20.0), ([3.0, 11.99], 20.0), ([3.0, 13.005], 21.02), ([29.0], 30.0), ([], 20.0)]
 )
 def test_the_context_is_twenty_seconds_or_the_longest_clip_and_its_padding(lengths, seconds):
-    assert context.seconds(lengths) == pytest.approx(seconds)
+    assert short_context.seconds(lengths) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_context_is_twenty_seconds_or_the_longest_clip_and_its_padding(lengt
     ],
 )
 def test_what_looks_like_a_loop_is_heard_again_with_all_of_the_context(text, tokens, logprob, again):
-    assert context.doubtful(text, tokens, logprob, 2.0) is again
+    assert short_context.doubtful(text, tokens, logprob, 2.0) is again
 
 
 @torch.inference_mode()

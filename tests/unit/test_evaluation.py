@@ -22,11 +22,11 @@ from golem_chain.workers.evaluation import corpus, guards, intents, keywords, tr
 from golem_chain.workers.evaluation.corpus import Clip, Said
 from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear_batch
 from golem_chain.workers.evaluation.report import Report, Table, write
-from golem_chain.workers.stages.interpreter import Interpreter, Utterance
-from golem_chain.workers.stages.listening import Listener, Work
-from golem_chain.workers.stages.scribe import Scribe
-from golem_chain.workers.stages.sound import Sound
-from golem_chain.workers.stages.windows import Window
+from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance
+from golem_chain.workers.stages.scribe.audio.windows import Window
+from golem_chain.workers.stages.scribe.engine import Scribe
+from golem_chain.workers.stages.scribe.prepared import PreparedAudio
+from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WORDS = ("yes", "no")
@@ -105,27 +105,27 @@ def test_remembered_windows_give_what_hearing_them_anew_gives(tmp_path: Path) ->
     soundfile.write(tmp_path / "short.wav", noise[:16000], 16000)
     soundfile.write(tmp_path / "long.wav", noise, 16000)
     clips = [Clip(tmp_path / "short.wav", text=""), Clip(tmp_path / "long.wav", text="")]
-    passes, listener = [], scribe.listener
+    passes, listener = [], scribe.transcriber
     settings = scribe.settings
     for chosen in ((), ("loop",), ("annotation", "invention")):
         scribe.settings = settings.model_copy(update={"guards": chosen})
         anew = hear_batch(scribe, clips)
         with guards.remembering(scribe):
             first, again = hear_batch(scribe, clips), hear_batch(scribe, clips)
-            passes.append(len(vars(scribe.listener)["_known"]))
+            passes.append(len(vars(scribe.transcriber)["_known"]))
         assert (
             [one.transcript for one in first] == [one.transcript for one in again] == [one.transcript for one in anew]
         )
-    assert scribe.listener is listener
+    assert scribe.transcriber is listener
     assert all(passes)
 
 
 def test_windows_that_hearing_cuts_in_two_are_remembered_in_two() -> None:
-    class Halving(Listener):
+    class Halving(Transcriber):
         def __init__(self) -> None:
             self.rounds = 0
 
-        def hear(self, model: Any, work: Sequence[Work], tally: Any = None) -> list[Work]:
+        def hear(self, model: Any, work: Sequence[Work], meter: Any = None) -> list[Work]:
             self.rounds += len(work)
             found = []
             for item in work:
@@ -140,7 +140,7 @@ def test_windows_that_hearing_cuts_in_two_are_remembered_in_two() -> None:
     def asked() -> list[Work]:
         return [Work(sound, Window(0.0, end_s), timestamps=True) for end_s in (8.0, 20.0, 8.0)]
 
-    sound = Sound(
+    sound = PreparedAudio(
         np.zeros(9, np.float32), np.zeros(1, np.float32), [], [], None, "transcribe", 1.0, 0.5, False, False, None
     )
     memory = Remembering(Halving())

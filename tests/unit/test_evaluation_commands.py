@@ -17,8 +17,8 @@ from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.labels import load_labels
 from golem_chain.shared.settings import GUARDS, Settings
 from golem_chain.workers.evaluation.command import app
-from golem_chain.workers.stages.interpreter import Interpreter
-from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.interpreter.engine import Interpreter
+from golem_chain.workers.stages.scribe.engine import Scribe
 
 
 @pytest.fixture(autouse=True, scope="module")

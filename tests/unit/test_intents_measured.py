@@ -11,7 +11,7 @@ from golem_chain.shared.labels import load_labels, parse_labels
 from golem_chain.shared.records import Label, LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.interpreter import Interpreter, Utterance, make
+from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance, make
 
 pytestmark = [pytest.mark.models, pytest.mark.recordings]
 

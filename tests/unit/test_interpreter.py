@@ -15,11 +15,17 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import Reading
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages import cosine, entailment
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.interpreter import Interpreter, Utterance, make, method_of
+from golem_chain.workers.stages.interpreter.engine import (
+    Interpreter,
+    Utterance,
+    embeddings,
+    entailment,
+    make,
+    method_of,
+)
 from golem_chain.workers.stages.lru import Lru
-from golem_chain.workers.stages.tokens import by_length, cut_to, harmless, load_tokenizer
+from golem_chain.workers.stages.tokenizer import by_length, cut_to, harmless, load_tokenizer
 
 LIGHTS = parse_labels("lights_on=turning on the lights,music_stop,weather=what is the weather|asking about weather")
 
@@ -192,12 +198,12 @@ def test_a_label_is_believed_by_the_phrasing_that_fits_best() -> None:
 
 def test_several_labels_may_be_true_at_once() -> None:
     """Each by itself: no share is taken from one by another, and `unknown` comes only where none passes."""
-    both = cosine.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=True)
+    both = embeddings.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=True)
     assert both[0] > 0.99
     assert both[1] > 0.99
     assert both[2] < 0.06
-    assert cosine.scores([0.7, 0.1], 0.05, 0.25, multi_label=True)[0] == both[0]
-    one = cosine.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=False)
+    assert embeddings.scores([0.7, 0.1], 0.05, 0.25, multi_label=True)[0] == both[0]
+    one = embeddings.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=False)
     assert sum(one) == pytest.approx(1)
     each = entailment.scores([[(3.0, -3.0)], [(2.0, -2.0)], [(-3.0, 3.0)]], multi_label=True)
     assert [score > 0.5 for score in each] == [True, True, False]
@@ -259,10 +265,10 @@ def test_what_is_near_no_label_is_unknown(small_bert: Held) -> None:
     (far,) = answer(engine(small_bert, unknown_cosine=1.0), ("the quick brown fox", LIGHTS))
     assert far.label == "unknown"
     assert set(far.scores) == {"lights_on", "music_stop", "weather"}
-    assert cosine.unknown_score([0.1, 0.0], 0.05, 0.3) > 0.9
-    assert cosine.unknown_score([0.9, 0.0], 0.05, 0.3) < 0.01
-    assert cosine.scores([0.3], 0.05, 0.3, multi_label=False) == pytest.approx([0.5])
-    assert cosine.scores([0.3, 0.9], 0.05, 0.3, multi_label=True) == pytest.approx([0.5, 1.0], abs=1e-4)
+    assert embeddings.unknown_score([0.1, 0.0], 0.05, 0.3) > 0.9
+    assert embeddings.unknown_score([0.9, 0.0], 0.05, 0.3) < 0.01
+    assert embeddings.scores([0.3], 0.05, 0.3, multi_label=False) == pytest.approx([0.5])
+    assert embeddings.scores([0.3, 0.9], 0.05, 0.3, multi_label=True) == pytest.approx([0.5, 1.0], abs=1e-4)
 
 
 def test_a_text_without_words_is_noise_without_the_model(small_bart: Held) -> None:

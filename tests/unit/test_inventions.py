@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from golem_chain.shared.settings import GUARDS
-from golem_chain.workers.stages import ear
-from golem_chain.workers.stages.inventions import is_invention, least_s
+from golem_chain.workers.stages.scribe import guards
+from golem_chain.workers.stages.scribe.hallucinations import is_invention, least_s
 
 EVIDENCE = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
 
@@ -55,7 +55,7 @@ def test_other_texts_are_not(text: str) -> None:
 def test_a_sentence_is_an_invention_only_where_nobody_had_time_to_say_it(
     text: str, clear_s: float, no_speech_prob: float, invented: bool
 ) -> None:
-    assert ear.is_invented(text, clear_s, no_speech_prob) is invented
+    assert guards.is_invented(text, clear_s, no_speech_prob) is invented
 
 
 def test_nobody_says_thirty_letters_in_a_second() -> None:
@@ -73,20 +73,20 @@ def test_nobody_says_thirty_letters_in_a_second() -> None:
     ],
 )
 def test_each_guard_can_be_asked_alone_and_be_left_out(changed: dict[str, float | str], guard: str) -> None:
-    found = ear.Evidence(**{"text": "Turn on the lights.", **EVIDENCE, **changed})  # type: ignore[arg-type]
-    assert ear.rejecting(found, GUARDS) == guard
-    assert ear.rejecting(found, (guard,)) == guard
-    assert ear.rejecting(found, [name for name in GUARDS if name != guard]) is None
+    found = guards.Evidence(**{"text": "Turn on the lights.", **EVIDENCE, **changed})  # type: ignore[arg-type]
+    assert guards.rejecting(found, GUARDS) == guard
+    assert guards.rejecting(found, (guard,)) == guard
+    assert guards.rejecting(found, [name for name in GUARDS if name != guard]) is None
 
 
 def test_a_text_that_nothing_speaks_against_is_believed() -> None:
-    assert ear.rejecting(ear.Evidence(text="Thank you.", **EVIDENCE), GUARDS) is None  # type: ignore[arg-type]
+    assert guards.rejecting(guards.Evidence(text="Thank you.", **EVIDENCE), GUARDS) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.models
 def test_who_says_it_aloud_is_heard(bundled_scribe) -> None:
     from golem_chain.workers.stages.engine import Ready
-    from golem_chain.workers.stages.scribe import Recording
+    from golem_chain.workers.stages.scribe.engine import Recording
 
     if shutil.which("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed")

@@ -8,11 +8,11 @@ import pytest
 
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages import scribe
-from golem_chain.workers.stages.decoding import Decoded
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.listening import Work
-from golem_chain.workers.stages.windows import Window
+from golem_chain.workers.stages.scribe import engine
+from golem_chain.workers.stages.scribe.audio.windows import Window
+from golem_chain.workers.stages.scribe.transcribe import Work
+from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "multilingual"
 
@@ -33,11 +33,11 @@ def heard(start_s: float, end_s: float, language: str | None, text: str = "words
     ],
 )
 def test_a_transcript_is_in_the_language_in_which_most_was_said(work: list[Any], language: str | None) -> None:
-    assert scribe._language([heard(*given) for given in work]) == language
+    assert engine._language([heard(*given) for given in work]) == language
 
 
 @pytest.fixture(scope="module")
-def listener() -> scribe.Scribe:
+def listener() -> engine.Scribe:
     from golem_chain.workers.store.load import Weights
     from golem_chain.workers.store.manifest import find
 
@@ -45,7 +45,7 @@ def listener() -> scribe.Scribe:
         pytest.skip("the recordings in ../shared/data/multilingual are missing")
     settings = Settings.read(_env_file=None, models="multilingual")
     try:
-        made = scribe.Scribe(Weights(find(settings, "scribe"), scribe.make), settings)
+        made = engine.Scribe(Weights(find(settings, "scribe"), engine.make), settings)
         made.load()
     except GolemError as exc:
         pytest.skip(f"{exc.message} (GOLEM_MODELS=multilingual)")
@@ -54,11 +54,11 @@ def listener() -> scribe.Scribe:
 
 @pytest.mark.models
 @pytest.mark.recordings
-def test_speech_is_heard_in_its_own_language_and_translated_on_request(listener: scribe.Scribe) -> None:
+def test_speech_is_heard_in_its_own_language_and_translated_on_request(listener: engine.Scribe) -> None:
     rows = {row["path"]: row for row in map(json.loads, (DATA / "manifest.jsonl").read_text().splitlines())}
     paths = ["ru_neural_networks.wav", "de_cheetah.wav", "zh_48k.flac"]
-    asks = [scribe.Recording(path, (DATA / path).read_bytes(), None, "transcribe") for path in paths]
-    asks.append(scribe.Recording(paths[0], (DATA / paths[0]).read_bytes(), "ru", "translate"))
+    asks = [engine.Recording(path, (DATA / path).read_bytes(), None, "transcribe") for path in paths]
+    asks.append(engine.Recording(paths[0], (DATA / paths[0]).read_bytes(), "ru", "translate"))
     ready = [listener.prepare(ask) for ask in asks]
     *said, translated = listener.run([entry.item for entry in ready if isinstance(entry, Ready)])
     assert [transcript.language for transcript in said] == [rows[path]["language"] for path in paths]

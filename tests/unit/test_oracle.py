@@ -14,9 +14,9 @@ from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.generation import Row, generate, read_prefix
-from golem_chain.workers.stages.oracle import CHAT, PLAIN, Cue, Oracle, Rules, make, rules_for
-from golem_chain.workers.stages.tokens import load_tokenizer
+from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Cue, Oracle, Rules, make, rules_for
+from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.tokenizer import load_tokenizer
 
 LABELS = parse_labels("lights_on,other")
 GREEDY = Rules(max_new_tokens=40, temperature=0, top_k=0, top_p=1.0, no_repeat_ngram_size=0)

@@ -8,7 +8,7 @@ from golem_chain.shared.errors import GolemError
 from golem_chain.shared.labels import default_labels, parse_labels
 from golem_chain.shared.records import Intent, OracleParams
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages import oracle
+from golem_chain.workers.stages.oracle import engine as module
 
 pytestmark = pytest.mark.models
 
@@ -27,13 +27,13 @@ BARE = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> oracle.Oracle:
+def engine() -> module.Oracle:
     from golem_chain.workers.store.load import Weights
     from golem_chain.workers.store.manifest import find
 
     settings = Settings.read(_env_file=None)
     try:
-        made = oracle.Oracle(Weights(find(settings, "oracle"), oracle.make), settings)
+        made = module.Oracle(Weights(find(settings, "oracle"), module.make), settings)
         made.load()
     except GolemError as exc:
         pytest.skip(exc.message)
@@ -43,10 +43,10 @@ def engine() -> oracle.Oracle:
 
 
 @pytest.mark.parametrize("said", [SAID, BARE], ids=["built-in prompts", "bare labels"])
-def test_a_reply_is_one_sentence_about_what_was_asked(engine: oracle.Oracle, said: dict[str, tuple[str, str]]) -> None:
+def test_a_reply_is_one_sentence_about_what_was_asked(engine: module.Oracle, said: dict[str, tuple[str, str]]) -> None:
     labels = default_labels() if said is SAID else parse_labels(",".join(label for label, _ in said.values()))
     cues = [
-        oracle.Cue(text, Intent(label=label, score=1, method="cosine"), labels, OracleParams(), seed)
+        module.Cue(text, Intent(label=label, score=1, method="cosine"), labels, OracleParams(), seed)
         for text, (label, _) in said.items()
         for seed in (1, 2)
     ]

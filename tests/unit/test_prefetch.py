@@ -9,7 +9,8 @@ from test_residency import make
 
 from golem_chain.workers.child.runtime import ChildRuntime
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages.engine import FakeEngine, Prefetching
+from golem_chain.workers.stages.engine import Prefetching
+from golem_chain.workers.stages.stub import StubEngine
 
 
 def settle(residency):
@@ -17,7 +18,7 @@ def settle(residency):
     assert not residency._prefetching.is_alive()
 
 
-class Slow(FakeEngine):
+class Slow(StubEngine):
     """A prefetch that lasts until it is let go."""
 
     def __init__(self, name):

@@ -11,7 +11,7 @@ from golem_chain.workers.devices.memory import Reading
 from golem_chain.workers.devices.selection import unsupported_card
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages.engine import FakeEngine
+from golem_chain.workers.stages.stub import StubEngine
 
 
 class FakeMemory:
@@ -37,7 +37,7 @@ class FakeMemory:
 
 
 def make(mode="1", budget=None, leak=0, **engines):
-    engines = {name: FakeEngine(name, **kw) for name, kw in (engines or {"a": {}, "b": {}, "c": {}}).items()}
+    engines = {name: StubEngine(name, **kw) for name, kw in (engines or {"a": {}, "b": {}, "c": {}}).items()}
     events = []
     memory = FakeMemory(engines, leak=leak)
     return Residency(engines, memory, mode, budget, on_event=events.append), engines, events
@@ -118,7 +118,7 @@ def test_another_thread_waits_for_its_turn():
 
 def test_an_idle_model_goes_after_its_time():
     now = [0.0]
-    engines = {"a": FakeEngine("a")}
+    engines = {"a": StubEngine("a")}
     residency = Residency(engines, FakeMemory(engines), clock=lambda: now[0])
     with residency.use("a"):
         pass
@@ -219,7 +219,7 @@ def test_a_card_that_the_build_does_not_support_is_known_beforehand(capability, 
     st.sampled_from(["1", "0", "auto"]),
 )
 def test_no_sequence_of_switches_ever_passes_the_budget(weights, steps, budget, mode):
-    engines = {str(n): FakeEngine(str(n), weights_bytes=w, working=1) for n, w in enumerate(weights)}
+    engines = {str(n): StubEngine(str(n), weights_bytes=w, working=1) for n, w in enumerate(weights)}
     residency = Residency(engines, FakeMemory(engines), mode, budget)
     for number, batch in steps:
         stage = str(number % len(engines))

@@ -11,7 +11,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import Reading
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages.engine import FakeEngine
+from golem_chain.workers.stages.stub import StubEngine
 
 
 class Card(FakeMemory):
@@ -26,7 +26,7 @@ class Card(FakeMemory):
         return Reading(used, used, self.total - used - self.others, used, self.total, self.context)
 
 
-class OnCard(FakeEngine):
+class OnCard(StubEngine):
     """An engine that the card refuses where there is no room."""
 
     card = None

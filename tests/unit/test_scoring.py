@@ -13,12 +13,12 @@ from whisper_models import TEXT, whisper
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.records import Vocabulary
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages import scoring
-from golem_chain.workers.stages.decoder import Decoder, cross_of
-from golem_chain.workers.stages.decoding import Specials
-from golem_chain.workers.stages.lexicon import Lexicons
-from golem_chain.workers.stages.scoring import Scorer
-from golem_chain.workers.stages.vocabulary import Tree, softmax
+from golem_chain.workers.stages.scribe.vocabulary import scoring
+from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, softmax
+from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
+from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
+from golem_chain.workers.stages.scribe.whisper.decoder import Decoder, cross_of
+from golem_chain.workers.stages.scribe.whisper.decoding import Specials
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -123,9 +123,9 @@ def test_rows_that_leave_a_decoder_leave_the_sound_to_the_scores(small: Any) -> 
 def test_real_weights_score_as_one_phrase_after_the_other() -> None:
     from transformers import WhisperFeatureExtractor
 
-    from golem_chain.workers.stages.audio import decode
-    from golem_chain.workers.stages.scribe import make
-    from golem_chain.workers.stages.tokens import load_tokenizer
+    from golem_chain.workers.stages.scribe.audio.decode import decode
+    from golem_chain.workers.stages.scribe.engine import make
+    from golem_chain.workers.stages.tokenizer import load_tokenizer
     from golem_chain.workers.store import find
     from golem_chain.workers.store.load import Weights
 

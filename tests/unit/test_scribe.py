@@ -14,9 +14,9 @@ from whisper_models import HeldWhisper, whisper
 from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
 from golem_chain.shared.records import Transcript
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages import scribe as module
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import Recording, Scribe
+from golem_chain.workers.stages.scribe import engine as module
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 
 OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
 
@@ -118,15 +118,15 @@ def test_a_guard_that_fires_is_named_and_takes_the_text(held: Any) -> None:
 def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = scribe(held(False), **OFF)
     modes: list[bool] = []
-    hear = engine.listener.hear
+    hear = engine.transcriber.hear
 
-    def watched(model: Any, work: Any, tally: Any = None) -> Any:
+    def watched(model: Any, work: Any, meter: Any = None) -> Any:
         modes.extend(item.timestamps for item in work)
-        return hear(model, work, tally)
+        return hear(model, work, meter)
 
-    monkeypatch.setattr(engine.listener, "hear", watched)
-    monkeypatch.setattr(module.ear, "is_annotation", lambda text: False)
-    monkeypatch.setattr(module.ear, "loops", lambda text, tokens, voiced_s: True)
+    monkeypatch.setattr(engine.transcriber, "hear", watched)
+    monkeypatch.setattr(module.guards, "is_annotation", lambda text: False)
+    monkeypatch.setattr(module.guards, "loops", lambda text, tokens, voiced_s: True)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))
     assert modes == [False, True]
     assert answer.guards == ("loop",)

@@ -16,8 +16,8 @@ from whisper_models import LANGUAGES, whisper
 
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages.decoder import Decoder
-from golem_chain.workers.stages.decoding import Specials, decode_tokens
+from golem_chain.workers.stages.scribe.whisper.decoder import Decoder
+from golem_chain.workers.stages.scribe.whisper.decoding import Specials, decode_tokens
 
 MOST = 60
 Whisper = WhisperForConditionalGeneration
@@ -168,8 +168,8 @@ def test_rows_that_left_change_nothing_for_those_that_stay(tmp_path: Path) -> No
 def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
     from transformers import WhisperFeatureExtractor
 
-    from golem_chain.workers.stages.audio import decode
-    from golem_chain.workers.stages.scribe import make
+    from golem_chain.workers.stages.scribe.audio.decode import decode
+    from golem_chain.workers.stages.scribe.engine import make
     from golem_chain.workers.store import find
     from golem_chain.workers.store.load import Weights
 

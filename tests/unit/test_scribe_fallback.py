@@ -11,10 +11,10 @@ import torch
 from whisper_models import whisper
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages import listening
-from golem_chain.workers.stages.decoding import Specials, decode_tokens
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import Recording, Scribe
+from golem_chain.workers.stages.scribe import transcribe
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.stages.scribe.whisper.decoding import Specials, decode_tokens
 
 OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
 
@@ -36,13 +36,13 @@ def engine(tmp_path: Path) -> Scribe:
 def temperatures(engine: Scribe, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The temperatures at which windows are decoded, in order."""
     found: list[float] = []
-    decode = listening.decode_tokens
+    decode = transcribe.decode_tokens
 
     def watched(*args: Any, **options: Any) -> Any:
         found.append(options["temperature"])
         return decode(*args, **options)
 
-    monkeypatch.setattr(listening, "decode_tokens", watched)
+    monkeypatch.setattr(transcribe, "decode_tokens", watched)
     return found
 
 
@@ -55,8 +55,8 @@ def hear(engine: Scribe, seconds: float, **asked: Any) -> Any:
 def test_a_long_text_that_fails_is_sampled_warmer_until_it_does_not(
     engine: Scribe, temperatures: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LEAST_LOGPROB", -100.0)
-    monkeypatch.setattr(listening.ear, "loops", lambda text, tokens, voiced_s: max(temperatures) < 0.4)
+    monkeypatch.setattr(transcribe, "LEAST_LOGPROB", -100.0)
+    monkeypatch.setattr(transcribe.guards, "loops", lambda text, tokens, voiced_s: max(temperatures) < 0.4)
     hear(engine, 40)
     assert sorted({*temperatures}) == [0.0, 0.2, 0.4]
 
@@ -64,17 +64,17 @@ def test_a_long_text_that_fails_is_sampled_warmer_until_it_does_not(
 def test_where_all_fail_the_likeliest_is_kept(
     engine: Scribe, temperatures: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LEAST_LOGPROB", 0.0)
-    monkeypatch.setattr(listening.ear, "loops", lambda text, tokens, voiced_s: False)
+    monkeypatch.setattr(transcribe, "LEAST_LOGPROB", 0.0)
+    monkeypatch.setattr(transcribe.guards, "loops", lambda text, tokens, voiced_s: False)
     answer = hear(engine, 40)
-    assert {*temperatures} == {0.0, *listening.TEMPERATURES}
+    assert {*temperatures} == {0.0, *transcribe.TEMPERATURES}
     assert answer == hear(engine, 40), "the same again: seeds are of the window, not of the process"
 
 
 def test_a_short_recording_is_never_sampled(
     engine: Scribe, temperatures: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LEAST_LOGPROB", 0.0)
+    monkeypatch.setattr(transcribe, "LEAST_LOGPROB", 0.0)
     hear(engine, 2)
     assert {*temperatures} == {0.0}
 

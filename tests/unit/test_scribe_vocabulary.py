@@ -12,9 +12,9 @@ from whisper_models import HeldWhisper, whisper
 
 from golem_chain.shared.errors import BadVocabulary, LanguageRefused
 from golem_chain.shared.records import Transcript, Vocabulary
-from golem_chain.workers.stages.ear import Span
-from golem_chain.workers.stages.scribe import Recording, Scribe
-from golem_chain.workers.stages.windows import Window, utterances
+from golem_chain.workers.stages.scribe.audio.speech import Span
+from golem_chain.workers.stages.scribe.audio.windows import Window, utterances
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 
 KEYWORDS = Path(__file__).parents[3] / "shared" / "data" / "keywords"
 ALWAYS = OFF | {"vocabulary_floor": 1e9, "vocabulary_margin": 1e9}  # some phrase is always near enough

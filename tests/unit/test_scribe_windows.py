@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golem_chain.workers.stages import ear, segments
-from golem_chain.workers.stages.ear import FRAME_S, Span
-from golem_chain.workers.stages.windows import WINDOW_S, Window, cut, rest
+from golem_chain.workers.stages.scribe.audio import speech
+from golem_chain.workers.stages.scribe.audio.speech import FRAME_S, Span
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, cut, rest
+from golem_chain.workers.stages.scribe.whisper import timestamps
 
 ZERO = 1000  # the token <|0.00|>
 
@@ -37,7 +38,7 @@ def recordings(draw: st.DrawFn) -> np.ndarray:
 @given(recordings())
 def test_windows_hold_every_voiced_frame_exactly_once(chances: np.ndarray) -> None:
     duration = len(chances) * FRAME_S
-    spans = ear.voiced(chances, 0.5)
+    spans = speech.voiced(chances, 0.5)
     windows = cut(spans, chances, duration)
     middles = (np.flatnonzero(chances >= 0.5) + 0.5) * FRAME_S
     inside = sum(((middles > w.start_s - 1e-9) & (middles < w.end_s + 1e-9)).astype(int) for w in windows)
@@ -49,7 +50,7 @@ def test_windows_hold_every_voiced_frame_exactly_once(chances: np.ndarray) -> No
 @settings(max_examples=100, deadline=None)
 @given(recordings())
 def test_no_cut_goes_through_a_voiced_frame(chances: np.ndarray) -> None:
-    windows = cut(ear.voiced(chances, 0.5), chances, len(chances) * FRAME_S)
+    windows = cut(speech.voiced(chances, 0.5), chances, len(chances) * FRAME_S)
     for window in windows[1:]:
         frame = window.start_s / FRAME_S
         assert chances[min(int(frame), len(chances) - 1)] < 0.5 or abs(frame - round(frame)) < 1e-6
@@ -104,17 +105,17 @@ def test_listening_goes_on_only_where_voice_is_left(
 
 def test_pairs_of_timestamps_hold_the_pieces() -> None:
     tokens = [at(0), 5, 6, at(2), at(2.5), 7, at(4)]
-    found = segments.pieces(tokens, ZERO, 10.0)
+    found = timestamps.pieces(tokens, ZERO, 10.0)
     assert [(p.start_s, p.end_s, p.tokens) for p in found] == [(0, 2, (5, 6)), (2.5, 4, (7,))]
 
 
 def test_text_behind_the_last_timestamp_reaches_to_the_end_of_the_window() -> None:
-    (piece,) = segments.pieces([at(1), 5], ZERO, 10.0)
+    (piece,) = timestamps.pieces([at(1), 5], ZERO, 10.0)
     assert (piece.start_s, piece.end_s) == (1, 10)
 
 
 def test_a_time_beyond_the_window_is_its_end() -> None:
-    (piece,) = segments.pieces([at(0), 5, at(29)], ZERO, 10.0)
+    (piece,) = timestamps.pieces([at(0), 5, at(29)], ZERO, 10.0)
     assert piece.end_s == 10
 
 
@@ -130,9 +131,9 @@ def test_a_time_beyond_the_window_is_its_end() -> None:
     ],
 )
 def test_a_pair_of_timestamps_says_where_to_go_on(tokens: list[int], full: bool, found: object) -> None:
-    assert segments.resume(tokens, ZERO, full) == found
+    assert timestamps.resume(tokens, ZERO, full) == found
 
 
 def test_the_last_time_is_not_the_first() -> None:
-    assert segments.last_time([at(1), 5], ZERO) is None
-    assert segments.last_time([at(1), 5, at(3), at(3)], ZERO) == pytest.approx(3.0)
+    assert timestamps.last_time([at(1), 5], ZERO) is None
+    assert timestamps.last_time([at(1), 5, at(3), at(3)], ZERO) == pytest.approx(3.0)

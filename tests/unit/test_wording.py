@@ -24,8 +24,8 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.wording import in_language
 from golem_chain.workers.child.requests import written_in
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.interpreter import Interpreter, Utterance
-from golem_chain.workers.stages.oracle import Cue, Oracle
+from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance
+from golem_chain.workers.stages.oracle.engine import Cue, Oracle
 
 FILE = """
 [home]

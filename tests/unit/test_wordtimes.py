@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as nps
 from transformers import WhisperForConditionalGeneration
 from whisper_models import whisper
 
-from golem_chain.workers.stages.alignment import align, heads_of
-from golem_chain.workers.stages.decoder import cross_of
-from golem_chain.workers.stages.decoding import Specials
-from golem_chain.workers.stages.ear import Span
-from golem_chain.workers.stages.wordtimes import Piece, TokenTime, first_frames, kept, pieces, smooth, words
+from golem_chain.workers.stages.scribe.audio.speech import Span
+from golem_chain.workers.stages.scribe.whisper.alignment import align, heads_of
+from golem_chain.workers.stages.scribe.whisper.decoder import cross_of
+from golem_chain.workers.stages.scribe.whisper.decoding import Specials
+from golem_chain.workers.stages.scribe.whisper.timing import Piece, TokenTime, first_frames, kept, pieces, smooth, words
 
 
 def cell_by_cell(cost: np.ndarray) -> list[int]:
@@ -119,7 +119,8 @@ def test_attention_and_probabilities_are_those_of_transformers(tmp_path: Path, m
     features = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(3))
     seen: list[np.ndarray] = []
     monkeypatch.setattr(
-        "golem_chain.workers.stages.alignment.first_frames", lambda cost: seen.append(cost) or np.arange(cost.shape[0])
+        "golem_chain.workers.stages.scribe.whisper.alignment.first_frames",
+        lambda cost: seen.append(cost) or np.arange(cost.shape[0]),
     )
     with torch.inference_mode():
         encoded = held.model.model.encoder(features).last_hidden_state
@@ -142,9 +143,9 @@ def test_attention_and_probabilities_are_those_of_transformers(tmp_path: Path, m
 def test_words_of_joined_recordings_fall_within_their_own(tmp_path: Path, bundled_scribe) -> None:
     import soundfile
 
-    from golem_chain.workers.stages.audio import decode as read
     from golem_chain.workers.stages.engine import Ready
-    from golem_chain.workers.stages.scribe import Recording
+    from golem_chain.workers.stages.scribe.audio.decode import decode as read
+    from golem_chain.workers.stages.scribe.engine import Recording
 
     folder = Path(__file__).parents[3] / "shared" / "data" / "sentences" / "librispeech"
     if not folder.is_dir():

@@ -19,8 +19,10 @@ from golem_chain.workers.devices.selection import pick_device, pick_dtype
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.working_memory import Peaks
-from golem_chain.workers.stages import interpreter, oracle, scribe
 from golem_chain.workers.stages.engine import Engine
+from golem_chain.workers.stages.interpreter import engine as interpreter
+from golem_chain.workers.stages.oracle import engine as oracle
+from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store import find
 from golem_chain.workers.store.hostcache import HostCache
 from golem_chain.workers.store.load import Weights, read_config

@@ -78,9 +78,7 @@ class RequestBuilder:
         return {"scribe": self._recording, "interpreter": self._utterance, "oracle": self._cue}[stage](handover)
 
     def _recording(self, handover: Handover) -> object:
-        from golem_chain.workers.stages.scribe import (
-            Recording,  # the stages import their model libraries: in the child only
-        )
+        from golem_chain.workers.stages.scribe.engine import Recording
 
         job = handover.job
         vocabulary = self._vocabulary(job)  # before the audio is read: it may be refused
@@ -101,14 +99,14 @@ class RequestBuilder:
         return tell
 
     def _utterance(self, handover: Handover) -> object:
-        from golem_chain.workers.stages.interpreter import Utterance
+        from golem_chain.workers.stages.interpreter.engine import Utterance
 
         transcript = _needed(handover.transcript, "interpreter", "transcript")
         labels = self._labels(handover.job)
         return Utterance(transcript.text, written_in(handover), labels, self._shares(handover, labels))
 
     def _cue(self, handover: Handover) -> object:
-        from golem_chain.workers.stages.oracle import Cue
+        from golem_chain.workers.stages.oracle.engine import Cue
 
         transcript = _needed(handover.transcript, "oracle", "transcript")
         intent = _needed(handover.intent, "oracle", "intent")

@@ -10,7 +10,8 @@ import transformers
 
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
-from golem_chain.workers.stages import interpreter, scribe
+from golem_chain.workers.stages.interpreter import engine as interpreter
+from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store import find
 from golem_chain.workers.store.load import Weights, read_config
 

@@ -16,9 +16,9 @@ from golem_chain.workers.evaluation.engines import run_on
 from golem_chain.workers.evaluation.hearing import Heard, hear_batch, progress
 from golem_chain.workers.evaluation.measures import rate
 from golem_chain.workers.evaluation.report import Report, Table
-from golem_chain.workers.stages.listening import Listener, Work
-from golem_chain.workers.stages.scribe import Scribe
-from golem_chain.workers.stages.sound import Tally
+from golem_chain.workers.stages.scribe.engine import Scribe
+from golem_chain.workers.stages.scribe.prepared import ProgressMeter
+from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
 
 ALL, NONE = "all", "none"
 
@@ -91,28 +91,28 @@ def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
 @contextmanager
 def remembering(scribe: Scribe) -> Iterator[None]:
     """Within it a window that was heard before is not heard again."""
-    heard, memory = scribe.listener, Memory(scribe.listener)
-    scribe.listener = memory
+    heard, memory = scribe.transcriber, Memory(scribe.transcriber)
+    scribe.transcriber = memory
     try:
         yield
     finally:
-        scribe.listener = heard
+        scribe.transcriber = heard
 
 
-class Memory(Listener):
+class Memory(Transcriber):
     """A listener that remembers what it heard in which window of which sound."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Transcriber) -> None:
         vars(self).update(vars(listener))
         self._known: dict[tuple[object, ...], list[Work]] = {}
 
-    def hear(self, model: Any, work: Sequence[Work], tally: Tally | None = None) -> list[Work]:
+    def hear(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
         """As the listener itself: the windows, and behind each what was left of it for another round."""
         keys = [self._key(item) for item in work]  # before hearing, which cuts windows back
         new = {key: item for key, item in zip(keys, work, strict=True) if key not in self._known}
         starts = {id(item): key for key, item in new.items()}
         key: tuple[object, ...] = ()
-        for one in super().hear(model, list(new.values()), tally):
+        for one in super().hear(model, list(new.values()), meter):
             key = starts.get(id(one), key)  # a window that was asked for; the others belong to the one before
             self._known.setdefault(key, []).append(one)
         return [

@@ -14,7 +14,7 @@ from golem_chain.shared.records import Transcript, Vocabulary
 from golem_chain.workers.evaluation.corpus import Clip
 from golem_chain.workers.evaluation.report import say
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import Recording, Scribe
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from golem_chain.workers.evaluation.engines import run_on
 from golem_chain.workers.evaluation.measures import rate
 from golem_chain.workers.evaluation.report import Report, Table
 from golem_chain.workers.evaluation.understanding import Asked, ask, best, in_force, templated
-from golem_chain.workers.stages.interpreter import Interpreter
+from golem_chain.workers.stages.interpreter.engine import Interpreter
 
 #: What `--sweep` asks with. An NLI model's hypothesis is the template's; for cosines each phrasing goes into it.
 TEMPLATES = ("{}", "The user wants to {}.", "This text is about {}.", "Someone says: {}")

@@ -12,7 +12,7 @@ from golem_chain.workers.evaluation.engines import run_on
 from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear
 from golem_chain.workers.evaluation.measures import rate
 from golem_chain.workers.evaluation.report import Report, Table
-from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.scribe.engine import Scribe
 
 #: The ten words of the task.
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -10,7 +10,7 @@ from golem_chain.workers.evaluation.engines import run_on
 from golem_chain.workers.evaluation.hearing import Heard, hear
 from golem_chain.workers.evaluation.report import Report, Table, say
 from golem_chain.workers.evaluation.words import edits, words
-from golem_chain.workers.stages.scribe import Scribe
+from golem_chain.workers.stages.scribe.engine import Scribe
 
 #: Files of the table that is shown; the JSON names all.
 SHOWN = 15

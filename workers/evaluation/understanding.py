@@ -9,7 +9,7 @@ from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.workers.evaluation.corpus import Said
 from golem_chain.workers.evaluation.hearing import progress
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.interpreter import Evidence, Interpreter, Utterance
+from golem_chain.workers.stages.interpreter.engine import Evidence, Interpreter, Utterance
 
 OUT_OF_SCOPE = "oos"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golem_chain.workers.stages.ear import FRAME_S, MARGIN_S, Span, voiced_between
+from golem_chain.workers.stages.scribe.audio.speech import FRAME_S, MARGIN_S, Span, voiced_between
 
 #: What Whisper's encoder sees at once.
 WINDOW_S = 30.0

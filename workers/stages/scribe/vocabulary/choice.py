@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from golem_chain.shared.records import Candidate, Choice, Vocabulary
-from golem_chain.workers.stages.spellings import key
+from golem_chain.workers.stages.scribe.vocabulary.spellings import key
 
 UNKNOWN = "unknown"
 #: A phrase is allowed so much less log-probability for each token beyond its first: long ones are spelled in more ways,

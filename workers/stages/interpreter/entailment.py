@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from golem_chain.workers.stages.tokens import by_length, cut_to
+from golem_chain.workers.stages.tokenizer import by_length, cut_to
 
 Logits = tuple[float, float]  # of entailment and of contradiction
 

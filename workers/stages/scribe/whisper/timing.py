@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golem_chain.shared.records import Word
-from golem_chain.workers.stages.ear import Span, spans_between
+from golem_chain.workers.stages.scribe.audio.speech import Span, spans_between
 
 FRAME_S = 0.02  # of the encoder
 #: Frames over which the weights are smoothed. Source: openai/whisper.

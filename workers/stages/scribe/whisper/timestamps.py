@@ -7,7 +7,7 @@ two timestamps at the very end say that there is more to hear from there on, a s
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from golem_chain.workers.stages.decoding import TIME_STEP_S
+from golem_chain.workers.stages.scribe.whisper.decoding import TIME_STEP_S
 
 
 @dataclass(frozen=True)

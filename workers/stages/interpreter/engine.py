@@ -15,10 +15,10 @@ from golem_chain.shared.labels import check_labels, check_template, phrasings
 from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.wording import in_language
-from golem_chain.workers.stages import cosine, entailment
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import embeddings, entailment
 from golem_chain.workers.stages.lru import Lru
-from golem_chain.workers.stages.tokens import context_of, harmless, load_tokenizer
+from golem_chain.workers.stages.tokenizer import context_of, harmless, load_tokenizer
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -194,7 +194,7 @@ class Interpreter:
         """By text and label."""
         if self._scorer is None:
             context = context_of(self.weights.config, self.tokenizer)
-            self._scorer = cosine.SentenceEncoder(
+            self._scorer = embeddings.SentenceEncoder(
                 self.weights.folder, self.tokenizer, context, self.settings.interpreter_tokens, keep=10_000
             )
         words = [[[harmless(phrase, self.tokenizer) for phrase in phrasings(label)] for label in ask.labels.labels]
@@ -202,7 +202,7 @@ class Interpreter:
         vectors = self._scorer.phrasing_vectors(self.model, [phrase for ask in words for la in ask for phrase in la])
         texts = self._scorer.encode(self.model, [harmless(ask.text, self.tokenizer) for ask in asks])
         return [
-            cosine.label_cosines(text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels])
+            embeddings.label_cosines(text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels])
             for text, labels in zip(texts, words, strict=True)
         ]
 
@@ -215,9 +215,9 @@ class Interpreter:
             fitted = ask.labels.cosine
             temperature = fitted.temperature or settings.temperature
             threshold = settings.unknown_cosine if fitted.unknown is None else fitted.unknown
-            scores = cosine.scores(cosines, temperature, threshold, ask.labels.multi_label)
+            scores = embeddings.scores(cosines, temperature, threshold, ask.labels.multi_label)
             low = max(cosines) < threshold
-            unknown = cosine.unknown_score(cosines, temperature, threshold) if low else None
+            unknown = embeddings.unknown_score(cosines, temperature, threshold) if low else None
             found.append(_intent(ask, scores, "cosine", unknown))
         return found
 

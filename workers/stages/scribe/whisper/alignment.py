@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from golem_chain.workers.stages.decoder import Cross, split
-from golem_chain.workers.stages.wordtimes import FRAME_S, TokenTime, first_frames, smooth
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
+from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, first_frames, smooth
 
 #: Heads of the decoder as (layer, head).
 Heads = tuple[tuple[int, int], ...]

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 
 from golem_chain.shared.records import Choice
-from golem_chain.workers.stages import context, ear, segments
-from golem_chain.workers.stages.alignment import Heads, align
-from golem_chain.workers.stages.audio import RATE, release
-from golem_chain.workers.stages.decoder import Cross, cross_of
-from golem_chain.workers.stages.decoding import Decoded, Specials, decode_tokens
-from golem_chain.workers.stages.encoder import encode
-from golem_chain.workers.stages.scoring import Scorer
-from golem_chain.workers.stages.sound import Sound, Tally
-from golem_chain.workers.stages.windows import WINDOW_S, Window, rest
-from golem_chain.workers.stages.wordtimes import FRAME_S, Piece, TokenTime, pieces
+from golem_chain.workers.stages.scribe import guards, short_context
+from golem_chain.workers.stages.scribe.audio import speech
+from golem_chain.workers.stages.scribe.audio.decode import RATE, release
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, rest
+from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
+from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
+from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
+from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials, decode_tokens
+from golem_chain.workers.stages.scribe.whisper.encoder import encode
+from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
+from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, Piece, TokenTime, pieces
 
 #: Windows that the encoder sees at once.
 WINDOWS_AT_ONCE = 8
@@ -34,7 +36,7 @@ LEAST_LOGPROB = -1.0
 class Work:
     """One window of one recording, and what was heard in it."""
 
-    sound: Sound
+    sound: PreparedAudio
     window: Window
     timestamps: bool
     said: Decoded | None = None
@@ -50,7 +52,7 @@ class Work:
         return self.said
 
 
-class Listener:
+class Transcriber:
     """Whisper on windows. Holds the checkpoint's tokenizer and features, never its weights."""
 
     def __init__(
@@ -69,13 +71,13 @@ class Listener:
         self.specials = specials
         self._heads = heads
 
-    def hear(self, model: Any, work: Sequence[Work], tally: Tally | None = None) -> list[Work]:
-        """All of the work, and what it took beyond it, in the order of the work; `said` and `text` are set. The `tally`
+    def hear(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
+        """All of the work, and what it took beyond it, in the order of the work; `said` and `text` are set. The `meter`
         counts each batch when it went through."""
         done: list[tuple[int, Work]] = []
         pending = list(enumerate(work))
         while pending:
-            self._batches(model, [item for _, item in pending], tally)
+            self._batches(model, [item for _, item in pending], meter)
             self._sample_again(model, [item for _, item in pending if item.sound.fallback])
             going_on = []
             for place, item in pending:
@@ -85,7 +87,7 @@ class Listener:
                     going_on.append((place, Work(item.sound, left, timestamps=True)))
             pending = going_on
         for _, item in done:
-            item.text = ear.tidy(self.words(item.heard.tokens))
+            item.text = guards.tidy(self.words(item.heard.tokens))
         return [item for _, item in sorted(done, key=lambda pair: (pair[0], pair[1].window.start_s))]
 
     def words(self, tokens: Sequence[int]) -> str:
@@ -100,8 +102,8 @@ class Listener:
     def _rest(self, item: Work) -> Window | None:
         """What is still to be heard of a window; the item is cut back to what was."""
         tokens, first = item.heard.tokens, self.specials.first_time
-        found = segments.resume(tokens, first, item.heard.full)
-        last = segments.last_time(tokens, first)
+        found = resume(tokens, first, item.heard.full)
+        last = last_time(tokens, first)
         left = rest(item.window, found[1] if found else None, last, item.sound.spans)
         if left is not None:
             if found:
@@ -133,28 +135,29 @@ class Listener:
 
     def _loops(self, item: Work, said: Decoded) -> bool:
         start_s = item.window.start_s
-        voiced_s = ear.voiced_between(item.sound.spans, start_s, start_s + item.window.heard_s)
-        return ear.loops(ear.tidy(self.words(said.tokens)), len(said.tokens), voiced_s)
+        voiced_s = speech.voiced_between(item.sound.spans, start_s, start_s + item.window.heard_s)
+        return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), voiced_s)
 
-    def _batches(self, model: Any, work: Sequence[Work], tally: Tally | None) -> None:
+    def _batches(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None) -> None:
         for timestamps in (False, True):
             same = [item for item in work if item.timestamps is timestamps]
             same.sort(key=lambda item: item.window.heard_s)  # texts of about one length end together
             for at in range(0, len(same), WINDOWS_AT_ONCE):
                 batch = same[at : at + WINDOWS_AT_ONCE]
                 if self._fast and not timestamps:
-                    self._batch(model, batch, timestamps, context_s=context.seconds([i.window.heard_s for i in batch]))
+                    context_s = short_context.seconds([item.window.heard_s for item in batch])
+                    self._batch(model, batch, timestamps, context_s=context_s)
                     again = [item for item in batch if self._doubtful(item)]
                 else:
                     again = batch
                 if again:
                     self._batch(model, again, timestamps)
-                if tally is not None:
-                    tally.count((item.sound, item.window) for item in batch)
+                if meter is not None:
+                    meter.count((item.sound, item.window) for item in batch)
 
     def _doubtful(self, item: Work) -> bool:
         said = item.heard
-        return context.doubtful(self.words(said.tokens), len(said.tokens), said.avg_logprob, item.window.heard_s)
+        return short_context.doubtful(self.words(said.tokens), len(said.tokens), said.avg_logprob, item.window.heard_s)
 
     def _batch(
         self,
@@ -173,7 +176,7 @@ class Listener:
         seen = self._features(pieces, sampling_rate=RATE, return_tensors="pt")["input_features"]
         for item in work:
             release(item.sound.samples)
-        encoded = encode(model, seen[:, :, : round(context_s * context.FRAMES_PER_S)], self.product)
+        encoded = encode(model, seen[:, :, : round(context_s * short_context.FRAMES_PER_S)], self.product)
         kept = any(item.sound.word_times or item.sound.lexicon is not None for item in work)
         cross = cross_of(model, encoded, self.product) if kept else None
         said = decode_tokens(

@@ -10,11 +10,11 @@ from golem_chain.shared.errors import BadRequest, ModelCorrupt
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.wording import in_language
-from golem_chain.workers.stages import replies
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.oracle import prompts
+from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
 from golem_chain.workers.stages.sampling import Rules
-from golem_chain.workers.stages.tokens import context_of, cut_to, harmless, load_tokenizer
+from golem_chain.workers.stages.tokenizer import context_of, cut_to, harmless, load_tokenizer
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -145,11 +145,11 @@ class Oracle:
         room = context - rules.max_new_tokens
         labels = in_language(ask.labels, ask.language)
         said = harmless(ask.text[:100_000], self.tokenizer)
-        prompt = replies.prompt_for(said, ask.intent, labels)
+        prompt = prompts.prompt_for(said, ask.intent, labels)
         tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room:  # some scripts take several tokens a letter: quote less
-            less = cut_to(replies.quoted(said), max(8, room // 4), self.tokenizer)
-            prompt = replies.prompt_for(less, ask.intent, labels)
+            less = cut_to(prompts.quoted(said), max(8, room // 4), self.tokenizer)
+            prompt = prompts.prompt_for(less, ask.intent, labels)
             tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room or room < 1:
             raise BadRequest(
@@ -180,14 +180,14 @@ class Oracle:
             return ModelCorrupt(
                 f"The weights in {self.weights.folder} give logits that are not numbers: run `golem models verify`."
             )
-        text = replies.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
+        text = prompts.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
         return Reply(text=text, prompt=prompt.text, seed=prompt.seed, new_tokens=len(row.new))
 
     def _ending(self, prompt: Prompt) -> Callable[[Sequence[int]], bool]:
         """When a row has said enough."""
         if self.chat:
-            return lambda new: prompt.one_sentence and replies.has_sentence(self._text(new), prompt.text)
-        return lambda new: replies.closes_quote(prompt.text, self._text(new))
+            return lambda new: prompt.one_sentence and prompts.has_sentence(self._text(new), prompt.text)
+        return lambda new: prompts.closes_quote(prompt.text, self._text(new))
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
@@ -205,14 +205,14 @@ class Oracle:
     def prefix(self) -> list[int]:
         """What every prompt of a chat model begins with: read once for each load, not once for each job."""
         if self._prefix is None:
-            self._prefix = replies.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
+            self._prefix = prompts.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
         return self._prefix
 
     def _tokens(self, prompt: str, examples: Sequence[Turn] = ()) -> tuple[int, ...]:
         if not self.chat:
             found = self.tokenizer(prompt, verbose=False)["input_ids"]
             return tuple(found) or (self.tokenizer.bos_token_id or 0,)
-        turns = replies.chat_turns(prompt, examples or replies.TURNS)
+        turns = prompts.chat_turns(prompt, examples or prompts.TURNS)
         try:
             return self._chat_tokens(turns)
         except Exception as exc:  # noqa: BLE001  templates raise jinja's errors; some know no system

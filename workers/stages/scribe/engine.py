@@ -14,18 +14,20 @@ from golem_chain.shared.errors import LanguageRefused, ModelCorrupt
 from golem_chain.shared.records import Segment, Task, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.cpu import read_flags
-from golem_chain.workers.stages import audio, ear, segments, wordtimes
-from golem_chain.workers.stages.alignment import heads_of
-from golem_chain.workers.stages.decoding import Specials
-from golem_chain.workers.stages.encoder import product_of
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.lexicon import Lexicons
-from golem_chain.workers.stages.listening import WINDOWS_AT_ONCE, Listener, Work
-from golem_chain.workers.stages.sound import Sound, Tally
-from golem_chain.workers.stages.tokens import load_tokenizer
-from golem_chain.workers.stages.vad import detector
-from golem_chain.workers.stages.vocabulary import SURE, UNKNOWN, Free, Limits, choose
-from golem_chain.workers.stages.windows import cut, utterances
+from golem_chain.workers.stages.scribe import guards
+from golem_chain.workers.stages.scribe.audio import decode, speech
+from golem_chain.workers.stages.scribe.audio.vad import detector
+from golem_chain.workers.stages.scribe.audio.windows import cut, utterances
+from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
+from golem_chain.workers.stages.scribe.transcribe import WINDOWS_AT_ONCE, Transcriber, Work
+from golem_chain.workers.stages.scribe.vocabulary.choice import SURE, UNKNOWN, Free, Limits, choose
+from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
+from golem_chain.workers.stages.scribe.whisper import timestamps, timing
+from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
+from golem_chain.workers.stages.scribe.whisper.decoding import Specials
+from golem_chain.workers.stages.scribe.whisper.encoder import product_of
+from golem_chain.workers.stages.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -86,7 +88,7 @@ class Scribe:
                 checkpoint=weights.checkpoint.id,
                 most_tokens=int(weights.config.max_target_positions) - _PROMPT_TOKENS,
             )
-            self.listener = Listener(
+            self.transcriber = Transcriber(
                 features, tokenizer, self.specials, heads, product, fast=settings.scribe_context == "fast"
             )
         except (OSError, ValueError, AttributeError, TypeError) as exc:
@@ -108,7 +110,7 @@ class Scribe:
         frames, width = config.max_source_positions, config.d_model
         activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
         cross = 2 * config.decoder_layers * frames * width
-        product = self.listener.product  # a copy of the vocabulary's vectors in it is made for each batch
+        product = self.transcriber.product  # a copy of the vocabulary's vectors in it is made for each batch
         head = config.vocab_size * width * product.itemsize if product != self.weights.dtype else 0
         return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + head + 32_000_000
 
@@ -125,39 +127,39 @@ class Scribe:
         """Bring them near beforehand."""
         self.weights.prefetch()
 
-    def prepare(self, ask: Any) -> Transcript | Ready[Sound]:
+    def prepare(self, ask: Any) -> Transcript | Ready[PreparedAudio]:
         """Decode, and listen for a voice: a recording without one is answered here.
 
         Raises BadAudio, AudioAboveLimit, LanguageRefused.
         """
         self._check_language(ask)
         lexicon = None if ask.vocabulary is None else self._lexicons.of(ask.vocabulary, ask.name)
-        samples = audio.decode(ask.data, ask.name, self.settings)
-        duration = round(len(samples) / audio.RATE, 3)
-        peak = audio.loudest(samples)
+        samples = decode.decode(ask.data, ask.name, self.settings)
+        duration = round(len(samples) / decode.RATE, 3)
+        peak = decode.loudest(samples)
         guards = self.settings.guards
-        if "level" in guards and ear.is_silent(peak):
+        if "level" in guards and speech.is_silent(peak):
             return Transcript(duration_s=duration, guards=("level",))
         threshold = self.settings.vad_threshold
-        chances: npt.NDArray[np.float32] = detector().probabilities(samples, ear.gain(peak))
-        audio.release(samples)
-        spans, shift = ear.voice(chances, threshold)
+        chances: npt.NDArray[np.float32] = detector().probabilities(samples, speech.gain(peak))
+        decode.release(samples)
+        spans, shift = speech.voice(chances, threshold)
         if threshold <= 0 or "vad" not in guards:
-            spans, shift = [ear.Span(0.0, len(samples) / audio.RATE)], 0.0
+            spans, shift = [speech.Span(0.0, len(samples) / decode.RATE)], 0.0
         if not spans:
             return Transcript(duration_s=duration, guards=("vad",))
-        windows = (cut if lexicon is None else utterances)(spans, chances, len(samples) / audio.RATE)
+        windows = (cut if lexicon is None else utterances)(spans, chances, len(samples) / decode.RATE)
         limit = self.settings.no_speech_threshold
         limit = limit if limit >= 1 else limit + shift  # 1: the guard is off
         return Ready(
-            Sound(
+            PreparedAudio(
                 samples,
                 chances,
                 spans,
                 windows,
                 ask.language,
                 ask.task,
-                ear.model_gain(peak),
+                speech.model_gain(peak),
                 limit,
                 fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
                 word_times=ask.word_times,
@@ -169,7 +171,7 @@ class Scribe:
     def run(self, batch: Sequence[Any]) -> list[Transcript]:
         """Hear every window of every recording, in batches."""
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
-        work = self.listener.hear(self.model, work, Tally())
+        work = self.transcriber.hear(self.model, work, ProgressMeter())
         found = [item for first in work for item in self._believed(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]
 
@@ -179,7 +181,7 @@ class Scribe:
         self._judge(item)
         if item.guards != ["loop"] or item.choice is not None:
             return [item]
-        again = self.listener.hear(self.model, [Work(item.sound, item.window, not item.timestamps)])
+        again = self.transcriber.hear(self.model, [Work(item.sound, item.window, not item.timestamps)])
         for other in again:
             self._judge(other)
         return again
@@ -201,60 +203,64 @@ class Scribe:
     def _judge(self, item: Work) -> None:
         """Take away the text that a guard does not believe, and name the guard."""
         sound, window = item.sound, item.window
-        guards, limit = self.settings.guards, sound.limit
+        applied, limit = self.settings.guards, sound.limit
         if item.scores and sound.lexicon is not None:
             free = Free(item.text, item.heard.tokens, item.heard.raw_logprob)
             item.choice = choose(sound.lexicon, item.scores, free, self._limits)
             if item.choice.phrase != UNKNOWN:  # believed for its probability: the other guards judge what is made up
-                item.text, guards = item.choice.phrase, tuple(name for name in guards if name == "no_speech")
-                limit += ear.SURE_LIMIT if item.choice.posterior >= SURE else 0.0
-        evidence = ear.Evidence(
+                item.text, applied = item.choice.phrase, tuple(name for name in applied if name == "no_speech")
+                limit += speech.SURE_LIMIT if item.choice.posterior >= SURE else 0.0
+        evidence = guards.Evidence(
             text=item.text,
             tokens=len(item.heard.tokens),
             no_speech_prob=item.heard.no_speech_prob,
             no_speech_limit=limit,
-            voiced_s=ear.voiced_between(sound.spans, window.start_s, window.end_s),
+            voiced_s=speech.voiced_between(sound.spans, window.start_s, window.end_s),
             clear_s=self._clear_s(sound, window.start_s, window.end_s),
         )
-        if guard := ear.rejecting(evidence, guards):
+        if guard := guards.rejecting(evidence, applied):
             item.text, item.guards = "", [guard]
             item.choice = None if guard == "no_speech" else item.choice
 
-    def _clear_s(self, sound: Sound, start_s: float, end_s: float) -> float:
-        return ear.clear_between(sound.chances, self.settings.vad_threshold, start_s, end_s)
+    def _clear_s(self, sound: PreparedAudio, start_s: float, end_s: float) -> float:
+        return speech.clear_between(sound.chances, self.settings.vad_threshold, start_s, end_s)
 
-    def _transcript(self, heard: Sound, work: Sequence[Work]) -> Transcript:
+    def _transcript(self, heard: PreparedAudio, work: Sequence[Work]) -> Transcript:
         found = [segment for item in work if item.text for segment in self._segments(item)]
-        guards = dict.fromkeys(guard for item in work for guard in item.guards)
+        fired = dict.fromkeys(guard for item in work for guard in item.guards)
         chosen = [item for item in work if item.choice is not None]
         return Transcript(
             text=" ".join(segment.text for segment in found),
             language=(_language(work) or "en") if found else None,
             segments=tuple(found),
             duration_s=round(heard.duration_s, 3),
-            speech_s=round(ear.speech_s(heard.spans), 3),
-            guards=tuple(guards),
+            speech_s=round(speech.speech_s(heard.spans), 3),
+            guards=tuple(fired),
             choice=chosen[0].choice if len(chosen) == 1 else None,
-            free_text=" ".join(ear.tidy(self.listener.words(item.heard.tokens)) for item in chosen) if chosen else None,
+            free_text=" ".join(self._free_text(item) for item in chosen) if chosen else None,
         )
+
+    def _free_text(self, item: Work) -> str:
+        """What the Scribe would have written without a vocabulary."""
+        return guards.tidy(self.transcriber.words(item.heard.tokens))
 
     def _segments(self, item: Work) -> list[Segment]:
         """One for each pair of timestamps; without timestamps one for the voice in the window."""
         window, spans = item.window, item.sound.spans
         if item.timestamps:
-            parts = segments.pieces(item.heard.tokens, self.specials.first_time, window.end_s - window.start_s)
+            parts = timestamps.pieces(item.heard.tokens, self.specials.first_time, window.end_s - window.start_s)
             return [segment for part in parts if (segment := self._segment(item, part))]
-        inside = ear.spans_between(spans, window.start_s, window.end_s)
+        inside = speech.spans_between(spans, window.start_s, window.end_s)
         start = max(inside[0].start_s, window.start_s) if inside else window.start_s
         end = min(inside[-1].end_s, window.end_s) if inside else window.end_s
         return [self._timed(_segment(item, start, end, item.text), item, item.heard.tokens, 0)]
 
-    def _segment(self, item: Work, part: segments.Piece) -> Segment | None:
+    def _segment(self, item: Work, part: timestamps.Piece) -> Segment | None:
         """A piece of a window; None without text, or where nobody can have said it."""
         start_s, end_s = item.window.start_s + part.start_s, item.window.start_s + part.end_s
-        text = ear.tidy(self.listener.words(part.tokens))
+        text = guards.tidy(self.transcriber.words(part.tokens))
         clear_s = self._clear_s(item.sound, start_s - _TIMESTAMP_S, end_s + _TIMESTAMP_S)
-        if "invention" in self.settings.guards and ear.is_invented(text, clear_s, item.heard.no_speech_prob):
+        if "invention" in self.settings.guards and guards.is_invented(text, clear_s, item.heard.no_speech_prob):
             item.guards.append("invention")
             return None
         return self._timed(_segment(item, start_s, end_s, text), item, part.tokens, part.first) if text else None
@@ -265,9 +271,9 @@ class Scribe:
         if not item.heard.times or (item.choice is not None and item.choice.phrase != UNKNOWN):
             return segment  # the times are those of the free text
         said = [token for token in tokens if token < self.specials.end]
-        pieces = self.listener.pieces(said, item.heard.language)
+        pieces = self.transcriber.pieces(said, item.heard.language)
         times = item.heard.times[first : first + len(said)]
-        words = wordtimes.words(pieces, times, item.window.start_s, item.sound.spans)
+        words = timing.words(pieces, times, item.window.start_s, item.sound.spans)
         if not words:
             return segment
         return segment.model_copy(update={"words": words, "start_s": words[0].start_s, "end_s": words[-1].end_s})
@@ -281,7 +287,7 @@ def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:
         language=item.heard.language,
         avg_logprob=round(item.heard.avg_logprob, 4),
         no_speech_prob=round(item.heard.no_speech_prob, 4),
-        compression_ratio=round(ear.compression_ratio(text), 3),
+        compression_ratio=round(guards.compression_ratio(text), 3),
         choice=item.choice,
     )
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from golem_chain.workers.stages.decoder import Cross, split
-from golem_chain.workers.stages.vocabulary import Tree, logaddexp
+from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
 
 #: Beginnings that go through the decoder at once: the logits of one take 200 KB.
 _AT_ONCE = 32

@@ -9,8 +9,8 @@ with 30 s 5.0 %, with these 20 s 5.3 %, with 15 s 5.6 %, with 12 s 6.2 %.
 import math
 from collections.abc import Sequence
 
-from golem_chain.workers.stages import ear
-from golem_chain.workers.stages.windows import WINDOW_S
+from golem_chain.workers.stages.scribe import guards
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S
 
 #: Seconds that are always computed, and seconds of padding kept behind a clip.
 LEAST_S = 20.0
@@ -35,6 +35,6 @@ def doubtful(text: str, tokens: int, avg_logprob: float, heard_s: float) -> bool
     return (
         tokens > _FASTEST[0] + _FASTEST[1] * heard_s
         or avg_logprob < _LOGPROB
-        or ear.compression_ratio(text) > ear.LOOP_RATIO
+        or guards.compression_ratio(text) > guards.LOOP_RATIO
         or any(grams.count(gram) >= _LOOP_TIMES for gram in set(grams))
     )

@@ -7,8 +7,8 @@ from golem_chain.shared.errors import BadVocabulary, LanguageRefused
 from golem_chain.shared.records import Vocabulary
 from golem_chain.shared.text import visible
 from golem_chain.workers.stages.lru import Lru
-from golem_chain.workers.stages.spellings import spellings
-from golem_chain.workers.stages.vocabulary import Lexicon, Tree
+from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon, Tree
+from golem_chain.workers.stages.scribe.vocabulary.spellings import spellings
 
 #: Phrases of the vocabularies that are kept, about 2 kB each.
 _KEPT = 20_000

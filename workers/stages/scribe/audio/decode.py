@@ -16,7 +16,7 @@ import soxr
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.stages.decoders import Block, Broken, decode_blocks
+from golem_chain.workers.stages.scribe.audio.containers import Block, Broken, decode_blocks
 
 RATE = 16_000  # Hz, what Whisper and the voice activity detector take
 QUALITY = "HQ"  # soxr's recipe of 20 bits, librosa's `soxr_hq`

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from golem_chain.shared.records import Task
-from golem_chain.workers.stages.decoder import Cross, Decoder
 from golem_chain.workers.stages.sampling import gumbel
-from golem_chain.workers.stages.wordtimes import TokenTime
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder
+from golem_chain.workers.stages.scribe.whisper.timing import TokenTime
 
 TIME_STEP_S = 0.02  # seconds between two timestamp tokens
 

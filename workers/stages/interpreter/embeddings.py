@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from golem_chain.workers.stages.entailment import softmax
+from golem_chain.workers.stages.interpreter.entailment import softmax
 from golem_chain.workers.stages.lru import Lru
-from golem_chain.workers.stages.tokens import by_length, cut_to
+from golem_chain.workers.stages.tokenizer import by_length, cut_to
 
 
 class SentenceEncoder:

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from golem_chain.shared.records import Task
-from golem_chain.workers.stages.audio import RATE
-from golem_chain.workers.stages.ear import Span
-from golem_chain.workers.stages.vocabulary import Lexicon
-from golem_chain.workers.stages.windows import WINDOW_S, Window
+from golem_chain.workers.stages.scribe.audio.decode import RATE
+from golem_chain.workers.stages.scribe.audio.speech import Span
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window
+from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class PreparedAudio:
     """A recording with voice in it, decoded."""
 
     samples: npt.NDArray[np.float32]  # (n,), mono, 16 kHz
@@ -41,13 +41,13 @@ class Sound:
         return len(self.samples) / RATE
 
 
-class Tally:
+class ProgressMeter:
     """How much of each recording went through the model, told to those who asked."""
 
     def __init__(self) -> None:
-        self._heard: dict[Sound, float] = {}
+        self._heard: dict[PreparedAudio, float] = {}
 
-    def count(self, batch: Iterable[tuple[Sound, Window]]) -> None:
+    def count(self, batch: Iterable[tuple[PreparedAudio, Window]]) -> None:
         """These windows are heard. What of a window is heard once more is no progress."""
         for sound, window in batch:
             if sound.progress is not None:

@@ -1,0 +1,1 @@
+"""The Interpreter: from a text and labels to an intent."""

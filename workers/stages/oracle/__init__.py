@@ -1,0 +1,1 @@
+"""The Oracle: from an intent to a reply."""

@@ -1,0 +1,1 @@
+"""Choosing between given phrases instead of writing freely."""

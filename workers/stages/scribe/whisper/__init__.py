@@ -1,0 +1,1 @@
+"""Whisper itself: encoder, decoder, the decoding loop, timestamps and word times."""
