@@ -20,8 +20,8 @@ DOCS = Annotated[Path | None, typer.Option(help="Also write the tables into this
 
 def _sets(settings: Settings, which: str) -> dict[str, Settings]:
     """Names → settings of the sets of models that are measured; everything is in the store afterwards."""
-    from golem_chain.benchmarks.shapes import quest_shapes
-    from golem_chain.workers.store.pull import pull
+    from golem_chain.benchmarks.switch.shapes import quest_shapes
+    from golem_chain.workers.store.sources.pull import pull
 
     pull(settings)
     sets = {"profile": settings}
@@ -48,8 +48,8 @@ def switch(
     """What a model switch costs, against the memcpy floor and against from_pretrained."""
     from golem_chain.benchmarks import report
     from golem_chain.benchmarks.clock import hardware
-    from golem_chain.benchmarks.memory import table
-    from golem_chain.benchmarks.switch import measure
+    from golem_chain.benchmarks.switch.measure import measure
+    from golem_chain.benchmarks.switch.memory import table
     from golem_chain.workers.store.manifest import find
 
     settings = Settings.read()
@@ -60,7 +60,7 @@ def switch(
         stages = ("scribe", "interpreter", "oracle")
         results[name] = measure(chosen, {stage: find(chosen, stage) for stage in stages}, rounds, switches)
         if memory:
-            clip = Path(__file__).parents[1] / "samples" / "lights-on.flac"
+            clip = Path(__file__).resolve().parents[1] / "samples" / "lights-on.flac"
             wanted = chosen.model_copy(update={"scribe_model": settings.scribe_model})  # random weights never end
             results[name]["memory"] = [vars(row) for row in table(wanted, clip, ("float32", "bfloat16"))]
     if docs:
@@ -80,7 +80,7 @@ def chain(
     many: Annotated[int, typer.Option(min=10, help="Jobs of the largest backlog, with small models.")] = 1000,
 ) -> None:
     """The whole chain against transformers pipelines and faster-whisper, on the same clips and weights."""
-    from golem_chain.benchmarks import comparison, performance
+    from golem_chain.benchmarks.chain import comparison, performance
 
     found = performance.measure(Settings.read(), jobs, many, Console(stderr=True, quiet=json_).log)
     if docs:
@@ -102,7 +102,7 @@ def boxes(
     prefer: Annotated[str, typer.Option(help="throughput, latency or balanced.")] = "balanced",
 ) -> None:
     """Real workers with engines that sleep (150 ms a load, 20 ms a job): switches and latencies."""
-    from golem_chain.benchmarks.scaling import measured
+    from golem_chain.benchmarks.fleet.scaling import measured
 
     table, found = measured(workers, rate, seconds, pattern, prefer)
     print(json.dumps(found)) if json_ else console.print(table.rich())
@@ -115,7 +115,7 @@ def fleet(
     real: Annotated[bool, typer.Option(help="Check predictions against real workers (2 minutes).")] = True,
 ) -> None:
     """Simulated boxes, 1 to 1,000, under the same decision as real ones: tables and plots for docs/scaling.md."""
-    from golem_chain.benchmarks.scaling import write
+    from golem_chain.benchmarks.fleet.scaling import write
 
     for table in write(docs, costs, real=real, say=console.log):
         console.print(table.rich())

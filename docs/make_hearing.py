@@ -14,8 +14,8 @@ from golem_chain.shared.errors import GolemError
 from golem_chain.shared.labels import load_labels
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.vocabulary import parse_vocabulary
-from golem_chain.workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
-from golem_chain.workers.evaluation.engines import open_interpreter, open_scribe
+from golem_chain.workers.evaluation import asr, datasets, guards, inference, intents, keywords
+from golem_chain.workers.evaluation.inference import open_interpreter, open_scribe
 from golem_chain.workers.evaluation.report import Report, say
 from golem_chain.workers.stages.scribe.engine import Scribe
 
@@ -30,7 +30,7 @@ Reports = dict[str, Report]
 
 def of_keywords(scribe: Scribe, data: Path) -> Reports:
     """Without fillers, and with those of Speech Commands."""
-    clips = corpus.read_clips([data / "keywords"])
+    clips = datasets.read_clips([data / "keywords"])
     found = {}
     others = ",".join(keywords.SPEECH_COMMANDS)
     for heading, fillers, picture in (
@@ -48,31 +48,28 @@ def of_keywords(scribe: Scribe, data: Path) -> Reports:
 def of_transcripts(scribe: Scribe, data: Path) -> Reports:
     """English with the profile's model; other languages with the multilingual one, where the store has it."""
     names = {"Sentences": "sentences", "Commands": "commands"}
-    found = {shown: transcripts.evaluate(scribe, corpus.read_clips([data / name])) for shown, name in names.items()}
+    found = {shown: asr.evaluate(scribe, datasets.read_clips([data / name])) for shown, name in names.items()}
     try:
         other = open_scribe(Settings.read(models="multilingual"))
     except GolemError as exc:
         say(f"Other languages are left out: {exc.message}")
         return found
-    return found | {"Other languages": transcripts.evaluate(other, corpus.read_clips([data / "multilingual"]))}
+    return found | {"Other languages": asr.evaluate(other, datasets.read_clips([data / "multilingual"]))}
 
 
 def of_guards(scribe: Scribe, data: Path) -> Reports:
     """Everything that is English or nothing."""
     places = [data / name for name in ("nonspeech", "keywords", "sentences", "commands")]
-    return {"": guards.evaluate(scribe, corpus.read_clips(places))}
+    return {"": guards.evaluate(scribe, datasets.read_clips(places))}
 
 
 def of_intents(data: Path) -> Reports:
     """Bare labels, then phrasings with a sweep."""
     interpreter = open_interpreter(Settings.read())
-    said = corpus.read_utterances(data / "intents")
-    bare = [
-        understanding.ask(interpreter, f"{name}, names only", one, understanding.bare(one))
-        for name, one in said.items()
-    ]
+    said = datasets.read_utterances(data / "intents")
+    bare = [inference.ask(interpreter, f"{name}, names only", one, inference.bare(one)) for name, one in said.items()]
     phrased = [
-        understanding.ask(interpreter, name, one, load_labels(PHRASINGS, name))
+        inference.ask(interpreter, name, one, load_labels(PHRASINGS, name))
         for name, one in said.items()
         if f"[{name}.labels]" in PHRASINGS.read_text(encoding="utf-8")
     ]

@@ -9,7 +9,7 @@ import typer
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError, ModelMissing
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
-from golem_chain.workers.evaluation.command import app as evaluation
+from golem_chain.workers.evaluation.cli import app as evaluation
 from golem_chain.workers.store.commands import app as models
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def ensure() -> None:
         except ModelMissing:
             missing.append(stage)
     if missing:
-        from golem_chain.workers.store.pull import pull
+        from golem_chain.workers.store.sources.pull import pull
 
         pull(settings, None, tuple(missing))
 

@@ -63,7 +63,7 @@ def bundled_scribe():
     """The Scribe of the store with its weights loaded; skips where the store has none."""
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.settings import Settings
-    from golem_chain.workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation.inference import open_scribe
 
     try:
         return open_scribe(Settings.read(_env_file=None))

@@ -196,7 +196,7 @@ def ctranslate2(folder):
     from store_models import ctranslate2_bytes
 
     from golem_chain.shared.errors import ModelCorrupt
-    from golem_chain.workers.store.ctranslate2 import read_variables, whisper
+    from golem_chain.workers.store.formats.ctranslate2 import read_variables, whisper
 
     whole = ctranslate2_bytes({f"a{n}": torch.arange(n + 1, dtype=torch.float32) for n in range(3)}, (("b", "a1"),))
 
@@ -215,9 +215,9 @@ def gguf(folder):
     from store_models import llama, write_gguf
 
     from golem_chain.shared.errors import ModelCorrupt
-    from golem_chain.workers.store.gguf import parse
-    from golem_chain.workers.store.llama import llama as from_gguf
-    from golem_chain.workers.store.llama import tokenizer_files
+    from golem_chain.workers.store.formats.gguf import parse
+    from golem_chain.workers.store.formats.llama import llama as from_gguf
+    from golem_chain.workers.store.formats.llama import tokenizer_files
 
     write_gguf(folder / "m.gguf", llama())
     whole = (folder / "m.gguf").read_bytes()
@@ -238,7 +238,7 @@ def safetensors(folder):
     from test_store_load import planned
 
     from golem_chain.shared.errors import ModelCorrupt
-    from golem_chain.workers.store.tensors import map_tensors, write_tensors
+    from golem_chain.workers.store.formats.safetensors_files import map_tensors, write_tensors
 
     path = folder / "a.safetensors"
     write_tensors(path, planned({"x": torch.ones(4), "y": torch.arange(3)}), torch.float32)

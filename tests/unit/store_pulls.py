@@ -5,7 +5,7 @@ import hashlib
 import zipfile
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.store.show import Show
+from golem_chain.workers.store.sources.progress import Show
 
 QUIET = Show(quiet=True)
 

@@ -18,9 +18,9 @@ from golem_chain.shared.errors import BadLabels, BadRequest
 from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import Calibration, Candidate, Choice, Transcript
 from golem_chain.shared.settings import GUARDS, Settings
-from golem_chain.workers.evaluation import corpus, guards, intents, keywords, transcripts, understanding
-from golem_chain.workers.evaluation.corpus import Clip, Said
-from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear_batch
+from golem_chain.workers.evaluation import asr, datasets, guards, inference, intents, keywords
+from golem_chain.workers.evaluation.datasets import Clip, Said
+from golem_chain.workers.evaluation.inference import Heard, Hearing, hear_batch
 from golem_chain.workers.evaluation.report import Report, Table, write
 from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance
 from golem_chain.workers.stages.scribe.audio.windows import Window
@@ -77,9 +77,9 @@ def test_word_error_rates_are_those_of_all_words_not_means_of_files() -> None:
     scored = [
         one
         for text, said in pairs
-        if (one := transcripts.score(Heard(Clip(Path("a"), text=text, language="en"), Transcript(text=said))))
+        if (one := asr.score(Heard(Clip(Path("a"), text=text, language="en"), Transcript(text=said))))
     ]
-    assert transcripts.rates(scored) == {"wer": 40.0, "words": 5, "edits": 2, "files": 2, "exact": 0, "silent": 1}
+    assert asr.rates(scored) == {"wer": 40.0, "words": 5, "edits": 2, "files": 2, "exact": 0, "silent": 1}
 
 
 def test_guards_are_told_by_what_they_leave_and_what_they_lose() -> None:
@@ -160,23 +160,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
 
 def test_a_sets_own_temperature_and_threshold_stand_before_the_settings(small: Interpreter) -> None:
     said, labels = [Said("turn on the lights", "lights"), Said("play music", "music")], parse_labels("lights,music")
-    plain = understanding.ask(small, "x", said, labels)
-    warm = understanding.ask(
+    plain = inference.ask(small, "x", said, labels)
+    warm = inference.ask(
         small, "x", said, labels.model_copy(update={"cosine": Calibration(temperature=5.0, unknown=-1.0)})
     )
-    far = understanding.ask(small, "x", said, labels.model_copy(update={"cosine": Calibration(unknown=1.0)}))
+    far = inference.ask(small, "x", said, labels.model_copy(update={"cosine": Calibration(unknown=1.0)}))
     assert [one.scores for one in plain.evidence] == [one.scores for one in warm.evidence]
     assert all(abs(value - 0.5) < 0.2 for intent in warm.intents for value in intent.scores.values())
     assert plain.intents != warm.intents
     assert [intent.label for intent in far.intents] == ["unknown", "unknown"]
-    assert understanding.in_force(warm.labels, small) == (5.0, -1.0)
+    assert inference.in_force(warm.labels, small) == (5.0, -1.0)
 
 
 def test_scores_are_the_softmax_of_the_evidence(small: Interpreter) -> None:
-    from golem_chain.workers.evaluation.measures import softmax
+    from golem_chain.workers.evaluation.metrics import softmax
 
     labels = parse_labels("lights,music=play some music|stop the music")
-    asked = understanding.ask(small, "x", [Said("turn on the lights in the kitchen", "lights")], labels)
+    asked = inference.ask(small, "x", [Said("turn on the lights in the kitchen", "lights")], labels)
     (intent,), (seen,) = asked.intents, asked.evidence
     expected = softmax(seen.scores, small.settings.temperature)
     assert [intent.scores[name] for name in ("lights", "music")] == pytest.approx(expected, abs=1e-5)
@@ -185,7 +185,7 @@ def test_scores_are_the_softmax_of_the_evidence(small: Interpreter) -> None:
 
 
 def test_entailment_is_fitted_by_its_logits_and_rejected_by_its_belief(tmp_path: Path) -> None:
-    from golem_chain.workers.evaluation.measures import softmax
+    from golem_chain.workers.evaluation.metrics import softmax
 
     made = Interpreter(bart(tmp_path, full=False), Settings.read(_env_file=None))  # type: ignore[arg-type]
     made.load()
@@ -194,23 +194,23 @@ def test_entailment_is_fitted_by_its_logits_and_rejected_by_its_belief(tmp_path:
     own = labels.model_copy(update={"entailment": Calibration(temperature=3.0, unknown=0.0)})
     strict = labels.model_copy(update={"entailment": Calibration(unknown=1.0)})
     for asked, temperature in ((labels, 1.0), (own, 3.0)):
-        found = understanding.ask(made, "x", said, asked)
+        found = inference.ask(made, "x", said, asked)
         expected = softmax(found.evidence[0].scores, temperature)
         assert [found.intents[0].scores[name] for name in ("lights", "music")] == pytest.approx(expected, abs=1e-5)
         assert 0 < found.evidence[0].nearness < 1
-    assert understanding.ask(made, "x", said, own).intents[0].label != "unknown"
-    assert understanding.ask(made, "x", said, strict).intents[0].label == "unknown"
+    assert inference.ask(made, "x", said, own).intents[0].label != "unknown"
+    assert inference.ask(made, "x", said, strict).intents[0].label == "unknown"
 
 
 def test_intents_that_the_labels_lack_or_too_few_to_fit_are_refused(small: Interpreter) -> None:
     said = [Said("turn on the lights", "lights"), Said("play music", "oos")]
     with pytest.raises(BadRequest, match="x has the intent lights, which the labels lack"):
-        understanding.ask(small, "x", said, parse_labels("music,weather"))
+        inference.ask(small, "x", said, parse_labels("music,weather"))
     with pytest.raises(BadRequest, match="--fit needs two labels and 20 utterances in scope, here are 1"):
-        intents.fit(understanding.ask(small, "x", said, parse_labels("lights,music")))
+        intents.fit(inference.ask(small, "x", said, parse_labels("lights,music")))
     with pytest.raises(BadRequest, match="out of scope"):
-        understanding.bare(said[1:])
-    assert understanding.bare(said) == parse_labels("lights")
+        inference.bare(said[1:])
+    assert inference.bare(said) == parse_labels("lights")
 
 
 def test_a_report_is_written_whole_and_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_the_samples_are_evaluated_by_one_command(tmp_path: Path) -> None:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["files"] == sum(bool(clip.text) for clip in corpus.read_clips([SAMPLES]))
+    assert found["files"] == sum(bool(clip.text) for clip in datasets.read_clips([SAMPLES]))
     assert found["wer"] < 15
     assert found["words"] > 30
     assert set(found["run_on"]) == {"model", "versions", "hardware"}
@@ -258,7 +258,7 @@ def test_the_samples_are_evaluated_by_one_command(tmp_path: Path) -> None:
 
 
 def test_a_label_file_without_the_set_is_refused(tmp_path: Path) -> None:
-    from golem_chain.workers.evaluation.command import _labels
+    from golem_chain.workers.evaluation.cli import _labels
 
     path = tmp_path / "labels.toml"
     path.write_text("[a.labels]\nx = []\n[b.labels]\ny = []\n")

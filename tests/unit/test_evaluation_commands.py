@@ -16,7 +16,7 @@ from whisper_models import whisper
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.labels import load_labels
 from golem_chain.shared.settings import GUARDS, Settings
-from golem_chain.workers.evaluation.command import app
+from golem_chain.workers.evaluation.cli import app
 from golem_chain.workers.stages.interpreter.engine import Interpreter
 from golem_chain.workers.stages.scribe.engine import Scribe
 
@@ -32,8 +32,8 @@ def _small_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for engine in engines:
         engine.load()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("golem_chain.workers.evaluation.engines.open_scribe", lambda _: engines[0])
-        patch.setattr("golem_chain.workers.evaluation.engines.open_interpreter", lambda _: engines[1])
+        patch.setattr("golem_chain.workers.evaluation.inference.open_scribe", lambda _: engines[0])
+        patch.setattr("golem_chain.workers.evaluation.inference.open_interpreter", lambda _: engines[1])
         yield
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from golem_chain.shared.errors import BadRequest
-from golem_chain.workers.evaluation.corpus import read_clips, read_utterances, some
+from golem_chain.workers.evaluation.datasets import read_clips, read_utterances, some
 
 
 def lines(file: Path, *rows: object) -> Path:

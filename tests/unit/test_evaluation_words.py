@@ -2,7 +2,7 @@
 
 import pytest
 
-from golem_chain.workers.evaluation.words import edits, words
+from golem_chain.workers.evaluation.wer import edits, words
 
 
 @pytest.mark.parametrize(

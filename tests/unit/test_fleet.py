@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golem_chain.benchmarks.arrivals import arrivals
-from golem_chain.benchmarks.costs import MEASURED, SLEEPING, read
-from golem_chain.benchmarks.fleet import Fleet, dedicated
+from golem_chain.benchmarks.fleet.arrivals import arrivals
+from golem_chain.benchmarks.fleet.costs import MEASURED, SLEEPING, read
+from golem_chain.benchmarks.fleet.simulation import Fleet, dedicated
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scheduler import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
 from golem_chain.shared.errors import BadRequest

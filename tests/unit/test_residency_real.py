@@ -17,7 +17,7 @@ import transformers
 from store_models import bart, bert, gpt2, same_weights, whisper
 from test_store_load import replace_weights, stored
 
-from golem_chain.benchmarks.switch import Held
+from golem_chain.benchmarks.switch.measure import Held
 from golem_chain.shared.errors import ModelAboveBudget, ModelCorrupt
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.residency.manager import Residency

@@ -8,7 +8,7 @@ from store_pulls import settings_of
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.catalog import NAMED, PROFILES, STAGES, Offer, offer_of, profile_offer
-from golem_chain.workers.store.pull import dtype_on_disk
+from golem_chain.workers.store.sources.pull import dtype_on_disk
 
 
 def test_a_stage_setting_is_a_catalog_name_a_folder_or_a_hub_id(tmp_path):

@@ -22,13 +22,13 @@ from store_models import (
 )
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.convert import convert, weight_files
-from golem_chain.workers.store.ctranslate2 import read_variables
-from golem_chain.workers.store.ctranslate2 import whisper as from_ctranslate2
-from golem_chain.workers.store.gguf import parse
-from golem_chain.workers.store.llama import llama as from_gguf
-from golem_chain.workers.store.llama import tokenizer_files
-from golem_chain.workers.store.tensors import map_tensors
+from golem_chain.workers.store.formats.convert import convert, weight_files
+from golem_chain.workers.store.formats.ctranslate2 import read_variables
+from golem_chain.workers.store.formats.ctranslate2 import whisper as from_ctranslate2
+from golem_chain.workers.store.formats.gguf import parse
+from golem_chain.workers.store.formats.llama import llama as from_gguf
+from golem_chain.workers.store.formats.llama import tokenizer_files
+from golem_chain.workers.store.formats.safetensors_files import map_tensors
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

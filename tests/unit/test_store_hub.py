@@ -11,10 +11,11 @@ from store_models import bert, gpt2, same_weights, whisper
 from store_pulls import QUIET, Lines, settings_of
 
 from golem_chain.shared.errors import HubAway, ModelCorrupt
-from golem_chain.workers.store import catalog, find, hub
+from golem_chain.workers.store import catalog, find
 from golem_chain.workers.store.catalog import Offer
 from golem_chain.workers.store.load import Weights
-from golem_chain.workers.store.pull import pull
+from golem_chain.workers.store.sources import hub
+from golem_chain.workers.store.sources.pull import pull
 
 COMMIT = "c0ffee" + "0" * 34
 

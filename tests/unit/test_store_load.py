@@ -17,11 +17,11 @@ from store_models import ALL, bart, bert, gpt2, llama, refusal, same_weights, wh
 from golem_chain.shared.errors import ModelCorrupt
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store import find
+from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, read_header, write_tensors
 from golem_chain.workers.store.load import Weights
-from golem_chain.workers.store.pull import pull
-from golem_chain.workers.store.show import Show
 from golem_chain.workers.store.skeleton import rename
-from golem_chain.workers.store.tensors import Planned, map_tensors, read_header, write_tensors
+from golem_chain.workers.store.sources.progress import Show
+from golem_chain.workers.store.sources.pull import pull
 
 STAGE = {"whisper": "scribe", "bart": "interpreter", "bert": "interpreter", "gpt2": "oracle", "llama": "oracle"}
 

@@ -14,9 +14,10 @@ from store_models import gpt2, same_weights
 from store_pulls import QUIET, Lines, settings_of
 
 from golem_chain.shared.errors import BadSetting, ModelCorrupt, ModelMissing
-from golem_chain.workers.store import catalog, disk, find, verify
+from golem_chain.workers.store import catalog, find, verify
 from golem_chain.workers.store.load import Weights
-from golem_chain.workers.store.pull import pull
+from golem_chain.workers.store.sources import disk
+from golem_chain.workers.store.sources.pull import pull
 
 
 def test_a_pull_fills_the_store_and_the_next_one_verifies(three):
@@ -108,7 +109,7 @@ def test_two_pulls_at_once_do_each_others_work_once(three):
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_half_made(three, monkeypatch):
-    from golem_chain.workers.store import pull as module
+    from golem_chain.workers.store.sources import pull as module
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

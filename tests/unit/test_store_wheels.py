@@ -7,9 +7,9 @@ from store_models import same_weights, whisper
 from store_pulls import QUIET, settings_of
 
 from golem_chain.shared.errors import HubAway, ModelCorrupt
-from golem_chain.workers.store import hub, wheels
 from golem_chain.workers.store.load import Weights
-from golem_chain.workers.store.pull import pull
+from golem_chain.workers.store.sources import hub, wheels
+from golem_chain.workers.store.sources.pull import pull
 
 
 @pytest.mark.usefixtures("index")

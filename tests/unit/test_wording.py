@@ -7,7 +7,7 @@ from mind_models import bert, llama
 
 from golem_chain.shared import labels
 from golem_chain.shared.errors import BadLabels
-from golem_chain.shared.labels import check_labels, load_labels
+from golem_chain.shared.labels import check_labels, in_language, load_labels
 from golem_chain.shared.records import (
     AudioRef,
     Handover,
@@ -21,7 +21,6 @@ from golem_chain.shared.records import (
     Wording,
 )
 from golem_chain.shared.settings import Settings
-from golem_chain.shared.wording import in_language
 from golem_chain.workers.child.requests import written_in
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance

@@ -9,11 +9,10 @@ from typing import TypeVar
 from golem_chain.broker.jobs.records import ANSWERS, Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.shared.errors import BadRequest, GolemError
-from golem_chain.shared.labels import default_labels
+from golem_chain.shared.labels import default_labels, in_language
 from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.vocabulary import label_shares, with_labels
-from golem_chain.shared.wording import in_language
 
 T = TypeVar("T")
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.settings import GUARDS
-from golem_chain.workers.evaluation.corpus import Clip
-from golem_chain.workers.evaluation.engines import run_on
-from golem_chain.workers.evaluation.hearing import Heard, hear_batch, progress
-from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation.datasets import Clip
+from golem_chain.workers.evaluation.inference import Heard, hear_batch, progress, run_on
+from golem_chain.workers.evaluation.metrics import rate
 from golem_chain.workers.evaluation.report import Report, Table
 from golem_chain.workers.stages.scribe.engine import Scribe
 from golem_chain.workers.stages.scribe.prepared import ProgressMeter

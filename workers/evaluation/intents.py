@@ -7,11 +7,10 @@ from typing import Any
 
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Calibration
-from golem_chain.workers.evaluation import measures, pictures
-from golem_chain.workers.evaluation.engines import run_on
-from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation import metrics, plots
+from golem_chain.workers.evaluation.inference import Asked, ask, best, in_force, run_on, templated
+from golem_chain.workers.evaluation.metrics import rate
 from golem_chain.workers.evaluation.report import Report, Table
-from golem_chain.workers.evaluation.understanding import Asked, ask, best, in_force, templated
 from golem_chain.workers.stages.interpreter.engine import Interpreter
 
 #: What `--sweep` asks with. An NLI model's hypothesis is the template's; for cosines each phrasing goes into it.
@@ -28,7 +27,7 @@ def evaluate(interpreter: Interpreter, asked: Sequence[Asked], tables: Sequence[
     top = next(iter(found.values())) if len(found) == 1 else _over_all(list(found.values()))
     draw = {
         f"intents-{one.name}.png": partial(
-            pictures.reliability, curves=curves(one), title=f"{one.name}: scores and how often they are right"
+            plots.reliability, curves=curves(one), title=f"{one.name}: scores and how often they are right"
         )
         for one in asked
     }
@@ -44,8 +43,8 @@ def figures(asked: Asked, interpreter: Interpreter) -> dict[str, Any]:
     fitted = crossed(asked)
     return {
         "accuracy": rate(right),
-        "ece": round(measures.calibration_error(scores, right), 4),
-        "ece_fitted": round(measures.calibration_error([max(row) for row in fitted], right), 4) if fitted else None,
+        "ece": round(metrics.calibration_error(scores, right), 4),
+        "ece_fitted": round(metrics.calibration_error([max(row) for row in fitted], right), 4) if fitted else None,
         "rejected": rate([intent.label == "unknown" for intent, _ in outside]),
         "lost": rate([intent.label == "unknown" for _, intent, _ in inside]),
         "answered_rightly": rate([_name(asked, gold) == intent.label for gold, intent, _ in inside]),
@@ -66,9 +65,9 @@ def fit(asked: Asked) -> Calibration:
         raise BadRequest(
             f"{asked.name}: --fit needs two labels and {FEWEST} utterances in scope, here are {len(inside)}."
         )
-    temperature = measures.fit_temperature([seen.scores for *_, seen in inside], [gold for gold, *_ in inside])
+    temperature = metrics.fit_temperature([seen.scores for *_, seen in inside], [gold for gold, *_ in inside])
     near, far = [seen.nearness for *_, seen in inside], [seen.nearness for _, seen in asked.outside()]
-    return Calibration(temperature=float(f"{temperature:.4g}"), unknown=measures.choose_threshold(near, far))
+    return Calibration(temperature=float(f"{temperature:.4g}"), unknown=metrics.choose_threshold(near, far))
 
 
 def crossed(asked: Asked) -> list[list[float]]:
@@ -76,7 +75,7 @@ def crossed(asked: Asked) -> list[list[float]]:
     inside = asked.inside()
     if len(inside) < FEWEST or len(asked.labels.labels) < 2:
         return []
-    return measures.cross_fitted([seen.scores for *_, seen in inside], [gold for gold, *_ in inside])
+    return metrics.cross_fitted([seen.scores for *_, seen in inside], [gold for gold, *_ in inside])
 
 
 def sweep(interpreter: Interpreter, asked: Asked) -> list[Table]:
@@ -91,7 +90,7 @@ def sweep(interpreter: Interpreter, asked: Asked) -> list[Table]:
     centre = in_force(asked.labels, interpreter)[1]
     steps: list[tuple[object, ...]] = []
     for step in STEPS:
-        rejected, lost = measures.rejection(near, far, centre + step)
+        rejected, lost = metrics.rejection(near, far, centre + step)
         steps.append((f"{centre + step:.2f}", rejected if far else None, lost))
     return [
         Table(f"{asked.name}: templates", ("template", "accuracy", "rejected", "lost"), rows),

@@ -6,11 +6,10 @@ from typing import Any
 
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Vocabulary
-from golem_chain.workers.evaluation import pictures
-from golem_chain.workers.evaluation.corpus import SILENCE, UNKNOWN, Clip
-from golem_chain.workers.evaluation.engines import run_on
-from golem_chain.workers.evaluation.hearing import Heard, Hearing, hear
-from golem_chain.workers.evaluation.measures import rate
+from golem_chain.workers.evaluation import plots
+from golem_chain.workers.evaluation.datasets import SILENCE, UNKNOWN, Clip
+from golem_chain.workers.evaluation.inference import Heard, Hearing, hear, run_on
+from golem_chain.workers.evaluation.metrics import rate
 from golem_chain.workers.evaluation.report import Report, Table
 from golem_chain.workers.stages.scribe.engine import Scribe
 
@@ -37,7 +36,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip], vocabulary: Vocabulary) -> R
         name="keywords",
         figures=found | {"fillers": len(vocabulary.fillers), "classes": list(classes), "confusion": counts},
         tables=(_sums(found, vocabulary), _words(vocabulary, classes, counts)),
-        draw={PICTURE: lambda out: pictures.confusion(out, classes, counts, _title(found, vocabulary))},
+        draw={PICTURE: lambda out: plots.confusion(out, classes, counts, _title(found, vocabulary))},
         run_on=run_on(scribe),
     )
 

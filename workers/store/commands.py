@@ -33,7 +33,7 @@ def pull(
         raise typer.BadParameter(f"there is no profile {profile}: use {CHOICES}")
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"there is no stage {min(unknown)}: the stages are {', '.join(STAGES)}")
-    from golem_chain.workers.store.pull import pull as fill
+    from golem_chain.workers.store.sources.pull import pull as fill
 
     try:
         fill(Settings.read(), profile, tuple(stage or STAGES))

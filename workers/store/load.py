@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.store.formats.safetensors_files import FLOATS, ITEM_BYTES, map_tensors, read_header
 from golem_chain.workers.store.hostcache import HostCache, HostCopy
 from golem_chain.workers.store.manifest import Checkpoint, verify_if_touched
 from golem_chain.workers.store.skeleton import Skeleton
-from golem_chain.workers.store.tensors import FLOATS, ITEM_BYTES, map_tensors, read_header
 
 
 class Weights:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from golem_chain.shared.errors import BadLabels, BadSetting, GolemError, ModelCorrupt
-from golem_chain.shared.labels import check_labels, check_template, phrasings
+from golem_chain.shared.labels import check_labels, check_template, in_language, phrasings
 from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.shared.settings import Settings
-from golem_chain.shared.wording import in_language
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter import embeddings, entailment
 from golem_chain.workers.stages.lru import Lru

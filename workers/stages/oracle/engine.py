@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from golem_chain.shared.errors import BadRequest, ModelCorrupt
+from golem_chain.shared.labels import in_language
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
-from golem_chain.shared.wording import in_language
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.oracle import prompts
 from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from golem_chain.benchmarks import chain
-from golem_chain.benchmarks.chain import Run
+from golem_chain.benchmarks.chain import run as chain
+from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.clock import hardware
-from golem_chain.benchmarks.shapes import quest_shapes, small_shapes
+from golem_chain.benchmarks.switch.shapes import quest_shapes, small_shapes
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.records import Label, LabelSet
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.evaluation.words import edits, words
+from golem_chain.workers.evaluation.wer import edits, words
 from golem_chain.workers.store.catalog import NAMED
-from golem_chain.workers.store.pull import pull
-from golem_chain.workers.store.show import Show
-from golem_chain.workers.store.wheels import download
+from golem_chain.workers.store.sources.progress import Show
+from golem_chain.workers.store.sources.pull import pull
+from golem_chain.workers.store.sources.wheels import download
 
-HERE = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: Recordings of people where they lie beside the checkout; else the synthetic samples are taken.
-RECORDINGS = HERE.parent / "shared" / "data"
+RECORDINGS = ROOT.parent / "shared" / "data"
 LABELS = LabelSet(
     labels=tuple(
         Label(name=name)
@@ -108,7 +108,7 @@ def ten_clips() -> tuple[list[Path], str]:
         return [row["file"] for row in picked], (
             f"{CLIPS} recordings of read and spoken English, {sum(row['seconds'] for row in picked):.0f} s together"
         )
-    spoken = [path for path in sorted((HERE / "samples").glob("*.flac")) if path.stem not in ("silence", "noise")]
+    spoken = [path for path in sorted((ROOT / "samples").glob("*.flac")) if path.stem not in ("silence", "noise")]
     return (spoken * 2)[:CLIPS], f"{CLIPS} synthetic samples (no recordings lie at {RECORDINGS.name})"
 
 
@@ -126,7 +126,7 @@ def _models(settings: Settings) -> dict[str, str]:
 
 def _peer(ask: dict[str, Any]) -> dict[str, Any]:
     """One way, in a process of its own. Raises GolemError with its last words."""
-    command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.peers"]
+    command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.chain.peers"]
     done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no word"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.store.show import Show
+from golem_chain.workers.store.sources.progress import Show
 
 _TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.reader import Reader
+from golem_chain.workers.store.formats.reader import Reader
 
 Value = int | float | bool | str | list["Value"]
 Wanted = TypeVar("Wanted", int, float, str)

@@ -7,10 +7,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, get_args
 
-from golem_chain.benchmarks.arrivals import Pattern, arrivals
-from golem_chain.benchmarks.boxes import run as run_boxes
-from golem_chain.benchmarks.costs import SLEEPING, Costs, read
-from golem_chain.benchmarks.fleet import POLICIES, Fleet, Result
+from golem_chain.benchmarks.fleet.arrivals import Pattern, arrivals
+from golem_chain.benchmarks.fleet.boxes import run as run_boxes
+from golem_chain.benchmarks.fleet.costs import SLEEPING, Costs, read
+from golem_chain.benchmarks.fleet.simulation import POLICIES, Fleet, Result
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import COLOURS
 from golem_chain.broker.queues import STAGES

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from golem_chain.shared.errors import BadRequest
-from golem_chain.workers.evaluation.corpus import Clip
-from golem_chain.workers.evaluation.engines import run_on
-from golem_chain.workers.evaluation.hearing import Heard, hear
+from golem_chain.workers.evaluation.datasets import Clip
+from golem_chain.workers.evaluation.inference import Heard, hear, run_on
 from golem_chain.workers.evaluation.report import Report, Table, say
-from golem_chain.workers.evaluation.words import edits, words
+from golem_chain.workers.evaluation.wer import edits, words
 from golem_chain.workers.stages.scribe.engine import Scribe
 
 #: Files of the table that is shown; the JSON names all.

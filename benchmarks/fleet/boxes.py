@@ -15,8 +15,8 @@ from typing import Any
 from celery import chain
 from redis import Redis
 
-from golem_chain.benchmarks.fleet import Result
-from golem_chain.benchmarks.sleeper import LOG
+from golem_chain.benchmarks.fleet.simulation import Result
+from golem_chain.benchmarks.fleet.sleeper import LOG
 from golem_chain.broker import keys
 from golem_chain.broker.app import make_app
 from golem_chain.broker.local import embedded
@@ -55,7 +55,7 @@ def _fleet(url: str, workers: int, prefer: str, client: Redis, folder: Path) -> 
     try:
         with (folder / "workers.log").open("w") as log:
             for n in range(workers):
-                command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.sleeper", f"box{n}"]
+                command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.fleet.sleeper", f"box{n}"]
                 leash = die_with_parent(signal.SIGKILL)
                 started.append(subprocess.Popen(command, env=env, stderr=log, preexec_fn=leash))
         end = time.monotonic() + START_S

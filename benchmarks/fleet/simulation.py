@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from golem_chain.benchmarks.costs import HOP_S, Costs
+from golem_chain.benchmarks.fleet.costs import HOP_S, Costs
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.scheduler import Move, Prefer, View, decide, listens, patience_s

@@ -1,5 +1,5 @@
 """The ways people run such a chain today, and our Scribe beside them, each in a process of its own:
-`python -P -m golem_chain.benchmarks.peers < ask > found`.
+`python -P -m golem_chain.benchmarks.chain.peers < ask > found`.
 
 ours       our Scribe on all files in batches of eight, for the words alone
 reload     for every file and stage: load the model by from_pretrained, run its pipeline, delete it, collect
@@ -20,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from golem_chain.benchmarks.switch import model_class
+from golem_chain.benchmarks.switch.measure import model_class
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.evaluation.corpus import Clip
-from golem_chain.workers.evaluation.engines import open_scribe
-from golem_chain.workers.evaluation.hearing import hear, hear_batch
+from golem_chain.workers.evaluation.datasets import Clip
+from golem_chain.workers.evaluation.inference import hear, hear_batch, open_scribe
 from golem_chain.workers.stages.scribe.audio import decode
 from golem_chain.workers.store.manifest import find
 

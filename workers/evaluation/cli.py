@@ -11,7 +11,7 @@ from golem_chain.shared.labels import load_labels, parse_labels
 from golem_chain.shared.records import LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.vocabulary import parse_vocabulary
-from golem_chain.workers.evaluation import corpus
+from golem_chain.workers.evaluation import datasets
 
 if TYPE_CHECKING:
     from golem_chain.workers.evaluation.report import Report
@@ -54,11 +54,11 @@ def ks(
     others = ",".join(keywords.SPEECH_COMMANDS) if fillers == NAMED_FILLERS else fillers
     vocabulary = parse_vocabulary(spoken, others)
     assert vocabulary is not None
-    clips = corpus.some(corpus.read_clips([data]), limit)
+    clips = datasets.some(datasets.read_clips([data]), limit)
     golds = [keywords.gold(clip, vocabulary.phrases) for clip in clips]
     if not set(golds) & set(vocabulary.phrases):
         raise BadRequest(f"{data} has no recording of {', '.join(vocabulary.phrases[:10])}: name its words by --words.")
-    from golem_chain.workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation.inference import open_scribe
 
     _end(keywords.evaluate(open_scribe(Settings.read()), clips, vocabulary), "ks", out, as_json)
 
@@ -66,19 +66,19 @@ def ks(
 @app.command()
 def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
     """Transcripts: the word error rate (in percent) by language and file; how often the language is told."""
-    clips = corpus.some(corpus.read_clips(data), limit)
-    from golem_chain.workers.evaluation import transcripts
-    from golem_chain.workers.evaluation.engines import open_scribe
+    clips = datasets.some(datasets.read_clips(data), limit)
+    from golem_chain.workers.evaluation import asr
+    from golem_chain.workers.evaluation.inference import open_scribe
 
-    _end(transcripts.evaluate(open_scribe(Settings.read()), clips), "asr", out, as_json)
+    _end(asr.evaluate(open_scribe(Settings.read()), clips), "asr", out, as_json)
 
 
 @app.command()
 def guards(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
     """Guards: how many recordings without speech give words, and how many with speech give none, under each guard."""
-    clips = corpus.some(corpus.read_clips(data), limit)
+    clips = datasets.some(datasets.read_clips(data), limit)
     from golem_chain.workers.evaluation import guards
-    from golem_chain.workers.evaluation.engines import open_scribe
+    from golem_chain.workers.evaluation.inference import open_scribe
 
     _end(guards.evaluate(open_scribe(Settings.read()), clips), "guards", out, as_json)
 
@@ -104,33 +104,33 @@ def intents(
     as_json: _Json = False,
 ) -> None:
     """Intents: accuracy, calibration, what is out of scope (intent `oos`) and becomes unknown."""
-    found: dict[str, list[corpus.Said]] = {}
+    found: dict[str, list[datasets.Said]] = {}
     for place in data:
-        for name, said in corpus.read_utterances(place).items():
+        for name, said in datasets.read_utterances(place).items():
             if name in found:
                 raise BadRequest(
                     f"Two files of utterances are called {name}: rename one, their results go by this name."
                 )
-            found[name] = corpus.some(said, limit)
-    from golem_chain.workers.evaluation import fitted, intents, understanding
-    from golem_chain.workers.evaluation.engines import open_interpreter
+            found[name] = datasets.some(said, limit)
+    from golem_chain.workers.evaluation import calibration, inference, intents
+    from golem_chain.workers.evaluation.inference import open_interpreter
     from golem_chain.workers.evaluation.report import Table, say
 
-    chosen = {name: _labels(labels, name) or understanding.bare(said) for name, said in found.items()}
+    chosen = {name: _labels(labels, name) or inference.bare(said) for name, said in found.items()}
     interpreter = open_interpreter(Settings.read())
-    asked = [understanding.ask(interpreter, name, said, chosen[name]) for name, said in found.items()]
+    asked = [inference.ask(interpreter, name, said, chosen[name]) for name, said in found.items()]
     tables: list[Table] = []
     for one in asked:
         tables += intents.sweep(interpreter, one) if sweep else []
         if fit:
-            calibration = intents.fit(one)
+            fitted = intents.fit(one)
             path, name = _file(labels, one.name)
             if path is not None:
-                fitted.store(path, name, interpreter.method, calibration)
+                calibration.store(path, name, interpreter.method, fitted)
             else:
                 path = (out or Path("eval-intents")) / f"{one.name}.toml"
-                fitted.create(path, one.name, one.labels, interpreter.method, calibration)
-            values = ", ".join(f"{key} {value}" for key, value in calibration.model_dump(exclude_none=True).items())
+                calibration.create(path, one.name, one.labels, interpreter.method, fitted)
+            values = ", ".join(f"{key} {value}" for key, value in fitted.model_dump(exclude_none=True).items())
             say(f"{path}: {values} ({interpreter.method}) stored for the set {name}.")
     _end(intents.evaluate(interpreter, asked, tables), "intents", out, as_json)
 

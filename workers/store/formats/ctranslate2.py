@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.reader import Reader
-from golem_chain.workers.store.tensors import Planned
+from golem_chain.workers.store.formats.reader import Reader
+from golem_chain.workers.store.formats.safetensors_files import Planned
 
 _DTYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.float16}
 _MAX_RANK = 8

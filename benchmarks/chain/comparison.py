@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from golem_chain.benchmarks.chain import Run
-from golem_chain.benchmarks.performance import CLIPS, LABELS, TOKENS, Findings
+from golem_chain.benchmarks.chain.performance import CLIPS, LABELS, TOKENS, Findings
+from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import colour
 from golem_chain.broker.queues import STAGES

@@ -1,4 +1,4 @@
-"""A worker whose engines sleep: `python -m golem_chain.benchmarks.sleeper NAME`, with Redis in GOLEM_REDIS_URL.
+"""A worker whose engines sleep: `python -m golem_chain.benchmarks.fleet.sleeper NAME`, with Redis in GOLEM_REDIS_URL.
 
 It holds one model at a time. What it did is pushed to the Redis list `LOG`: loads, batches, ends.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from golem_chain.benchmarks.costs import SLEEPING
+from golem_chain.benchmarks.fleet.costs import SLEEPING
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.batch_task import BatchTask, Call

@@ -11,9 +11,9 @@ from typing import Any
 
 from golem_chain.shared.errors import HubAway, ModelCorrupt
 from golem_chain.workers.store.catalog import Offer
-from golem_chain.workers.store.convert import SIDE_FILES, weight_files
+from golem_chain.workers.store.formats.convert import SIDE_FILES, weight_files
 from golem_chain.workers.store.manifest import sha256_of
-from golem_chain.workers.store.show import Bar
+from golem_chain.workers.store.sources.progress import Bar
 
 _PROBE_S = 4.0
 _TIMEOUT_S = 15.0

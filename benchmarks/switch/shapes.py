@@ -13,8 +13,8 @@ import torch
 import transformers
 
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.store.formats.safetensors_files import Planned, write_tensors
 from golem_chain.workers.store.manifest import find
-from golem_chain.workers.store.tensors import Planned, write_tensors
 
 #: Stage -> (name, config class, config arguments, model class).
 SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {

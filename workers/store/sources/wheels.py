@@ -12,8 +12,8 @@ from pathlib import Path
 
 from golem_chain.shared.errors import HubAway, ModelCorrupt
 from golem_chain.workers.store.catalog import Wheel
-from golem_chain.workers.store.convert import SIDE_FILES
-from golem_chain.workers.store.show import Bar
+from golem_chain.workers.store.formats.convert import SIDE_FILES
+from golem_chain.workers.store.sources.progress import Bar
 
 _TIMEOUT_S = 20  # without an answer, each try
 _RETRIES = 2

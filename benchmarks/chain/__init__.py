@@ -1,0 +1,1 @@
+"""The whole chain against the ways people run it today."""

@@ -1,0 +1,1 @@
+"""A model switch and what it takes in memory, against the floor of moving the bytes."""

@@ -1,0 +1,260 @@
+"""The engines that an evaluation asks, outside of any worker: opened, asked in batches, timed."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.labels import phrasings
+from golem_chain.shared.records import Intent, Label, LabelSet, Transcript, Vocabulary
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.evaluation.datasets import Clip, Said
+from golem_chain.workers.evaluation.report import say
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import engine as interpreter
+from golem_chain.workers.stages.interpreter.engine import Evidence, Interpreter, Utterance
+from golem_chain.workers.stages.scribe import engine as scribe
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.store import find
+from golem_chain.workers.store.load import Weights, read_config
+
+# -- the engines
+
+
+def open_scribe(settings: Settings) -> scribe.Scribe:
+    """The Scribe of the settings with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    _threads(settings)
+    device = pick_device(settings)
+    dtype = pick_dtype(settings, device, "scribe")
+    made = scribe.Scribe(Weights(find(settings, "scribe"), scribe.make, device, dtype), settings)
+    made.load()
+    return made
+
+
+def open_interpreter(settings: Settings) -> interpreter.Interpreter:
+    """The Interpreter of the settings with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    _threads(settings)
+    device, checkpoint = pick_device(settings), find(settings, "interpreter")
+    nli = interpreter.method_of(read_config(checkpoint.folder)) == "entailment"
+    dtype = pick_dtype(settings, device, "interpreter", cross_encoder=nli)
+    made = interpreter.Interpreter(Weights(checkpoint, interpreter.make, device, dtype), settings)
+    made.load()
+    return made
+
+
+def run_on(engine: scribe.Scribe | interpreter.Interpreter) -> dict[str, str]:
+    """Model, versions and hardware."""
+    weights = engine.weights
+    return {
+        "model": f"{weights.checkpoint.id} ({weights.checkpoint.revision[:12]}) in {_name(weights.dtype)}",
+        "versions": f"golem-chain {version('golem-chain')}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, Python {platform.python_version()}",
+        "hardware": _hardware(weights.device),
+    }
+
+
+def _threads(settings: Settings) -> None:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+# -- recordings through the Scribe
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of a clip; one that could not be heard has an empty transcript."""
+
+    clip: Clip
+    transcript: Transcript
+    failed: bool = False
+
+    @property
+    def wordless(self) -> bool:
+        """Whether no words came of it."""
+        return not self.transcript.text.strip()
+
+
+@dataclass
+class Hearing:
+    """All clips, and the wall seconds that they took together."""
+
+    heard: list[Heard]
+    seconds: float
+
+    @property
+    def clip_s(self) -> float:
+        """Wall seconds of one clip, in batches."""
+        return self.seconds / max(len(self.heard), 1)
+
+    @property
+    def failed(self) -> int:
+        """Clips that could not be heard."""
+        return sum(one.failed for one in self.heard)
+
+
+def hear(scribe: Scribe, clips: Sequence[Clip], what: str, vocabulary: Vocabulary | None = None) -> Hearing:
+    """All clips in order. One that cannot be heard is named on stderr and counts as a clip without words."""
+    started = time.perf_counter()
+    heard: list[Heard] = []
+    size = scribe.settings.batch_of("scribe")
+    with progress(what, len(clips)) as step:
+        for start in range(0, len(clips), size):
+            batch = clips[start : start + size]
+            heard += hear_batch(scribe, batch, vocabulary)
+            step(len(batch))
+    return Hearing(heard, time.perf_counter() - started)
+
+
+def hear_batch(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None = None) -> list[Heard]:
+    """One batch of them."""
+    return [_heard(clip, answer) for clip, answer in zip(batch, _transcripts(scribe, batch, vocabulary), strict=True)]
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Any]:
+    """A bar on stderr where that is a terminal; gives the function that moves it on."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _transcripts(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None) -> list[object]:
+    """A Transcript or a GolemError for each clip, as a worker would give."""
+    prepared: list[object] = []
+    for clip in batch:
+        try:
+            recording = Recording(str(clip.path), clip.path.read_bytes(), vocabulary=vocabulary)
+            prepared.append(scribe.prepare(recording))
+        except GolemError as exc:
+            prepared.append(exc)
+        except OSError as exc:
+            prepared.append(GolemError(f"{clip.path} cannot be read: {exc.strerror}."))
+    ran = iter(scribe.run([entry.item for entry in prepared if isinstance(entry, Ready)]))
+    return [next(ran) if isinstance(entry, Ready) else entry for entry in prepared]
+
+
+def _heard(clip: Clip, answer: object) -> Heard:
+    if isinstance(answer, Transcript):
+        return Heard(clip, answer)
+    say(answer.message if isinstance(answer, GolemError) else f"{clip.path} gave no transcript.")
+    return Heard(clip, Transcript(), failed=True)
+
+
+# -- utterances through the Interpreter
+
+
+OUT_OF_SCOPE = "oos"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A set of utterances with what was answered, and by what it was decided."""
+
+    name: str
+    said: Sequence[Said]
+    labels: LabelSet
+    intents: Sequence[Intent]
+    evidence: Sequence[Evidence]
+
+    def inside(self) -> list[tuple[int, Intent, Evidence]]:
+        """What is in scope: the number of the right label, the answer, its evidence."""
+        numbers = {label.name: number for number, label in enumerate(self.labels.labels)}
+        triples = zip(self.said, self.intents, self.evidence, strict=True)
+        return [(numbers[one.intent], intent, seen) for one, intent, seen in triples if one.intent != OUT_OF_SCOPE]
+
+    def outside(self) -> list[tuple[Intent, Evidence]]:
+        """What is out of scope."""
+        triples = zip(self.said, self.intents, self.evidence, strict=True)
+        return [(intent, seen) for one, intent, seen in triples if one.intent == OUT_OF_SCOPE]
+
+
+def bare(said: Sequence[Said]) -> LabelSet:
+    """The intents as they are named, in the order in which they come. Raises BadRequest where there is none."""
+    names = dict.fromkeys(one.intent for one in said if one.intent != OUT_OF_SCOPE)
+    if not names:
+        raise BadRequest("All utterances are out of scope (oos): there is no intent to be told.")
+    return LabelSet(labels=tuple(Label(name=name) for name in names))
+
+
+def ask(interpreter: Interpreter, name: str, said: Sequence[Said], labels: LabelSet) -> Asked:
+    """All utterances of a set. Raises BadRequest for an intent that the labels lack, GolemError of the engine."""
+    known = {label.name for label in labels.labels} | {OUT_OF_SCOPE}
+    if lacking := sorted({one.intent for one in said} - known):
+        raise BadRequest(
+            f"{name} has the intent {lacking[0]}, which the labels lack: they are {', '.join(sorted(known)[:12])}."
+        )
+    intents: list[Intent] = []
+    evidence: list[Evidence] = []
+    asks = [Utterance(one.text, one.language or "en", labels.model_copy(update={"multi_label": False})) for one in said]
+    size = interpreter.settings.batch_of("interpreter") * 4
+    with progress(name, len(asks)) as step:
+        for start in range(0, len(asks), size):
+            batch = asks[start : start + size]
+            intents += _intents(interpreter, batch)
+            evidence += interpreter.evidence(batch)
+            step(len(batch))
+    return Asked(name, said, labels, intents, evidence)
+
+
+def in_force(labels: LabelSet, interpreter: Interpreter) -> tuple[float, float]:
+    """The temperature and the threshold of `unknown` that hold for a set."""
+    settings, cosines = interpreter.settings, interpreter.method == "cosine"
+    fitted = labels.cosine if cosines else labels.entailment
+    temperature = fitted.temperature or (settings.temperature if cosines else 1.0)
+    threshold = settings.unknown_cosine if cosines else settings.unknown_score
+    return temperature, threshold if fitted.unknown is None else fitted.unknown
+
+
+def templated(labels: LabelSet, template: str, method: str) -> LabelSet:
+    """The set asked with another template."""
+    if method == "entailment":
+        return labels.model_copy(update={"template": template})
+    said = [
+        label.model_copy(update={"phrasings": tuple(template.replace("{}", phrase) for phrase in phrasings(label))})
+        for label in labels.labels
+    ]
+    return labels.model_copy(update={"labels": tuple(said)})
+
+
+def best(seen: Evidence) -> int:
+    """The number of the likeliest label."""
+    return seen.scores.index(max(seen.scores))
+
+
+def _intents(interpreter: Interpreter, batch: Sequence[Utterance]) -> list[Intent]:
+    prepared = [interpreter.prepare(one) for one in batch]
+    ran = iter(interpreter.run([one.item for one in prepared if isinstance(one, Ready)]))
+    found = [next(ran) if isinstance(one, Ready) else one for one in prepared]
+    for one in found:
+        if isinstance(one, GolemError):
+            raise one
+    return [one for one in found if isinstance(one, Intent)]
