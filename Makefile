@@ -31,10 +31,10 @@ test: $(STAMP) ## all tests with coverage; pulls the bundled models once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
 chaos: $(STAMP) ## everything that strikes, at full size, beside stock Celery (CHAOS='--jobs 1000 --kills 50 --write')
-	@PYTHONPATH=. $(BIN)/python tests/integration/chaos.py $(CHAOS)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 fuzz: $(STAMP) ## 100,000 damaged inputs for everything that reads what strangers wrote (FUZZ='--inputs 100000 --seed 7')
-	@$(BIN)/python tests/unit/fuzz.py $(FUZZ)
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 audit: $(STAMP) ## known vulnerabilities of everything that constraints.txt pins; asks the package index
 	@$(BIN)/python -c 'from urllib.request import urlopen; urlopen("https://pypi.org/pypi/celery/5.7.0/json", timeout=10)' 2>/dev/null || \
@@ -73,13 +73,13 @@ bench: $(STAMP) ## the chain against the ways people run it today, into docs/per
 	@GOLEM_MODELS=bundled $(BIN)/golem bench chain --docs docs/performance.md
 
 docs: $(STAMP) ## docs/settings.md from shared/settings.py
-	@$(BIN)/python docs/make_settings.py
+	@$(BIN)/python docs/generate/settings_page.py
 
 readme: $(STAMP) ## the README's output and measured table from real runs here
-	@$(BIN)/python docs/make_readme.py
+	@$(BIN)/python docs/generate/readme_run.py
 
 hearing: $(STAMP) ## docs/hearing.md's tables and pictures from golem eval on DATA=folder, about five minutes
-	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/make_hearing.py $(DATA)
+	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/generate/hearing_page.py $(DATA)
 
 constraints: $(STAMP) ## constraints.txt from what .venv holds (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

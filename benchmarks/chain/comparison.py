@@ -1,13 +1,12 @@
 """What `golem bench chain` found, as tables, as a list of targets met and missed, as a plot, as a page of the docs."""
 
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from golem_chain.benchmarks.chain.performance import CLIPS, LABELS, TOKENS, Findings
+from golem_chain.benchmarks.chain.performance import CLIPS, LABELS, TOKENS, Findings, named
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import colour
@@ -198,18 +197,26 @@ def plot(found: Findings, file: Path) -> None:
 
 
 def as_json(found: Findings) -> dict[str, Any]:
-    """Everything as plain JSON types, the targets with what was measured."""
-    return asdict(found) | {"targets": [list(row) for row in _targets(found)]}
+    """Everything as plain JSON types, the targets with what was measured; files are named relative to their data."""
+    told: dict[str, Any] = _relative(asdict(found))
+    return told | {"targets": [list(row) for row in _targets(found)]}
+
+
+def _relative(told: Any) -> Any:
+    """The same without the folders of this machine in its keys."""
+    if isinstance(told, dict):
+        return {named(key) if isinstance(key, str) else key: _relative(value) for key, value in told.items()}
+    return [_relative(one) for one in told] if isinstance(told, list) else told
 
 
 def write(found: Findings, docs: Path) -> None:
-    """Tables and plot into the page, everything as JSON beside it."""
-    picture, data = docs.with_name("performance.png"), docs.with_name("performance.json")
+    """Tables into the page, the plot into the folder of figures beside it."""
+    picture = docs.parent / "figures" / "performance.png"
+    picture.parent.mkdir(exist_ok=True)
     plot(found, picture)
-    data.write_text(json.dumps(as_json(found), indent=1) + "\n")
     shown = "\n".join(table.markdown() for table in tables(found))
     told = f"Measured on: {found.hardware}. Clips: {found.clips}."
-    into_docs(docs, "chain", f"{told}\n\n![seconds a clip]({picture.name})\n\n{shown}")
+    into_docs(docs, "chain", f"{told}\n\n![seconds a clip](figures/{picture.name})\n\n{shown}")
 
 
 def _megabytes(count_bytes: float) -> str:

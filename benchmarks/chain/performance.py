@@ -26,6 +26,16 @@ from golem_chain.workers.store.sources.wheels import download
 ROOT = Path(__file__).resolve().parents[2]
 #: Recordings of people where they lie beside the checkout; else the synthetic samples are taken.
 RECORDINGS = ROOT.parent / "shared" / "data"
+
+
+def named(file: str) -> str:
+    """A recording relative to its data, as tables and JSON name it; anything else as it is."""
+    for base in (RECORDINGS, ROOT):
+        if Path(file).is_absolute() and Path(file).is_relative_to(base):
+            return str(Path(file).relative_to(base))
+    return file
+
+
 LABELS = LabelSet(
     labels=tuple(
         Label(name=name)

@@ -189,11 +189,11 @@ def write(docs: Path, costs_file: Path | None, *, real: bool, say: Callable[[str
     }
     for name, (chosen, fleets, mixed, title) in sets.items():
         cases = sweep(chosen, fleets, mixed, say)
-        picture = docs.with_name(f"scaling-{name}.png")
+        picture = docs.parent / "figures" / f"scaling-{name}.png"
         plot(cases, f"{title}, load {LOAD:.0%}", picture)
         few = [case for case in cases if case.pattern == "poisson" or case.boxes == 10]
         table = Table(f"{title}, load {LOAD:.0%}", HEADS, [case.row() for case in few])
-        into_docs(docs, f"fleet {name}", f"![{title}]({picture.name})\n\n{table.markdown()}")
+        into_docs(docs, f"fleet {name}", f"![{title}](figures/{picture.name})\n\n{table.markdown()}")
         shown.append(table)
     shown.append(drained(SLEEPING))
     into_docs(docs, "fleet drained", shown[-1].markdown())

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from recordings import DATA, golem, manifest
+
+from tests.support.recordings import DATA, golem, manifest
 
 
 @pytest.fixture(scope="session")

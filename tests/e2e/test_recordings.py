@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from recordings import TOOLS, manifest, run_json
+
+from tests.support.recordings import TOOLS, manifest, run_json
 
 pytestmark = [pytest.mark.models, pytest.mark.recordings, pytest.mark.timeout(1200)]
 

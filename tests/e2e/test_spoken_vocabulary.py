@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from recordings import golem
 
-SAMPLES = Path(__file__).parents[2] / "samples"
+from tests.support.paths import SAMPLES
+from tests.support.recordings import golem
+
 LABELS = 'lights_on="please turn on the lights in the kitchen|lights on",timer_set="set a timer for five minutes",stop'
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 PRODUCER = """
 import shared, workers
 from golem_chain import Pipeline, __version__

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from road import Road
 
 from golem_chain.broker import keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.workers.parent.node_name import node_name
+from tests.support.fleet import Fleet
 
 
 @pytest.fixture(scope="module")
@@ -22,50 +22,50 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server
         yield running
 
 
-def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(road: Road) -> None:
-    boxes = [road.box(name, LOAD_S=0.15, BATCH_S=0.02) for name in ("first", "second")]
-    road.until(lambda: len(road.redis.keys("golem:box:*")) == 2)
+def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(fleet: Fleet) -> None:
+    boxes = [fleet.box(name, LOAD_S=0.15, BATCH_S=0.02) for name in ("first", "second")]
+    fleet.until(lambda: len(fleet.redis.keys("golem:box:*")) == 2)
     jobs = [f"j{n}" for n in range(40)]
     for job in jobs:
-        road.submit([job], first=1)  # two stages
+        fleet.submit([job], first=1)  # two stages
         time.sleep(0.05)
-    road.done(jobs)
-    loads = road.log("load")
+    fleet.done(jobs)
+    loads = fleet.log("load")
     assert 2 <= len(loads) <= 4, loads  # one each; two more where the machine is busy
     assert len({event["pid"] for event in loads}) == 2
-    holds = {stage: road.redis.zrange(keys.claim(stage), 0, -1) for stage in STAGES}
+    holds = {stage: fleet.redis.zrange(keys.claim(stage), 0, -1) for stage in STAGES}
     assert sum(map(len, holds.values())) == 2
-    road.settled()
+    fleet.settled()
 
     os.killpg(boxes[0].pid, signal.SIGKILL)
     jobs = [f"k{n}" for n in range(10)]
-    road.submit(jobs, first=1)
-    took = road.done(jobs)
+    fleet.submit(jobs, first=1)
+    took = fleet.done(jobs)
     print(f"{len(loads)} loads for 40 jobs; ten more done {took:.1f} s after a box was killed")
     assert took < 8
-    road.until(lambda: not any(b"first" in box for stage in STAGES for box in _claims(road, stage)), 8)
+    fleet.until(lambda: not any(b"first" in box for stage in STAGES for box in _claims(fleet, stage)), 8)
 
 
-def _claims(road: Road, stage: str) -> list[bytes]:
+def _claims(fleet: Fleet, stage: str) -> list[bytes]:
     """Those that are believed."""
-    return list(road.redis.zrangebyscore(keys.claim(stage), time.time() - scripts.HOLD_S, "+inf"))
+    return list(fleet.redis.zrangebyscore(keys.claim(stage), time.time() - scripts.HOLD_S, "+inf"))
 
 
-def test_a_box_tells_its_queue_and_what_it_is_pinned_to_and_strikes_it_out_when_it_stops(road: Road) -> None:
-    box = road.box("pinned", queues="oracle,scribe")
+def test_a_box_tells_its_queue_and_what_it_is_pinned_to_and_strikes_it_out_when_it_stops(fleet: Fleet) -> None:
+    box = fleet.box("pinned", queues="oracle,scribe")
     key = f"golem:box:{node_name('pinned')}"
-    road.submit(["j"])
-    road.until(lambda: road.state("j", "scribe") == "SUCCESS")
-    road.until(lambda: json.loads(road.redis.hget(key, "queue") or "null") == "scribe", 5)
-    told = {field.decode(): json.loads(value) for field, value in road.redis.hgetall(key).items() if field in _TELLS}
+    fleet.submit(["j"])
+    fleet.until(lambda: fleet.state("j", "scribe") == "SUCCESS")
+    fleet.until(lambda: json.loads(fleet.redis.hget(key, "queue") or "null") == "scribe", 5)
+    told = {field.decode(): json.loads(value) for field, value in fleet.redis.hgetall(key).items() if field in _TELLS}
     assert told["queues"] == ["scribe", "oracle"]
     assert time.time() - told["since"] < 30
-    assert 0 < road.redis.ttl(key) <= 3
-    assert _claims(road, "scribe") == [node_name("pinned").encode()]
+    assert 0 < fleet.redis.ttl(key) <= 3
+    assert _claims(fleet, "scribe") == [node_name("pinned").encode()]
     box.terminate()
-    assert box.wait(5) == 0, road.said(box)
-    assert not _claims(road, "scribe")
-    assert not road.redis.exists(key)
+    assert box.wait(5) == 0, fleet.said(box)
+    assert not _claims(fleet, "scribe")
+    assert not fleet.redis.exists(key)
 
 
 _TELLS = {b"queue", b"queues", b"since"}

@@ -1,47 +1,48 @@
 """A box whose network goes: what it had is done once, by itself or by another, and it takes part again by itself."""
 
 import pytest
-from road import Road
-from weather import LEASE_S, Weather
-from wire import Namespace
+
+from tests.support.faults import LEASE_S, FaultInjector
+from tests.support.fleet import Fleet
+from tests.support.wire import Namespace
 
 AWAY_S = 2.0
 
 
 @pytest.fixture
 def boxes_on(redis_server, tmp_path):
-    """Starts boxes on a road."""
+    """Starts boxes on a fleet."""
     made = []
 
     def start(boxes, **given):
-        road = Road(redis_server.url, tmp_path)
+        fleet = Fleet(redis_server.url, tmp_path)
         words = ("{url}", "{name}", f"lease_s={LEASE_S}")
-        weather = Weather(redis_server, tmp_path, boxes, "sleeping_box.py", words, **given)
-        made.extend((weather.stop, road.close))
-        road.until(lambda: len(list(road.redis.scan_iter("golem:box:*"))) == boxes)
-        return road, weather
+        faults = FaultInjector(redis_server, tmp_path, boxes, "tests.support.sleeping_box", words, **given)
+        made.extend((faults.stop, fleet.close))
+        fleet.until(lambda: len(list(fleet.redis.scan_iter("golem:box:*"))) == boxes)
+        return fleet, faults
 
     yield start
     for end in made:
         end()
 
 
-def starts(road, job):
-    return [event for event in road.log("batch", stage="interpreter") if job in event["jobs"]]
+def starts(fleet, job):
+    return [event for event in fleet.log("batch", stage="interpreter") if job in event["jobs"]]
 
 
 def test_a_box_that_lost_its_connections_at_work_ends_the_work_once_and_goes_on(boxes_on):
-    road, weather = boxes_on(1, SLOW_S="1")
-    road.submit(["slow one", "j"])
-    road.until(lambda: starts(road, "slow one"))
-    weather.wires["box0"].cut()
-    road.submit(["later"])
+    fleet, faults = boxes_on(1, SLOW_S="1")
+    fleet.submit(["slow one", "j"])
+    fleet.until(lambda: starts(fleet, "slow one"))
+    faults.wires["box0"].cut()
+    fleet.submit(["later"])
     with pytest.raises(AssertionError, match="not within"):
-        road.done(["slow one"], AWAY_S)
-    weather.wires["box0"].mend()
-    road.done(["slow one", "j", "later"])
-    assert len(starts(road, "slow one")) == 1
-    road.settled()
+        fleet.done(["slow one"], AWAY_S)
+    faults.wires["box0"].mend()
+    fleet.done(["slow one", "j", "later"])
+    assert len(starts(fleet, "slow one")) == 1
+    fleet.settled()
 
 
 def test_a_silence_longer_than_the_lease_gives_the_work_to_another_and_ends_it_once(boxes_on):
@@ -52,18 +53,18 @@ def test_a_silence_longer_than_the_lease_gives_the_work_to_another_and_ends_it_o
             spaces |= {"box1": Namespace(1)}
         except OSError as exc:
             pytest.skip(f"no network namespaces with addresses of their own here: {exc}")
-        road, _ = boxes_on(2, spaces=spaces, SLOW_S="1")
-        road.submit(["slow one"])
-        road.until(lambda: starts(road, "slow one"))
-        held = road.redis.hvals("golem:holders")[0].decode().partition("@")[0]
+        fleet, _ = boxes_on(2, spaces=spaces, SLOW_S="1")
+        fleet.submit(["slow one"])
+        fleet.until(lambda: starts(fleet, "slow one"))
+        held = fleet.redis.hvals("golem:holders")[0].decode().partition("@")[0]
         spaces[held].plug("down")
-        road.done(["slow one"], LEASE_S + 10)
+        fleet.done(["slow one"], LEASE_S + 10)
         spaces[held].plug("up")
         jobs = [f"j{n}" for n in range(40)]
-        road.submit(jobs)
-        road.done(jobs)
-        assert len(road.log("end", job="slow one", stage="oracle")) == 1
-        road.settled()
+        fleet.submit(jobs)
+        fleet.done(jobs)
+        assert len(fleet.log("end", job="slow one", stage="oracle")) == 1
+        fleet.settled()
     finally:
         for space in spaces.values():
             space.close()

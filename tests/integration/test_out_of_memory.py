@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.support.paths import python_path
+
 CHILD = '''
 import gc, resource, sys
 import torch
@@ -32,7 +34,7 @@ print([type(a).__name__ for a in served.answers], residency.engines["a"].batches
 def run_with(room_mb):
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(room_mb)], capture_output=True, text=True, timeout=120,
-        env={"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)},
+        env={"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

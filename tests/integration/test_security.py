@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import Chain
 
 from golem_chain.broker import acl
 from golem_chain.broker.cli import main
@@ -26,6 +25,7 @@ from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
+from tests.support.chain import Chain
 
 #: Of an entry of ACL LOG.
 WHAT = ("username", "reason", "object")
@@ -138,7 +138,7 @@ def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_
     env = os.environ | {"GOLEM_REDIS_URL": users.url("flower"), "GOLEM_FLOWER_PORT": str(port)}
     with (tmp_path / "log").open("w") as log:
         flower = subprocess.Popen(
-            [sys.executable, "-m", "golem_chain.broker.cli.main", "flower"],
+            [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
             env=env | {"GOLEM_FLOWER_AUTH": login}, cwd=tmp_path, stderr=log, stdout=log,
         )  # fmt: skip
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/workers?refresh=1")

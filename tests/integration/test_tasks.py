@@ -6,7 +6,6 @@ import runpy
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,7 @@ from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.records import OracleParams, Transcript
 from golem_chain.workers.child.requests import seed_of
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def test_a_job_goes_through_three_stages_and_ends_in_one_outcome(chain):

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from road import Road, descendants, lives
 
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
+from tests.support.fleet import Fleet, descendants, lives
 
 
 @pytest.fixture(scope="module")
@@ -20,142 +20,142 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server
         yield running
 
 
-def test_an_idle_worker_takes_a_lone_job_at_once(road: Road) -> None:
-    road.box(BATCH_S=0)
-    road.submit(["warm"])
-    road.done(["warm"])
+def test_an_idle_worker_takes_a_lone_job_at_once(fleet: Fleet) -> None:
+    fleet.box(BATCH_S=0)
+    fleet.submit(["warm"])
+    fleet.done(["warm"])
     took = []
     for n in range(15):
         time.sleep(0.02)
         start = time.perf_counter()
-        road.submit([f"j{n}"])
-        while road.state(f"j{n}") != "SUCCESS":
+        fleet.submit([f"j{n}"])
+        while fleet.state(f"j{n}") != "SUCCESS":
             time.sleep(0.0005)
         took.append((time.perf_counter() - start) * 1000)
     print(f"a lone chain of three hops: {statistics.median(took):.1f} ms in the median")
     assert statistics.median(took) < 900  # woken, not polled: three polls of 1 s would show; 20 ms on a quiet machine
 
 
-def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_seconds(road: Road) -> None:
+def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_seconds(fleet: Fleet) -> None:
     jobs = ["slow", *(f"j{n}" for n in range(11))]
-    box = road.box(SLOW_S=0.5)
-    road.submit(jobs)
-    road.until(lambda: road.log("batch", stage="interpreter"))
+    box = fleet.box(SLOW_S=0.5)
+    fleet.submit(jobs)
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     child = descendants(box.pid)[0]
     os.kill(box.pid, signal.SIGKILL)
     box.wait()
-    before = len(road.log("batch"))
+    before = len(fleet.log("batch"))
     start = time.monotonic()
-    road.box(SLOW_S=0.5)
-    road.until(lambda: len(road.log("batch")) > before)
+    fleet.box(SLOW_S=0.5)
+    fleet.until(lambda: len(fleet.log("batch")) > before)
     print(f"at work again {time.monotonic() - start:.2f} s after the start of the successor")
     assert time.monotonic() - start < 3
     assert not lives(child)
-    road.done(jobs)
-    assert len(road.log("end", stage="oracle")) == len(jobs)
-    road.settled()
+    fleet.done(jobs)
+    assert len(fleet.log("end", stage="oracle")) == len(jobs)
+    fleet.settled()
 
 
-def test_the_messages_of_a_dead_box_are_taken_by_another_when_its_lease_is_over(road: Road) -> None:
-    box = road.box("first", lease_s=5, SLOW_S=30)
-    road.submit(["slow", "j"])
-    road.until(lambda: road.log("batch", stage="interpreter"))
+def test_the_messages_of_a_dead_box_are_taken_by_another_when_its_lease_is_over(fleet: Fleet) -> None:
+    box = fleet.box("first", lease_s=5, SLOW_S=30)
+    fleet.submit(["slow", "j"])
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.killpg(box.pid, signal.SIGKILL)
     start = time.monotonic()
-    road.box("second", lease_s=5, SLOW_S=0)
-    road.done(["slow", "j"], 20)
+    fleet.box("second", lease_s=5, SLOW_S=0)
+    fleet.done(["slow", "j"], 20)
     print(f"done by another box {time.monotonic() - start:.1f} s after the kill, with a lease of 5 s")
     assert time.monotonic() - start < 10
-    road.settled()
+    fleet.settled()
 
 
-def test_a_task_longer_than_the_lease_starts_once(road: Road) -> None:
-    road.box("first", lease_s=5, SLOW_S=6.5)
-    road.box("second", lease_s=5, SLOW_S=6.5)
-    road.submit(["slow"])
-    road.done(["slow"])
-    assert len(road.log("batch", stage="interpreter")) == 1
-    road.settled()
+def test_a_task_longer_than_the_lease_starts_once(fleet: Fleet) -> None:
+    fleet.box("first", lease_s=5, SLOW_S=6.5)
+    fleet.box("second", lease_s=5, SLOW_S=6.5)
+    fleet.submit(["slow"])
+    fleet.done(["slow"])
+    assert len(fleet.log("batch", stage="interpreter")) == 1
+    fleet.settled()
 
 
-def test_a_call_that_fails_outside_of_any_message_ends_every_message(road: Road) -> None:
-    road.box()
-    road.submit(["heavy", "j0", "j1"])
-    road.done(["j0", "j1"])
-    road.until(lambda: road.log("failed", id="heavy.interpreter"))
-    assert "3 times" in road.log("failed")[0]["text"]
-    assert "MemoryError" in road.log("failed")[0]["text"]
-    road.settled()
+def test_a_call_that_fails_outside_of_any_message_ends_every_message(fleet: Fleet) -> None:
+    fleet.box()
+    fleet.submit(["heavy", "j0", "j1"])
+    fleet.done(["j0", "j1"])
+    fleet.until(lambda: fleet.log("failed", id="heavy.interpreter"))
+    assert "3 times" in fleet.log("failed")[0]["text"]
+    assert "MemoryError" in fleet.log("failed")[0]["text"]
+    fleet.settled()
 
 
-def test_a_box_that_slept_longer_than_its_lease_takes_nothing_back_and_ends_nothing_twice(road: Road) -> None:
-    first = road.box("first", lease_s=5, SLOW_S=2)
-    road.submit(["slow"])
-    road.until(lambda: road.log("batch", stage="interpreter"))
+def test_a_box_that_slept_longer_than_its_lease_takes_nothing_back_and_ends_nothing_twice(fleet: Fleet) -> None:
+    first = fleet.box("first", lease_s=5, SLOW_S=2)
+    fleet.submit(["slow"])
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.kill(first.pid, signal.SIGSTOP)  # its child goes on, and ends the stage
-    road.box("second", lease_s=5, SLOW_S=2)
-    road.done(["slow"])
-    road.settled()  # the second took the stage too, and saw that it had ended
+    fleet.box("second", lease_s=5, SLOW_S=2)
+    fleet.done(["slow"])
+    fleet.settled()  # the second took the stage too, and saw that it had ended
     os.kill(first.pid, signal.SIGCONT)
-    road.submit(["after"])
-    road.done(["after"])
+    fleet.submit(["after"])
+    fleet.done(["after"])
     time.sleep(0.5)
     for stage in STAGES[1:]:
-        assert len(road.log("end", stage=stage, job="slow")) == 1
-    assert not road.log("failed")
-    road.settled()
+        assert len(fleet.log("end", stage=stage, job="slow")) == 1
+    assert not fleet.log("failed")
+    fleet.settled()
 
 
-def test_a_box_that_slept_does_not_put_back_what_another_works_on(road: Road) -> None:
-    first = road.box("first", lease_s=5, SLOW_S=30, stop_s=0)
-    road.submit(["slow"])
-    road.until(lambda: road.log("batch", stage="interpreter"))
+def test_a_box_that_slept_does_not_put_back_what_another_works_on(fleet: Fleet) -> None:
+    first = fleet.box("first", lease_s=5, SLOW_S=30, stop_s=0)
+    fleet.submit(["slow"])
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.kill(first.pid, signal.SIGSTOP)
     os.kill(descendants(first.pid)[0], signal.SIGSTOP)
-    road.box("second", lease_s=5, SLOW_S=3)
-    road.until(lambda: len(road.log("batch", stage="interpreter")) == 2)
+    fleet.box("second", lease_s=5, SLOW_S=3)
+    fleet.until(lambda: len(fleet.log("batch", stage="interpreter")) == 2)
     os.kill(first.pid, signal.SIGTERM)  # it will want to hand back what it has in hand
     os.kill(first.pid, signal.SIGCONT)
     assert first.wait(5) == 0
-    road.done(["slow"])
-    assert len(road.log("batch", stage="interpreter")) == 2
-    assert len(road.log("end", stage="oracle")) == 1
-    road.settled()
+    fleet.done(["slow"])
+    assert len(fleet.log("batch", stage="interpreter")) == 2
+    assert len(fleet.log("end", stage="oracle")) == 1
+    fleet.settled()
 
 
 @pytest.mark.parametrize("stopped", ["in time", "too late"])
-def test_sigterm_finishes_or_hands_back_uncounted(road: Road, stopped: str) -> None:
+def test_sigterm_finishes_or_hands_back_uncounted(fleet: Fleet, stopped: str) -> None:
     jobs = ["slow", *(f"j{n}" for n in range(4))]
     slow = 0.5 if stopped == "in time" else 30
-    box = road.box(SLOW_S=slow, stop_s=2 if stopped == "in time" else 0.2)
-    road.submit(jobs)
-    road.until(lambda: road.log("batch", stage="interpreter"))
+    box = fleet.box(SLOW_S=slow, stop_s=2 if stopped == "in time" else 0.2)
+    fleet.submit(jobs)
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     box.terminate()
-    assert box.wait(5) == 0, road.said(box)
-    assert not road.redis.exists("unacked", "golem:box:box")
+    assert box.wait(5) == 0, fleet.said(box)
+    assert not fleet.redis.exists("unacked", "golem:box:box")
     if stopped == "in time":
-        assert all(road.state(job, "interpreter") == "SUCCESS" for job in jobs)
+        assert all(fleet.state(job, "interpreter") == "SUCCESS" for job in jobs)
     else:
-        waiting = [json.loads(raw)["headers"]["id"] for raw in road.redis.lrange("interpreter", 0, -1)]
+        waiting = [json.loads(raw)["headers"]["id"] for raw in fleet.redis.lrange("interpreter", 0, -1)]
         assert waiting == [f"{job}.interpreter" for job in reversed(jobs)]  # in their order: the next one last
-        assert {int(count) for count in road.redis.hvals("golem:deliveries")} <= {0}
-    road.box(SLOW_S=0)
-    road.done(jobs)
-    assert len(road.log("end", stage="oracle")) == len(jobs)
-    road.settled()
+        assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} <= {0}
+    fleet.box(SLOW_S=0)
+    fleet.done(jobs)
+    assert len(fleet.log("end", stage="oracle")) == len(jobs)
+    fleet.settled()
 
 
-def test_a_sigterm_to_the_whole_group_counts_no_delivery(road: Road) -> None:
-    box = road.box(SLOW_S=30)
-    road.submit(["slow", "j"])
-    road.until(lambda: road.log("batch", stage="interpreter"))
+def test_a_sigterm_to_the_whole_group_counts_no_delivery(fleet: Fleet) -> None:
+    box = fleet.box(SLOW_S=30)
+    fleet.submit(["slow", "j"])
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.killpg(box.pid, signal.SIGTERM)  # as some service managers do: the child dies of it
-    assert box.wait(5) == 0, road.said(box)
-    assert road.redis.llen("interpreter") == 2
-    assert {int(count) for count in road.redis.hvals("golem:deliveries")} == {0}
+    assert box.wait(5) == 0, fleet.said(box)
+    assert fleet.redis.llen("interpreter") == 2
+    assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} == {0}
 
 
-def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nobody(road: Road) -> None:
+def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nobody(fleet: Fleet) -> None:
     good = {
         "body": "",
         "headers": {"id": "x", "task": "golem.scribe"},
@@ -187,35 +187,35 @@ def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nob
         json.dumps(good | {"body": "x" * 10, "properties": good["properties"] | {"delivery_tag": "z" * 9}}).encode()
         + b"\xff",
     ]
-    box = road.box()
-    road.submit(["before"])
-    road.redis.lpush("scribe", *strange)
-    road.submit(["after"])
-    road.done(["before", "after"])
-    road.until(lambda: road.redis.llen("golem:dead") == len(strange))
-    letters = [json.loads(raw.decode(errors="replace")) for raw in road.redis.lrange("golem:dead", 0, -1)]
+    box = fleet.box()
+    fleet.submit(["before"])
+    fleet.redis.lpush("scribe", *strange)
+    fleet.submit(["after"])
+    fleet.done(["before", "after"])
+    fleet.until(lambda: fleet.redis.llen("golem:dead") == len(strange))
+    letters = [json.loads(raw.decode(errors="replace")) for raw in fleet.redis.lrange("golem:dead", 0, -1)]
     assert all(letter["queue"] == "scribe" and letter["why"] and letter["at"] > 1e9 for letter in letters)
     assert box.poll() is None
-    assert len(road.log("batch", stage="scribe")) <= 2
-    road.settled()
+    assert len(fleet.log("batch", stage="scribe")) <= 2
+    fleet.settled()
 
 
-def test_a_name_in_use_is_refused_in_one_sentence(road: Road) -> None:
-    first = road.box("twin")
-    road.until(lambda: any(b"twin" in key for key in road.redis.keys("golem:box:*")))
-    second = road.box("twin")
+def test_a_name_in_use_is_refused_in_one_sentence(fleet: Fleet) -> None:
+    first = fleet.box("twin")
+    fleet.until(lambda: any(b"twin" in key for key in fleet.redis.keys("golem:box:*")))
+    second = fleet.box("twin")
     assert second.wait(8) == 1
-    said = road.said(second)
+    said = fleet.said(second)
     assert "is in use by a live worker" in said
     assert len(said.strip().splitlines()) == 1
     assert first.poll() is None
 
 
-def test_a_worker_without_a_broker_says_so_in_one_sentence(road: Road) -> None:
-    road.url = "redis://:secret@127.0.0.1:1/0"
-    box = road.box()
+def test_a_worker_without_a_broker_says_so_in_one_sentence(fleet: Fleet) -> None:
+    fleet.url = "redis://:secret@127.0.0.1:1/0"
+    box = fleet.box()
     assert box.wait(10) == 1
-    said = road.said(box)
+    said = fleet.said(box)
     assert "Redis at redis://***@127.0.0.1:1/0 cannot be reached" in said
     assert "secret" not in said
     assert len(said.strip().splitlines()) == 1
@@ -223,40 +223,40 @@ def test_a_worker_without_a_broker_says_so_in_one_sentence(road: Road) -> None:
 
 @pytest.mark.parametrize("away_s", [0.3, 3.0])
 def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
-    road: Road, server: embedded.Server, away_s: float
+    fleet: Fleet, server: embedded.Server, away_s: float
 ) -> None:
     """The shorter absence ends within the batch, the longer one only after it."""
     jobs = ["slow", *(f"j{n}" for n in range(11))]
-    road.box(SLOW_S=2.5, lease_s=5)
-    road.submit(jobs)
-    road.until(lambda: road.log("batch", stage="interpreter"))
+    fleet.box(SLOW_S=2.5, lease_s=5)
+    fleet.submit(jobs)
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     time.sleep(1.1)  # appendfsync everysec
     server.kill()
     time.sleep(away_s)
     server.restart()
-    road.done(jobs, 20)
-    assert len(road.log("batch", stage="interpreter")) == 2
-    assert len({event["job"] for event in road.log("end", stage="oracle")}) == len(jobs)
-    assert len(road.log("end", stage="oracle")) == len(jobs)
-    assert not road.log("failed")
-    road.settled()
+    fleet.done(jobs, 20)
+    assert len(fleet.log("batch", stage="interpreter")) == 2
+    assert len({event["job"] for event in fleet.log("end", stage="oracle")}) == len(jobs)
+    assert len(fleet.log("end", stage="oracle")) == len(jobs)
+    assert not fleet.log("failed")
+    fleet.settled()
 
 
-def test_two_boxes_share_the_work_and_nothing_runs_twice(road: Road) -> None:
+def test_two_boxes_share_the_work_and_nothing_runs_twice(fleet: Fleet) -> None:
     jobs = [f"j{n}" for n in range(100)]
-    road.submit(jobs)
-    road.box("first")
-    road.box("second")
-    road.done(jobs)
-    assert len(road.log("end")) == 3 * len(jobs)
-    assert len({event["pid"] for event in road.log("batch")}) == 2
-    road.settled()
+    fleet.submit(jobs)
+    fleet.box("first")
+    fleet.box("second")
+    fleet.done(jobs)
+    assert len(fleet.log("end")) == 3 * len(jobs)
+    assert len({event["pid"] for event in fleet.log("batch")}) == 2
+    fleet.settled()
 
 
-def test_a_pinned_box_serves_its_queues_only(road: Road) -> None:
-    road.submit(["j"])
-    road.box(queues="scribe,interpreter")
-    road.until(lambda: road.state("j", "interpreter") == "SUCCESS")
+def test_a_pinned_box_serves_its_queues_only(fleet: Fleet) -> None:
+    fleet.submit(["j"])
+    fleet.box(queues="scribe,interpreter")
+    fleet.until(lambda: fleet.state("j", "interpreter") == "SUCCESS")
     time.sleep(0.3)
-    assert road.redis.llen("oracle") == 1
-    assert {event["stage"] for event in road.log("batch")} == set(STAGES[:2])
+    assert fleet.redis.llen("oracle") == 1
+    assert {event["stage"] for event in fleet.log("batch")} == set(STAGES[:2])

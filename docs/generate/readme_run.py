@@ -1,0 +1,113 @@
+"""Writes what the README shows of a run, and its measured table, from a real run on this machine.
+
+usage: make readme     (on a machine that does nothing else)
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+COLUMNS = "120"
+RUNS = 3
+
+
+def golem(*args: str) -> tuple[str, str]:
+    """stdout and stderr of a command that succeeds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "golem_chain.broker.cli", *args],
+        cwd=ROOT,
+        env=os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": COLUMNS},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout, done.stderr
+
+
+def samples() -> list[str]:
+    """The recordings, as `make run` names them."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "samples").glob("*.flac"))
+
+
+def shown() -> str:
+    """What `make run` prints."""
+    table, totals = golem("run", *samples())
+    lines = [line.rstrip() for line in table.strip("\n").splitlines()]
+    return "\n".join(line for line in lines if line) + "\n\n" + totals.strip()
+
+
+def measured() -> str:
+    """The table of stages: medians of RUNS runs."""
+    golem("run", samples()[0])  # the page cache is warm, as at any but the first run
+    jobs = [[json.loads(line) for line in golem("run", "--json", *samples())[0].splitlines()] for _ in range(RUNS)]
+    held = {row["stage"]: row for row in models() if row["state"] == "in use"}
+    rows = [row(stage, held[stage], jobs) for stage in ("scribe", "interpreter", "oracle")]
+    return (
+        "| stage | model | dtype | weights | load | eight clips at once | memory at most |\n"
+        "|---|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n{hardware()}; medians of {RUNS} runs; memory is the whole worker's, one model at a time."
+    )
+
+
+def row(stage: str, model: dict[str, Any], runs: list[list[dict[str, Any]]]) -> str:
+    """One stage."""
+    costs = [[job["stages"][stage] for job in run if stage in job["stages"]] for run in runs]
+    load_s = median(max(cost["load_s"] for cost in run) for run in costs)
+    full = [cost["compute_s"] / cost["batch_size"] * 8 for run in costs for cost in run]
+    peak = max(cost["peak_bytes"] for run in costs for cost in run)
+    weights = format_bytes(model["size_bytes"])
+    return (
+        f"| {stage} | {model['id']} | {dtype(stage)} | {weights} | {load_s:.2f} s | {median(full):.1f} s "
+        f"| {format_bytes(peak)} |"
+    )
+
+
+def models() -> list[dict[str, Any]]:
+    """What the store holds."""
+    command = [sys.executable, "-m", "golem_chain.workers", "models", "list", "--json"]
+    env = os.environ | {"GOLEM_MODELS": "bundled"}
+    text = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def dtype(stage: str) -> str:
+    """The type of the weights in memory here."""
+    from golem_chain.workers.devices.selection import pick_device, pick_dtype
+
+    settings = Settings.read()
+    return str(pick_dtype(settings, pick_device(settings), stage)).removeprefix("torch.")
+
+
+def hardware() -> str:
+    """Processor, cores, versions."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.M) if info.exists() else [platform.processor()]
+    return f"{len(os.sched_getaffinity(0))} cores of {names[0]}, no GPU, torch {torch.__version__.partition('+')[0]}"
+
+
+def put(text: str, name: str, body: str) -> str:
+    """The text with what stands between a pair of marks replaced."""
+    start, end = f"<!-- {name}: make readme -->\n", f"<!-- {name} end -->"
+    before, rest = text.split(start)
+    return before + start + body + "\n" + end + rest.split(end, 1)[1]
+
+
+if __name__ == "__main__":
+    page = README.read_text(encoding="utf-8")
+    page = put(page, "run", f"```console\n$ make run\n{shown()}\n```")
+    page = put(page, "measured", measured())
+    README.write_text(page, encoding="utf-8")

@@ -1,0 +1,169 @@
+"""Everything that strikes, at full size, and the tables of what came of it: `make chaos`.
+
+usage: python -m tests.chaos [--jobs 1000] [--kills 50] [--seed 7] [--write]
+
+Prints each result as it comes and ends with exit code 1 where a promise was broken. `--write` puts the tables into
+docs/reliability.md between its marks.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from golem_chain.benchmarks.report import into_docs
+from golem_chain.broker.local import embedded
+from tests.chaos import drills
+from tests.chaos.comparison import compare
+from tests.chaos.storm import quiet_answers, storm_over
+from tests.support.faults import KINDS, TOLD
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs" / "reliability.md"
+STARTED = time.monotonic()
+
+
+def say(text):
+    print(f"{time.monotonic() - STARTED:6.0f} s  {text}", flush=True)
+
+
+def server_in(folder, program=None):
+    """A server with an append-only file: the embedded one, or a program of the system."""
+    return embedded.Server(Path(program) if program else embedded.binary(), folder, True, None)
+
+
+def storms(folder, jobs, kills, seed):
+    """Reports by server; the system's gets a quarter of it."""
+    with server_in(folder / "quiet-server") as server:
+        (folder / "quiet").mkdir()
+        quiet = quiet_answers(server, folder / "quiet", jobs)
+    assert len(quiet) == jobs, "the undisturbed run did not end"
+    say(f"undisturbed: {jobs} jobs")
+    programs = {"embedded Valkey": None}
+    if system := shutil.which("redis-server"):
+        programs["redis-server"] = system
+    else:
+        say("redis-server is not installed: the embedded server only")
+    reports = {}
+    for n, (name, program) in enumerate(programs.items()):
+        place = folder / f"storm{n}"
+        place.mkdir()
+        part = 1 if program is None else 4
+        with server_in(place / "server", program) as server:
+            report, said = storm_over(
+                server, place, quiet, jobs // part, kills // part, seed, 1 + kills // part // 25, say
+            )
+        say(f"{name}: {report}")
+        if report.lost or report.left:
+            say(said)
+        reports[name] = report
+    return reports
+
+
+def deaths(folder):
+    """The drills, one after the other."""
+    rows = []
+    for n, drill in enumerate(drills.ALL):
+        place = folder / f"drill{n}"
+        place.mkdir()
+        with server_in(place / "server") as server:
+            rows.append(drill(server, place))
+        say(str(rows[-1]))
+    return rows
+
+
+def compared(folder, jobs, kills, seed):
+    """The same storm over both, twice: by the first seed and by the next."""
+    fates = {"ours": [], "stock": []}
+    for n in range(2):
+        for name, found in fates.items():
+            place = folder / f"{name}{n}"
+            place.mkdir()
+            with server_in(place / "server") as server:
+                found.append(compare(name, server, place, jobs, kills, seed + n, 1 + kills // 25))
+            say(str(found[-1]))
+    return fates
+
+
+def storm_table(reports):
+    head = "| struck | " + " | ".join(f"{name}, times" for name in reports) + " |\n|---|" + "---|" * len(reports)
+    rows = [
+        f"| {TOLD[kind]} | " + " | ".join(str(report.killed[kind]) for report in reports.values()) + " |"
+        for kind in (*KINDS, "server")
+    ]
+    for what, value in (
+        ("jobs", lambda one: one.jobs),
+        ("**lost**", lambda one: len(one.lost)),
+        ("**ended twice**", lambda one: len(one.twice)),
+        ("**answer differs from the undisturbed run**", lambda one: len(one.differing)),
+        ("longest time without the end of a job", lambda one: f"{one.gap_s:.1f} s"),
+        ("length of the storm", lambda one: f"{one.wall_s:.0f} s"),
+    ):
+        rows.append(f"| {what} | " + " | ".join(str(value(report)) for report in reports.values()) + " |")
+    return "\n".join([head, *rows])
+
+
+def drill_table(rows):
+    head = "| struck | rounds | promised | came |\n|---|---|---|---|"
+    return "\n".join(
+        [head, *(f"| {row.what} | {row.rounds} | {row.promised} | {row.came}{_mark(row)} |" for row in rows)]
+    )
+
+
+def _mark(row):
+    return "" if row.kept else " (**not kept**)"
+
+
+def comparison_table(fates):
+    names = {"ours": "this transport", "stock": "stock Celery"}
+    head = "| | " + " | ".join(names[one] for one in fates) + " |\n|---|" + "---|" * len(fates)
+    rows = []
+    for what, value in (
+        ("jobs", lambda found: sum(one.jobs for one in found)),
+        ("strikes", lambda found: sum(one.killed.total() for one in found)),
+        ("lost", lambda found: sum(one.lost for one in found)),
+        ("last stage ran to its end more than once", lambda found: sum(one.twice for one in found)),
+        ("runs of a stage beyond the first", lambda found: sum(one.again for one in found)),
+        ("longest standstill", lambda found: f"{max(one.gap_s for one in found):.1f} s"),
+    ):
+        rows.append(f"| {what} | " + " | ".join(str(value(found)) for found in fates.values()) + " |")
+    return "\n".join([head, *rows])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
+    given = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("GOLEM_")]:
+        del os.environ[name]  # no setting of this machine reaches a box
+    with tempfile.TemporaryDirectory(prefix="golem-chaos-") as place:
+        folder = Path(place)
+        reports = storms(folder, given.jobs, given.kills, given.seed)
+        rows = deaths(folder)
+        fates = compared(folder, given.jobs // 5, given.kills * 2 // 5, given.seed)
+    machine = f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, seed {given.seed}."
+    tables = {
+        "storm": f"{storm_table(reports)}\n\n{machine}",
+        "drills": drill_table(rows),
+        "comparison": comparison_table(fates),
+    }
+    for table in tables.values():
+        print(f"\n{table}")
+    if given.write:
+        for name, table in tables.items():
+            into_docs(PAGE, f"{name}: make chaos", table)
+    broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left]
+    broken += [row.what for row in rows if not row.kept]
+    say(f"broken: {', '.join(broken)}" if broken else "every promise was kept")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The same storm over our fleet and over stock Celery: three chained tasks that sleep, the same strikes, the same seed.
+
+What is compared is the delivery: neither side has models, audio or records here, both have true clocks.
+"""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import redis
+from celery import chain
+from kombu.exceptions import OperationalError
+
+from golem_chain.broker.queues import STAGES, task_id
+from tests.support.faults import LEASE_S, FaultInjector
+from tests.support.fleet import Fleet
+from tests.support.stock_box import make_app as stock_app
+
+RUN_S = 0.05
+PATIENCE_S = 60.0  # without any task beginning, after which what is missing is called lost
+
+
+@dataclass
+class Fate:
+    """What became of the jobs."""
+
+    name: str
+    jobs: int
+    killed: Counter
+    lost: int
+    again: int  # runs of a stage beyond its first
+    twice: int  # jobs whose last stage ran to its end more than once
+    gap_s: float  # the longest time in which no task began, while some waited
+
+    def __str__(self):
+        return (
+            f"{self.name}: {self.jobs} jobs, {self.killed.total()} strikes: lost {self.lost}, stages run again "
+            f"{self.again}, ended more than once {self.twice}, longest standstill {self.gap_s:.1f} s"
+        )
+
+
+def _stock_chain(app, job):
+    steps = [
+        app.signature(f"stock.{stage}", args=(job,) if n == 0 else (), task_id=task_id(job, stage))
+        for n, stage in enumerate(STAGES)
+    ]
+    chain(*steps, app=app).apply_async()
+
+
+def compare(name, server, folder, jobs, kills, seed, server_kills=1):
+    """Raise the storm over `ours` or `stock`."""
+    fleet = Fleet(server.url, folder)
+    program, words = (
+        ("tests.support.stock_box", ())
+        if name == "stock"
+        else ("tests.support.sleeping_box", (f"lease_s={LEASE_S}", "batch=1"))
+    )
+    app = stock_app(server.url)
+    faults = FaultInjector(server, folder, 2, program, ("{url}", "{name}", *words), skew_s=0, BATCH_S=str(RUN_S))
+    ids = [f"job{n}" for n in range(jobs)]
+
+    def produce():
+        for job in ids:
+            while True:
+                try:
+                    _stock_chain(app, job) if name == "stock" else fleet.submit([job])
+                    break
+                except (OperationalError, redis.RedisError):
+                    time.sleep(0.1)
+            time.sleep(kills * 0.55 / jobs)
+
+    try:
+        producer = threading.Thread(target=produce, daemon=True)
+        producer.start()
+        fleet.until(lambda: fleet.log("batch"), 30)  # the boxes have come up
+        faults.rage(kills, seed, server_kills)
+        producer.join()
+        missing, seen, last = ids, 0, time.monotonic()
+        while missing and time.monotonic() - last < PATIENCE_S:
+            faults.mend()
+            if (told := fleet.redis.llen("log")) != seen:
+                seen, last = told, time.monotonic()
+            missing = [job for job in missing if fleet.state(job) != "SUCCESS"]
+            time.sleep(0.1)
+        time.sleep(2 * LEASE_S)  # what is still to run again does so
+        return _count(name, fleet, ids, missing, faults.killed)
+    finally:
+        faults.stop()
+        fleet.close()
+        app.close()
+
+
+def _count(name, fleet, ids, missing, killed):
+    starts = Counter((job, event["stage"]) for event in fleet.log("batch") for job in event["jobs"])
+    ends = Counter(event["job"] for event in fleet.log("end", stage=STAGES[-1]))
+    done_s = max((event["t"] for event in fleet.log("end", stage=STAGES[-1])), default=0)
+    times = sorted(event["t"] for event in fleet.log("batch") if event["t"] <= done_s)
+    gap_s = max((after - before for before, after in pairwise(times)), default=0.0)
+    again = sum(count - 1 for count in starts.values())
+    return Fate(name, len(ids), killed, len(missing), again, sum(count > 1 for count in ends.values()), gap_s)

@@ -1,0 +1,147 @@
+"""A storm over the running chain: jobs go through boxes that are struck, and every answer is compared with those of
+an undisturbed run."""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import redis
+
+from golem_chain.broker import keys
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BrokerAway
+from golem_chain.shared.settings import Settings
+from tests.support.faults import LEASE_S, FaultInjector
+
+BOOKS = ("unacked", "golem:dying", "golem:dead")
+
+
+def text_of(n):
+    """What the n-th job says: mostly words, now and then something that ends early, is tried again or fails."""
+    return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
+
+
+def answer(outcome):
+    """What must not depend on what strikes: all but times, seats in a batch and the box."""
+    error = outcome.error and (outcome.error.code, outcome.error.message)
+    intent = outcome.intent and outcome.intent.model_dump()
+    return outcome.name, outcome.state, error, outcome.transcript, intent, outcome.reply, tuple(outcome.stages)
+
+
+@dataclass
+class Report:
+    """What a storm did."""
+
+    jobs: int
+    killed: Counter
+    lost: list = field(default_factory=list)
+    twice: list = field(default_factory=list)
+    differing: list = field(default_factory=list)
+    left: list = field(default_factory=list)  # books that were not empty at the end
+    wall_s: float = 0.0
+    gap_s: float = 0.0  # the longest time without the end of a job
+
+    def __str__(self):
+        killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
+        return (
+            f"{self.jobs} jobs, struck: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
+            f"{len(self.differing)}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s"
+        )
+
+
+class Storm(FaultInjector):
+    """Boxes with engines that need no model, a producer, and a listener that counts the ends of jobs."""
+
+    def __init__(self, server, folder, boxes, run_s=0.02, **options):
+        given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many strikes
+        self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
+        env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
+        self.ended, self.gaps = Counter(), [0.0]
+        self._over = threading.Event()
+        super().__init__(
+            server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s), **env, **options
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self):
+        """Count the announcements; one that falls into the server's absence is not heard."""
+        while not self._over.is_set():
+            try:
+                with redis.Redis.from_url(self.server.url) as client, client.pubsub() as heard:
+                    heard.subscribe(keys.ENDED)
+                    last = time.monotonic()
+                    while not self._over.is_set():
+                        if (message := heard.get_message(timeout=0.2)) and message["type"] == "message":
+                            self.ended[message["data"].decode()] += 1
+                            self.gaps.append(time.monotonic() - last)
+                            last = time.monotonic()
+            except redis.RedisError:
+                time.sleep(0.05)
+
+    def submit(self, jobs, pause_s=0.0):
+        """Hand in the jobs, each again under its id until Redis has taken it."""
+        with Pipeline(self.settings) as pipeline:
+            for n in jobs:
+                while True:
+                    try:
+                        pipeline.submit(text_of(n), id=f"storm-{n}", name=f"{n}.wav", labels="lamp,door")
+                        break
+                    except BrokerAway:
+                        time.sleep(0.1)
+                time.sleep(pause_s)
+
+    def outcomes(self, jobs, within_s):
+        """The answers by job number, as far as they are there in time."""
+        ids = {f"storm-{n}": n for n in jobs}
+        with Pipeline(self.settings) as pipeline:
+            end, found = time.monotonic() + within_s, {}
+            while len(found) < len(ids) and time.monotonic() < end:
+                self.mend()
+                left = [job for job, n in ids.items() if n not in found]
+                found |= {ids[one.job]: answer(one) for one in pipeline.wait(left, 1.0)}
+        return found
+
+    def stop(self):
+        self._over.set()
+        self._listener.join()
+        super().stop()
+
+
+def quiet_answers(server, folder, jobs):
+    """The answers of an undisturbed run, by job number."""
+    storm = Storm(server, folder, boxes=1, run_s=0, skew_s=0)
+    try:
+        storm.submit(range(jobs))
+        return storm.outcomes(range(jobs), 60 + jobs / 10)
+    finally:
+        storm.stop()
+
+
+def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None):
+    """Raise a storm while the jobs come in; -> what it did, and the last words of the boxes."""
+    storm = Storm(server, folder, boxes=2)
+    try:
+        start = time.monotonic()
+        pause_s = kills * 0.55 / jobs  # the jobs come in over the length of the storm
+        producer = threading.Thread(target=storm.submit, args=(range(jobs), pause_s), daemon=True)
+        producer.start()
+        storm.rage(kills, seed, server_kills, say)
+        producer.join(60 + jobs / 10)
+        assert not producer.is_alive(), "the producer hangs"
+        found = storm.outcomes(range(jobs), 60 + jobs / 5)
+        report = Report(jobs, storm.killed, wall_s=time.monotonic() - start)
+        time.sleep(0.5)
+        report.lost = sorted(set(range(jobs)) - set(found))
+        report.twice = [job for job, count in storm.ended.items() if count > 1]
+        report.differing = [n for n, told in found.items() if told != quiet[n]]
+        report.gap_s = max(storm.gaps)
+        end = time.monotonic() + 20
+        with redis.Redis.from_url(server.url) as client:
+            while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
+                time.sleep(0.1)
+            report.left = left
+        return report, storm.said()
+    finally:
+        storm.stop()

@@ -1,0 +1,105 @@
+"""Damaged, invented and hostile bytes for everything that reads what strangers wrote: `make fuzz`.
+
+usage: python -m tests.fuzz [--inputs 100000] [--seed 7] [--reader audio]
+
+    parent ─ watches ─► one child per reader: an answer or one of our sentences, for each input
+             no progress for 5 s: a hang      a signal: a crash      memory above the reader's limit: a bomb
+
+The n-th input of a reader depends on seed and n alone: `--reader NAME --first N --inputs 1` runs it again.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.fuzz.readers import READERS
+from tests.support.paths import python_path
+
+HANG_S = 5.0
+START_S = 120.0  # until the first input: imports, and what the inputs are made of
+MOST_BYTES = 1 << 30  # above what the process has after its first inputs
+SHARES = {"audio": 35, "records": 20, "labels": 26, "ctranslate2": 8, "gguf": 4, "safetensors": 5, "arguments": 2}
+
+
+def peak_bytes():
+    """The most memory that this process held. `ru_maxrss` begins with the peak of the process that started us."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def child(reader, first, inputs, seed):
+    """Read the inputs, telling on stdout which one is next. Raises what must not be."""
+    tell = os.fdopen(os.dup(1), "w", buffering=1)
+    with tempfile.TemporaryDirectory(prefix="golem-fuzz-") as folder:
+        read = READERS[reader](Path(folder))
+        before = None
+        for n in range(first, first + inputs):
+            tell.write(f"{n}\n")
+            read(random.Random(f"{seed} {reader} {n}"))
+            peak = peak_bytes()
+            before = peak if before is None else before
+            assert peak - before < MOST_BYTES, f"{(peak - before) >> 20} MiB more than at first"
+        os.chdir("/")
+
+
+def run(reader, inputs, seed, first=0, program="tests.fuzz"):
+    """Watch a child, which runs the module `program`; -> what went wrong, or None."""
+    given = ["--reader", reader, "--first", str(first), "--inputs", str(inputs), "--seed", str(seed), "--child"]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", program, *given],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
+        )
+        at, patience_s, hung = "its start", START_S, False
+        while not hung:  # what the child has told is read before the clock is: a busy machine may keep us waiting, too
+            if not select.select([process.stdout], [], [], patience_s)[0]:
+                hung = True
+                process.kill()
+            elif told := os.read(process.stdout.fileno(), 1 << 16):
+                at, patience_s = told.split()[-1].decode(), HANG_S
+            else:
+                break  # it has ended
+        process.wait()
+        process.stdout.close()
+        errors.seek(0)
+        said = errors.read()[-1500:]
+    if hung:
+        return f"{reader}: input {at} took more than {patience_s:g} s\n{said}"
+    if process.returncode:
+        return f"{reader}: input {at} ended with {process.returncode}\n{said}"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--reader", choices=READERS)
+    parser.add_argument("--child", action="store_true")
+    given = parser.parse_args()
+    if given.child:
+        child(given.reader, given.first, given.inputs, given.seed)
+        return 0
+    shares = {given.reader: 100} if given.reader else SHARES
+    wrong = []
+    for reader, share in shares.items():
+        inputs, started = given.inputs * share // 100, time.monotonic()
+        fault = run(reader, inputs, given.seed, given.first)
+        wrong += [fault] if fault else []
+        print(fault or f"{reader}: {inputs} inputs in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{len(wrong)} of {len(shares)} readers failed" if wrong else f"{given.inputs} inputs: no crash, no hang")
+    return 1 if wrong else 0

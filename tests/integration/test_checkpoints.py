@@ -1,0 +1,70 @@
+"""Workers of one system run the same checkpoints: a stranger does not start among them, and does when they are gone."""
+
+import os
+import signal
+import time
+
+import pytest
+from redis import Redis
+
+from golem_chain.shared.errors import CheckpointsDiffer
+from golem_chain.workers.parent.checkpoints import Agreement
+from tests.support.fleet import Fleet
+
+
+def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:
+    return {"id": id, "fingerprint": f"{id}-fingerprint", "dtype": dtype}
+
+
+def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remedy(client: Redis) -> None:
+    first = Agreement(client, "one@a", {"scribe": checkpoint("tiny"), "oracle": checkpoint("smol")})
+    first.renew()
+    Agreement(client, "two@b", {"scribe": checkpoint("tiny")}).renew()
+    Agreement(client, "three@b", {"interpreter": checkpoint("mini")}).renew()
+    first.renew()
+    for other in (checkpoint("base"), checkpoint("tiny", "float32"), checkpoint("tiny") | {"fingerprint": "other"}):
+        with pytest.raises(CheckpointsDiffer) as refused:
+            Agreement(client, "four@c", {"oracle": checkpoint("smol"), "scribe": other}).renew()
+        message = refused.value.message
+        assert f"{other['id']} ({other['dtype']}, {other['fingerprint'][:8]})" in message
+        assert "that of two@b" in message or "that of one@a" in message
+        assert "tiny (float16, tiny-fin)" in message
+        assert "golem models pull" in message
+        assert "GOLEM_SCRIBE_MODEL" in message
+    assert 0 < client.pttl("golem:checkpoint:scribe") <= 3000, "the entry goes with the last who renews it"
+
+
+def test_a_refused_worker_registers_nothing(client: Redis) -> None:
+    Agreement(client, "one@a", {"scribe": checkpoint("tiny")}).renew()
+    with pytest.raises(CheckpointsDiffer):
+        Agreement(client, "two@b", {"oracle": checkpoint("other"), "scribe": checkpoint("base")}).renew()
+    assert not client.exists("golem:checkpoint:oracle")
+
+
+def test_an_entry_that_a_stranger_wrote_is_shown_and_does_not_act(client: Redis) -> None:
+    client.hset("golem:checkpoint:scribe", mapping={"checkpoint": b"\x1b[2J\xff", "box": "b\nox"})
+    with pytest.raises(CheckpointsDiffer) as refused:
+        Agreement(client, "two@b", {"scribe": checkpoint("base")}).renew()
+    assert refused.value.message.isprintable()
+
+
+def test_a_worker_with_another_model_starts_only_when_the_live_ones_are_gone(redis_server, tmp_path) -> None:
+    fleet = Fleet(redis_server.url, tmp_path)
+    try:
+        first = fleet.box("first", models="tiny")
+        fleet.until(lambda: fleet.redis.exists("golem:checkpoint:scribe"))
+        stranger = fleet.box("stranger", models="base")
+        assert stranger.wait(15) == 1
+        said = fleet.said(stranger)
+        assert len(said.strip().splitlines()) == 1
+        assert "base (float32" in said
+        assert "tiny (float32" in said
+        assert first.poll() is None
+        os.killpg(first.pid, signal.SIGKILL)
+        start = time.monotonic()
+        fleet.box("stranger", models="base")
+        fleet.submit(["j"])
+        fleet.done(["j"])
+        assert time.monotonic() - start < 10
+    finally:
+        fleet.close()

@@ -1,0 +1,100 @@
+"""A server whose disk or memory is full: one sentence for a submit, nothing lost, and work goes on by itself."""
+
+import subprocess
+import time
+from contextlib import suppress
+
+import pytest
+
+from golem_chain.broker.local import embedded
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BrokerAway, MissingExtra
+from tests.support.chain import Chain
+
+ROOM_BYTES = 8 << 20
+JOBS = 12
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={ROOM_BYTES},mode=700", "none", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(ballast):
+    """Leave no room on the ballast's disk."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.fixture
+def chain_on(tmp_path):
+    """Starts a running chain on a server with an append-only file in a folder."""
+    made = []
+
+    def start(folder):
+        try:
+            server = embedded.start(folder / "server", appendonly=True)
+        except MissingExtra as exc:
+            pytest.skip(exc.message)
+        made.append(Chain(server, tmp_path, keep_s=600))
+        made[0].start_worker()
+        return made[0]
+
+    yield start
+    for chain in made:
+        chain.stop()
+
+
+def refused(pipeline):
+    """What a submit is told, once the server has noticed."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            pipeline.submit(b"more")
+            time.sleep(0.05)
+        except BrokerAway as exc:
+            return exc.message
+    return pytest.fail("the server took everything")
+
+
+def goes_on(chain, fill, make_room):
+    """Fill the server in the midst of the work, wait, make room: all jobs end; -> what a submit was told meanwhile."""
+    jobs = [chain.pipeline.submit(f"sleep 0.05 {n}".encode(), labels="a,b") for n in range(JOBS)]
+    time.sleep(0.3)
+    fill()
+    with Pipeline(chain.settings) as pipeline:
+        said = refused(pipeline)
+        time.sleep(1)  # the worker meets it in the midst of a batch
+        assert chain.worker.poll() is None, chain.log.read_text()
+        make_room()
+        found = chain.outcomes(jobs, 60)
+        assert chain.outcomes([pipeline.submit(b"after")])
+    assert {outcome.state for outcome in found.values()} == {"done"}
+    end = time.monotonic() + 10
+    while left := [key for key in ("unacked", "golem:dying", "golem:dead") if chain.client.exists(key)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+    return said
+
+
+def test_a_full_disk_of_the_server_refuses_in_one_sentence_and_loses_nothing(chain_on, disk):
+    chain, ballast = chain_on(disk), disk / "ballast"
+    said = goes_on(chain, lambda: fill(ballast), ballast.unlink)
+    assert said.endswith("takes nothing more: make room on the server's disk, it goes on by itself.")
+
+
+def test_a_full_memory_of_the_server_refuses_in_one_sentence_and_loses_nothing(chain_on, tmp_path):
+    chain = chain_on(tmp_path)
+    most = lambda size: chain.client.config_set("maxmemory", size)  # noqa: E731
+    said = goes_on(chain, lambda: most("100kb"), lambda: most("0"))
+    assert said.endswith("is out of memory: wait for jobs to end, or raise its maxmemory.")

@@ -1,0 +1,132 @@
+"""What strikes boxes and their server at seeded moments: signals, a network that is cut, a server that goes.
+
+Boxes are started again under their names as soon as they are dead, as a service manager does it. Each has a wire of
+its own to the server, and a clock that is an hour wrong.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from tests.support.fleet import descendants
+from tests.support.paths import python_path
+from tests.support.wire import Wire
+
+CLOCK = Path(__file__).with_name("clock")  # holds the sitecustomize that shifts a box's clock
+KINDS = ("child", "parent", "group", "sleep", "cut", "dark")
+TOLD = {
+    "child": "child process, SIGKILL",
+    "parent": "worker's parent, SIGKILL",
+    "group": "whole process group, SIGKILL",
+    "sleep": "whole box, SIGSTOP for 6.5 s (lease 5 s)",
+    "cut": "network of a box, reset and away for 2 s",
+    "dark": "network of a box, silent for 6.5 s (lease 5 s)",
+    "server": "Redis, SIGKILL and restart from its append-only file",
+}
+LEASE_S = 5
+ASLEEP_S = 6.5  # longer than the lease
+CUT_S = 2.0
+SKEW_S = 3600  # every second box's clock is ahead by this, the others' are behind
+
+
+class FaultInjector:
+    """Boxes on a server, and what strikes them. `program` is the module that a box runs, `words` are its arguments;
+    `spaces` are network namespaces for the boxes, by name."""
+
+    def __init__(self, server, folder, boxes, program, words=(), skew_s=SKEW_S, spaces=None, **env):
+        self.server, self.folder, self.program, self.words = server, folder, program, words
+        self.env, self.skew_s, self.spaces = env, skew_s, spaces or {}
+        self.killed, self.wires = Counter(), {}
+        self.boxes = {f"box{n}": self.start(f"box{n}") for n in range(boxes)}
+
+    def start(self, name):
+        space = self.spaces.get(name)
+        if name not in self.wires:
+            self.wires[name] = Wire(self.server.url, *([space.host] if space else []))
+        url = self.wires[name].url
+        env = os.environ | self.env | {"GOLEM_REDIS_URL": url, "OMP_NUM_THREADS": "1"}
+        env |= {
+            "PYTHONPATH": python_path(CLOCK),
+            "CLOCK_SKEW_S": str(self.skew_s * (-1) ** list(self.wires).index(name)),
+        }
+        with (self.folder / f"{name}.log").open("ab") as log:
+            words = [word.format(url=url, name=name) for word in self.words]
+            return subprocess.Popen(
+                [*(space.prefix if space else ()), sys.executable, "-m", self.program, *words],
+                env=env,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def rage(self, kills, seed, server_kills=1, say=None):
+        """Strike at random moments, each kind as often as the others; the server in between."""
+        fate = random.Random(seed)
+        plan = [KINDS[n % len(KINDS)] for n in range(kills)]
+        fate.shuffle(plan)
+        for n in range(server_kills):
+            plan.insert((n + 1) * len(plan) // (server_kills + 1), "server")
+        for done, kind in enumerate(plan, start=1):
+            time.sleep(fate.uniform(0.1, 1.0))
+            self.strike(kind, fate.choice(sorted(self.boxes)))
+            self.killed[kind] += 1
+            if say and done % 10 == 0:
+                say(f"{done} of {len(plan)} strikes")
+
+    def strike(self, kind, name):
+        box, wire = self.boxes[name], self.wires[name]
+        if kind == "server":
+            self.server.kill()
+            time.sleep(0.5)
+            self.server.restart()
+        elif kind == "child":
+            with suppress(FileNotFoundError):
+                for child in descendants(box.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+        elif kind == "sleep":  # others take over meanwhile, and it wakes up
+            self._later(ASLEEP_S, os.killpg, box.pid, signal.SIGCONT, now=signal.SIGSTOP)
+        elif kind in ("cut", "dark"):
+            getattr(wire, kind)()
+            self._later(CUT_S if kind == "cut" else ASLEEP_S, wire.mend)
+        else:
+            with suppress(ProcessLookupError):
+                (os.killpg if kind == "group" else os.kill)(box.pid, signal.SIGKILL)
+        self.mend()
+
+    def _later(self, after_s, call, *args, now=None):
+        def go():
+            with suppress(ProcessLookupError):
+                call(*args)
+
+        if now is not None:
+            with suppress(ProcessLookupError):
+                call(args[0], now)
+        timer = threading.Timer(after_s, go)
+        timer.daemon = True
+        timer.start()
+
+    def mend(self):
+        """Start again what is dead."""
+        for name, box in self.boxes.items():
+            if box.poll() is not None:
+                self.boxes[name] = self.start(name)
+
+    def said(self):
+        return "\n".join((self.folder / f"{name}.log").read_text()[-3000:] for name in self.boxes)
+
+    def stop(self):
+        for box in self.boxes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(box.pid, signal.SIGKILL)
+            box.wait()
+        for wire in self.wires.values():
+            wire.close()

@@ -1,0 +1,116 @@
+"""A server, workers with sleeping engines as real processes, and what happened on them: for tests of the fleet."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from celery import chain
+from redis import Redis
+
+from golem_chain.broker.app import make_app
+from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.shared.settings import Settings
+from tests.support.paths import python_path
+
+
+class Fleet:
+    """A server's URL, the workers that were started on it, and a folder for their logs."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.redis = url, Redis.from_url(url)
+        self.redis.flushall()
+        self.app = make_app(Settings.read(redis_url=url))
+        self.folder = folder
+        self.boxes: list[subprocess.Popen[str]] = []
+
+    def box(self, name: str = "box", **given: Any) -> subprocess.Popen[str]:
+        """Start a worker: settings in lower case, the engines' sleeps in upper case."""
+        env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+        env |= {key: str(value) for key, value in given.items() if key.isupper()}
+        settings = [f"{key}={value}" for key, value in given.items() if not key.isupper()]
+        with (self.folder / f"{len(self.boxes)}.log").open("w") as said:
+            box = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.sleeping_box", self.url, name, *settings],
+                env=env,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+            )
+        self.boxes.append(box)
+        return box
+
+    def submit(self, jobs: Iterable[str], first: int = 0) -> None:
+        """Chains of the stages from `first` on."""
+        for job in jobs:
+            steps = [
+                self.app.signature(
+                    task_name(stage), args=(job,) if n == 0 else (), task_id=task_id(job, stage), queue=stage
+                )
+                for n, stage in enumerate(STAGES[first:])
+            ]
+            chain(*steps).apply_async()
+
+    def state(self, job: str, stage: str = STAGES[-1]) -> str | None:
+        stored = self.redis.get(f"celery-task-meta-{task_id(job, stage)}")
+        return json.loads(stored)["status"] if stored else None
+
+    def log(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
+        """What happened on the boxes."""
+        events = [json.loads(line) for line in self.redis.lrange("log", 0, -1)]
+        return [
+            e
+            for e in events
+            if (event is None or e["event"] == event) and all(e.get(key) == value for key, value in fields.items())
+        ]
+
+    def until(self, true: Callable[[], Any], within_s: float = 15.0) -> float:
+        """Wait for a condition; gives the seconds that it took."""
+        start = time.monotonic()
+        while not true():
+            assert time.monotonic() - start < within_s, (
+                f"not within {within_s} s; dead: {self.redis.lrange('golem:dead', 0, -1)}; events: {self.log()[-20:]}; "
+                f"log: {[self.said(box)[-2000:] for box in self.boxes]}"
+            )
+            time.sleep(0.01)
+        return time.monotonic() - start
+
+    def done(self, jobs: Iterable[str], within_s: float = 15.0) -> float:
+        """Wait until all jobs have succeeded."""
+        left = list(jobs)
+        return self.until(lambda: all(self.state(job) == "SUCCESS" for job in left), within_s)
+
+    def settled(self) -> None:
+        """Wait until no book holds anything."""
+        books = ("unacked", "unacked_index", "golem:holders", "golem:deliveries", "golem:crashes", "golem:dying")
+        self.until(lambda: not self.redis.exists(*books, *STAGES), 5)
+
+    def said(self, box: subprocess.Popen[str]) -> str:
+        """What a box wrote to its log."""
+        return (self.folder / f"{self.boxes.index(box)}.log").read_text()
+
+    def close(self) -> None:
+        for box in self.boxes:
+            if box.poll() is None:
+                os.killpg(box.pid, signal.SIGKILL)
+            box.wait()
+        self.redis.close()
+        self.app.close()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

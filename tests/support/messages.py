@@ -1,0 +1,44 @@
+"""A whole message, and what a stranger may make of it."""
+
+import json
+import unicodedata
+
+from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Transcript
+
+WHOLE = Handover(
+    job=Job(
+        id="j",
+        name="clip.wav",
+        audio=AudioRef(key="vault:j", size_bytes=5),
+        labels=LabelSet(labels=(Label(name="a", phrasings=("says a",)),)),
+    ),
+    transcript=Transcript(text="turn it on"),
+    intent=Intent(label="a", score=0.5, method="cosine"),
+).wire()
+
+
+def places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """The way to every value inside."""
+    inner: list[tuple[object, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [at, *(place for key, one in inner for place in places(one, (*at, key)))]
+
+
+def swapped(whole: object, place: tuple[object, ...], value: object) -> object:
+    """A copy with another value there."""
+    copy = json.loads(json.dumps(whole))
+    if not place:
+        return value
+    spot = copy
+    for key in place[:-1]:
+        spot = spot[key]
+    spot[place[-1]] = value
+    return copy
+
+
+def harmless(text: str) -> bool:
+    """Whether every character shows instead of acting; blanks of all kinds do."""
+    return not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)

@@ -1,0 +1,126 @@
+"""Small Whispers with random weights, with tokenizer and features, made on the spot for the tests of the Scribe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from tests.support.text_models import byte_tokens
+
+TEXT = 560  # tokens of text; the special ones come behind
+LANGUAGES = ("en", "de", "ru")
+TIMES = 1501
+
+
+@dataclass
+class Named:
+    """What of a `Checkpoint` shows in errors."""
+
+    id: str
+
+
+class HeldWhisper:
+    """What the Scribe needs of `Weights`."""
+
+    def __init__(self, folder: Path, model: Any) -> None:
+        self.folder, self.model = folder, model
+        self.checkpoint = Named(folder.name)
+        self.config = AutoConfig.from_pretrained(folder)
+        self.dtype, self.device = model.dtype, torch.device("cpu")
+        self.nbytes = sum(parameter.nbytes for parameter in model.parameters())
+
+    def load(self) -> Any:
+        return self.model
+
+    def unload(self) -> None:
+        pass
+
+
+def generation(*, multilingual: bool) -> GenerationConfig:
+    """Token ids in the order of Whisper's vocabularies."""
+    names = ["end", "start", *LANGUAGES, "translate", "transcribe", "lm", "prev", "nospeech", "notimestamps"]
+    ids = {name: TEXT + n for n, name in enumerate(names)}
+    known = {
+        "lang_to_id": {f"<|{code}|>": ids[code] for code in LANGUAGES},
+        "task_to_id": {task: ids[task] for task in ("translate", "transcribe")},
+    }
+    return GenerationConfig(
+        bos_token_id=ids["end"],
+        eos_token_id=ids["end"],
+        pad_token_id=ids["end"],
+        decoder_start_token_id=ids["start"],
+        no_timestamps_token_id=ids["notimestamps"],
+        suppress_tokens=[3, 4, 5, *(ids[name] for name in names[1:-1])],
+        begin_suppress_tokens=[7, ids["end"]],
+        max_initial_timestamp_index=50,
+        max_length=60,
+        is_multilingual=multilingual,
+        **(known if multilingual else {}),
+    )
+
+
+def whisper(folder: Path, *, multilingual: bool, dtype: torch.dtype = torch.float32) -> HeldWhisper:
+    """A Whisper of two layers; its weights are large enough for it to have opinions."""
+    torch.manual_seed(11)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = generation(multilingual=multilingual)
+    vocab, merges = byte_tokens(folder, [])
+    assert len(vocab) <= TEXT + 60
+    from tokenizers import Tokenizer, decoders, models
+
+    kept = {token: number for token, number in vocab.items() if number < TEXT}
+    backend = Tokenizer(models.BPE(kept, [pair for pair in merges if "".join(pair) in kept]))
+    backend.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(folder)
+    config = WhisperConfig(
+        vocab_size=made.no_timestamps_token_id + 1 + TIMES,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_target_positions=64,
+        init_std=0.3,
+        bos_token_id=made.bos_token_id,
+        eos_token_id=made.eos_token_id,
+        pad_token_id=made.pad_token_id,
+        decoder_start_token_id=made.decoder_start_token_id,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    model = WhisperForConditionalGeneration(config).eval().to(dtype)
+    model.generation_config = made
+    config.architectures = ["WhisperForConditionalGeneration"]
+    config.save_pretrained(folder)
+    made.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return HeldWhisper(folder, model)
+
+
+OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
+
+
+def scribe(held: HeldWhisper, **given: Any) -> Scribe:
+    engine = Scribe(held, Settings.read(_env_file=None, **given))  # type: ignore[arg-type]
+    engine.load()
+    return engine
+
+
+def ready(engine: Scribe, *asks: Recording) -> list[Any]:
+    prepared = [engine.prepare(ask) for ask in asks]
+    assert all(isinstance(entry, Ready) for entry in prepared)
+    return [entry.item for entry in prepared if isinstance(entry, Ready)]

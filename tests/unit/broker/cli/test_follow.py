@@ -1,0 +1,130 @@
+"""Handing in, waiting and asking for results as it is typed, against a real server and a stand-in for the worker."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.shared.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("surroundings")
+
+
+def test_submit_prints_one_id_for_each_file_and_results_knows_them(golem, redis, end):
+    code, out, _ = golem("submit", "a.wav", "b.wav")
+    ids = out.split()
+    assert (code, len(ids)) == (0, 2)
+    code, out, err = golem("results", *ids)
+    assert (code, out) == (1, "")
+    assert err.count("still under way") == 2
+    outcomes = Outcomes(Settings.read(), redis)
+    for job in ids:
+        end(outcomes, job, "a.wav")
+    code, out, _ = golem("results", "-", "--json", stdin="\n".join(ids).encode())
+    assert code == 0
+    assert [json.loads(line)["job"] for line in out.splitlines()] == ids
+
+
+def test_submit_as_json_names_job_and_file(golem, redis):
+    code, out, _ = golem("submit", "-", "--json", stdin=b"a.wav\nb.wav\n")
+    assert code == 0
+    assert [json.loads(line)["name"] for line in out.splitlines()] == ["a.wav", "b.wav"]
+
+
+def test_options_travel_with_the_job(golem, redis):
+    golem("submit", "a.wav", "--labels", 'on="turning it on",off', "--language", "RU", "--task", "translate",
+          "--seed", "7", "--max-new-tokens", "9", "--temperature", "0")  # fmt: skip
+    (key,) = redis.scan_iter("golem:job:*")
+    job = json.loads(redis.hget(key, "job"))
+    assert [label["name"] for label in job["labels"]["labels"]] == ["on", "off"]
+    assert (job["language"], job["task"]) == ("ru", "translate")
+    assert job["oracle"] == {"seed": 7, "max_new_tokens": 9, "temperature": 0.0}
+
+
+def test_waiting_ends_with_a_table_and_totals(golem, worker):
+    code, out, err = golem("submit", "a.wav", "b.wav", "--wait")
+    assert code == 0
+    assert out.index("a.wav") < out.index("b.wav")
+    assert "greet 0.90" in out
+    assert err.startswith("2 jobs · ")
+
+
+def test_one_failed_job_is_exit_1_and_the_others_finish(golem, worker):
+    Path("bad.wav").write_bytes(b"y")
+    code, out, err = golem("submit", "a.wav", "bad.wav", "b.wav", "--wait", "--json")
+    assert code == 1
+    states = {outcome["name"]: outcome["state"] for outcome in map(json.loads, out.splitlines())}
+    assert states == {"a.wav": "done", "bad.wav": "failed", "b.wav": "done"}
+    sentence, totals = err.splitlines()
+    assert sentence == "golem: bad.wav is not audio that we can read."
+    assert totals.startswith("3 jobs (1 not done)")
+
+
+def test_a_file_that_cannot_be_handed_in_is_a_failed_job(golem, worker, monkeypatch):
+    monkeypatch.setenv("GOLEM_AUDIO_MAX_BYTES", "100")
+    Path("huge.wav").write_bytes(b"x" * 101)
+    code, out, err = golem("submit", "huge.wav", "a.wav", "--wait", "--json")
+    assert code == 1
+    first, second = map(json.loads, out.splitlines())
+    assert (first["name"], first["state"], first["error"]["code"]) == ("huge.wav", "failed", "audio-above-limit")
+    assert (second["name"], second["state"]) == ("a.wav", "done")
+    code, out, err = golem("submit", "huge.wav", "a.wav")
+    assert (code, len(out.split())) == (1, 1)
+    assert "huge.wav" in err
+    assert "GOLEM_AUDIO_MAX_BYTES" in err
+
+
+def test_names_that_are_not_text_travel_and_come_back_readable(golem, worker):
+    for raw in (b"n\xff.wav", b"two\nlines\x1b[31m.wav"):
+        Path(os.fsdecode(raw)).write_bytes(b"z")
+    code, out, _ = golem("submit", os.fsdecode(b"n\xff.wav"), "two\nlines\x1b[31m.wav", "--wait", "--json")
+    assert code == 0
+    assert {json.loads(line)["name"] for line in out.splitlines()} == {r"n\xff.wav", "two\nlines\x1b[31m.wav"}
+    assert len(out.splitlines()) == 2
+
+
+def test_a_job_that_nobody_knows_is_wrong_usage(golem, redis):
+    code, _, err = golem("results", "nonesuch", "--wait")
+    assert code == 2
+    assert "nonesuch" in err
+
+
+def test_status_counts_what_waits(golem, redis):
+    golem("submit", "a.wav", "b.wav")
+    code, out, _ = golem("status", "--json")
+    state = json.loads(out)
+    assert code == 0
+    assert state["queues"]["scribe"]["waiting"] == 2
+    assert state["queues"]["oracle"] == {"waiting": 0, "oldest_s": None}
+    assert (state["in_hand"], state["dead"], state["boxes"]) == (0, 0, {})
+    code, out, _ = golem("status")
+    assert "No worker is running." in out
+
+
+def test_the_status_tells_no_secret_of_a_box(golem, redis):
+    told = {"token": "s3cret", "host": "h", "pid": "1", "resident": '["scribe"]', "allocated": "5"}
+    redis.hset("golem:box:card0@h", mapping=told)
+    _, out, _ = golem("status", "--json")
+    assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
+
+
+def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    end_at = time.monotonic() + 20
+    while not redis.llen("scribe") and time.monotonic() < end_at:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(2)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on" in err
+    assert "Traceback" not in err
+    assert redis.llen("scribe") == 1

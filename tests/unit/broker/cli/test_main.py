@@ -1,0 +1,119 @@
+"""The commands as they are typed: help, exit codes, and one sentence for whatever is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from golem_chain.broker.cli import main
+from golem_chain.broker.local import system
+
+pytestmark = pytest.mark.usefixtures("surroundings")
+
+
+def test_help_answers_in_under_0_3_seconds():
+    def once():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "golem_chain.broker.cli", "--help"], stdout=subprocess.DEVNULL
+        )
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = code
+        assert code == 0
+        return used.ru_utime + used.ru_stime  # what it takes on a machine that does nothing else
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+def test_help_loads_no_broker_and_no_model_library():
+    heavy = {"celery", "redis", "pydantic", "rich", "torch"}
+    code = f"import sys, golem_chain.broker.cli.main; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_command_is_listed_and_explained(golem):
+    code, out, _ = golem("--help")
+    assert code == 0
+    for command in ("run", "submit", "results", "status", "flower", "worker", "models"):
+        assert f"\n  {command} " in out
+    assert "..." not in out.partition("\n")[2], "each explanation fits its line"
+
+
+def test_a_file_that_is_not_there_is_wrong_usage_and_nothing_starts(golem, monkeypatch):
+    monkeypatch.setattr(system, "private_system", lambda files: pytest.fail("a system was started"))
+    code, out, err = golem("run", "a.wav", "gone.wav")
+    assert (code, out) == (2, "")
+    assert err == "golem: There is no file gone.wav.\n"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["run"],
+        ["run", "a.wav", "--nonsense"],
+        ["run", "a.wav", "--temperature", "-1"],
+        ["run", "a.wav", "--seed", "x"],
+        ["run", "a.wav", "--max-new-tokens", "0"],
+        ["run", "a.wav", "--labels", ""],
+        ["run", "a.wav", "--task", "sing"],
+        ["run", "a.wav", "--labels", "@nowhere"],
+        ["submit", "a.wav", "--labels", "x,x"],
+        ["results", "-"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_is_exit_2_and_no_traceback(golem, typed):
+    code, out, err = golem(*typed)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+
+
+def test_a_setting_that_cannot_be_used_is_named(golem, monkeypatch):
+    monkeypatch.setenv("GOLEM_VAULT_LIMIT", "plenty")
+    code, _, err = golem("submit", "a.wav")
+    assert code == 2
+    assert "GOLEM_VAULT_LIMIT" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["submit", "a.wav"], ["results", "x"], ["status"]])
+def test_redis_away_is_one_sentence_without_the_password(golem, monkeypatch, command):
+    monkeypatch.setenv("GOLEM_REDIS_URL", "redis://:s3cret@127.0.0.1:1/0")
+    code, out, err = golem(*command)
+    assert (code, out) == (1, "")
+    assert "GOLEM_REDIS_URL" in err
+    assert "s3cret" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("oh\nno")
+
+    monkeypatch.setattr("golem_chain.broker.cli.audio_paths.expand", broken)
+    code, _, err = golem("submit", "a.wav")
+    assert code == 1
+    assert err == "golem: An error of the program itself, RuntimeError: oh\\nno. GOLEM_DEBUG=1 shows where.\n"
+    monkeypatch.setenv("GOLEM_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["golem", "submit", "a.wav"])
+    with pytest.raises(RuntimeError):
+        main.main()
+
+
+@pytest.mark.parametrize("typed", [["worker", "--queues", "scribe", "--help"], ["models", "list", "--json"]])
+def test_worker_and_models_become_the_other_program(golem, monkeypatch, typed):
+    became = []
+    monkeypatch.setattr(os, "execv", lambda program, args: became.append((program, args)) or sys.exit(0))
+    assert golem(*typed)[0] == 0
+    assert became == [(sys.executable, [sys.executable, "-P", "-m", "golem_chain.workers", *typed])]
+
+
+@pytest.mark.parametrize("typed", [["worker"], ["models", "list"], ["run", "a.wav"]])
+def test_a_producer_without_torch_is_told_what_to_install(golem, monkeypatch, typed):
+    monkeypatch.setattr(system, "find_spec", lambda name: None)
+    code, _, err = golem(*typed)
+    assert code == 1
+    assert "golem-chain[worker]" in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,86 @@
+"""What a box tells of itself reaches everybody who listens, and harms nobody when nothing can be told."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import redis
+from kombu.exceptions import OperationalError
+
+from golem_chain.broker.monitoring import status, timeline
+from golem_chain.workers.child.celery_events import Announcer
+from golem_chain.workers.child.telemetry import Telemetry
+from tests.support.residency import make
+
+
+class Stream:
+    """An app's event dispatcher that keeps what is sent, or fails."""
+
+    def __init__(self, fault=None):
+        self.sent, self.fault = [], fault
+        self.events = self
+
+    def default_dispatcher(self, hostname):
+        self.hostname = hostname
+        return self
+
+    def __enter__(self):
+        if self.fault:
+            raise self.fault
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def send(self, type_, **fields):
+        self.sent.append((type_, fields))
+
+
+def watched(client, announce):
+    """A residency on fakes whose events a standing tells."""
+    residency, _, _ = make(a={"fail_above": 1}, b={})
+    standing = Telemetry(client, "box", announce)
+    residency._tell, standing.residency = standing.on_event, residency
+    return residency, standing
+
+
+def test_every_load_unload_and_oom_is_told_in_three_places(client):
+    stream = Stream()
+    residency, _ = watched(client, Announcer(stream, "box").tell)
+    with residency.use("a"):
+        told = status.of_box({k.decode(): v.decode() for k, v in client.hgetall("golem:box:box").items()}, 0.0)
+        assert told["resident"] == ["a"], "it is told while the model is in use"
+    residency.ran_out("a", 2)
+    kinds = ["load", "unload", "oom"]
+    assert [type_ for type_, _ in stream.sent] == [f"golem-{kind}" for kind in kinds]
+    assert [event["kind"] for event in timeline.read(client, 0)] == kinds
+    fields = stream.sent[0][1]
+    assert {"stage", "model", "reason", "weights_bytes", "seconds", "allocated", "reserved", "free", "peak"} <= set(
+        fields
+    )
+    told = status.of_box({k.decode(): v.decode() for k, v in client.hgetall("golem:box:box").items()}, fields["at"] + 9)
+    assert (told["resident"], told["loads"], told["last_event"]["kind"]) == ([], 1, "oom")
+    assert 8 < told["last_event_age_s"] <= 9
+
+
+@pytest.mark.parametrize("fault", [OperationalError("away"), redis.ConnectionError("away"), ConnectionRefusedError()])
+def test_an_event_stream_that_is_away_stops_no_load(client, caplog, fault):
+    residency, _ = watched(client, Announcer(Stream(fault), "box").tell)
+    with caplog.at_level(logging.WARNING), residency.use("a") as engine:
+        assert engine.loaded
+    assert "The event stream misses a load" in caplog.text
+
+
+def test_where_redis_is_away_it_is_waited_for_once_an_event(caplog):
+    asked = []
+
+    def away(*args, **kwargs):
+        asked.append(args)
+        raise redis.ConnectionError("away")
+
+    stream = Stream()
+    residency, _ = watched(SimpleNamespace(xadd=away, hset=away, ttl=away), Announcer(stream, "box").tell)
+    with caplog.at_level(logging.WARNING), residency.use("a") as engine:
+        assert engine.loaded
+    assert (len(asked), stream.sent) == (1, [])
+    assert "The timeline misses a load: away" in caplog.text

@@ -1,0 +1,126 @@
+"""`golem eval` from the command line to the files that it writes, on small models with random weights."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.labels import load_labels
+from golem_chain.shared.settings import GUARDS, Settings
+from golem_chain.workers.evaluation.cli import app
+from golem_chain.workers.stages.interpreter.engine import Interpreter
+from golem_chain.workers.stages.scribe.engine import Scribe
+from tests.support.text_models import bert
+from tests.support.whisper_models import whisper
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder, settings = tmp_path_factory.mktemp("models"), Settings.read(_env_file=None)
+    spoken: Any = whisper(folder / "whisper", multilingual=False)
+    spoken.checkpoint = SimpleNamespace(id="small-whisper", revision="local")
+    said: Any = bert(folder)
+    said.checkpoint, said.device = SimpleNamespace(id="small-bert", revision="local"), torch.device("cpu")
+    engines: tuple[Any, Any] = (Scribe(spoken, settings), Interpreter(said, settings))
+    for engine in engines:
+        engine.load()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("golem_chain.workers.evaluation.inference.open_scribe", lambda _: engines[0])
+        patch.setattr("golem_chain.workers.evaluation.inference.open_interpreter", lambda _: engines[1])
+        yield
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A folder with a folder for each word."""
+    noise = np.random.default_rng(3).normal(0, 0.1, 16000).astype(np.float32)
+    for name in ("yes/1.wav", "no/1.wav", "house/1.wav", "_silence_/1.wav"):
+        (tmp_path / "words" / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "words" / name, noise if name[0] != "_" else 0 * noise, 16000)
+    return tmp_path / "words"
+
+
+def run(*args: object) -> tuple[str, str]:
+    """stdout and stderr of a command; its errors are raised."""
+    done = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False, standalone_mode=False)
+    return done.stdout, done.stderr
+
+
+def test_keywords_write_figures_table_and_a_confusion_matrix(words: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shown, said = run("ks", words, "--words", "yes,no", "--fillers", "speech-commands", "--out", out, "--json")
+    found = json.loads(shown)
+    assert found["clips"] == 4
+    assert found["fillers"] == 25
+    assert found["silence_accuracy"] == 1
+    assert found["classes"] == ["yes", "no", "_unknown_", "_silence_"]
+    assert np.array(found["confusion"]).sum(1).tolist() == [1, 1, 1, 1]
+    assert found == json.loads((out / "keywords.json").read_text())
+    assert (out / "keywords.png").read_bytes().startswith(b"\x89PNG")
+    assert "small-whisper" in (out / "keywords.md").read_text()
+    assert all(name in said for name in ("keywords.json", "keywords.md", "keywords.png"))
+
+
+def test_keywords_of_other_words_are_asked_for_by_name(words: Path) -> None:
+    with pytest.raises(BadRequest, match=r"has no recording of left, right: name its words by --words"):
+        run("ks", words, "--words", "left,right")
+
+
+def test_guards_are_measured_one_by_one(words: Path, tmp_path: Path) -> None:
+    shown, _ = run("guards", words, "--out", tmp_path, "--json")
+    found = json.loads(shown)
+    assert (found["clips_without_speech"], found["clips_with_speech"]) == (1, 3)
+    assert list(found["alone"]) == list(found["all_but"]) == list(GUARDS)
+    assert found["alone"]["level"] == found["all"]["gives_words"] == 0
+    with pytest.raises(BadRequest, match="None of the recordings is without speech"):
+        run("guards", words / "yes")
+
+
+def test_transcripts_need_reference_words(words: Path) -> None:
+    with pytest.raises(BadRequest, match="None of the recordings has reference words"):
+        run("asr", words)
+
+
+def test_intents_are_swept_fitted_and_stored(tmp_path: Path) -> None:
+    data, labels, out = tmp_path / "mine.jsonl", tmp_path / "labels.toml", tmp_path / "out"
+    rows = [{"text": f"turn on light {n}", "intent": "on"} for n in range(12)]
+    rows += [{"text": f"stop the music {n}", "intent": "off"} for n in range(12)]
+    rows += [{"text": "what is the weather like", "intent": "oos"}]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    labels.write_text('[mine.labels]\non = ["turn on the lights"]\noff = ["stop the music"]\n')
+    shown, said = run("intents", data, "--labels", f"@{labels}", "--sweep", "--fit", "--out", out)
+    assert "mine: thresholds of unknown" in shown
+    assert "The user wants to {}." in shown
+    assert "stored for the set mine" in said
+    stored = load_labels(labels, "mine").cosine
+    assert stored.temperature
+    assert stored.unknown is not None
+    again = json.loads(run("intents", data, "--labels", labels, "--out", out, "--json")[0])
+    assert (again["temperature"], again["unknown"]) == (stored.temperature, stored.unknown)
+    assert again["method"] == "cosine"
+    assert (out / "intents-mine.png").is_file()
+
+
+def test_bare_intents_that_are_fitted_get_a_label_file(tmp_path: Path) -> None:
+    data = tmp_path / "mine.jsonl"
+    data.write_text("\n".join(json.dumps({"text": f"say {n}", "intent": "aA"[n % 2]}) for n in range(20)))
+    run("intents", data, "--fit", "--out", tmp_path / "out", "--json")
+    stored = load_labels(tmp_path / "out" / "mine.toml")
+    assert [label.name for label in stored.labels] == ["a", "A"]
+    assert stored.cosine.temperature
+
+
+def test_without_matplotlib_the_rest_is_written_and_one_sentence_says_why(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    _, said = run("ks", words, "--words", "yes,no", "--out", tmp_path / "out", "--json")
+    assert said.count("pip install 'golem-chain[monitor]'") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"keywords.json", "keywords.md"}

@@ -1,0 +1,135 @@
+"""The engine: what it answers without the model, in which order, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
+from golem_chain.shared.records import Transcript
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.scribe import engine as module
+from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from tests.support.sounds import hum, wav
+from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], HeldWhisper]:
+    folder = tmp_path_factory.mktemp("whisper")
+    made = {kind: whisper(folder / str(kind), multilingual=kind) for kind in (False, True)}
+    return made.__getitem__
+
+
+@pytest.mark.parametrize(
+    ("sound", "guard"),
+    [
+        (np.zeros(0), "level"),
+        (np.zeros(31 * 16_000), "level"),
+        (0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000), "vad"),
+        (np.random.default_rng(3).normal(0, 0.02, 48_000), "vad"),
+    ],
+)
+def test_silence_is_answered_without_the_model(held: Any, sound: np.ndarray, guard: str) -> None:
+    engine = Scribe(held(False), Settings.read(_env_file=None))  # type: ignore[arg-type]
+    answer = engine.prepare(Recording("quiet.wav", wav(sound)))
+    assert answer == Transcript(duration_s=round(len(sound) / 16_000, 3), guards=(guard,))
+
+
+def test_garbage_is_refused_before_the_model(held: Any) -> None:
+    with pytest.raises(BadAudio, match=r"page\.mp3"):
+        scribe(held(False)).prepare(Recording("page.mp3", b"<html>"))
+
+
+@pytest.mark.parametrize(("language", "task"), [("de", "transcribe"), ("en", "translate"), (None, "translate")])
+def test_an_english_only_checkpoint_refuses_and_names_a_multilingual_one(
+    held: Any, language: str | None, task: Any
+) -> None:
+    with pytest.raises(LanguageRefused, match=r"GOLEM_SCRIBE_MODEL.*openai/whisper-tiny"):
+        scribe(held(False)).prepare(Recording("a.wav", hum(1), language, task))
+
+
+def test_a_multilingual_checkpoint_refuses_only_what_it_does_not_know(held: Any) -> None:
+    engine = scribe(held(True), **OFF)
+    assert isinstance(engine.prepare(Recording("a.wav", hum(1), "ru", "translate")), Ready)
+    with pytest.raises(LanguageRefused, match="'xx'"):
+        engine.prepare(Recording("a.wav", hum(1), "xx"))
+
+
+@pytest.mark.parametrize("kind", [False, True])
+def test_a_batch_answers_in_order_what_each_alone_would_answer(held: Any, kind: bool) -> None:
+    engine = scribe(held(kind), **OFF)
+    items = ready(engine, *(Recording(f"{n}.wav", hum(1 + n, n)) for n in range(4)), Recording("long.wav", hum(40)))
+    together = engine.run(items)
+    alone = [engine.run([item])[0] for item in items]
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
+    assert [answer.duration_s for answer in together] == [1, 2, 3, 4, 40]
+
+
+def test_a_transcript_says_where_and_how_sure(held: Any) -> None:
+    engine = scribe(held(True), **OFF)
+    (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2), "ru")))
+    if answer.text:
+        assert answer.language == "ru"
+        assert answer.text == " ".join(segment.text for segment in answer.segments)
+        assert all(0 <= s.start_s <= s.end_s <= 2 and s.avg_logprob < 0 < s.no_speech_prob for s in answer.segments)
+    else:
+        assert answer.guards
+    assert answer.speech_s == 2
+
+
+def test_a_guard_that_fires_is_named_and_takes_the_text(held: Any) -> None:
+    engine = scribe(held(False), vad_threshold=0, no_speech_threshold=0)
+    (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))
+    assert (answer.text, answer.segments, answer.language) == ("", (), None)
+    assert answer.guards == ("no_speech",)
+
+
+def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = scribe(held(False), **OFF)
+    modes: list[bool] = []
+    hear = engine.transcriber.hear
+
+    def watched(model: Any, work: Any, meter: Any = None) -> Any:
+        modes.extend(item.timestamps for item in work)
+        return hear(model, work, meter)
+
+    monkeypatch.setattr(engine.transcriber, "hear", watched)
+    monkeypatch.setattr(module.guards, "is_annotation", lambda text: False)
+    monkeypatch.setattr(module.guards, "loops", lambda text, tokens, voiced_s: True)
+    (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))
+    assert modes == [False, True]
+    assert answer.guards == ("loop",)
+    assert not answer.text
+
+
+def test_weights_come_and_go_but_the_tokenizer_stays(held: Any) -> None:
+    engine = scribe(held(False))
+    assert engine.weights_bytes > 0
+    engine.unload()
+    engine.unload()
+    assert engine.model is None
+    assert isinstance(engine.prepare(Recording("a.wav", wav(np.zeros(16_000)))), Transcript)
+
+
+def test_a_folder_without_its_files_is_a_corrupt_model(tmp_path: Path) -> None:
+    broken = whisper(tmp_path, multilingual=False)
+    (tmp_path / "generation_config.json").unlink()
+    with pytest.raises(ModelCorrupt, match="golem models pull"):
+        Scribe(broken, Settings.read(_env_file=None))  # type: ignore[arg-type]
+
+
+def test_working_memory_grows_with_the_batch_up_to_the_windows_at_once(held: Any) -> None:
+    engine = scribe(held(False))
+    assert engine.working_bytes(1) < engine.working_bytes(8) == engine.working_bytes(80)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_runs(tmp_path: Path, dtype: torch.dtype) -> None:
+    engine = scribe(whisper(tmp_path, multilingual=False, dtype=dtype), **OFF)
+    (answer,) = engine.run(ready(engine, Recording("a.wav", hum(1))))
+    assert answer.text or answer.guards
