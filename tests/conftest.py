@@ -2,13 +2,35 @@
 
 import os
 import signal
+import time
 
+import hypothesis
 import pytest
 import redis
 
 from golem_chain.broker.local import embedded
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
+
+# A busy machine may take its time: how long an example takes is no finding.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """Waits for a condition; -> what it gave. The deadline is for what never comes, not for a busy machine."""
+
+    def wait(condition, within_s=60.0, told=lambda: None):
+        end = time.monotonic() + within_s
+        while not (found := condition()):
+            assert time.monotonic() < end, f"not within {within_s:g} s: {told()}"
+            time.sleep(0.01)
+        return found
+
+    return wait
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -216,7 +216,9 @@ def test_a_foreign_unaligned_file_is_read(tmp_path):
     assert map_tensors(path)["x"].tolist() == [1, 2]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_a_damaged_safetensors_file_is_read_or_refused_but_never_worse(tmp_path, data):
     path = tmp_path / "a.safetensors"

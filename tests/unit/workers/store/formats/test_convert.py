@@ -30,7 +30,9 @@ from tests.support.store_models import (
     write_gguf,
 )
 
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def converted(source, target, dtype=torch.float32):
