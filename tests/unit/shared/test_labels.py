@@ -89,10 +89,10 @@ def test_a_bad_option_ends_in_one_sentence(option: str, says: str) -> None:
 @pytest.mark.parametrize("piece", ["x", ",", '"', "'", "\\", '\\"', "a,", "a=", "a=|", "|", 'a="', "e\u0301", " ", "@"])
 def test_a_megabyte_of_anything_is_refused_at_once(piece: str) -> None:
     for length in (250_000, 1 << 20):
-        started = time.monotonic()
+        started = time.thread_time()  # what it costs: time that goes to other programs is not counted
         with pytest.raises(BadLabels):
             parse_labels("a," + piece * (length // len(piece)))
-        assert time.monotonic() - started < 1
+        assert time.thread_time() - started < 1
 
 
 @settings(max_examples=200, deadline=None)
