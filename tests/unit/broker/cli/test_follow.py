@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -113,17 +112,14 @@ def test_the_status_tells_no_secret_of_a_box(golem, redis):
     assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
 
 
-def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path):
+def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, eventually):
     process = subprocess.Popen(
         [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    end_at = time.monotonic() + 20
-    while not redis.llen("scribe") and time.monotonic() < end_at:
-        time.sleep(0.05)
-    time.sleep(0.3)
+    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(CHANNEL)[0][1])  # handed in, and waited for
     process.send_signal(2)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "goes on" in err
     assert "Traceback" not in err

@@ -42,7 +42,18 @@ def below(pid):
     return found
 
 
-def gone(pids, within_s=8.0):
+def sleepers(pids):
+    """Those that run the program `sleep`."""
+    found = []
+    for pid in pids:
+        try:
+            found += [pid] * (Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0] == b"sleep")
+        except OSError:
+            continue
+    return found
+
+
+def gone(pids, within_s=30.0):
     end = time.monotonic() + within_s
     while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.05)
@@ -51,7 +62,7 @@ def gone(pids, within_s=8.0):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children of a killed parent")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_server_and_worker_go_with_the_command(tmp_path, how):
+def test_server_and_worker_go_with_the_command(tmp_path, how, eventually):
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     place = tmp_path / "place"
@@ -60,18 +71,15 @@ def test_server_and_worker_go_with_the_command(tmp_path, how):
         [sys.executable, driver, place], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     int(process.stdout.readline())
-    time.sleep(0.3)
+    own = eventually(lambda: sleepers(below(process.pid)))
     family = below(process.pid)
     assert len(family) >= 4, "the command, its server, its worker and the worker's child"
     process.send_signal(how)
-    process.communicate(timeout=20)
-    orphans = gone(family)
+    process.communicate(timeout=60)
     if how == signal.SIGKILL:  # the worker's own child is the worker's to bind: see its tests
-        sleeping = [pid for pid in orphans if b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        for pid in sleeping:
+        for pid in own:
             os.kill(pid, signal.SIGKILL)
-        orphans = [pid for pid in orphans if pid not in sleeping]
-    assert not orphans
+    assert not gone(family)
     if how != signal.SIGKILL:
         assert not list(place.iterdir()), "the temporary folder is gone"
         assert process.returncode in (-how, 128 + how)
@@ -83,25 +91,25 @@ def run_with(monkeypatch, program):
 
 
 def test_a_worker_that_ends_is_told_with_its_last_words(monkeypatch):
-    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as own:
-        own.worker.wait(20)
-        with pytest.raises(system.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
-            own.check()
+    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as system:
+        system.worker.wait(60)
+        with pytest.raises(solo.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
+            system.check()
 
 
 def test_a_worker_that_is_killed_is_told_with_the_signal(monkeypatch):
-    with run_with(monkeypatch, "import time; time.sleep(60)") as own:
-        own.check()
-        os.kill(own.worker.pid, signal.SIGKILL)
-        own.worker.wait(20)
-        with pytest.raises(system.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
-            own.check()
+    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
+        system.check()
+        os.kill(system.worker.pid, signal.SIGKILL)
+        system.worker.wait(60)
+        with pytest.raises(solo.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
+            system.check()
 
 
 def test_the_log_of_the_worker_is_shown_on_request(monkeypatch, capsys):
     monkeypatch.setenv("GOLEM_DEBUG", "1")
-    with run_with(monkeypatch, "print('Traceback: deep inside')") as own:
-        own.worker.wait(20)
+    with run_with(monkeypatch, "print('Traceback: deep inside')") as system:
+        system.worker.wait(60)
     assert "deep inside" in capsys.readouterr().err
 
 
