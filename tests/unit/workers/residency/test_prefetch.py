@@ -14,7 +14,7 @@ from tests.support.residency import make
 
 
 def settle(residency):
-    residency._prefetching.join(5)
+    residency._prefetching.join(60)
     assert not residency._prefetching.is_alive()
 
 
@@ -27,7 +27,7 @@ class Slow(StubEngine):
 
     def prefetch(self):
         self.begun.set()
-        assert self.go.wait(5)
+        assert self.go.wait(60)
         super().prefetch()
 
 
@@ -79,7 +79,7 @@ def test_one_is_fetched_at_a_time(slow):
 def test_nobody_waits_for_it(slow):
     residency, engines = slow
     residency.prefetch("b")
-    assert engines["b"].begun.wait(5)
+    assert engines["b"].begun.wait(60)
     for stage in ("a", "b", "c"):  # even the stage that is being fetched
         with residency.use(stage):
             pass
