@@ -24,14 +24,15 @@ def app(chain):
 
 
 @pytest.fixture
-def busy(chain):
+def busy(chain, tmp_path, eventually):
     """A job that keeps the Scribe busy for as long as the test needs it, begun."""
-    job = chain.pipeline.submit(b"sleep 3", labels="a,b")
-    end = time.monotonic() + 20
-    while not [box for box in boxes(chain).values() if box.get("resident") == ["scribe"]]:
-        assert time.monotonic() < end, (boxes(chain), chain.log.read_text())
-        time.sleep(0.02)
+    job = chain.pipeline.submit(f"until {tmp_path / 'enough'}".encode(), labels="a,b")
+    eventually(
+        lambda: [box for box in boxes(chain).values() if box.get("resident") == ["scribe"]],
+        told=lambda: (boxes(chain), chain.log.read_text()),
+    )
     yield job
+    (tmp_path / "enough").touch()
     chain.outcomes([job])
 
 
@@ -40,7 +41,7 @@ def boxes(chain):
 
 
 def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, busy):
-    answers = app.control.inspect(timeout=1.5)._request("golem_state")
+    answers = app.control.inspect(timeout=60, limit=1)._request("golem_state")  # until the one box has answered
     assert chain.pipeline.outcome(busy) is None, "it was busy still"
     ((node, told),) = answers.items()
     assert node.startswith("test@")
@@ -49,7 +50,7 @@ def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, bus
     assert 0 < told["allocated"] <= told["peak"]
     assert told["budget"] > 0
     assert (told["last_event"]["kind"], told["last_event"]["stage"]) == ("load", "scribe")
-    assert 0 <= told["last_event_age_s"] < 20
+    assert 0 <= told["last_event_age_s"] < 300
     assert not {"token", "host", "pid"} & told.keys(), "the claim on the name is nobody's concern"
 
 
@@ -71,7 +72,7 @@ def test_each_load_and_unload_reaches_the_event_stream(chain, app):
             receiver = app.events.Receiver(connection, handlers={"*": seen.append})
             with receiver.consumer_context() as (listening, _, _):
                 ready.set()
-                end = time.monotonic() + 30
+                end = time.monotonic() + 60
                 while time.monotonic() < end and not {"golem-load", "golem-unload"} <= {e["type"] for e in seen}:
                     with contextlib.suppress(TimeoutError):
                         listening.drain_events(timeout=0.2)
@@ -79,9 +80,9 @@ def test_each_load_and_unload_reaches_the_event_stream(chain, app):
     since = time.time()
     thread = threading.Thread(target=listen)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     chain.outcomes([chain.pipeline.submit(b"hello", labels="a,b")])
-    thread.join(35)
+    thread.join(65)
     told = [event for event in seen if event["type"].startswith("golem-")]
     kinds = [event["type"] for event in told]
     assert "golem-load" in kinds

@@ -5,6 +5,7 @@ b"silence"              an empty transcript              b"die"          the chi
 b"sleep 2"              two seconds in the Scribe        b"confuse me"   a permanent error in the Interpreter
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
 b"die without /a/file"  the child kills itself as long as the file is not there
+b"until /a/file"        the Scribe is at work until the file is there; that it has begun tells /a/file.begun
 """
 
 import os
@@ -47,6 +48,10 @@ class Scribe(StubEngine):
             raise ValueError("secret words of the user")
         if text.startswith("sleep"):
             time.sleep(float(text.split()[1]))
+        if text.startswith("until "):
+            Path(f"{text[6:]}.begun").touch()
+            while not Path(text[6:]).exists():
+                time.sleep(0.01)
         segment = Segment(start_s=0, end_s=1, text=text, avg_logprob=-0.1, no_speech_prob=0.01, compression_ratio=1)
         return (
             OutOfMemory("No room: lower GOLEM_BATCH.") if text == "oom" else Transcript(text=text, segments=[segment])
