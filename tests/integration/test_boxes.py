@@ -28,7 +28,7 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
     jobs = [f"j{n}" for n in range(40)]
     for job in jobs:
         fleet.submit([job], first=1)  # two stages
-        time.sleep(0.05)
+        time.sleep(0.05)  # a stream, not a heap
     fleet.done(jobs)
     loads = fleet.log("load")
     assert 2 <= len(loads) <= 4, loads  # one each; two more where the machine is busy
@@ -42,8 +42,8 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
     fleet.submit(jobs, first=1)
     took = fleet.done(jobs)
     print(f"{len(loads)} loads for 40 jobs; ten more done {took:.1f} s after a box was killed")
-    assert took < 8
-    fleet.until(lambda: not any(b"first" in box for stage in STAGES for box in _claims(fleet, stage)), 8)
+    assert took < 18  # not for the end of a lease of 25 s
+    fleet.until(lambda: not any(b"first" in box for stage in STAGES for box in _claims(fleet, stage)))
 
 
 def _claims(fleet: Fleet, stage: str) -> list[bytes]:
@@ -56,14 +56,14 @@ def test_a_box_tells_its_queue_and_what_it_is_pinned_to_and_strikes_it_out_when_
     key = f"golem:box:{node_name('pinned')}"
     fleet.submit(["j"])
     fleet.until(lambda: fleet.state("j", "scribe") == "SUCCESS")
-    fleet.until(lambda: json.loads(fleet.redis.hget(key, "queue") or "null") == "scribe", 5)
+    fleet.until(lambda: json.loads(fleet.redis.hget(key, "queue") or "null") == "scribe")
     told = {field.decode(): json.loads(value) for field, value in fleet.redis.hgetall(key).items() if field in _TELLS}
     assert told["queues"] == ["scribe", "oracle"]
-    assert time.time() - told["since"] < 30
+    assert time.time() - told["since"] < 300
     assert 0 < fleet.redis.ttl(key) <= 3
     assert _claims(fleet, "scribe") == [node_name("pinned").encode()]
     box.terminate()
-    assert box.wait(5) == 0, fleet.said(box)
+    assert box.wait(60) == 0, fleet.said(box)
     assert not _claims(fleet, "scribe")
     assert not fleet.redis.exists(key)
 

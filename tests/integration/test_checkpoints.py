@@ -54,7 +54,7 @@ def test_a_worker_with_another_model_starts_only_when_the_live_ones_are_gone(red
         first = fleet.box("first", models="tiny")
         fleet.until(lambda: fleet.redis.exists("golem:checkpoint:scribe"))
         stranger = fleet.box("stranger", models="base")
-        assert stranger.wait(15) == 1
+        assert stranger.wait(60) == 1
         said = fleet.said(stranger)
         assert len(said.strip().splitlines()) == 1
         assert "base (float32" in said
@@ -65,6 +65,6 @@ def test_a_worker_with_another_model_starts_only_when_the_live_ones_are_gone(red
         fleet.box("stranger", models="base")
         fleet.submit(["j"])
         fleet.done(["j"])
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 22  # below the lease: the entry goes after 3 s
     finally:
         fleet.close()
