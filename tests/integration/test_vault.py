@@ -57,7 +57,7 @@ def test_a_full_vault_waits_and_then_says_so(settings, client):
     begun = time.monotonic()
     with pytest.raises(VaultFull, match=r"80 B of 100 B.*GOLEM_VAULT_LIMIT"):
         put(held, "b", b"y" * 40, wait_s=0.2)
-    assert 0.2 <= time.monotonic() - begun < 2
+    assert 0.2 <= time.monotonic() - begun < 30
     assert held.size_bytes == 80
     assert not client.exists("golem:vault:b")
 
@@ -69,12 +69,12 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     with client.pipeline() as pipe:
         vault.claim(pipe, "a")
         pipe.execute()
-    waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 10))
+    waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
     waiting.start()
-    time.sleep(0.1)
+    time.sleep(0.1)  # it is to go on waiting, and nothing tells that it does
     assert waiting.is_alive()
     Outcomes(small, client).write(Outcome(job="a", name="a", state="done"))
-    waiting.join(5)
+    waiting.join(60)
     assert client.get("golem:vault:b") == b"y" * 40
     assert held.size_bytes == 40
     assert not client.exists("golem:vault:a"), "what has ended makes room before its time"
