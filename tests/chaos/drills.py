@@ -116,7 +116,7 @@ def network_back(server, folder):
         for n in range(3):
             ground.faults.wires["box0"].cut()
             ground.fleet.submit([f"after cut {n}"])
-            time.sleep(5)
+            time.sleep(5)  # its absence
             since = time.time()
             ground.faults.wires["box0"].mend()
             ground.fleet.done([f"after cut {n}"], 60)
@@ -129,9 +129,9 @@ def server_restarted(server, folder):
     with Ground(server, folder, 1) as ground:
         for n in range(3):
             ground.fleet.submit([f"after restart {n}.{m}" for m in range(8)])
-            time.sleep(0.05)
+            time.sleep(0.05)  # somewhere in the midst of the work
             server.kill()
-            time.sleep(1)
+            time.sleep(1)  # its absence
             server.restart()
             since = time.time()
             ground.fleet.done([f"after restart {n}.{m}" for m in range(8)], 60)

@@ -75,7 +75,7 @@ class FaultInjector:
         for n in range(server_kills):
             plan.insert((n + 1) * len(plan) // (server_kills + 1), "server")
         for done, kind in enumerate(plan, start=1):
-            time.sleep(fate.uniform(0.1, 1.0))
+            time.sleep(fate.uniform(0.1, 1.0))  # a random moment
             self.strike(kind, fate.choice(sorted(self.boxes)))
             self.killed[kind] += 1
             if say and done % 10 == 0:
@@ -85,7 +85,7 @@ class FaultInjector:
         box, wire = self.boxes[name], self.wires[name]
         if kind == "server":
             self.server.kill()
-            time.sleep(0.5)
+            time.sleep(0.5)  # its absence
             self.server.restart()
         elif kind == "child":
             with suppress(FileNotFoundError):
