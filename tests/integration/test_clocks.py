@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from broker import scripts
+from golem_chain.broker import keys
 from tests.support.faults import LEASE_S, FaultInjector
 from tests.support.fleet import Fleet
 
@@ -42,7 +42,7 @@ def test_what_a_dead_box_had_is_taken_after_its_lease_and_not_after_an_hour_or_a
     fleet.until(lambda: [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]])
     [first] = [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]]
     faults.wires["box0" if first["t"] > time.time() else "box1"].cut()  # for good
-    [(_, renewed)] = fleet.redis.zrange(scripts.INDEX, 0, -1, withscores=True)
+    [(_, renewed)] = fleet.redis.zrange(keys.UNACKED_INDEX, 0, -1, withscores=True)
     waited_s = fleet.until(lambda: fleet.log("batch", stage="interpreter")[-1] != first)
     seconds, micros = fleet.redis.time()
     assert seconds + micros / 1e6 - renewed >= LEASE_S, "by the server's clock, which books the leases"

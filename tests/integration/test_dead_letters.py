@@ -145,7 +145,7 @@ def test_the_list_is_bounded_what_falls_out_is_logged_and_its_jobs_outcome_stand
     [oldest] = letters.all()
     chain.client.lpush(keys.DEAD, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
     chain.client.lpush("scribe", "not ours")
-    chain.client.zadd(scripts.wake_key("scribe"), {"work": 0})
+    chain.client.zadd(keys.wake("scribe"), {"work": 0})
     eventually(lambda: oldest.id in chain.log.read_text(), told=lambda: chain.log.read_text()[-2000:])
     left = letters.all()
     assert len(left) == scripts.DEAD_MOST

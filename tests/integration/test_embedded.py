@@ -49,7 +49,7 @@ def test_stop_ends_it_and_removes_its_temporary_folder():
 
 
 def test_a_killed_parent_leaves_no_server(eventually):
-    code = "from broker import embedded; s = embedded.start(); print(s.pid, flush=True); input()"
+    code = "from golem_chain.broker.local import embedded; s = embedded.start(); print(s.pid, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
     assert not gone(pid)

@@ -26,7 +26,7 @@ def test_an_idle_worker_takes_a_lone_job_at_once(fleet: Fleet) -> None:
     fleet.done(["warm"])
     took = []
     for n in range(15):
-        road.settled()  # it is idle again
+        fleet.settled()  # it is idle again
         start = time.perf_counter()
         fleet.submit([f"j{n}"])
         while fleet.state(f"j{n}") != "SUCCESS":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from golem_chain.broker import keys
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.shared.settings import Settings
 
@@ -117,7 +118,7 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, event
         [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(CHANNEL)[0][1])  # handed in, and waited for
+    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(keys.ENDED)[0][1])  # handed in, and waited for
     process.send_signal(2)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -91,25 +91,25 @@ def run_with(monkeypatch, program):
 
 
 def test_a_worker_that_ends_is_told_with_its_last_words(monkeypatch):
-    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as system:
-        system.worker.wait(60)
-        with pytest.raises(solo.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
-            system.check()
+    with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as own:
+        own.worker.wait(60)
+        with pytest.raises(system.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
+            own.check()
 
 
 def test_a_worker_that_is_killed_is_told_with_the_signal(monkeypatch):
-    with run_with(monkeypatch, "import time; time.sleep(60)") as system:
-        system.check()
-        os.kill(system.worker.pid, signal.SIGKILL)
-        system.worker.wait(60)
-        with pytest.raises(solo.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
-            system.check()
+    with run_with(monkeypatch, "import time; time.sleep(60)") as own:
+        own.check()
+        os.kill(own.worker.pid, signal.SIGKILL)
+        own.worker.wait(60)
+        with pytest.raises(system.WorkerEnded, match=r"signal 9 \(SIGKILL\)"):
+            own.check()
 
 
 def test_the_log_of_the_worker_is_shown_on_request(monkeypatch, capsys):
     monkeypatch.setenv("GOLEM_DEBUG", "1")
-    with run_with(monkeypatch, "print('Traceback: deep inside')") as system:
-        system.worker.wait(60)
+    with run_with(monkeypatch, "print('Traceback: deep inside')") as own:
+        own.worker.wait(60)
     assert "deep inside" in capsys.readouterr().err
 
 
