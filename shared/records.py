@@ -94,20 +94,25 @@ class OracleParams(Record):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # None: derived from the job's id
 
 
-class Job(Record):
+class JobOptions(Record):
+    """What is wanted of a recording: the options that the command line, the Python API and the record share."""
+
+    labels: LabelSet | None = None  # None: `Job.labels_key`, or the default set
+    vocabulary: Vocabulary | None = None  # None: `Job.vocabulary_key`, or no vocabulary
+    language: str | None = None  # ISO 639-1; None: detected, or English where the checkpoint knows no other
+    task: Task = "transcribe"
+    word_times: bool = False  # whether segments tell of their words
+    oracle: OracleParams = OracleParams()
+
+
+class Job(JobOptions):
     """What was asked for, as it was submitted."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     name: str  # the path as it was typed
     audio: AudioRef
-    labels: LabelSet | None = None  # None: `labels_key`, or the default set
     labels_key: str | None = None  # a set over 2 KB is stored once under this key
-    vocabulary: Vocabulary | None = None  # None: `vocabulary_key`, or no vocabulary
     vocabulary_key: str | None = None  # as `labels_key`
-    language: str | None = None  # ISO 639-1; None: detected, or English where the checkpoint knows no other
-    task: Task = "transcribe"
-    word_times: bool = False  # whether segments tell of their words
-    oracle: OracleParams = OracleParams()
     submitted_at: float = 0.0  # Unix seconds, the producer's clock
 
 

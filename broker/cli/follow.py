@@ -3,7 +3,6 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from golem_chain.broker.cli import tables
@@ -13,26 +12,14 @@ from golem_chain.broker.cli.progress import Progress
 from golem_chain.broker.jobs.vault import read_file
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BadAudio
-from golem_chain.shared.records import Failure, LabelSet, OracleParams, Outcome, Task, Vocabulary
+from golem_chain.shared.records import Failure, JobOptions, Outcome
 from golem_chain.shared.text import storable
 
 #: How often the bars move, and whether the worker still lives is asked. Many jobs make each look dearer.
 LOOK_S, LOOK_MANY_S, MANY = 0.3, 1.0, 200
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What is wanted of every file."""
-
-    labels: LabelSet | None = None
-    vocabulary: Vocabulary | None = None
-    language: str | None = None
-    task: Task = "transcribe"
-    word_times: bool = False
-    oracle: OracleParams = field(default_factory=OracleParams)
-
-
-def hand_in(pipeline: Pipeline, files: Sequence[str], ask: Ask) -> Iterator[tuple[str, Outcome | None]]:
+def hand_in(pipeline: Pipeline, files: Sequence[str], options: JobOptions) -> Iterator[tuple[str, Outcome | None]]:
     """Submit the files one by one: the job's id, and its end where the file could not even be read."""
     for file in files:
         name = storable(file)
@@ -40,19 +27,7 @@ def hand_in(pipeline: Pipeline, files: Sequence[str], ask: Ask) -> Iterator[tupl
             # A name that is not UTF-8 cannot stand in a message as a reference: the bytes go instead.
             path = Path(file)
             audio = path if name == file else read_file(path, pipeline.settings.audio_max_bytes)
-            yield (
-                pipeline.submit(
-                    audio,
-                    name=name,
-                    labels=ask.labels,
-                    vocabulary=ask.vocabulary,
-                    language=ask.language,
-                    task=ask.task,
-                    word_times=ask.word_times,
-                    oracle=ask.oracle,
-                ),
-                None,
-            )
+            yield pipeline.submit_with(audio, options, name=name), None
         except BadAudio as exc:
             failure = Failure(code=exc.code, message=exc.message)
             job = uuid.uuid4().hex

@@ -3,31 +3,30 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker.cli import dead_letters, options
+from golem_chain.broker.cli import dead_letters
 from golem_chain.broker.cli.options import (
     Audio,
-    Fillers,
     Format,
     JobIds,
     Json,
-    Labels,
-    Language,
     Out,
-    Seed,
-    Task,
-    Temperature,
-    Tokens,
-    Vocabulary,
     Wait,
-    WordTimes,
+    export_files,
+    job_ids,
+    takes_job_options,
 )
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
+
+if TYPE_CHECKING:
+    from golem_chain.shared.records import JobOptions
+
+MakeOptions = Callable[[], "JobOptions"]
 
 app = typer.Typer(
     name="golem",
@@ -42,17 +41,10 @@ app.add_typer(dead_letters.app, name="dead")
 
 
 @app.command()
+@takes_job_options
 def run(
     audio: Audio,
-    labels: Labels = None,
-    vocabulary: Vocabulary = None,
-    fillers: Fillers = None,
-    language: Language = None,
-    task: Task = "transcribe",
-    seed: Seed = None,
-    max_new_tokens: Tokens = None,
-    temperature: Temperature = None,
-    word_times: WordTimes = False,
+    options: MakeOptions,
     form: Format = None,
     out: Out = None,
     as_json: Json = False,
@@ -62,8 +54,8 @@ def run(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
-    kept = options.files(files, form, out)
+    wanted = options()
+    kept = export_files(files, form, out)
     from golem_chain.broker.cli import follow
     from golem_chain.broker.local import system
     from golem_chain.broker.pipeline import Pipeline
@@ -71,23 +63,16 @@ def run(
     with _interrupted("Stopped: nothing is left running."):
         system.pull_missing()
         with system.private_system(files) as own, Pipeline(own.settings) as pipeline:
-            handed = dict(follow.hand_in(pipeline, files, ask))
+            handed = dict(follow.hand_in(pipeline, files, wanted))
             outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=own.check)
         raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 
 @app.command()
+@takes_job_options
 def submit(
     audio: Audio,
-    labels: Labels = None,
-    vocabulary: Vocabulary = None,
-    fillers: Fillers = None,
-    language: Language = None,
-    task: Task = "transcribe",
-    seed: Seed = None,
-    max_new_tokens: Tokens = None,
-    temperature: Temperature = None,
-    word_times: WordTimes = False,
+    options: MakeOptions,
     form: Format = None,
     out: Out = None,
     wait: Wait = False,
@@ -98,10 +83,10 @@ def submit(
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
-    ask = options.ask(labels, vocabulary, fillers, language, task, seed, max_new_tokens, temperature, word_times)
+    wanted = options()
     if form and not wait:
         raise BadRequest("--format writes what came of the jobs: add --wait, or ask golem results JOB… for it later.")
-    kept = options.files(files, form, out)
+    kept = export_files(files, form, out)
     from golem_chain.broker.cli import follow, tables
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.settings import Settings
@@ -111,7 +96,7 @@ def submit(
         _interrupted("Stopped waiting; what was handed in goes on: golem results JOB… --wait."),
         Pipeline(Settings.read()) as pipeline,
     ):
-        for (job, failed), file in zip(follow.hand_in(pipeline, files, ask), files, strict=True):
+        for (job, failed), file in zip(follow.hand_in(pipeline, files, wanted), files, strict=True):
             handed[job] = failed
             if not wait:
                 tables.submitted(job, file, failed, as_json=as_json)
@@ -130,17 +115,17 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
     from golem_chain.shared.settings import Settings
 
     started = time.monotonic()
-    ids = options.ids(jobs)
+    ids = job_ids(jobs)
     with _interrupted("Stopped waiting; the jobs go on."), Pipeline(Settings.read()) as pipeline:
         if wait:
             outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
-            if kept := options.files([one.name for one in outcomes], form, out):
+            if kept := export_files([one.name for one in outcomes], form, out):
                 kept.write(outcomes)
             raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
         found = {job: pipeline.outcome(job) for job in ids}
         ended = [outcome for outcome in found.values() if outcome]
         tables.outcomes(ended, as_json=as_json)
-        if kept := options.files([one.name for one in ended], form, out):
+        if kept := export_files([one.name for one in ended], form, out):
             kept.write(ended)
             say(kept.summary())
         for job in (job for job, outcome in found.items() if not outcome):
@@ -156,7 +141,7 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.settings import Settings
 
-    ids = options.ids(jobs)
+    ids = job_ids(jobs)
     with Pipeline(Settings.read()) as pipeline:
         ended = []
         for job in ids:

@@ -1,9 +1,11 @@
 """The options that commands share, and what they amount to."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,7 +13,7 @@ from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
     from golem_chain.broker.cli.export import Files
-    from golem_chain.broker.cli.follow import Ask
+    from golem_chain.shared.records import JobOptions
 
 Audio = Annotated[
     list[str],
@@ -65,7 +67,7 @@ JobIds = Annotated[
 ]
 
 
-def ids(typed: list[str]) -> list[str]:
+def job_ids(typed: list[str]) -> list[str]:
     """Job ids, each once; `-` stands for those on standard input. Raises BadRequest."""
     found = [one for word in typed for one in (sys.stdin.read().split() if word == "-" else [word])]
     if not found:
@@ -73,24 +75,23 @@ def ids(typed: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def ask(
-    labels: str | None,
-    vocabulary: str | None,
-    fillers: str | None,
-    language: str | None,
-    task: Task,
-    seed: int | None,
-    max_new_tokens: int | None,
-    temperature: float | None,
-    word_times: bool,
-) -> "Ask":
-    """The options that run and submit share. Raises BadLabels, BadVocabulary."""
-    from golem_chain.broker.cli.follow import Ask
+def job_options(
+    labels: Labels = None,
+    vocabulary: Vocabulary = None,
+    fillers: Fillers = None,
+    language: Language = None,
+    task: Task = "transcribe",
+    seed: Seed = None,
+    max_new_tokens: Tokens = None,
+    temperature: Temperature = None,
+    word_times: WordTimes = False,
+) -> "JobOptions":
+    """What was typed, as one record. Raises BadLabels, BadVocabulary."""
     from golem_chain.shared.labels import parse_labels
-    from golem_chain.shared.records import OracleParams
+    from golem_chain.shared.records import JobOptions, OracleParams
     from golem_chain.shared.vocabulary import parse_vocabulary
 
-    return Ask(
+    return JobOptions(
         labels=None if labels is None else parse_labels(labels),
         vocabulary=parse_vocabulary(vocabulary, fillers),
         language=language.strip().lower() if language else None,
@@ -100,7 +101,28 @@ def ask(
     )
 
 
-def files(names: Sequence[str], form: Format, out: Path | None) -> "Files | None":
+def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parameters of `job_options` in the place of its parameter `options`.
+
+    The command line shows them one by one; the command is called with a function that makes the record, so that the
+    files are looked for before a label set is read.
+    """
+    own, asked = signature(command), signature(job_options)
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        typed = {name: given.pop(name) for name in asked.parameters}
+        command(**given, options=partial(job_options, **typed))
+
+    parameters: list[Parameter] = []
+    for name, parameter in own.parameters.items():
+        parameters += asked.parameters.values() if name == "options" else [parameter]
+    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    return called
+
+
+def export_files(names: Sequence[str], form: Format, out: Path | None) -> "Files | None":
     """Where the results go beside the screen, None where no format was asked for. Raises BadRequest."""
     if form is None:
         if out is not None:

@@ -64,12 +64,12 @@ class Jobs:
         """Undo `register` for a job whose message was not sent."""
         self._client.delete(keys.job(job))
 
-    def claim(self, job: Job) -> None:
+    def confirm_sent(self, job: Job) -> None:
         """Its message is sent: from now on everything of the job stays until its Outcome."""
         with self._client.pipeline() as pipe:
             pipe.hset(keys.job(job.id), "queued", "1")
             pipe.persist(keys.job(job.id))
-            vault.claim(pipe, job.id)
+            vault.keep(pipe, job.id)
             for stored, users in shared_keys(job):
                 pipe.sadd(users, job.id)
                 pipe.persist(stored)

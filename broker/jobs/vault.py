@@ -1,6 +1,6 @@
 """Audio on its way to the Scribe: bytes in Redis with a limit on their sum, or files under folders all boxes mount.
 
-    reserve -> put -> claim (its message is sent) -> end (its Outcome is stored) -> gone after GOLEM_KEEP_S
+    reserve -> put -> keep (its message is sent) -> end (its Outcome is stored) -> gone after GOLEM_KEEP_S
 
 What was reserved and never claimed goes by itself; what has ended goes earlier when a new job needs the room.
 """
@@ -27,7 +27,7 @@ UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, sec
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate
 
 
-def claim(pipe: Any, job: str) -> None:
+def keep(pipe: Any, job: str) -> None:
     """Add to a pipeline: the bytes stay until the Outcome."""
     pipe.zrem(keys.VAULT_LEAVING, job)
     pipe.persist(keys.audio(job))

@@ -11,6 +11,7 @@ from golem_chain.broker.connection import connect, masked, reaching
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.submission import Submitter
 from golem_chain.shared.errors import (
     AudioAboveLimit,
     AudioMissing,
@@ -138,7 +139,7 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
 
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "_send", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Submitter, "_send", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         patch.setattr(Pipeline, "_undo", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")

@@ -67,7 +67,7 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     held = Vault(small, client)
     put(held, "a", b"x" * 80)
     with client.pipeline() as pipe:
-        vault.claim(pipe, "a")
+        vault.keep(pipe, "a")
         pipe.execute()
     waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
     waiting.start()

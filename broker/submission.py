@@ -1,0 +1,209 @@
+"""From what a producer hands in to a job on its way: checked, its audio referenced or stored, its message published."""
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from golem_chain.broker.connection import reaching
+from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
+from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
+from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
+from golem_chain.shared.labels import check_labels, load_labels, parse_labels
+from golem_chain.shared.records import AudioRef, Handover, Job, JobOptions, LabelSet, OracleParams, Vocabulary
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.shared.text import storable, visible
+from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+_HEAD_BYTES = 4096  # of a file that is not read by the producer: enough for a WAVE header
+_NAME_IN_MESSAGES = 100  # characters; the Outcome has the name in full
+#: Celery's own tries to publish, beyond the first: about a second in all.
+_RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
+
+
+def job_options(
+    *,
+    labels: str | Path | LabelSet | None,
+    vocabulary: str | Vocabulary | None,
+    oracle: OracleParams | None,
+    **others: Any,
+) -> JobOptions:
+    """The options of a job, label set and vocabulary read and checked. Raises BadLabels, BadVocabulary, BadRequest."""
+    read: dict[str, Any] = {
+        "labels": _labels(labels),
+        "vocabulary": _vocabulary(vocabulary),
+        "oracle": oracle or OracleParams(),
+    }
+    with _validated():
+        return JobOptions(**read, **others)
+
+
+class Submitter:
+    """Hands in jobs. Every method raises BrokerAway."""
+
+    def __init__(self, settings: Settings, jobs: Jobs, vault: Vault) -> None:
+        self._settings, self._jobs, self._vault = settings, jobs, vault
+
+    def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
+        """See `Pipeline.submit`."""
+        job, data = self.describe(audio, options, id, name)
+        with reaching(self._settings):
+            if not self._jobs.register(job):
+                return job.id
+            try:
+                if data is not None:
+                    self._vault.put(job.id, data, job.audio, wait_s)
+                self._send(job)
+            except BaseException:
+                self._undo(job)
+                raise
+            self._jobs.confirm_sent(job)
+        return job.id
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if "_app" in vars(self):
+            self._app.close()
+
+    # -- what is asked for
+
+    def describe(
+        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None
+    ) -> tuple[Job, bytes | None]:
+        """The job, and the bytes for the vault (None: it travels as a `file:` reference)."""
+        if options.vocabulary and options.labels:
+            with_labels(options.vocabulary, options.labels)  # says now what else the worker would say
+        data, ref = (audio, None) if isinstance(audio, bytes) else (None, self._file(Path(audio)))
+        if ref is None:
+            data = audio if isinstance(audio, bytes) else read_file(Path(audio), self._settings.audio_max_bytes)
+            ref = self._bytes(id, data)
+        shown = "audio" if isinstance(audio, bytes) else str(audio)
+        name = storable(shown if name is None else name)
+        with _validated():
+            asked = {field: getattr(options, field) for field in JobOptions.model_fields}
+            job = Job(id=id, name=name, audio=ref, submitted_at=time.time(), **asked)
+        return self._stored(job), data
+
+    def _stored(self, job: Job) -> Job:
+        """The job with its label set and vocabulary stored by hash as far as they are too large to travel with it."""
+        asked, spoken = job.labels, job.vocabulary
+        labels_bytes, vocabulary_bytes = (len(json.dumps(one.wire())) if one else 0 for one in (asked, spoken))
+        with reaching(self._settings):
+            if spoken and vocabulary_bytes > INLINE_BYTES - min(labels_bytes, INLINE_BYTES // 2):
+                vocabulary_bytes = 0
+                job = job.model_copy(update={"vocabulary": None, "vocabulary_key": self._jobs.put_vocabulary(spoken)})
+            if asked and labels_bytes > INLINE_BYTES - vocabulary_bytes:
+                job = job.model_copy(update={"labels": None, "labels_key": self._jobs.put_labels(asked)})
+        return job
+
+    def _bytes(self, id: str, data: bytes) -> AudioRef:
+        most = self._settings.audio_max_bytes
+        if len(data) > most:
+            raise AudioAboveLimit(
+                f"The audio has {format_bytes(len(data))}, at most {format_bytes(most)} are accepted: "
+                "cut it, or raise GOLEM_AUDIO_MAX_BYTES."
+            )
+        return AudioRef(
+            key=f"vault:{id}",
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            about_s=about_s(data[:_HEAD_BYTES], len(data), self._settings.audio_max_s),
+        )
+
+    def _file(self, path: Path) -> AudioRef | None:
+        """A reference to a file under GOLEM_AUDIO_ROOT; None for one that lies elsewhere."""
+        if not self._settings.audio_root:
+            return None
+        try:
+            real = within(path, self._settings.audio_root)
+            found = real.stat()
+        except (AudioMissing, OSError):
+            return None  # reading it says why it cannot be read, or puts it into the vault
+        if not stat.S_ISREG(found.st_mode) or found.st_size > self._settings.audio_max_bytes:
+            return None  # likewise
+        if not os.access(real, os.R_OK) or storable(str(real)) != str(real):
+            return None  # likewise; JSON cannot carry a path that is not UTF-8
+        with real.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        return AudioRef(
+            key=f"file:{real}",
+            size_bytes=found.st_size,
+            about_s=about_s(head, found.st_size, self._settings.audio_max_s),
+        )
+
+    # -- what is sent
+
+    @cached_property
+    def _app(self) -> "Celery":
+        from golem_chain.broker.app import make_app
+
+        return make_app(self._settings)
+
+    def _send(self, job: Job) -> None:
+        """Publish the chain: one message now, the rest of it inside."""
+        from celery import chain
+
+        limit_s = self._settings.time_limit_s + self._settings.time_limit_per_audio_s * job.audio.about_s
+        options: dict[str, dict[str, Any]] = {"scribe": {"time_limit": limit_s}}
+        brief = Handover(job=job.model_copy(update={"name": visible(job.name, _NAME_IN_MESSAGES)}))
+        steps = [
+            self._app.signature(
+                task_name(stage),
+                args=(brief.wire(),) if stage == STAGES[0] else (),
+                options={
+                    "task_id": task_id(job.id, stage),
+                    "argsrepr": "…",
+                    "kwargsrepr": "…",
+                    **options.get(stage, {}),
+                },
+            )
+            for stage in STAGES
+        ]
+        chain(*steps, app=self._app).apply_async(retry=True, retry_policy=_RETRY_POLICY)
+
+    def _undo(self, job: Job) -> None:
+        """Best effort: what is left expires by itself."""
+        try:
+            with reaching(self._settings):
+                self._vault.drop(job.id)
+                self._jobs.forget(job.id)
+        except BrokerAway:
+            return
+
+
+@contextmanager
+def _validated() -> Iterator[None]:
+    """A field that does not hold becomes BadRequest: one sentence that names it."""
+    try:
+        yield
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        raise BadRequest(f"{what}={str(first['input'])[:80]!a}: {first['msg']}.") from None
+
+
+def _labels(labels: str | Path | LabelSet | None) -> LabelSet | None:
+    """A checked set. Raises BadLabels."""
+    if labels is None:
+        return None
+    if isinstance(labels, LabelSet):
+        return check_labels(labels)
+    return parse_labels(labels) if isinstance(labels, str) else load_labels(labels)
+
+
+def _vocabulary(vocabulary: str | Vocabulary | None) -> Vocabulary | None:
+    """A checked vocabulary. Raises BadVocabulary."""
+    return check_vocabulary(vocabulary) if isinstance(vocabulary, Vocabulary) else parse_vocabulary(vocabulary)
