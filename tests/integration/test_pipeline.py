@@ -140,7 +140,7 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Submitter, "_send", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        patch.setattr(Pipeline, "_undo", lambda *_: None)
+        patch.setattr(Submitter, "_undo", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")
     assert 0 < client.ttl("golem:job:mine") <= books.UNCLAIMED_S
