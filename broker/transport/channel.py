@@ -16,6 +16,7 @@ prefixes and queue expiry are not supported.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import Enum
 from math import inf
 from queue import Empty
 from time import monotonic, sleep, time
@@ -29,11 +30,20 @@ from kombu.utils.json import dumps, loads
 from golem_chain.broker import keys
 from golem_chain.broker.connection import Connection, SecureConnection
 from golem_chain.broker.transport import scripts
-from golem_chain.broker.transport.consumer_state import DESK
+from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.qos import QoS, log_forgotten
 from golem_chain.broker.transport.scheduler import LOOK_S, Move, Prefer, View, decide, listens, patience_s
 
 logger = get_logger(__name__)
+
+
+class Asked(Enum):
+    """The requests of which one may be under way on the connection that the poller watches."""
+
+    PEEK = "look at the queues"
+    TAKE = "take messages"
+    PASS = "pass a wake mark on"  # noqa: S105  (no password)
+    WAIT = "wait for work"
 
 
 class Channel(redis.Channel):
@@ -44,7 +54,7 @@ class Channel(redis.Channel):
     connection_class_ssl = SecureConnection
     from_transport_options = (
         *redis.Channel.from_transport_options,
-        *("batch", "prefer", "max_deliveries", "box", "gather_s"),
+        *("batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
     )
     priority_steps = (0,)
     batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
@@ -53,7 +63,7 @@ class Channel(redis.Channel):
     box = ""  # the node name; a producer has none
     gather_s = 0.005  # how long an idle worker waits for company for the first message of a burst
 
-    _asked: str | None = None  # which reply the connection waits for: peek, take, pass or wait
+    _asked: Asked | None = None  # which reply the connection waits for
     _chosen = ""
     _woken: str | None = None  # the queue whose wake mark was taken last
     _listens: tuple[str, ...] = ()  # what an idle wait is for
@@ -63,6 +73,7 @@ class Channel(redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._unbooked: set[str] = set()
+        self.consumer_state = ConsumerState()  # a producer's own; kombu sets a worker's, the same on all its channels
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
@@ -70,7 +81,7 @@ class Channel(redis.Channel):
         if no_ack:
             self._unbooked.add(queue)
         else:
-            DESK.channel = self
+            self.consumer_state.channel = self
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     # -- taking: called by kombu's poller ------------------------------------------------------------------------------
@@ -86,17 +97,17 @@ class Channel(redis.Channel):
             return
         if self._maybe_work:
             touched = (*queues, *map(keys.claim, queues), keys.SERVED)
-            held = [int(queue in DESK.holds) for queue in queues]
-            self._send("peek", "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
+            held = [int(queue in self.consumer_state.holds) for queue in queues]
+            self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
             marks = [keys.wake(queue) for queue in self._listens] or [keys.wake(f"@{self.box}")]
-            self._send("wait", "BZPOPMIN", *marks, round(self._patience_s, 3))
+            self._send(Asked.WAIT, "BZPOPMIN", *marks, round(self._patience_s, 3))
 
     def _in_chain_order(self) -> list[str]:
         """Our queues in the order of the settings, whatever order they were consumed in."""
         return sorted(self.active_queues, key=list(self.batch).index if self.batch else None)
 
-    def _send(self, asked: str, *command: Any) -> None:
+    def _send(self, asked: Asked, *command: Any) -> None:
         self._asked, self._brpop_sent_at = asked, monotonic()
         self._in_poll = self.client.connection
         self.client.connection.send_command(*command)
@@ -113,18 +124,18 @@ class Channel(redis.Channel):
             self.client.connection.disconnect()
             raise
         except self.ResponseError as exc:  # such as a key of the wrong type, or a script refused: not ours to die of
-            logger.error("Redis refused to %s: %s", asked, exc)
+            logger.error("Redis refused to %s: %s", asked.value, exc)
             self._maybe_work, self._listens, self._patience_s = False, (), 1.0
             raise Empty from None
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        if asked == "peek":
+        if asked is Asked.PEEK:
             self._on_peek(reply)
             raise Empty
-        if asked == "pass":
+        if asked is Asked.PASS:
             raise Empty
-        if asked == "wait":
+        if asked is Asked.WAIT:
             self._awaited = self._maybe_work = True  # also after a timeout: a wake mark may have been lost
             self._woken = bytes_to_str(reply[0]) if reply else None
             raise Empty
@@ -135,14 +146,14 @@ class Channel(redis.Channel):
         if self._closing:
             return
         queues = self._in_chain_order()
-        view = DESK.view(_seen(queues, reply), self.batch, self.prefer)
+        view = self.consumer_state.view(_seen(queues, reply), self.batch, self.prefer)
         woken, self._woken = self._woken, None
         move = decide(view)
         if move is None:
             self._maybe_work = self._awaited = False
             self._listens, self._patience_s = tuple(listens(view)), patience_s(view)
             if woken in [keys.wake(line.queue) for line in view.lines if line.depth]:
-                self._send("pass", "EVAL", scripts.WAKE, 1, woken)
+                self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
         if awaited and move.queue == queues[0] and move.take_n < self.batch.get(move.queue, 1):
@@ -160,7 +171,7 @@ class Channel(redis.Channel):
         touched += [keys.HOLDERS, keys.DELIVERIES, keys.CRASHES, keys.DEAD, keys.DYING, keys.SERVED]
         touched += [keys.claim(queue), *(keys.claim(one.queue) for one in view.lines if one.queue != queue)]
         bounds = (move.take_n, self.max_deliveries, self.box, others)
-        self._send("take", "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
+        self._send(Asked.TAKE, "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
@@ -169,14 +180,14 @@ class Channel(redis.Channel):
             logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
             log_forgotten(forgotten)
         if raws:
-            DESK.takes(self._chosen)
+            self.consumer_state.takes(self._chosen)
         for raw in raws:
             tag = ""
             try:
                 message = loads(bytes_to_str(raw))
                 tag = message["properties"]["delivery_tag"]
                 _due_by_our_clock(message["headers"])
-                DESK.took([tag])
+                self.consumer_state.took([tag])
                 if self._closing or self._chosen not in self.connection._callbacks:
                     self.qos.restore_by_tag(tag, uncounted=True)
                 else:
@@ -198,7 +209,7 @@ class Channel(redis.Channel):
 
     def close(self) -> None:
         """As kombu's, without waiting for the end of an idle wait."""
-        if self._in_poll and self._asked == "wait":
+        if self._in_poll and self._asked is Asked.WAIT:
             self._in_poll = None
             self.client.connection.disconnect()
         super().close()

@@ -1,15 +1,19 @@
 """What this worker process has in hand, and where it stands: the one place that transport and batching share.
 
-A process runs one worker, so there is one desk. It outlives connections: a message taken over a connection that broke
-is still in hand, its lease is renewed over the next one, and no other message is taken before it is done.
+A worker's parent makes one and hands it to every channel, as the transport option `consumer_state`. It outlives
+connections: a message taken over a connection that broke is still in hand, its lease is renewed over the next one, and
+no other message is taken before it is done.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from golem_chain.broker.transport.scheduler import Line, Prefer, View
+
+if TYPE_CHECKING:
+    from golem_chain.broker.transport.channel import Channel
 
 
 class ConsumerState:
@@ -21,7 +25,7 @@ class ConsumerState:
         self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
         self.owed: set[str] = set()  # ended while Redis was away: to be struck out when it is back
         self.unsettled = False  # something could not be put back: the books name us, and it is not in hand
-        self.channel: Any = None  # the channel over which we take now
+        self.channel: Channel | None = None  # the channel over which we take now
         self.stopping = False  # nothing more is taken
         self.resident: frozenset[str] = frozenset()
         self.cost_s: dict[str, float] = {}
@@ -95,7 +99,3 @@ class ConsumerState:
         return View(
             lines, batch, self.resident, self.current, dwell, dict(self.cost_s), prefer, idle_s=idle, gap_s=self._gap_s
         )
-
-
-#: The desk of this process.
-DESK = ConsumerState()

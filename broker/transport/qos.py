@@ -12,7 +12,7 @@ from kombu.utils.json import dumps, loads
 
 from golem_chain.broker import keys
 from golem_chain.broker.transport import scripts
-from golem_chain.broker.transport.consumer_state import DESK
+from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.dead_letter import Letter
 
 logger = get_logger(__name__)
@@ -24,9 +24,15 @@ class QoS(redis.QoS):
 
     restore_at_shutdown = False
 
+    @property
+    def _state(self) -> ConsumerState:
+        """The same for all channels of a worker."""
+        state: ConsumerState = self.channel.consumer_state
+        return state
+
     def can_consume(self) -> bool:
         """Credit by what the process has in hand, whichever connection it came over."""
-        return not DESK.stopping and (not self.prefetch_count or len(DESK.in_hand) < self.prefetch_count)
+        return not self._state.stopping and (not self.prefetch_count or len(self._state.in_hand) < self.prefetch_count)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a delivery; a message of ours is in the books already."""
@@ -35,10 +41,10 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """The message has ended."""
-        DESK.owed.add(delivery_tag)  # if Redis is away, `settle` does it
+        self._state.owed.add(delivery_tag)  # if Redis is away, `settle` does it
         with self._client() as client:
             _strike(client.pipeline(), self, delivery_tag).execute()
-        DESK.owed.discard(delivery_tag)
+        self._state.owed.discard(delivery_tag)
         self._forget(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -47,7 +53,7 @@ class QoS(redis.QoS):
             try:
                 self.restore_by_tag(delivery_tag)
             except self.channel.connection_errors as exc:  # the books still name us: `settle` does it
-                DESK.unsettled = True
+                self._state.unsettled = True
                 logger.warning("%s is put back when Redis takes it: %s", delivery_tag, exc)
         else:
             message = self._delivered.get(delivery_tag)
@@ -63,7 +69,7 @@ class QoS(redis.QoS):
             letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
             _strike(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
             forgotten = client.eval(scripts.FORGET, 1, keys.DEAD)
-        DESK.done(tag)
+        self._state.done(tag)
         logger.error("A message of %s became a dead letter: %s", queue, why)
         log_forgotten(forgotten)
 
@@ -82,7 +88,7 @@ class QoS(redis.QoS):
             book = client.hget(self.unacked_key, tag)
             if book is None:
                 client.zrem(self.unacked_index_key, tag)
-                DESK.done(bytes_to_str(tag))
+                self._state.done(bytes_to_str(tag))
                 return
             message, exchange, routing_key = loads(bytes_to_str(book))
             if not uncounted:  # a message that was given back unharmed may run in a batch again
@@ -92,26 +98,26 @@ class QoS(redis.QoS):
             touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *ways)
             whose = self.channel.box if whose is None else whose
             client.eval(scripts.RESTORE, len(touched), *touched, tag, dumps(message), int(uncounted), whose)
-        DESK.done(bytes_to_str(tag))
+        self._state.done(bytes_to_str(tag))
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
         """Put back what other boxes have let go: their leases are over."""
         del start, num, interval
         with self._client() as client:
             for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
-                if bytes_to_str(tag) not in DESK.in_hand:  # ours: the renewal was late, no more
+                if bytes_to_str(tag) not in self._state.in_hand:  # ours: the renewal was late, no more
                     logger.warning("The lease of %s is over: put back", bytes_to_str(tag))
                     self.restore_by_tag(tag, client, whose="")
 
     def renew(self) -> None:
         """Renew the lease of all that is in hand."""
-        if DESK.in_hand:
+        if self._state.in_hand:
             with self._client() as client:
-                client.eval(scripts.RENEW, 1, self.unacked_index_key, *DESK.in_hand)
+                client.eval(scripts.RENEW, 1, self.unacked_index_key, *self._state.in_hand)
 
     def give_back(self) -> int:
         """Hand back all that is in hand, unharmed and uncounted, in the order in which it waited. Gives how many."""
-        tags = list(DESK.in_hand)
+        tags = list(self._state.in_hand)
         for tag in reversed(tags):
             self.restore_by_tag(tag, uncounted=True)
             self._forget(tag)
@@ -122,31 +128,32 @@ class QoS(redis.QoS):
         put back what the books say that this box has but nobody here works on. That is what a dead worker of the same
         name left behind, or what was on its way when the connection broke. Gives how many were put back."""
         with self._client() as client:
-            for tag in list(DESK.owed):
+            for tag in list(self._state.owed):
                 _strike(client.pipeline(), self, tag).execute()
-                DESK.owed.discard(tag)
+                self._state.owed.discard(tag)
                 self._forget(tag)
             ours = [
                 bytes_to_str(tag)
                 for tag, box in client.hgetall(keys.HOLDERS).items()
                 if bytes_to_str(box) == self.channel.box
             ]
-            left = [tag for tag in ours if tag not in DESK.in_hand and client.hexists(self.unacked_key, tag)]
+            left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
             for tag in left:
                 self.restore_by_tag(tag, client)
-        DESK.unsettled = False
+        self._state.unsettled = False
         self.renew()
         return len(left)
 
     @contextmanager
     def _client(self, client: Any = None) -> Iterator[Any]:
         """A client of our channel, or of the one that took its place after the connection broke."""
-        channel = self.channel if self.channel.connection is not None else DESK.channel
+        channel = self.channel if self.channel.connection is not None else self._state.channel
+        assert channel is not None  # messages came in over one
         with channel.conn_or_acquire(client) as live:
             yield live
 
     def _forget(self, tag: str) -> None:
-        DESK.done(tag)
+        self._state.done(tag)
         self._quick_ack(tag)
 
 

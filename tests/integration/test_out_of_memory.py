@@ -12,7 +12,7 @@ from golem_chain.shared.errors import OutOfMemory
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
-from golem_chain.workers.stages.engine import StubEngine
+from golem_chain.workers.stages.stub import StubEngine
 
 MB = 1 << 20
 

@@ -5,19 +5,19 @@ import json
 import os
 import signal
 from base64 import b64decode
-from time import monotonic
 from typing import Any
 
 from celery import bootsteps
 from celery.app.task import Context
 from celery.utils.log import get_logger
 from celery.worker import state
+from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.consumer_state import DESK
-from golem_chain.shared.errors import TooManyDeliveries
-from golem_chain.workers.parent.node_name import RENEW_S, Name
+from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
+from golem_chain.workers.parent.context import ParentContext
+from golem_chain.workers.parent.node_name import RENEW_S
 from golem_chain.workers.parent.strategy import fail
 
 logger = get_logger(__name__)
@@ -72,7 +72,8 @@ class Reconcile(Timed):
 
     def tick(self, consumer: Any) -> None:
         """Reconcile where something is left."""
-        if DESK.unsettled or DESK.owed:
+        held = consumer.context.held
+        if held.unsettled or held.owed:
             try:
                 self._settle(consumer)
             except consumer.connection_errors as exc:
@@ -129,54 +130,52 @@ class KeepName(Timed):
     name (it slept too long) must not go on under it."""
 
     every_s = RENEW_S
-    claim: Name | None = None  # set before the worker starts
 
     def tick(self, consumer: Any) -> None:
         """Renew."""
-        tells = {**DESK.tells(), "queues": sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)}
-        if self.claim is not None and not self.claim.renew(tells, DESK.holds):
+        context: ParentContext = consumer.context
+        queues = sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)
+        if not context.name.renew({**context.held.tells(), "queues": queues}, context.held.holds):
             logger.critical("The name %s belongs to another worker now: this one stops", consumer.hostname)
-            DESK.stopping = True
-            state.should_terminate = os.EX_UNAVAILABLE
+            context.shutdown.at_once()
+
+
+class KeepAgreement(Timed):
+    """Renew the agreement on checkpoints; a worker that slept while others took up something else must not go on."""
+
+    every_s = RENEW_S
+
+    def tick(self, consumer: Any) -> None:
+        """Renew."""
+        context: ParentContext = consumer.context
+        try:
+            context.agreement.renew()
+        except CheckpointsDiffer as exc:
+            logger.critical("%s", exc.message)
+            context.shutdown.at_once()
+        except (RedisError, OSError):
+            return  # away: nobody can register anything else either
 
 
 class Stopper(Timed):
-    """After SIGTERM or SIGINT: take nothing more, finish what is in hand, and after `stop_s` hand the rest back,
-    unharmed and uncounted. A second signal hands back at once."""
+    """After SIGTERM or SIGINT: end when nothing is in hand, and hand back what is left, unharmed and uncounted, when
+    the time for it is over."""
 
     every_s = 0.1
-    stop_s = 10.0  # set before the worker starts
-    _deadline: float | None = None  # of the process, whichever connection stands
-
-    @classmethod
-    def on_signal(cls, signum: int, frame: Any) -> None:
-        """The signal handler of the parent."""
-        del frame
-        logger.info("Stopping (%s)", signal.Signals(signum).name)
-        cls._deadline = monotonic() + (0 if DESK.stopping else cls.stop_s)
-        DESK.stopping = True
-        if not DESK.in_hand:
-            state.should_stop = os.EX_OK
 
     def tick(self, consumer: Any) -> None:
         """Go on stopping."""
-        if not DESK.stopping or self._deadline is None:
+        context: ParentContext = consumer.context
+        if not context.shutdown.requested:
             return
-        if not DESK.in_hand:
+        if not context.held.in_hand:
             state.should_stop = os.EX_OK
-        elif monotonic() >= self._deadline:
+        elif context.shutdown.overdue:
             for child in consumer.pool._pool._pool:  # first: what is handed back must not end here as well
                 os.kill(child.pid, signal.SIGKILL)
             back = consumer.task_consumer.channel.qos.give_back()
             logger.warning("Handed back %d message(s)", back)
             state.should_terminate = os.EX_OK
 
-    @classmethod
-    def while_away(cls) -> None:
-        """The same while there is no connection: nothing can be handed back, the leases will do it."""
-        if DESK.stopping and cls._deadline is not None and (not DESK.in_hand or monotonic() >= cls._deadline):
-            state.should_terminate = os.EX_OK
-        state.maybe_shutdown()
 
-
-STEPS = (PoolWatchdog, Reconcile, DeadLetterStep, KeepName, Stopper)
+STEPS = (PoolWatchdog, Reconcile, DeadLetterStep, KeepName, KeepAgreement, Stopper)

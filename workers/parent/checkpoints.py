@@ -5,27 +5,18 @@ start. The entry goes with the last of them.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from celery.utils.log import get_logger
-from celery.worker import state
 from redis import Redis
-from redis.exceptions import RedisError
 
 from golem_chain.broker import keys
 from golem_chain.broker.transport import scripts
-from golem_chain.broker.transport.consumer_state import DESK
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
-from golem_chain.workers.parent.bootsteps import Timed
-from golem_chain.workers.parent.node_name import EXPIRY_S, RENEW_S
+from golem_chain.workers.parent.node_name import EXPIRY_S
 from golem_chain.workers.store.manifest import find
-
-logger = get_logger(__name__)
 
 #: Stage -> what must be the same on every box: id, fingerprint, dtype.
 Checkpoints = Mapping[str, Mapping[str, str]]
@@ -75,26 +66,6 @@ class Agreement:
             f"{_named(_read(_text(theirs)))}: pull the same on both (golem models pull, GOLEM_MODELS, "
             f"GOLEM_{stage.upper()}_MODEL), or stop the other workers first."
         )
-
-
-class Agree(Timed):
-    """Renews the agreement; a worker that slept while others took up something else must not go on."""
-
-    every_s = RENEW_S
-    agreement: Agreement | None = None  # set before the worker starts
-
-    def tick(self, consumer: Any) -> None:
-        """Renew."""
-        del consumer
-        try:
-            if self.agreement is not None:
-                self.agreement.renew()
-        except CheckpointsDiffer as exc:
-            logger.critical("%s", exc.message)
-            DESK.stopping = True
-            state.should_terminate = os.EX_UNAVAILABLE
-        except (RedisError, OSError):
-            return  # away: nobody can register anything else either
 
 
 def _text(value: bytes | str) -> str:

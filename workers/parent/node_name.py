@@ -27,7 +27,7 @@ def node_name(name: str | None) -> str:
     return name if "@" in name else f"{name}@{socket.gethostname()}"
 
 
-class Name:
+class NodeName:
     """The claim on a node's name. Other fields of the same hash (`golem:box:<node>`) expire with it."""
 
     def __init__(self, client: Redis, node: str) -> None:
@@ -35,7 +35,7 @@ class Name:
         self._client, self._token = client, secrets.token_hex(8)
         self._host, self._pid = _this_host(), str(os.getpid())
 
-    def claim(self) -> None:
+    def take(self) -> None:
         """Take the name, waiting up to 3 s for one whose holder died. Raises BadSetting where the holder lives."""
         end, least = time.monotonic() + EXPIRY_S + 0.5, None
         while holder := self._ask():

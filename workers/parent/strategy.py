@@ -16,7 +16,7 @@ from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
-from golem_chain.broker.transport.consumer_state import DESK
+from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import GolemError, TimeLimit
 from golem_chain.workers.child.batch_task import BatchTask, End, run_together
 
@@ -26,8 +26,8 @@ logger = get_logger(__name__)
 class Batch:
     """Several Requests as one pool job; to the worker it looks like one Request. A lone message is a batch of one."""
 
-    def __init__(self, task: BatchTask, requests: Sequence[Any]) -> None:
-        self.task, self.requests = task, list(requests)
+    def __init__(self, task: BatchTask, requests: Sequence[Any], held: ConsumerState) -> None:
+        self.task, self.requests, self._held = task, list(requests), held
         self._split = False
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
@@ -80,7 +80,7 @@ class Batch:
     def on_success(self, told: tuple[list[End], frozenset[str] | None, dict[str, float]]) -> None:
         """The child has ended all of them, each in its way."""
         ends, resident, costs = told
-        DESK.learned(resident, costs)
+        self._held.learned(resident, costs)
         self._each(lambda n, r: r.on_success(ends[n]))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -99,7 +99,7 @@ class Batch:
         """The child died, was terminated or ran out of time."""
         exc = exc_info.exception
         exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
-        DESK.child_died()
+        self._held.child_died()
         if isinstance(exc, Terminated):  # only some of them were to be terminated, and those have ended
             gone = [r for r in self.requests if r._already_revoked or r._already_cancelled]
             self.requests = [r for r in self.requests if r not in gone]
@@ -122,7 +122,7 @@ class Batch:
             tag, qos = r.message.delivery_tag, r.message.channel.qos
             if self._has_ended(r):  # its success was stored just before
                 r.acknowledge()
-            elif DESK.stopping:  # the signal that stops us went to the child as well: no fault of the message
+            elif self._held.stopping:  # the signal that stops us went to the child as well: no fault of the message
                 qos.restore_by_tag(tag, uncounted=True)
             else:
                 qos.crashed(tag, error)
@@ -171,12 +171,12 @@ class _Collecting:
 
 def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
     """The strategy of a BatchTask: the messages of one take become one batch."""
-    submit = consumer.on_task_request
+    submit, held = consumer.on_task_request, consumer.context.held
     pending: list[Any] = []
 
     def collect(request: Any) -> None:
         if request.delivery_info["redelivered"] or request.request_dict.get("retries"):
-            submit(Batch(task, [request]))
+            submit(Batch(task, [request], held))
             return
         if not pending:
             consumer.call_soon(flush)  # the next turn of the loop: the whole take has been delivered by then
@@ -184,6 +184,6 @@ def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
 
     def flush() -> None:
         requests, pending[:] = pending[:], []
-        submit(Batch(task, requests))
+        submit(Batch(task, requests, held))
 
     return default(task, app, _Collecting(consumer, collect))

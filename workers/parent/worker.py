@@ -14,13 +14,15 @@ from celery.utils.log import get_logger
 from golem_chain.broker.app import make_app
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.parent import control  # noqa: F401 - its command is registered by the import
-from golem_chain.workers.parent.bootsteps import STEPS, KeepName, Stopper
-from golem_chain.workers.parent.checkpoints import Agree, Agreement, Checkpoints, installed
+from golem_chain.workers.parent.bootsteps import STEPS
+from golem_chain.workers.parent.checkpoints import Agreement, Checkpoints, installed
 from golem_chain.workers.parent.consumer import Parent, ReconnectingConsumer
-from golem_chain.workers.parent.node_name import Name, node_name
+from golem_chain.workers.parent.context import ParentContext, Shutdown
+from golem_chain.workers.parent.node_name import NodeName, node_name
 
 logger = get_logger(__name__)
 
@@ -58,17 +60,19 @@ def start(
     app = make_app(settings)
     check_broker(settings)
     client = connect_once(settings, socket_timeout=5)
-    claim = Name(client, node)
-    claim.claim()
+    taken = NodeName(client, node)
+    taken.take()
     ours = register is None
     if register is None:
         register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
         agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
         agreement.join()
-        return _run(app, settings, queues, claim, agreement, register, preload, log_level)
+        held = ConsumerState()
+        context = ParentContext(held, taken, agreement, Shutdown(held, settings.stop_s))
+        return _run(app, settings, queues, context, register, preload, log_level)
     finally:
-        claim.release()
+        taken.release()
         client.close()
 
 
@@ -76,32 +80,32 @@ def _run(
     app: Celery,
     settings: Settings,
     queues: Sequence[str] | None,
-    claim: Name,
-    agreement: Agreement,
+    context: ParentContext,
     register: Callable[[Celery], None],
     preload: Callable[[], None] | None,
     log_level: str,
 ) -> int:
-    app.conf.broker_transport_options["box"] = claim.node
-    app.conf.worker_consumer = ReconnectingConsumer
+    node = context.name.node
+    app.conf.broker_transport_options |= {"box": node, "consumer_state": context.held}
+    app.conf.worker_consumer = partial(ReconnectingConsumer, context=context)
     app.conf.task_publish_retry_policy = _PATIENCE  # a producer gives up sooner
     app.conf.result_backend_transport_options = {"retry_policy": _PATIENCE}
-    app.steps["consumer"].update((*STEPS, Agree))
-    KeepName.claim, Stopper.stop_s, Agree.agreement = claim, settings.stop_s, agreement
+    app.steps["consumer"].update(STEPS)
     register(app)
     with reaching(settings), app.connection_for_write() as connection:  # before the slow imports: others may be free
         back = connection.default_channel.qos.settle()
     if back:
-        logger.warning("Put back %d message(s) that the last %s had in hand", back, claim.node)
+        logger.warning("Put back %d message(s) that the last %s had in hand", back, node)
     if preload is not None:
         preload()
-        claim.claim()  # it may have run out meanwhile
-        agreement.join()
+        context.name.take()  # it may have run out meanwhile
+        context.agreement.join()
     gc.collect()
     gc.freeze()  # a collection in the child shall not walk over what was imported here: 0.3 s for each unload
     worker = Parent(
         app=app,
-        hostname=claim.node,
+        context=context,
+        hostname=node,
         queues=list(queues) if queues else None,
         loglevel=log_level,
         quiet=True,
