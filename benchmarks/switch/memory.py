@@ -38,7 +38,7 @@ def _labels(count: int) -> LabelSet:
 def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
     """(stage, what it is, asks)."""
     from golem_chain.workers.stages.interpreter.engine import Utterance
-    from golem_chain.workers.stages.oracle.engine import Cue
+    from golem_chain.workers.stages.oracle.engine import ReplyRequest
     from golem_chain.workers.stages.scribe.engine import Recording
 
     sound = clip.read_bytes()
@@ -56,7 +56,10 @@ def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
         yield (
             "oracle",
             f"8 replies of {tokens} tokens",
-            [Cue(TEXT, intent, LabelSet(labels=(Label(name="lights_on"),)), params, seed) for seed in range(8)],
+            [
+                ReplyRequest(TEXT, intent, LabelSet(labels=(Label(name="lights_on"),)), params, seed)
+                for seed in range(8)
+            ],
         )
 
 

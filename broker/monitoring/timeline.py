@@ -20,7 +20,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
 @dataclass(frozen=True)
-class Span:
+class BatchSpan:
     """A batch: one stage at work."""
 
     stage: str
@@ -45,7 +45,7 @@ class Lane:
     """One box over time."""
 
     box: str
-    spans: list[Span] = field(default_factory=list)
+    spans: list[BatchSpan] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)  # (Unix seconds, allocated bytes)
     peaks: list[tuple[float, float, int]] = field(default_factory=list)  # (start, end, highest bytes) of a batch
@@ -95,7 +95,7 @@ def lanes(events: Iterable[dict[str, Any]], start: float, end: float) -> list[La
         lane.memory += [(began, event["allocated_before"]), (at, event["allocated"])]
         lane.budget = event.get("budget", lane.budget)
         if event["kind"] == "batch":
-            lane.spans.append(Span(event["stage"], began, at, event["size"], tuple(event["jobs"])))
+            lane.spans.append(BatchSpan(event["stage"], began, at, event["size"], tuple(event["jobs"])))
             lane.peaks.append((began, at, event["peak"]))
         else:
             lane.marks.append(Mark(event["kind"], event["stage"], at, event["reason"]))

@@ -41,7 +41,7 @@ class Bounds:
     starve: float  # a queue that was not served for so long comes first
 
 
-#: `throughput` is bounded by seconds in `_bound`: it leaves a queue that has work only to save another from starving.
+#: `throughput` is bounded by seconds (`_starve_s`): it leaves a queue with work only to save another from starving.
 BOUNDS: Mapping[Prefer, Bounds] = {
     "throughput": Bounds(inf, inf, inf),
     "balanced": Bounds(5, 2, 30),

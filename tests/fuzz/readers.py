@@ -129,7 +129,7 @@ def records(folder):
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.records import Handover, Outcome
     from golem_chain.workers.child.batch_task import Call
-    from golem_chain.workers.child.tasks import _parsed
+    from golem_chain.workers.child.tasks import parse
     from tests.support.messages import WHOLE, harmless, places, swapped
 
     spots = places(WHOLE)
@@ -138,8 +138,9 @@ def records(folder):
     def read(fate):
         match fate.randrange(3):
             case 0:
-                found = _parsed(Call((swapped(WHOLE, fate.choice(spots), value(fate)),), {}, "id", None))
-                assert isinstance(found, Handover | GolemError)
+                with contextlib.suppress(GolemError):
+                    found = parse(Call((swapped(WHOLE, fate.choice(spots), value(fate)),), {}, "id", None))
+                    assert isinstance(found, Handover)
             case 1:
                 with contextlib.suppress(ValidationError):
                     Outcome.model_validate_json(damaged(fate, whole))

@@ -18,10 +18,36 @@ from golem_chain.shared.errors import GolemError
 
 logger = get_logger(__name__)
 
-#: What one message is to the child: id, request, body, content type, content encoding.
-Job = tuple[str, dict[str, Any], Any, str | None, str | None]
-#: How one message ended: failed or not, the result's text or what went wrong, seconds.
-End = tuple[int, Any, float]
+#: The header under which a message's own trace finds the result of the call that ran it with others.
+_RESULT = "golem_result"
+#: The header that tells when a message was sent (Unix seconds); the transport writes it.
+_SENT_AT = "sent_at"
+
+
+class Message(NamedTuple):
+    """One message, as the parent hands it to the child."""
+
+    id: str
+    request: dict[str, Any]  # Celery's headers and what the worker adds to them
+    body: Any
+    content_type: str | None
+    content_encoding: str | None
+
+
+class End(NamedTuple):
+    """How one message ended, as Celery's tracer tells it."""
+
+    failed: int
+    value: Any  # the result's text, or what went wrong
+    seconds: float
+
+
+class BatchReport(NamedTuple):
+    """What the child tells of a call: the end of each message, and what it holds now."""
+
+    ends: list[End]
+    resident: frozenset[str] | None  # stages whose model is loaded; None: just that of the task
+    load_costs: dict[str, float]  # measured seconds of a load by stage
 
 
 class Call(NamedTuple):
@@ -60,17 +86,17 @@ class BatchTask(Task):
         raise NotImplementedError
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """End one message: give its outcome to Celery's tracer."""
+        """End one message: give its result to Celery's tracer."""
         request = self.request
-        if "outcome" in vars(request):
-            outcome = request.outcome
+        if _RESULT in vars(request):
+            result = getattr(request, _RESULT)
         else:  # called without our strategy
-            outcome = self.run_batch([Call(args, kwargs, request.id or "", getattr(request, "sent_at", None))])[0]
-        if not isinstance(outcome, Exception):
-            return outcome
-        if getattr(outcome, "retryable", False):
-            raise self.retry(exc=outcome, countdown=self.retry_backoff_s * 2**request.retries)
-        raise outcome
+            [result] = self.run_batch([Call(args, kwargs, request.id or "", getattr(request, _SENT_AT, None))])
+        if not isinstance(result, Exception):
+            return result
+        if getattr(result, "retryable", False):
+            raise self.retry(exc=result, countdown=self.retry_backoff_s * 2**request.retries)
+        raise result
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's; the arguments are the users' words, so logs and events show the task's id only."""
@@ -81,7 +107,7 @@ class BatchTask(Task):
     def signature_from_request(self, request: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Celery's, for a retry, without what we added to the request."""
         request = self.request if request is None else request
-        for ours in ("outcome", "sent_at"):
+        for ours in (_RESULT, _SENT_AT):
             (request.headers or {}).pop(ours, None)
         return super().signature_from_request(request, *args, **kwargs)
 
@@ -113,38 +139,40 @@ class BatchTask(Task):
         return None
 
 
-def run_together(name: str, jobs: Sequence[Job]) -> tuple[list[End], frozenset[str] | None, dict[str, float]]:
-    """The pool job: one call for all, then each message ends through its own trace. Gives the end of each, and what
-    this process holds now."""
+def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
+    """The pool job: one call for all, then each message ends through its own trace."""
     task: BatchTask = current_app.tasks[name]
     start = monotonic()
-    ended = task.ended(job[0] for job in jobs)
-    todo = {job[0]: job for job in jobs if job[0] not in ended}  # the same id twice in one batch runs once
-    outcomes = dict(zip(todo, _outcomes(task, list(todo.values())), strict=True))
+    ended = task.ended(message.id for message in messages)
+    todo = {message.id: message for message in messages if message.id not in ended}  # the same id twice runs once
+    results = dict(zip(todo, _results(task, list(todo.values())), strict=True))
     spent = monotonic() - start
     ends = []
-    for id_, request, *body in jobs:
-        request["outcome"] = outcomes.pop(id_) if id_ in outcomes else Ignore()
+    for id_, request, *body in messages:
+        request[_RESULT] = results.pop(id_) if id_ in results else Ignore()
         try:
             failed, value, runtime = fast_trace_task(name, id_, request, *body)
         except Exception:  # noqa: BLE001  (a bug while one message ends is that message's)
             failed, value, runtime = 1, ExceptionInfo(), 0.0
-        ends.append((failed, value, (runtime or 0.0) + spent))  # a failure has no runtime
-    return ends, task.resident(), dict(task.load_costs())
+        ends.append(End(failed, value, (runtime or 0.0) + spent))  # a failure has no runtime
+    return BatchReport(ends, task.resident(), dict(task.load_costs()))
 
 
-def _outcomes(task: BatchTask, jobs: Sequence[Job]) -> list[Any]:
+def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Exception]:
     """What `run_batch` gives for each; where it raises for several, each goes back to run alone."""
-    if not jobs:
+    if not messages:
         return []
-    calls = [Call(tuple(r["args"]), r["kwargs"], id_, r.get("sent_at")) for id_, r, *_ in jobs]
+    calls = [
+        Call(tuple(message.request["args"]), message.request["kwargs"], message.id, message.request.get(_SENT_AT))
+        for message in messages
+    ]
     try:
-        outcomes = list(task.run_batch(calls))
-        if len(outcomes) != len(jobs):
-            raise ValueError(f"{task.name}: {len(outcomes)} results for {len(jobs)} calls")
+        results = list(task.run_batch(calls))
+        if len(results) != len(messages):
+            raise ValueError(f"{task.name}: {len(results)} results for {len(messages)} calls")
     except Exception as exc:  # noqa: BLE001  (whose fault is it? that is seen when each runs alone)
-        if len(jobs) == 1:
+        if len(messages) == 1:
             return [exc]
-        logger.warning("A batch of %d of %s failed as a whole, each runs alone: %r", len(jobs), task.name, exc)
-        return [Reject(exc, requeue=True)] * len(jobs)
-    return outcomes
+        logger.warning("A batch of %d of %s failed as a whole, each runs alone: %r", len(messages), task.name, exc)
+        return [Reject(exc, requeue=True)] * len(messages)
+    return results

@@ -19,7 +19,7 @@ from golem_chain.workers.devices.selection import pick_device, pick_dtype
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.working_memory import Peaks
-from golem_chain.workers.stages.engine import Engine
+from golem_chain.workers.stages.engine import AnyEngine
 from golem_chain.workers.stages.interpreter import engine as interpreter
 from golem_chain.workers.stages.oracle import engine as oracle
 from golem_chain.workers.stages.scribe import engine as scribe
@@ -59,7 +59,7 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         torch.set_num_threads(settings.threads)
     os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
     device = pick_device(settings)
-    engines: dict[str, Engine] = {}
+    engines: dict[str, AnyEngine] = {}
     models: dict[str, str] = {}
     host = HostCache(settings.host_cache)
     for stage in STAGES:

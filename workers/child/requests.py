@@ -74,7 +74,9 @@ class RequestBuilder:
 
     def of(self, stage: str, handover: Handover) -> object:
         """What the engine of a stage is asked. Raises a GolemError for a job that cannot be served."""
-        return {"scribe": self._recording, "interpreter": self._utterance, "oracle": self._cue}[stage](handover)
+        return {"scribe": self._recording, "interpreter": self._utterance, "oracle": self._reply_request}[stage](
+            handover
+        )
 
     def _recording(self, handover: Handover) -> object:
         from golem_chain.workers.stages.scribe.engine import Recording
@@ -104,13 +106,13 @@ class RequestBuilder:
         labels = self._labels(handover.job)
         return Utterance(transcript.text, written_in(handover), labels, self._shares(handover, labels))
 
-    def _cue(self, handover: Handover) -> object:
-        from golem_chain.workers.stages.oracle.engine import Cue
+    def _reply_request(self, handover: Handover) -> object:
+        from golem_chain.workers.stages.oracle.engine import ReplyRequest
 
         transcript = _needed(handover.transcript, "oracle", "transcript")
         intent = _needed(handover.intent, "oracle", "intent")
         job = handover.job
-        return Cue(transcript.text, intent, self._labels(job), job.oracle, seed_of(job), written_in(handover))
+        return ReplyRequest(transcript.text, intent, self._labels(job), job.oracle, seed_of(job), written_in(handover))
 
     def _vocabulary(self, job: Job) -> Vocabulary | None:
         found = self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary

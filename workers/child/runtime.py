@@ -35,13 +35,13 @@ class ChildRuntime:
         client = connect(settings, WORKER_RETRIES)
         self._client = client
         self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
-        self.asks = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
+        self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
         self.watch = Watch(self.outcomes.ended)
 
-    def serve(self, stage: str, jobs: Sequence[str], asks: Sequence[object]) -> "Served":
-        """Answers from the stage's engine to the asks of these jobs. Raises a GolemError that concerns them all,
+    def serve(self, stage: str, jobs: Sequence[str], requests: Sequence[object]) -> "Served":
+        """Answers from the stage's engine to the requests of these jobs. Raises a GolemError that concerns them all,
         and BrokenOff where one of the jobs ended meanwhile."""
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -53,7 +53,7 @@ class ChildRuntime:
         started, before = time.perf_counter(), self.residency.memory.read().allocated
         try:
             with self.watch.watching(jobs):
-                served = serve(self.residency, stage, asks, self.watch.breakable, self._next(stage))
+                served = serve(self.residency, stage, requests, self.watch.breakable, self._next(stage))
             seconds = time.perf_counter() - started
             self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
             return served

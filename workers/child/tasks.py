@@ -1,19 +1,18 @@
 """Three thin tasks, one for each stage: a batch of handovers in, a batch of handovers out, errors one by one.
 
-message ─► stored before? ─► ask ─► serve() ─► store the answer ─► handover for the next stage
-              │ ended: nothing                     └ the last one, or silence: the Outcome
+message ─► stored before? ─► request ─► serve() ─► store the answer ─► handover for the next stage
+              │ ended: nothing                         └ the last one, or silence: the Outcome
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 from celery import Celery
 from pydantic import ValidationError
 
-from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
 from golem_chain.shared.records import Failure, Handover, StageRun
@@ -29,11 +28,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+#: What a message ends with: the message of the next stage, or `{"ended": job}`; or the error that ends it.
+Result = dict[str, Any] | Exception
+
+
+class Pending(NamedTuple):
+    """A job of a batch that needs the engine."""
+
+    place: int  # of its message in the batch
+    handover: Handover
+    request: object  # what the engine is asked
+
+
 class StageTask(BatchTask):
     """One stage for several jobs at once."""
 
     abstract = True
-    place: ChildRuntime
+    runtime: ChildRuntime
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """As BatchTask; a job that has ended takes the rest of its chain with it."""
@@ -42,27 +53,25 @@ class StageTask(BatchTask):
             self.request.chain = None
         return result
 
-    def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
-        """A handover for the next stage, `{"ended": job}`, or the error that ends it, for each call."""
+    def run_batch(self, calls: Sequence[Call]) -> list[Result]:
+        """The message of the next stage, `{"ended": job}`, or the error that ends it, for each call."""
         started = time.time()
-        results: list[Any] = [_parsed(call) for call in calls]
-        told = [n for n, result in enumerate(results) if isinstance(result, Handover)]
+        results: dict[int, Result] = {}
         try:
-            found = dict(zip(told, self.place.jobs.finished([results[n].job.id for n in told]), strict=True))
-            todo = []
-            for n in told:
-                results[n] = self._before(results[n], found[n])
-                if not isinstance(results[n], dict | Exception):
-                    todo.append(n)
-            while (served := self._serve([results[n] for n in todo])) is None:  # the others begin again, at once
-                gone = self.place.outcomes.ended([results[n][0].job.id for n in todo])
-                for n in [n for n in todo if results[n][0].job.id in gone]:
-                    todo.remove(n)
-                    results[n] = {"ended": results[n][0].job.id}
-            for n, answer in zip(todo, served.answers, strict=True):
-                results[n] = self._after(results[n][0], answer, self._cost(served, started, calls[n].sent_at))
-            self.place.jobs.store((self.stage, results[n]) for n in todo if isinstance(results[n], Handover))
-            return [self._on(result) if isinstance(result, Handover) else result for result in results]
+            pending, served = self._run_until_uncancelled(self._prepare(calls, results), results)
+            passed: dict[int, Handover] = {}
+            for one, answer in zip(pending, served.answers, strict=True):
+                if isinstance(answer, Exception):
+                    results[one.place] = answer
+                    continue
+                cost = self._cost(served, started, calls[one.place].sent_at)
+                try:
+                    passed[one.place] = requests.taken(one.handover, self.stage, answer, cost)
+                except GolemError as exc:
+                    results[one.place] = exc
+            self.runtime.jobs.store((self.stage, handover) for handover in passed.values())
+            results |= {place: self._pass_on(handover) for place, handover in passed.items()}
+            return [results[place] for place in range(len(calls))]
         except redis.RedisError as exc:  # away for longer than the client tried: each goes back
             raise RetryableError(f"Redis is away: {type(exc).__name__}.") from exc
 
@@ -71,65 +80,69 @@ class StageTask(BatchTask):
         del args, kwargs, einfo
         job = task_id.rpartition(".")[0]
         if job:
-            self.place.outcomes.end(job, "failed", failure_of(exc, self.stage))
+            self.runtime.outcomes.end(job, "failed", failure_of(exc, self.stage))
 
     def load_costs(self) -> dict[str, float]:
         """Measured seconds of a load by stage."""
-        return dict(self.place.standing.load_costs) if self.place.standing else {}
+        return dict(self.runtime.standing.load_costs) if self.runtime.standing else {}
 
     def resident(self) -> frozenset[str] | None:
         """The stages whose models are loaded."""
-        return frozenset(self.place.residency.resident) if self.place.residency else frozenset()
+        return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
 
-    # -- one job
+    # -- the steps of a batch; `results` takes what is known of a message early
 
-    def _before(self, handover: Handover, found: Finished) -> Any:
-        """What is known without the engine (an end, a stored answer's handover, an error), else (handover, ask)."""
-        job = handover.job.id
-        if found.ended or not found.known:  # ended so long ago that it is forgotten, or never claimed
-            return {"ended": job}
-        try:
-            if found.has(self.stage):  # it was stored, and its worker died before the next message was sent
-                stored = handover.model_copy(
-                    update={"transcript": found.transcript, "intent": found.intent, "reply": found.reply}
-                )
-                return self._on(stored)
-            return handover, self.place.asks.of(self.stage, handover)
-        except GolemError as exc:
-            return exc
+    def _prepare(self, calls: Sequence[Call], results: dict[int, Result]) -> list[Pending]:
+        """The jobs that need the engine, each with what it is to be asked."""
+        handovers: dict[int, Handover] = {}
+        for place, call in enumerate(calls):
+            try:
+                handovers[place] = parse(call)
+            except BadRequest as exc:
+                results[place] = exc
+        found = self.runtime.jobs.finished([handover.job.id for handover in handovers.values()])
+        pending = []
+        for (place, handover), known in zip(handovers.items(), found, strict=True):
+            try:
+                if known.ended or not known.known:  # ended so long ago that it is forgotten, or never sent by us
+                    results[place] = _ended(handover)
+                elif known.has(self.stage):  # stored, and its worker died before the next message was sent
+                    stored = {"transcript": known.transcript, "intent": known.intent, "reply": known.reply}
+                    results[place] = self._pass_on(handover.model_copy(update=stored))
+                else:
+                    pending.append(Pending(place, handover, self.runtime.requests.of(self.stage, handover)))
+            except GolemError as exc:
+                results[place] = exc
+        return pending
 
-    def _serve(self, todo: Sequence[tuple[Handover, object]]) -> "Served | None":
-        """What the engine gives; None where the batch was broken off."""
+    def _run_until_uncancelled(
+        self, pending: Sequence[Pending], results: dict[int, Result]
+    ) -> "tuple[Sequence[Pending], Served]":
+        """Run the batch; where it is broken off because some of its jobs have ended, run the others again, at once."""
         from golem_chain.workers.residency.runner import Served
 
-        if not todo:
-            return Served()
-        try:
-            return self.place.serve(self.stage, [handover.job.id for handover, _ in todo], [ask for _, ask in todo])
-        except GolemError as exc:
-            return Served(answers=[exc] * len(todo))
-        except BrokenOff:
-            logger.info("A batch of the %s was broken off: one of its jobs has ended", self.stage)
-            return None
+        while pending:
+            jobs = [one.handover.job.id for one in pending]
+            try:
+                return pending, self.runtime.serve(self.stage, jobs, [one.request for one in pending])
+            except GolemError as exc:
+                return pending, Served(answers=[exc] * len(pending))
+            except BrokenOff:
+                logger.info("A batch of the %s was broken off: one of its jobs has ended", self.stage)
+            gone = self.runtime.outcomes.ended(jobs)
+            results |= {one.place: _ended(one.handover) for one in pending if one.handover.job.id in gone}
+            pending = [one for one in pending if one.handover.job.id not in gone]
+        return pending, Served()
 
-    def _after(self, handover: Handover, answer: object, cost: StageRun) -> Any:
-        """The handover with the answer, or the error."""
-        if isinstance(answer, Exception):
-            return answer
-        try:
-            return requests.taken(handover, self.stage, answer, cost)
-        except GolemError as exc:
-            return exc
-
-    def _on(self, handover: Handover) -> dict[str, Any]:
+    def _pass_on(self, handover: Handover) -> dict[str, Any]:
         """The message of the next stage; or, for a job that ends here, its Outcome and no message."""
         if requests.silent(handover):
-            self.place.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
+            self.runtime.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
         elif self.stage == STAGES[-1]:
-            self.place.outcomes.end(handover.job.id, "done")
+            self.runtime.outcomes.end(handover.job.id, "done")
         else:
             return requests.light(handover).wire()
-        return {"ended": handover.job.id}
+        return _ended(handover)
 
     def _cost(self, served: "Served", started: float, sent_at: float | None) -> StageRun:
         return StageRun(
@@ -139,7 +152,7 @@ class StageTask(BatchTask):
             batch_size=max(1, served.batch_size),
             device=served.device,
             peak_bytes=served.peak_bytes,
-            worker=self.place.node,
+            worker=self.runtime.node,
         )
 
 
@@ -165,16 +178,24 @@ def register(app: Celery, settings: Settings, build: Build | None = None) -> dic
     Nothing is loaded and no device is touched before the first message.
     """
     node = app.conf.broker_transport_options.get("box") or "golem"
-    place = ChildRuntime(app, settings, build, node)
+    runtime = ChildRuntime(app, settings, build, node)
     tasks: dict[str, BatchTask] = {}
     for stage in STAGES:
-        fields = {"name": task_name(stage), "stage": stage, "place": place, "__module__": __name__}
+        fields = {"name": task_name(stage), "stage": stage, "runtime": runtime, "__module__": __name__}
         tasks[stage] = app.register_task(type(stage.title(), (StageTask,), fields)())
     return tasks
 
 
-def _parsed(call: Call) -> Handover | BadRequest:
+def _ended(handover: Handover) -> dict[str, Any]:
+    """The result of a message whose job has ended: nothing follows."""
+    return {"ended": handover.job.id}
+
+
+def parse(call: Call) -> Handover:
+    """What a message carries. Raises BadRequest."""
     try:
         return Handover.model_validate(call.args[0])
     except (ValidationError, IndexError) as exc:
-        return BadRequest(f"The message {call.task_id[:80]} is not a job ({type(exc).__name__}): submit it again.")
+        raise BadRequest(
+            f"The message {call.task_id[:80]} is not a job ({type(exc).__name__}): submit it again."
+        ) from None

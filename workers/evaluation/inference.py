@@ -24,7 +24,7 @@ from golem_chain.workers.evaluation.datasets import Clip, Said
 from golem_chain.workers.evaluation.report import say
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter import engine as interpreter
-from golem_chain.workers.stages.interpreter.engine import Evidence, Interpreter, Utterance
+from golem_chain.workers.stages.interpreter.engine import Interpreter, LabelEvidence, Utterance
 from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.store import find
@@ -183,15 +183,15 @@ class Asked:
     said: Sequence[Said]
     labels: LabelSet
     intents: Sequence[Intent]
-    evidence: Sequence[Evidence]
+    evidence: Sequence[LabelEvidence]
 
-    def inside(self) -> list[tuple[int, Intent, Evidence]]:
+    def inside(self) -> list[tuple[int, Intent, LabelEvidence]]:
         """What is in scope: the number of the right label, the answer, its evidence."""
         numbers = {label.name: number for number, label in enumerate(self.labels.labels)}
         triples = zip(self.said, self.intents, self.evidence, strict=True)
         return [(numbers[one.intent], intent, seen) for one, intent, seen in triples if one.intent != OUT_OF_SCOPE]
 
-    def outside(self) -> list[tuple[Intent, Evidence]]:
+    def outside(self) -> list[tuple[Intent, LabelEvidence]]:
         """What is out of scope."""
         triples = zip(self.said, self.intents, self.evidence, strict=True)
         return [(intent, seen) for one, intent, seen in triples if one.intent == OUT_OF_SCOPE]
@@ -213,7 +213,7 @@ def ask(interpreter: Interpreter, name: str, said: Sequence[Said], labels: Label
             f"{name} has the intent {lacking[0]}, which the labels lack: they are {', '.join(sorted(known)[:12])}."
         )
     intents: list[Intent] = []
-    evidence: list[Evidence] = []
+    evidence: list[LabelEvidence] = []
     asks = [Utterance(one.text, one.language or "en", labels.model_copy(update={"multi_label": False})) for one in said]
     size = interpreter.settings.batch_of("interpreter") * 4
     with progress(name, len(asks)) as step:
@@ -245,7 +245,7 @@ def templated(labels: LabelSet, template: str, method: str) -> LabelSet:
     return labels.model_copy(update={"labels": tuple(said)})
 
 
-def best(seen: Evidence) -> int:
+def best(seen: LabelEvidence) -> int:
     """The number of the likeliest label."""
     return seen.scores.index(max(seen.scores))
 

@@ -18,7 +18,7 @@ from celery.worker.strategy import default
 
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import GolemError, TimeLimit
-from golem_chain.workers.child.batch_task import BatchTask, End, run_together
+from golem_chain.workers.child.batch_task import BatchReport, BatchTask, Message, run_together
 
 logger = get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Batch:
             run_together,
             args=(
                 self.task.name,
-                [(r.id, r.request_dict, r.body, r.content_type, r.content_encoding) for r in self.requests],
+                [Message(r.id, r.request_dict, r.body, r.content_type, r.content_encoding) for r in self.requests],
             ),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
@@ -77,11 +77,10 @@ class Batch:
         """The child has begun."""
         self._each(lambda _, r: r.on_accepted(pid, time_accepted))
 
-    def on_success(self, told: tuple[list[End], frozenset[str] | None, dict[str, float]]) -> None:
+    def on_success(self, report: BatchReport) -> None:
         """The child has ended all of them, each in its way."""
-        ends, resident, costs = told
-        self._held.learned(resident, costs)
-        self._each(lambda n, r: r.on_success(ends[n]))
+        self._held.learned(report.resident, report.load_costs)
+        self._each(lambda n, r: r.on_success(report.ends[n]))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The hard limit is over; billiard has called on_failure before and kills the child after."""

@@ -42,18 +42,18 @@ class Event:
     ) -> "Event":
         """From the device as it was read before and after."""
         return cls(
-            kind,
-            stage,
-            reason,
-            weights_bytes,
-            round(seconds, 4),
-            before.allocated,
-            after.allocated,
-            after.reserved,
-            after.free,
-            after.peak,
-            model,
-            missing_bytes,
+            kind=kind,
+            stage=stage,
+            reason=reason,
+            weights_bytes=weights_bytes,
+            seconds=round(seconds, 4),
+            allocated_before=before.allocated,
+            allocated=after.allocated,
+            reserved=after.reserved,
+            free=after.free,
+            peak=after.peak,
+            model=model,
+            missing_bytes=missing_bytes,
         )
 
     def wire(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from golem_chain.workers.devices.memory import Memory, Reading, is_out_of_memory
 from golem_chain.workers.residency import eviction
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.working_memory import Peaks
-from golem_chain.workers.stages.engine import Engine, Prefetching
+from golem_chain.workers.stages.engine import AnyEngine, Prefetching
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Residency:
 
     def __init__(
         self,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, AnyEngine],
         memory: Memory,
         mode: str = "1",
         budget_bytes: int | None = None,
@@ -83,7 +83,7 @@ class Residency:
         return eviction.largest_batch(asked, free, lambda n: self.working_bytes(stage, n))
 
     @contextmanager
-    def use(self, stage: str, batch: int = 1) -> Iterator[Engine]:
+    def use(self, stage: str, batch: int = 1) -> Iterator[AnyEngine]:
         """The engine of a stage, resident for as long as the block lasts.
 
         `batch` is how many items will be run at once. Raises ModelAboveBudget before anything is unloaded or loaded,

@@ -2,25 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-Ask = TypeVar("Ask", contravariant=True)
-Answer = TypeVar("Answer", covariant=True)
+from golem_chain.shared.errors import GolemError
+
+Request = TypeVar("Request", contravariant=True)
 Item = TypeVar("Item")
+Answer = TypeVar("Answer", covariant=True)
 
 
 @dataclass(frozen=True)
 class Ready(Generic[Item]):
-    """An ask that needs the model, prepared without it (decoded, tokenised…)."""
+    """A request that needs the model, prepared without it (decoded, tokenised…)."""
 
     item: Item
 
 
-class Engine(Protocol):
+class Engine(Protocol[Request, Item, Answer]):
     """One model family with its pre- and post-processing and its batching.
 
     `prepare` never touches the weights: it gives the final answer where none is needed (silence, an empty text),
-    or a `Ready` that `run` takes. `run` is called only while the model is loaded, answers in the order of its
+    or a `Ready` whose item `run` takes. `run` is called only while the model is loaded, answers in the order of its
     batch, and gives a GolemError in the place of an item that failed alone.
     """
 
@@ -43,13 +45,17 @@ class Engine(Protocol):
         """Drop every reference to the weights. Never raises; harmless when nothing is loaded."""
         ...
 
-    def prepare(self, ask: object) -> object:
-        """The answer itself, or a Ready. Raises a permanent GolemError for an ask that cannot be served."""
+    def prepare(self, request: Request) -> Answer | Ready[Item]:
+        """The answer itself, or a Ready. Raises a permanent GolemError for a request that cannot be served."""
         ...
 
-    def run(self, batch: Sequence[object]) -> list[object]:
-        """One answer or GolemError for each item (the `item` of a Ready)."""
+    def run(self, batch: Sequence[Item]) -> Sequence[Answer | GolemError]:
+        """One answer or GolemError for each item."""
         ...
+
+
+#: An engine whose stage is not known: residency carries requests to it and answers from it without looking at them.
+AnyEngine = Engine[Any, Any, Any]
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.requests import written_in
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance
-from golem_chain.workers.stages.oracle.engine import Cue, Oracle
+from golem_chain.workers.stages.oracle.engine import Oracle, ReplyRequest
 from tests.support.text_models import bert, llama
 
 FILE = """
@@ -154,7 +154,9 @@ def test_the_oracle_is_shown_the_sets_own_examples_in_its_language(tmp_path: Pat
         ("ru", "Открой ворота.", "Ответь на: hello"),
         ("en", "Open the gate.", "hello"),
     ):
-        cue = Cue("hello", Intent(label="music_stop", score=1, method="cosine"), home, OracleParams(), 7, language)
+        cue = ReplyRequest(
+            "hello", Intent(label="music_stop", score=1, method="cosine"), home, OracleParams(), 7, language
+        )
         ready = engine.prepare(cue)
         assert isinstance(ready, Ready)
         told = engine.tokenizer.decode(ready.item.tokens)

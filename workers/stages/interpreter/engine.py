@@ -41,7 +41,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LabelEvidence:
     """What one text's intent is decided by."""
 
     scores: list[float]  # by label: cosine or entailment logit, which become scores by a softmax at the temperature
@@ -119,105 +119,109 @@ class Interpreter:
     def prefetch(self) -> None:
         self.weights.prefetch()
 
-    def prepare(self, ask: object) -> object:
+    def prepare(self, request: Utterance) -> Intent | Ready[Utterance]:
         """An Intent for a text without words (`noise`), a phrasing that the Scribe chose or a text seen before; else
         a Ready. Raises BadLabels."""
-        assert isinstance(ask, Utterance)
-        if not any(letter.isalnum() for letter in ask.text):
+        if not any(letter.isalnum() for letter in request.text):
             return Intent(label="noise", score=1.0, method="silence")
-        labels = in_language(ask.labels, ask.language)
-        if ask.shares:
-            label, score = next(iter(ask.shares.items()))
-            return Intent(label=label, score=score, scores=dict(ask.shares), method="vocabulary")
-        known = self._answers.get((ask.text, labels))
-        return known or Ready(Utterance(ask.text, ask.language, check_labels(labels)))
+        labels = in_language(request.labels, request.language)
+        if request.shares:
+            label, score = next(iter(request.shares.items()))
+            return Intent(label=label, score=score, scores=dict(request.shares), method="vocabulary")
+        known = self._answers.get((request.text, labels))
+        return known or Ready(Utterance(request.text, request.language, check_labels(labels)))
 
-    def run(self, batch: Sequence[object]) -> list[object]:
+    def run(self, batch: Sequence[Utterance]) -> list[Intent | GolemError]:
         """An Intent for each Utterance; ModelCorrupt in the place of one whose scores are not numbers."""
         assert self.model is not None, "the interpreter was asked while it was not loaded"
-        asks = [ask for ask in batch if isinstance(ask, Utterance)]
-        if not asks:
+        if not batch:
             return []
-        answers = self._by_entailment(asks) if self.method == "entailment" else self._by_cosine(asks)
-        for ask, answer in zip(asks, answers, strict=True):
-            if isinstance(answer, Intent) and len(ask.text) <= LONGEST_KEPT:
-                self._answers.put((ask.text, ask.labels), answer, len(answer.scores) + len(ask.text) // 20 + 1)
+        answers = self._by_entailment(batch) if self.method == "entailment" else self._by_cosine(batch)
+        for request, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Intent) and len(request.text) <= LONGEST_KEPT:
+                self._answers.put(
+                    (request.text, request.labels), answer, len(answer.scores) + len(request.text) // 20 + 1
+                )
         return list(answers)
 
-    def evidence(self, asks: Sequence[Utterance]) -> list[Evidence]:
+    def evidence(self, requests: Sequence[Utterance]) -> list[LabelEvidence]:
         """What intents are decided by, for measuring and fitting. The model is loaded."""
-        asks = [replace(ask, labels=in_language(check_labels(ask.labels), ask.language)) for ask in asks]
+        requests = [
+            replace(request, labels=in_language(check_labels(request.labels), request.language)) for request in requests
+        ]
         if self.method == "cosine":
-            return [Evidence(cosines, max(cosines)) for cosines in self._cosines(asks)]
+            return [LabelEvidence(cosines, max(cosines)) for cosines in self._cosines(requests)]
         found = []
-        for grouped in self._logits(asks):
+        for grouped in self._logits(requests):
             logits = entailment.joined(grouped)
-            found.append(Evidence(logits, entailment.belief(grouped[logits.index(max(logits))])))
+            found.append(LabelEvidence(logits, entailment.belief(grouped[logits.index(max(logits))])))
         return found
 
-    def _logits(self, asks: Sequence[Utterance]) -> list[list[list[entailment.Logits]]]:
+    def _logits(self, requests: Sequence[Utterance]) -> list[list[list[entailment.Logits]]]:
         """By text, label and phrasing: all of the batch as one list of pairs."""
         if self._scorer is None:
             config, tokenizer = self.weights.config, self.tokenizer
             context = context_of(config, tokenizer)
             self._scorer = entailment.EntailmentScorer(config, tokenizer, context, self.settings.interpreter_tokens)
         pairs = [
-            (harmless(ask.text, self.tokenizer), harmless(template.replace("{}", phrase), self.tokenizer))
-            for ask in asks
-            for template in [ask.labels.template or self.template]
-            for label in ask.labels.labels
+            (harmless(request.text, self.tokenizer), harmless(template.replace("{}", phrase), self.tokenizer))
+            for request in requests
+            for template in [request.labels.template or self.template]
+            for label in request.labels.labels
             for phrase in self._asked(label)
         ]
         logits = iter(self._scorer.score(self.model, pairs))
-        return [[[next(logits) for _ in self._asked(label)] for label in ask.labels.labels] for ask in asks]
+        return [[[next(logits) for _ in self._asked(label)] for label in request.labels.labels] for request in requests]
 
-    def _by_entailment(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
+    def _by_entailment(self, requests: Sequence[Utterance]) -> list[Intent | GolemError]:
         found: list[Intent | GolemError] = []
-        for ask, grouped in zip(asks, self._logits(asks), strict=True):
+        for request, grouped in zip(requests, self._logits(requests), strict=True):
             if not all(math.isfinite(value) for label in grouped for pair in label for value in pair):
                 found.append(_not_numbers(self.weights.folder))
                 continue
-            fitted = ask.labels.entailment
-            scores = entailment.scores(grouped, ask.labels.multi_label, fitted.temperature or 1.0)
+            fitted = request.labels.entailment
+            scores = entailment.scores(grouped, request.labels.multi_label, fitted.temperature or 1.0)
             belief = entailment.belief(grouped[scores.index(max(scores))])
             threshold = self.settings.unknown_score if fitted.unknown is None else fitted.unknown
             unknown = 1 - belief if belief < threshold else None
-            found.append(_intent(ask, scores, "entailment", unknown))
+            found.append(_intent(request, scores, "entailment", unknown))
         return found
 
     def _asked(self, label: Label) -> tuple[str, ...]:
         """The phrasings that an NLI model is asked about: each is a pass of the whole model."""
         return phrasings(label)[: self.settings.interpreter_phrasings or None]
 
-    def _cosines(self, asks: Sequence[Utterance]) -> list[list[float]]:
+    def _cosines(self, requests: Sequence[Utterance]) -> list[list[float]]:
         """By text and label."""
         if self._scorer is None:
             context = context_of(self.weights.config, self.tokenizer)
             self._scorer = embeddings.SentenceEncoder(
                 self.weights.folder, self.tokenizer, context, self.settings.interpreter_tokens, keep=10_000
             )
-        words = [[[harmless(phrase, self.tokenizer) for phrase in phrasings(label)] for label in ask.labels.labels]
-                 for ask in asks]  # fmt: skip
-        vectors = self._scorer.phrasing_vectors(self.model, [phrase for ask in words for la in ask for phrase in la])
-        texts = self._scorer.encode(self.model, [harmless(ask.text, self.tokenizer) for ask in asks])
+        words = [[[harmless(phrase, self.tokenizer) for phrase in phrasings(label)] for label in request.labels.labels]
+                 for request in requests]  # fmt: skip
+        vectors = self._scorer.phrasing_vectors(
+            self.model, [phrase for request in words for la in request for phrase in la]
+        )
+        texts = self._scorer.encode(self.model, [harmless(request.text, self.tokenizer) for request in requests])
         return [
             embeddings.label_cosines(text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels])
             for text, labels in zip(texts, words, strict=True)
         ]
 
-    def _by_cosine(self, asks: Sequence[Utterance]) -> list[Intent | GolemError]:
+    def _by_cosine(self, requests: Sequence[Utterance]) -> list[Intent | GolemError]:
         settings, found = self.settings, list[Intent | GolemError]()
-        for ask, cosines in zip(asks, self._cosines(asks), strict=True):
+        for request, cosines in zip(requests, self._cosines(requests), strict=True):
             if not all(map(math.isfinite, cosines)):
                 found.append(_not_numbers(self.weights.folder))
                 continue
-            fitted = ask.labels.cosine
+            fitted = request.labels.cosine
             temperature = fitted.temperature or settings.temperature
             threshold = settings.unknown_cosine if fitted.unknown is None else fitted.unknown
-            scores = embeddings.scores(cosines, temperature, threshold, ask.labels.multi_label)
+            scores = embeddings.scores(cosines, temperature, threshold, request.labels.multi_label)
             low = max(cosines) < threshold
             unknown = embeddings.unknown_score(cosines, temperature, threshold) if low else None
-            found.append(_intent(ask, scores, "cosine", unknown))
+            found.append(_intent(request, scores, "cosine", unknown))
         return found
 
     @property
@@ -228,10 +232,12 @@ class Interpreter:
         return self._tokenizer
 
 
-def _intent(ask: Utterance, scores: Sequence[float], method: Method, unknown: float | None) -> Intent:
+def _intent(request: Utterance, scores: Sequence[float], method: Method, unknown: float | None) -> Intent:
     """The record: scores rounded, the highest first, labels of equal scores in the order of the set. `unknown` is
     the score of that answer where no label is near enough."""
-    ranked = sorted(zip((label.name for label in ask.labels.labels), scores, strict=True), key=lambda entry: -entry[1])
+    ranked = sorted(
+        zip((label.name for label in request.labels.labels), scores, strict=True), key=lambda entry: -entry[1]
+    )
     rounded = {name: round(score, DECIMALS) for name, score in ranked}
     label, score = next(iter(rounded.items())) if unknown is None else ("unknown", round(unknown, DECIMALS))
     return Intent(label=label, score=score, scores=rounded, method=method)

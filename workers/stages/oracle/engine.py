@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from golem_chain.shared.errors import BadRequest, ModelCorrupt
+from golem_chain.shared.errors import BadRequest, GolemError, ModelCorrupt
 from golem_chain.shared.labels import in_language
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
@@ -29,7 +29,7 @@ LONGEST_PROMPT = 1024
 
 
 @dataclass(frozen=True)
-class Cue:
+class ReplyRequest:
     """What was said, what it means, and how to reply."""
 
     text: str
@@ -84,7 +84,7 @@ def rules_for(params: OracleParams, chat: bool) -> Rules:
 
 
 class Oracle:
-    """`Cue` → `Reply`. The reply depends on the cue and the checkpoint, not on the batch."""
+    """`ReplyRequest` → `Reply`. The reply depends on the cue and the checkpoint, not on the batch."""
 
     name = "oracle"
 
@@ -134,48 +134,44 @@ class Oracle:
         """Whether the tokenizer brings a chat template."""
         return bool(self.tokenizer.chat_template)
 
-    def prepare(self, ask: object) -> object:
+    def prepare(self, request: ReplyRequest) -> Reply | Ready[Prompt]:
         """A Ready of the prompt's tokens; an empty Reply where nothing was said. Raises BadRequest for a prompt that
         is longer than the model can read."""
-        assert isinstance(ask, Cue)
-        if ask.intent.label == "noise":
-            return Reply(text="", prompt="", seed=ask.seed, new_tokens=0)
-        rules = rules_for(ask.params, self.chat)
+        if request.intent.label == "noise":
+            return Reply(text="", prompt="", seed=request.seed, new_tokens=0)
+        rules = rules_for(request.params, self.chat)
         context = min(context_of(self.weights.config, self.tokenizer), LONGEST_PROMPT + rules.max_new_tokens)
         room = context - rules.max_new_tokens
-        labels = in_language(ask.labels, ask.language)
-        said = harmless(ask.text[:100_000], self.tokenizer)
-        prompt = prompts.prompt_for(said, ask.intent, labels)
+        labels = in_language(request.labels, request.language)
+        said = harmless(request.text[:100_000], self.tokenizer)
+        prompt = prompts.prompt_for(said, request.intent, labels)
         tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room:  # some scripts take several tokens a letter: quote less
             less = cut_to(prompts.quoted(said), max(8, room // 4), self.tokenizer)
-            prompt = prompts.prompt_for(less, ask.intent, labels)
+            prompt = prompts.prompt_for(less, request.intent, labels)
             tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room or room < 1:
             raise BadRequest(
-                f"The reply prompt of {ask.intent.label!r} has {len(tokens)} tokens, and {max(room, 0)} are left in "
-                f"the oracle's context of {context} beside {rules.max_new_tokens} new ones: shorten the prompt."
+                f"The reply prompt of {request.intent.label!r} has {len(tokens)} tokens, and {max(room, 0)} are left "
+                f"in the oracle's context of {context} beside {rules.max_new_tokens} new ones: shorten the prompt."
             )
-        return Ready(Prompt(prompt, tokens, rules, ask.seed, self.chat and ask.params.max_new_tokens is None))
+        return Ready(Prompt(prompt, tokens, rules, request.seed, self.chat and request.params.max_new_tokens is None))
 
-    def run(self, batch: Sequence[object]) -> list[object]:
+    def run(self, batch: Sequence[Prompt]) -> list[Reply | GolemError]:
         """A Reply for each Prompt; ModelCorrupt in the place of one whose logits are not numbers."""
         assert self.model is not None, "the oracle was asked while it was not loaded"
-        prompts = [prompt for prompt in batch if isinstance(prompt, Prompt)]
-        if not prompts:
+        if not batch:
             return []
         prefix = self.prefix
-        if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in prompts):
+        if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in batch):
             prefix = []
         elif prefix and self._read is None:
             self._read = read_prefix(self.model, prefix)
-        rows = [
-            Row(prompt.tokens[len(prefix) :], prompt.rules, prompt.seed, self._ending(prompt)) for prompt in prompts
-        ]
+        rows = [Row(prompt.tokens[len(prefix) :], prompt.rules, prompt.seed, self._ending(prompt)) for prompt in batch]
         generate(self.model, rows, self._ends(), prefix, self._read if prefix else None)
-        return [self._reply(prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
+        return [self._reply(prompt, row) for prompt, row in zip(batch, rows, strict=True)]
 
-    def _reply(self, prompt: Prompt, row: Row) -> Reply | ModelCorrupt:
+    def _reply(self, prompt: Prompt, row: Row) -> Reply | GolemError:
         if row.broken:
             return ModelCorrupt(
                 f"The weights in {self.weights.folder} give logits that are not numbers: run `golem models verify`."

@@ -127,14 +127,14 @@ class Scribe:
         """Bring them near beforehand."""
         self.weights.prefetch()
 
-    def prepare(self, ask: Any) -> Transcript | Ready[PreparedAudio]:
+    def prepare(self, request: Recording) -> Transcript | Ready[PreparedAudio]:
         """Decode, and listen for a voice: a recording without one is answered here.
 
         Raises BadAudio, AudioAboveLimit, LanguageRefused.
         """
-        self._check_language(ask)
-        lexicon = None if ask.vocabulary is None else self._lexicons.of(ask.vocabulary, ask.name)
-        samples = decode.decode(ask.data, ask.name, self.settings)
+        self._check_language(request)
+        lexicon = None if request.vocabulary is None else self._lexicons.of(request.vocabulary, request.name)
+        samples = decode.decode(request.data, request.name, self.settings)
         duration = round(len(samples) / decode.RATE, 3)
         peak = decode.loudest(samples)
         guards = self.settings.guards
@@ -157,18 +157,18 @@ class Scribe:
                 chances,
                 spans,
                 windows,
-                ask.language,
-                ask.task,
+                request.language,
+                request.task,
                 speech.model_gain(peak),
                 limit,
                 fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
-                word_times=ask.word_times,
-                progress=ask.progress if len(windows) > 1 else None,
+                word_times=request.word_times,
+                progress=request.progress if len(windows) > 1 else None,
                 lexicon=lexicon,
             )
         )
 
-    def run(self, batch: Sequence[Any]) -> list[Transcript]:
+    def run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
         """Hear every window of every recording, in batches."""
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
         work = self.transcriber.hear(self.model, work, ProgressMeter())
@@ -186,18 +186,18 @@ class Scribe:
             self._judge(other)
         return again
 
-    def _check_language(self, ask: Recording) -> None:
+    def _check_language(self, request: Recording) -> None:
         known = self.specials.languages
-        if not known and (ask.task == "translate" or ask.language not in (None, "en")):
-            asked = "translation" if ask.task == "translate" else f"language {ask.language!r}"
+        if not known and (request.task == "translate" or request.language not in (None, "en")):
+            asked = "translation" if request.task == "translate" else f"language {request.language!r}"
             raise LanguageRefused(
-                f"{ask.name}: {asked} was asked of {self.weights.checkpoint.id}, which knows only English: set "
+                f"{request.name}: {asked} was asked of {self.weights.checkpoint.id}, which knows only English: set "
                 "GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual one as openai/whisper-tiny."
             )
-        if known and ask.language is not None and ask.language not in known:
+        if known and request.language is not None and request.language not in known:
             raise LanguageRefused(
-                f"{ask.name}: {self.weights.checkpoint.id} does not know the language {ask.language!r}: give an ISO "
-                "639-1 code as en, de or ru, or none to have it detected."
+                f"{request.name}: {self.weights.checkpoint.id} does not know the language {request.language!r}: give "
+                "an ISO 639-1 code as en, de or ru, or none to have it detected."
             )
 
     def _judge(self, item: Work) -> None:

@@ -20,7 +20,7 @@ from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials, decode_tokens
 from golem_chain.workers.stages.scribe.whisper.encoder import encode
 from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
-from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, Piece, TokenTime, pieces
+from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
 
 #: Windows that the encoder sees at once.
 WINDOWS_AT_ONCE = 8
@@ -95,9 +95,9 @@ class Transcriber:
         plain = [token for token in tokens if token < self.specials.end]
         return str(self._tokenizer.decode(plain, skip_special_tokens=True))
 
-    def pieces(self, tokens: Sequence[int], language: str | None) -> list[Piece]:
+    def pieces(self, tokens: Sequence[int], language: str | None) -> list[WordPiece]:
         """The words of tokens of text."""
-        return pieces(tokens, lambda some: str(self._tokenizer.decode(some)), language)
+        return word_pieces(tokens, lambda some: str(self._tokenizer.decode(some)), language)
 
     def _rest(self, item: Work) -> Window | None:
         """What is still to be heard of a window; the item is cut back to what was."""

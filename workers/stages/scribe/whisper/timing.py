@@ -37,7 +37,7 @@ class TokenTime:
 
 
 @dataclass(frozen=True)
-class Piece:
+class WordPiece:
     """A word of the text: how many tokens it has, and its text without blanks around it."""
 
     text: str
@@ -77,11 +77,11 @@ def first_frames(cost: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return found
 
 
-def pieces(tokens: Sequence[int], decode: Callable[[Sequence[int]], str], language: str | None) -> list[Piece]:
+def word_pieces(tokens: Sequence[int], decode: Callable[[Sequence[int]], str], language: str | None) -> list[WordPiece]:
     """The words of a text: tokens of half a letter are joined, then what has no blank before it. Punctuation stays
     with its word."""
     spaced = language not in UNSPACED
-    found: list[Piece] = []
+    found: list[WordPiece] = []
     held: list[int] = []
     for at, token in enumerate(tokens):
         held.append(token)
@@ -90,15 +90,15 @@ def pieces(tokens: Sequence[int], decode: Callable[[Sequence[int]], str], langua
             continue
         joins = not text.startswith(" ") if spaced else not any(map(str.isalnum, text))
         if found and joins:
-            found[-1] = Piece(found[-1].text + text, found[-1].tokens + len(held))
+            found[-1] = WordPiece(found[-1].text + text, found[-1].tokens + len(held))
         else:
-            found.append(Piece(text, len(held)))
+            found.append(WordPiece(text, len(held)))
         held = []
-    return [Piece(piece.text.strip(), piece.tokens) for piece in found]
+    return [WordPiece(piece.text.strip(), piece.tokens) for piece in found]
 
 
 def words(
-    found: Sequence[Piece], times: Sequence[TokenTime], window_start_s: float, spans: Sequence[Span]
+    found: Sequence[WordPiece], times: Sequence[TokenTime], window_start_s: float, spans: Sequence[Span]
 ) -> tuple[Word, ...]:
     """The words with their times in the recording, each kept to the voice: `times` are those of the pieces' tokens,
     `spans` the voice in the recording."""

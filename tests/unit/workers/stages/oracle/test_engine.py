@@ -13,7 +13,7 @@ from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Cue, Oracle, Rules, make, rules_for
+from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Oracle, ReplyRequest, Rules, make, rules_for
 from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
 from golem_chain.workers.stages.tokenizer import load_tokenizer
 from tests.support.text_models import Held, bart, gpt2, llama
@@ -48,11 +48,11 @@ def engine(held: Held) -> Oracle:
     return made
 
 
-def cue(text: str, seed: int = 1, label: str = "lights_on", labels: LabelSet = LABELS, **params: Any) -> Cue:
-    return Cue(text, Intent(label=label, score=1.0, method="cosine"), labels, OracleParams(**params), seed)
+def cue(text: str, seed: int = 1, label: str = "lights_on", labels: LabelSet = LABELS, **params: Any) -> ReplyRequest:
+    return ReplyRequest(text, Intent(label=label, score=1.0, method="cosine"), labels, OracleParams(**params), seed)
 
 
-def ask(oracle: Oracle, *cues: Cue) -> list[Any]:
+def ask(oracle: Oracle, *cues: ReplyRequest) -> list[Any]:
     return oracle.run([oracle.prepare(given).item for given in cues])  # type: ignore[union-attr]
 
 

@@ -46,7 +46,7 @@ def engine() -> module.Oracle:
 def test_a_reply_is_one_sentence_about_what_was_asked(engine: module.Oracle, said: dict[str, tuple[str, str]]) -> None:
     labels = default_labels() if said is SAID else parse_labels(",".join(label for label, _ in said.values()))
     cues = [
-        module.Cue(text, Intent(label=label, score=1, method="cosine"), labels, OracleParams(), seed)
+        module.ReplyRequest(text, Intent(label=label, score=1, method="cosine"), labels, OracleParams(), seed)
         for text, (label, _) in said.items()
         for seed in (1, 2)
     ]

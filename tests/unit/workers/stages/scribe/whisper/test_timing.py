@@ -16,7 +16,15 @@ from golem_chain.workers.stages.scribe.audio.speech import Span
 from golem_chain.workers.stages.scribe.whisper.alignment import align, heads_of
 from golem_chain.workers.stages.scribe.whisper.decoder import cross_of
 from golem_chain.workers.stages.scribe.whisper.decoding import Specials
-from golem_chain.workers.stages.scribe.whisper.timing import Piece, TokenTime, first_frames, kept, pieces, smooth, words
+from golem_chain.workers.stages.scribe.whisper.timing import (
+    TokenTime,
+    WordPiece,
+    first_frames,
+    kept,
+    smooth,
+    word_pieces,
+    words,
+)
 from tests.support.paths import DATA
 from tests.support.whisper_models import whisper
 
@@ -80,7 +88,7 @@ def decode(tokens: Any) -> str:
     ],
 )
 def test_tokens_become_words_with_their_punctuation(tokens: list[int], language: str | None, found: Any) -> None:
-    assert [(piece.text, piece.tokens) for piece in pieces(tokens, decode, language)] == found
+    assert [(piece.text, piece.tokens) for piece in word_pieces(tokens, decode, language)] == found
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_a_word_keeps_to_the_voice(start_s: float, end_s: float, last: bool, fou
 
 def test_words_stand_in_the_recording_and_not_in_the_window() -> None:
     times = [TokenTime(0.0, 0.5, 0.9), TokenTime(0.5, 0.8, 0.5), TokenTime(0.8, 1.0, 0.7)]
-    first, second = words([Piece("Turn", 1), Piece("it.", 2)], times, 30.0, [Span(30.0, 31.0)])
+    first, second = words([WordPiece("Turn", 1), WordPiece("it.", 2)], times, 30.0, [Span(30.0, 31.0)])
     assert (first.start_s, first.end_s, first.prob) == (30.0, 30.5, 0.9)
     assert (second.word, second.start_s, second.end_s, second.prob) == ("it.", 30.5, 31.0, 0.6)
 
