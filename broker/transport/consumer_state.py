@@ -78,6 +78,10 @@ class ConsumerState:
         moves = self.in_hand and self.current and self.current not in self.resident
         return frozenset({self.current}) if moves and self.current else self.resident
 
+    def __json__(self) -> dict[str, Any]:
+        """As kombu writes it: Celery's `inspect stats`, which Flower shows, tells the options of the transport."""
+        return self.tells()
+
     def tells(self) -> dict[str, Any]:
         """Where the box stands, for all to read: the queue last taken from, and since when (Unix seconds)."""
         since = round(time() - (self._clock() - self._since), 3) if self.current else None
