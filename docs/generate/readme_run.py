@@ -54,10 +54,11 @@ def measured() -> str:
     held = {row["stage"]: row for row in models() if row["state"] == "in use"}
     rows = [row(stage, held[stage], jobs) for stage in ("scribe", "interpreter", "oracle")]
     return (
-        "| stage | model | dtype | weights | load | eight clips at once | memory at most |\n"
+        "| stage | model | dtype | weights | load | batch of 8 | peak memory |\n"
         "|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\n{hardware()}; medians of {RUNS} runs; memory is the whole worker's, one model at a time."
+        + f"\n\n{hardware()}; medians of {RUNS} runs. Peak memory is that of the whole process that holds the\n"
+        "models, one at a time."
     )
 
 
