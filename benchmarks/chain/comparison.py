@@ -14,7 +14,7 @@ from golem_chain.broker.queues import STAGES
 
 PEERS = {
     "reload": "load, run, unload for every file and stage (transformers pipelines)",
-    "resident": "all three resident, one file after the other (transformers pipelines)",
+    "resident": "all three resident, one file at a time (transformers pipelines)",
 }
 
 
@@ -23,7 +23,7 @@ def tables(found: Findings) -> Iterator[Table]:
     yield _ways(found)
     yield _runs(found)
     yield _lone(found)
-    yield _roads(found)
+    yield _overheads(found)
     if found.listening:
         yield _listening(found)
     yield Table("Targets", ("what", "target", "measured", ""), [*_targets(found)])
@@ -53,10 +53,8 @@ def _ways(found: Findings) -> Table:
         each = run.wall_s / run.jobs
         loads, peak = run.load_s / run.jobs, _megabytes(run.peak_bytes)
         rows.append((f"Golem Chain, {name}", f"{each:.2f}", f"{loads:.2f}", *stages, *_times(found, each), peak))
-    heads = ("way", "s a clip", "loads, unloads", *STAGES, "× the first", "× the second", "peak MB")
-    return Table(
-        f"Clips through three stages, {len(LABELS.labels)} labels, {TOKENS} tokens, seconds a clip", heads, rows
-    )
+    heads = ("setup", "s per clip", "loads, unloads", *STAGES, "× reload", "× resident", "peak MB")
+    return Table(f"Three stages, {len(LABELS.labels)} labels, {TOKENS} tokens: seconds per clip", heads, rows)
 
 
 def _times(found: Findings, each_s: float) -> tuple[str, str]:
@@ -69,10 +67,10 @@ def _runs(found: Findings) -> Table:
         sizes = [size for batches in run.batches.values() for size in batches]
         rows.append((
             name, f"{run.wall_s:.1f}", f"{run.jobs_per_minute:.0f}", f"{run.first_s:.1f}", run.loads, len(sizes),
-            f"{statistics.mean(sizes):.1f}", f"{1000 * run.road_s:.1f}", f"{run.efficiency:.0%}",
+            f"{statistics.mean(sizes):.1f}", f"{1000 * run.overhead_s:.1f}", f"{run.efficiency:.0%}",
             _megabytes(run.peak_bytes),
         ))  # fmt: skip
-    heads = ("run", "wall s", "jobs/min", "first answer s", "loads", "batches", "mean size", "road ms/job",
+    heads = ("run", "wall s", "jobs/min", "first answer s", "loads", "batches", "mean size", "overhead ms/job",
              "compute ÷ wall", "peak MB")  # fmt: skip
     return Table("Backlogs on one worker, GOLEM_RESIDENT=1", heads, rows)
 
@@ -80,31 +78,31 @@ def _runs(found: Findings) -> Table:
 def _lone(found: Findings) -> Table:
     rows: list[tuple[Any, ...]] = [
         (
-            "all three resident, transformers pipelines",
+            "all three resident (transformers pipelines)",
             _ms(statistics.median(found.peers["resident"]["jobs_s"])),
             "–",
             "–",
         )
     ]
     for resident in ("auto", "1"):
-        measured = [_ms(statistics.median(found.lone[resident + part])) for part in ("", ", loads", ", road")]
+        measured = [_ms(statistics.median(found.lone[resident + part])) for part in ("", ", loads", ", overhead")]
         rows += [(f"Golem Chain, GOLEM_RESIDENT={resident}", *measured)]
     return Table(
-        "A single job on an idle system, warm, ms (medians of ten clips)", ("way", "wall", "loads", "road"), rows
+        "A single job on an idle, warm system, ms (medians of ten clips)", ("setup", "wall", "loads", "overhead"), rows
     )
 
 
-def _roads(found: Findings) -> Table:
+def _overheads(found: Findings) -> Table:
     rows = []
     for jobs, runs in found.small.items():
         each = [1000 * run.wall_s / run.jobs for run in runs]
         rows.append((
-            jobs, f"{statistics.median(each):.1f}", f"{1000 * statistics.median(run.road_s for run in runs):.1f}",
+            jobs, f"{statistics.median(each):.1f}", f"{1000 * statistics.median(run.overhead_s for run in runs):.1f}",
             f"{60_000 / statistics.median(each):.0f}", runs[-1].loads, _megabytes(runs[0].peak_bytes),
             _megabytes(runs[-1].peak_bytes),
         ))  # fmt: skip
-    heads = ("jobs", "ms a job", "road ms/job", "jobs/min", "loads", "peak MB after the first", "after the last")
-    return Table("Small random models: what the road costs (medians of three runs in turn)", heads, rows)
+    heads = ("jobs", "ms/job", "overhead ms/job", "jobs/min", "loads", "peak MB, first run", "peak MB, last run")
+    return Table("Small random models: overhead per job (medians of three alternating runs)", heads, rows)
 
 
 def _listening(found: Findings) -> Table:
@@ -113,8 +111,10 @@ def _listening(found: Findings) -> Table:
         (name, f"{1000 * one['clip_s']:.0f}", f"{peer / one['clip_s']:.2f}", one["sentences"], one["commands"])
         for name, one in found.listening.items()
     ]
-    heads = ("Scribe", "ms a clip", "× faster-whisper", "WER % sentences", "WER % commands")
-    return Table("The Scribe alone, Whisper tiny.en: batches of 8 against faster-whisper's one by one", heads, rows)
+    heads = ("Scribe", "ms per clip", "× faster-whisper", "WER % sentences", "WER % commands")
+    return Table(
+        "The Scribe alone, Whisper tiny.en: batches of 8 against faster-whisper, one clip at a time", heads, rows
+    )
 
 
 def _targets(found: Findings) -> Iterator[tuple[str, str, str, str]]:
@@ -128,20 +128,20 @@ def _targets(found: Findings) -> Iterator[tuple[str, str, str, str]]:
         ten, large = runs[CLIPS], runs[max(runs)]
         for way, least in (("reload", 5.0), ("resident", 3.5)):
             value = _peer_s(found, way) * CLIPS / ten.wall_s
-            yield line(f"{CLIPS} clips, {dtype}: times faster than {way}", f"≥ {least}", value, value >= least)
+            yield line(f"{CLIPS} clips, {dtype}: speed-up over {way}", f"≥ {least}", value, value >= least)
         value = _peer_s(found, "reload") * large.jobs / large.wall_s
-        yield line(f"{large.jobs} jobs, {dtype}: times faster than reload", "≥ 6", value, value >= 6)
-        value = 100 * large.road_s * large.jobs / large.wall_s
-        yield line(f"{large.jobs} jobs, {dtype}: road, % of wall", "< 5", value, value < 5)
+        yield line(f"{large.jobs} jobs, {dtype}: speed-up over reload", "≥ 6", value, value >= 6)
+        value = 100 * large.overhead_s * large.jobs / large.wall_s
+        yield line(f"{large.jobs} jobs, {dtype}: overhead, % of wall time", "< 5", value, value < 5)
     few, many = (statistics.median(run.wall_s / run.jobs for run in runs) for runs in found.small.values())
-    road = 1000 * statistics.median(run.road_s for run in next(iter(found.small.values())))
-    yield line("small models: road, ms a job of three stages", "≤ 15", road, road <= 15)
+    overhead = 1000 * statistics.median(run.overhead_s for run in next(iter(found.small.values())))
+    yield line("small models: overhead per job of three stages, ms", "≤ 15", overhead, overhead <= 15)
     jobs = list(found.small)
-    yield line(f"cost of a job at {jobs[1]} ÷ at {jobs[0]}", "≤ 1.1", many / few, many / few <= 1.1, 2)
-    yield line("Redis for a queued job, bytes", "< 4096", found.queued_bytes, found.queued_bytes < 4096, 0)
+    yield line(f"time per job, {jobs[1]} jobs ÷ {jobs[0]} jobs", "≤ 1.1", many / few, many / few <= 1.1, 2)
+    yield line("Redis memory per queued job, bytes", "< 4096", found.queued_bytes, found.queued_bytes < 4096, 0)
     first, last = (runs[-1].peak_bytes for runs in found.small.values())
     yield line(
-        "worker's peak after the last run ÷ after the first small ones", "≤ 1.05", last / first, last / first <= 1.05, 2
+        f"worker's peak memory, {jobs[1]} small jobs ÷ {jobs[0]}", "≤ 1.05", last / first, last / first <= 1.05, 2
     )
     allowed = statistics.median(found.peers["resident"]["jobs_s"]) + 0.030
     auto = statistics.median(found.lone["auto"])
@@ -149,17 +149,17 @@ def _targets(found: Findings) -> Iterator[tuple[str, str, str, str]]:
         "single job, auto: ms above resident pipelines", "≤ 30", 1000 * (auto - allowed + 0.030), auto <= allowed, 0
     )
     one, loads = statistics.median(found.lone["1"]), statistics.median(found.lone["1, loads"])
-    yield line("single job, one model: ms beyond auto and its loads", "≤ 30", 1000 * (one - auto - loads),
+    yield line("single job, one model: ms above auto plus its loads", "≤ 30", 1000 * (one - auto - loads),
                one - auto - loads <= 0.030, 0)  # fmt: skip
     if found.listening:
         peer = found.listening["faster-whisper int8"]
         for name, least in (("ours", 1.3), ("ours, GOLEM_SCRIBE_CONTEXT=fast", 2.0)):
             mine = found.listening[name]
             value = peer["clip_s"] / mine["clip_s"]
-            yield line(f"Scribe, {name}: times faster than faster-whisper int8", f"≥ {least}", value, value >= least, 2)
+            yield line(f"Scribe, {name}: speed-up over faster-whisper int8", f"≥ {least}", value, value >= least, 2)
             worse = max(mine[kind] - peer[kind] for kind in ("sentences", "commands"))
-            yield line(f"Scribe, {name}: WER above its own, points", "≤ 0", worse, worse <= 0, 2)
-    yield line("jobs whose words are the same in batches of 1 and 8", f"{found.same['jobs']}", found.same["equal"],
+            yield line(f"Scribe, {name}: WER above faster-whisper int8, points", "≤ 0", worse, worse <= 0, 2)
+    yield line("jobs with the same transcript in batches of 1 and 8", f"{found.same['jobs']}", found.same["equal"],
                found.same["equal"] == found.same["jobs"], 0)  # fmt: skip
 
 
@@ -171,27 +171,30 @@ def plot(found: Findings, file: Path) -> None:
     from matplotlib import pyplot
 
     bars: list[tuple[str, dict[str, float]]] = []
-    for way, told in (("reload", "load, run, unload\nper file and stage"), ("resident", "all resident,\none by one")):
+    for way, told in (
+        ("reload", "load, run, unload\nper file and stage"),
+        ("resident", "all resident,\none at a time"),
+    ):
         one = found.peers[way]
         parts = {stage: one["stages_s"][stage] / CLIPS for stage in STAGES}
         bars.append((told, parts | {"loads": (one["load_s"] + one["unload_s"]) / CLIPS}))
     for name, run in quest(found).items():
         parts = {stage: run.stages_s.get(stage, 0.0) / run.jobs for stage in STAGES}
-        bars.append((f"Golem Chain\n{name}", parts | {"loads": run.load_s / run.jobs, "road": run.road_s}))
+        bars.append((f"Golem Chain\n{name}", parts | {"loads": run.load_s / run.jobs, "overhead": run.overhead_s}))
     figure, axis = pyplot.subplots(figsize=(10, 4.2), layout="constrained")
     left = [0.0] * len(bars)
-    for part in (*STAGES, "loads", "road"):
+    for part in (*STAGES, "loads", "overhead"):
         widths = [max(0.0, parts.get(part, 0.0)) for _, parts in bars]
-        shade = colour(part) if part in STAGES else {"loads": "#D55E00", "road": "#444444"}[part]
+        shade = colour(part) if part in STAGES else {"loads": "#D55E00", "overhead": "#444444"}[part]
         axis.barh([name for name, _ in bars], widths, left=left, label=part, color=shade)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:.2f} s", va="center")
     axis.invert_yaxis()
-    axis.set_xlabel("seconds a clip")
+    axis.set_xlabel("seconds per clip")
     axis.set_xlim(0, max(left) * 1.12)
     axis.legend(loc="lower right")
-    axis.set_title("One clip through three stages, the quest's shapes")
+    axis.set_title("One clip through three stages, quest shapes")
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
 
@@ -216,7 +219,7 @@ def write(found: Findings, docs: Path) -> None:
     plot(found, picture)
     shown = "\n".join(table.markdown() for table in tables(found))
     told = f"Measured on: {found.hardware}. Clips: {found.clips}."
-    into_docs(docs, "chain", f"{told}\n\n![seconds a clip](figures/{picture.name})\n\n{shown}")
+    into_docs(docs, "chain", f"{told}\n\n![seconds per clip](figures/{picture.name})\n\n{shown}")
 
 
 def _megabytes(count_bytes: float) -> str:

@@ -104,7 +104,7 @@ def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
         for count in (CLIPS, jobs):
             found.runs[f"bundled, {count} jobs"] = system.run(clips, count, LABELS, TOKENS)
     found.same = _same(settings, clips)
-    found.small = _roads(small, clips, jobs, many, say)
+    found.small = _overheads(small, clips, jobs, many, say)
     found.queued_bytes = round(chain.queued_bytes(settings, clips, LABELS, 200))
     found.listening = _listening(settings, say)
     return found
@@ -155,7 +155,7 @@ def _lone(settings: Settings, clips: Sequence[Path], say: Say) -> dict[str, list
             runs = [system.run([clip], 1, LABELS, TOKENS) for clip in clips]
         found[resident] = [round(run.wall_s, 4) for run in runs]
         found[f"{resident}, loads"] = [round(run.load_s, 4) for run in runs]
-        found[f"{resident}, road"] = [round(run.road_s, 4) for run in runs]
+        found[f"{resident}, overhead"] = [round(run.overhead_s, 4) for run in runs]
     return found
 
 
@@ -168,8 +168,8 @@ def _same(settings: Settings, clips: Sequence[Path]) -> dict[str, int]:
     return {"jobs": len(heard[0]), "equal": sum(heard[0][name] == heard[1].get(name) for name in heard[0])}
 
 
-def _roads(settings: Settings, clips: Sequence[Path], few: int, many: int, say: Say) -> dict[int, list[Run]]:
-    """Small random models, where the road is what costs: three runs of either size, in turn, on one worker."""
+def _overheads(settings: Settings, clips: Sequence[Path], few: int, many: int, say: Say) -> dict[int, list[Run]]:
+    """Small random models, where the overhead dominates: three runs of either size, in turn, on one worker."""
     runs: dict[int, list[Run]] = {few: [], many: []}
     with chain.system(settings, clips, guards="none") as system:
         system.run(clips, CLIPS, LABELS, 4)

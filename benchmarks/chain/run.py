@@ -43,7 +43,7 @@ class Run:
     replies: dict[str, str] = field(default_factory=dict)
 
     @property
-    def road_s(self) -> float:
+    def overhead_s(self) -> float:
         """Neither computing nor loading, for each job: broker, scheduling, batching, and waiting for all of these."""
         return (self.wall_s - self.compute_s - self.load_s) / self.jobs
 
