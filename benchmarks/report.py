@@ -36,7 +36,7 @@ def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
             continue
         yield Table(
             f"Load and unload, ms ({name})",
-            ("model", "dtype", "MB", "floor", "load", "of floor", "cold", "unload", "from_pretrained", "del+gc"),
+            ("model", "dtype", "MB", "floor", "load", "load ÷ floor", "cold load", "unload", "from_pretrained", "del+gc"),
             [
                 (m["model"], m["dtype"], m["megabytes"], m["floor_ms"], m["warm_ms"], m["of_floor"], m["cold_ms"],
                  m["unload_ms"], m["peer_load_ms"], m["peer_unload_ms"])
@@ -45,19 +45,19 @@ def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
         )  # fmt: skip
         yield Table(
             f"A full switch, ms ({name})",
-            ("out", "in", "ours", "peer", "times faster"),
+            ("from", "to", "Golem Chain", "peer", "speed-up"),
             [(p["out"], p["into"], p["ours_ms"], p["peer_ms"], p["faster"]) for p in found["pairs"]],
         )
         drift = found["drift"]
         yield Table(
             f"Memory over {drift['switches']} switches, MB ({name})",
-            ("base line", "at the end", "most left after an unload", "as a share of the model"),
+            ("baseline", "at the end", "most left after an unload", "share of the model"),
             [(drift["base_mb"], drift["end_mb"], drift["worst_left_mb"], f"{100 * drift['worst_left_share']:.2f} %")],
         )
         if "memory" in found:
             yield Table(
-                f"Memory of a stage at work, MB over the base line ({name})",
-                ("stage", "model", "dtype", "asked", "weights", "peak"),
+                f"Memory of a running stage, MB above the baseline ({name})",
+                ("stage", "model", "dtype", "input", "weights", "peak"),
                 [
                     (n["stage"], n["model"], n["dtype"], n["asked"], n["weights_mb"], n["peak_mb"])
                     for n in found["memory"]
