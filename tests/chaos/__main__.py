@@ -1,9 +1,9 @@
-"""Everything that strikes, at full size, and the tables of what came of it: `make chaos`.
+"""Fault injection at full size, and the tables of its results: `make chaos`.
 
 usage: python -m tests.chaos [--jobs 1000] [--kills 50] [--seed 7] [--write]
 
-Prints each result as it comes and ends with exit code 1 where a promise was broken. `--write` puts the tables into
-docs/reliability.md between its marks.
+Prints each result as it arrives and exits with 1 if a guarantee was broken. `--write` puts the tables into
+docs/reliability.md between its markers.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def compared(folder, jobs, kills, seed):
 
 
 def storm_table(reports):
-    head = "| struck | " + " | ".join(f"{name}, times" for name in reports) + " |\n|---|" + "---|" * len(reports)
+    head = "| fault | " + " | ".join(reports) + " |\n|---|" + "---|" * len(reports)
     rows = [
         f"| {TOLD[kind]} | " + " | ".join(str(report.killed[kind]) for report in reports.values()) + " |"
         for kind in (*KINDS, "server")
@@ -99,23 +99,23 @@ def storm_table(reports):
         ("jobs", lambda one: one.jobs),
         ("**lost**", lambda one: len(one.lost)),
         ("**ended twice**", lambda one: len(one.twice)),
-        ("**answer differs from the undisturbed run**", lambda one: len(one.differing)),
-        ("longest time without the end of a job", lambda one: f"{one.gap_s:.1f} s"),
-        ("length of the storm", lambda one: f"{one.wall_s:.0f} s"),
+        ("**result differs from the undisturbed run**", lambda one: len(one.differing)),
+        ("longest time without a finished job", lambda one: f"{one.gap_s:.1f} s"),
+        ("duration", lambda one: f"{one.wall_s:.0f} s"),
     ):
         rows.append(f"| {what} | " + " | ".join(str(value(report)) for report in reports.values()) + " |")
     return "\n".join([head, *rows])
 
 
 def drill_table(rows):
-    head = "| struck | rounds | promised | came |\n|---|---|---|---|"
+    head = "| fault | rounds | limit | measured |\n|---|---|---|---|"
     return "\n".join(
         [head, *(f"| {row.what} | {row.rounds} | {row.promised} | {row.came}{_mark(row)} |" for row in rows)]
     )
 
 
 def _mark(row):
-    return "" if row.kept else " (**not kept**)"
+    return "" if row.kept else " (**missed**)"
 
 
 def comparison_table(fates):
@@ -124,11 +124,11 @@ def comparison_table(fates):
     rows = []
     for what, value in (
         ("jobs", lambda found: sum(one.jobs for one in found)),
-        ("strikes", lambda found: sum(one.killed.total() for one in found)),
+        ("faults", lambda found: sum(one.killed.total() for one in found)),
         ("lost", lambda found: sum(one.lost for one in found)),
-        ("last stage ran to its end more than once", lambda found: sum(one.twice for one in found)),
-        ("runs of a stage beyond the first", lambda found: sum(one.again for one in found)),
-        ("longest standstill", lambda found: f"{max(one.gap_s for one in found):.1f} s"),
+        ("last stage completed more than once", lambda found: sum(one.twice for one in found)),
+        ("repeated runs of a stage", lambda found: sum(one.again for one in found)),
+        ("longest stall", lambda found: f"{max(one.gap_s for one in found):.1f} s"),
     ):
         rows.append(f"| {what} | " + " | ".join(str(value(found)) for found in fates.values()) + " |")
     return "\n".join([head, *rows])
@@ -161,7 +161,7 @@ def main():
             into_docs(PAGE, f"{name}: make chaos", table)
     broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left]
     broken += [row.what for row in rows if not row.kept]
-    say(f"broken: {', '.join(broken)}" if broken else "every promise was kept")
+    say(f"broken: {', '.join(broken)}" if broken else "all guarantees held")
     return 1 if broken else 0
 
 

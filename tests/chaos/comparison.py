@@ -36,8 +36,8 @@ class Fate:
 
     def __str__(self):
         return (
-            f"{self.name}: {self.jobs} jobs, {self.killed.total()} strikes: lost {self.lost}, stages run again "
-            f"{self.again}, ended more than once {self.twice}, longest standstill {self.gap_s:.1f} s"
+            f"{self.name}: {self.jobs} jobs, {self.killed.total()} faults: lost {self.lost}, stages run again "
+            f"{self.again}, ended more than once {self.twice}, longest stall {self.gap_s:.1f} s"
         )
 
 

@@ -23,7 +23,7 @@ class Drill:
     kept: bool
 
     def __str__(self):
-        return f"{self.what}, {self.rounds} times: {self.came} ({self.promised}){'' if self.kept else ': NOT KEPT'}"
+        return f"{self.what}, {self.rounds} times: {self.came} ({self.promised}){'' if self.kept else ': MISSED'}"
 
 
 class Ground:
@@ -87,7 +87,7 @@ def child_killed(server, folder):
         for child in descendants(faults.boxes[name].pid):
             os.kill(child, signal.SIGKILL)
 
-    return _row("child killed, the worker lives", _recoveries(server, folder, strike), 3)
+    return _row("child killed, parent survives", _recoveries(server, folder, strike), 3)
 
 
 def worker_restarted(server, folder):
@@ -96,7 +96,7 @@ def worker_restarted(server, folder):
         while faults.boxes[name].poll() is not None:
             faults.mend()
 
-    return _row("worker killed, started again under its name", _recoveries(server, folder, strike, mend=True), 3)
+    return _row("worker killed, restarted under the same name", _recoveries(server, folder, strike, mend=True), 3)
 
 
 def box_vanished(server, folder):
@@ -107,7 +107,7 @@ def box_vanished(server, folder):
             since = time.time()
             os.killpg(ground.faults.boxes[name].pid, signal.SIGKILL)
             took.append(ground.again(f"slow {n}", since))
-    return _row("box killed for good, another takes over (lease 25 s, the default)", took, 30)
+    return _row("box killed for good, another box takes over (lease 25 s, the default)", took, 30)
 
 
 def network_back(server, folder):
@@ -121,7 +121,7 @@ def network_back(server, folder):
             ground.faults.wires["box0"].mend()
             ground.fleet.done([f"after cut {n}"], 60)
             took.append(time.time() - since)
-    return _row("network away for 5 s; from its return to the next job's end", took, 10)
+    return _row("network down for 5 s: from its return to the next finished job", took, 10)
 
 
 def server_restarted(server, folder):
@@ -136,7 +136,7 @@ def server_restarted(server, folder):
             since = time.time()
             ground.fleet.done([f"after restart {n}.{m}" for m in range(8)], 60)
             took.append(time.time() - since)
-    return _row("Redis killed for 1 s; from its return to the end of 8 jobs", took, 10)
+    return _row("Redis down for 1 s: from its return to the last of 8 finished jobs", took, 10)
 
 
 def longer_than_the_lease(server, folder):
@@ -144,7 +144,7 @@ def longer_than_the_lease(server, folder):
         ground.fleet.submit(["slow job"])
         ground.fleet.done(["slow job"], 90)
         starts = len(ground.batches("slow job"))
-    return Drill("job of 60 s under a lease of 10 s", 1, "starts once", f"{starts} start", starts == 1)
+    return Drill("job of 60 s with a lease of 10 s", 1, "starts once", f"{starts} start", starts == 1)
 
 
 def killer(server, folder):
@@ -157,9 +157,9 @@ def killer(server, folder):
         starts = len(ground.batches("poison"))
         ends = Counter(event["job"] for event in ground.fleet.log("end", stage="oracle"))
         letters = ground.fleet.redis.llen("golem:dead")
-    came = f"{starts} deliveries, {letters} dead letter, {len(ends)} of {len(jobs)} neighbours done"
+    came = f"{starts} deliveries, {letters} dead letter, {len(ends)} of {len(jobs)} other jobs done"
     kept = starts == 3 and letters == 1 and set(ends) == set(jobs) and set(ends.values()) == {1}
-    return Drill("job that kills its worker, among seven others", 1, "3 deliveries, then a dead letter", came, kept)
+    return Drill("job that kills its worker, among seven other jobs", 1, "3 deliveries, then a dead letter", came, kept)
 
 
 ALL = (child_killed, worker_restarted, box_vanished, network_back, server_restarted, longer_than_the_lease, killer)

@@ -45,7 +45,7 @@ class Report:
     def __str__(self):
         killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
         return (
-            f"{self.jobs} jobs, struck: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
+            f"{self.jobs} jobs, faults: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
             f"{len(self.differing)}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s"
         )
 

@@ -23,11 +23,11 @@ CLOCK = Path(__file__).with_name("clock")  # holds the sitecustomize that shifts
 KINDS = ("child", "parent", "group", "sleep", "cut", "dark")
 TOLD = {
     "child": "child process, SIGKILL",
-    "parent": "worker's parent, SIGKILL",
+    "parent": "parent process, SIGKILL",
     "group": "whole process group, SIGKILL",
     "sleep": "whole box, SIGSTOP for 6.5 s (lease 5 s)",
-    "cut": "network of a box, reset and away for 2 s",
-    "dark": "network of a box, silent for 6.5 s (lease 5 s)",
+    "cut": "network of a box, connections reset, down for 2 s",
+    "dark": "network of a box, no data for 6.5 s (lease 5 s)",
     "server": "Redis, SIGKILL and restart from its append-only file",
 }
 LEASE_S = 5
