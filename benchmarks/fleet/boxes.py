@@ -1,4 +1,4 @@
-"""Real workers with engines that sleep: how the road scales, with nothing computed."""
+"""Real workers with engines that sleep: how the transport scales, with nothing computed."""
 
 import json
 import os

@@ -93,7 +93,7 @@ def drained(costs: Costs) -> Table:
             alone.setdefault(prefer, result.ended_s)
             row += [f"{result.ended_s:.0f}", f"{alone[prefer] / result.ended_s:.2f}", len(result.loads)]
         rows.append(tuple(row))
-    heads = [f"{prefer}: {what}" for prefer in ("throughput", "balanced") for what in ("s", "times one", "loads")]
+    heads = [f"{prefer}: {what}" for prefer in ("throughput", "balanced") for what in ("s", "speed-up", "loads")]
     return Table(f"A backlog of {jobs} jobs, simulated", ("boxes", *heads), rows)
 
 
@@ -117,7 +117,7 @@ def measured(
     times = arrivals(pattern, rate, seconds, SEED)
     road = road_s() if message_s is None else message_s
     results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, prefer, road)}
-    title = f"{workers} workers, {rate:g} jobs/s ({pattern}) for {seconds:g} s, {prefer}"
+    title = f"{workers} worker{'s' * (workers > 1)}, {rate:g} jobs/s ({pattern}) for {seconds:g} s, {prefer}"
     table = Table(title, REAL_HEADS, [(name, *_real_cells(one, seconds)) for name, one in results.items()])
     shown = {"workers": workers, "rate": rate, "seconds": seconds, "pattern": pattern, "prefer": prefer}
     return table, shown | {
@@ -145,7 +145,7 @@ def checked(say: Callable[[str], None]) -> Iterator[Table]:
         say(f"running {workers} real workers for {seconds:.0f} s")
         message_s = road_s()  # each time: other programs come and go
         table = measured(workers, rate, seconds, "poisson", "balanced", message_s)[0]
-        yield replace(table, title=f"{table.title}; a message costs {1000 * message_s:.1f} ms beside its engine")
+        yield replace(table, title=f"{table.title}; overhead {1000 * message_s:.1f} ms per message")
 
 
 def plot(cases: Sequence[Case], title: str, file: Path) -> None:
