@@ -36,7 +36,8 @@ def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
             continue
         yield Table(
             f"Load and unload, ms ({name})",
-            ("model", "dtype", "MB", "floor", "load", "load ÷ floor", "cold load", "unload", "from_pretrained", "del+gc"),
+            ("model", "dtype", "MB", "floor", "load", "load ÷ floor", "cold load", "unload", "from_pretrained",
+             "del+gc"),
             [
                 (m["model"], m["dtype"], m["megabytes"], m["floor_ms"], m["warm_ms"], m["of_floor"], m["cold_ms"],
                  m["unload_ms"], m["peer_load_ms"], m["peer_unload_ms"])
