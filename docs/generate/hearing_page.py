@@ -34,8 +34,8 @@ def of_keywords(scribe: Scribe, data: Path) -> Reports:
     found = {}
     others = ",".join(keywords.SPEECH_COMMANDS)
     for heading, fillers, picture in (
-        ("The other words not named", None, "keywords.png"),
-        ("The other words named as fillers", others, "keywords-fillers.png"),
+        ("Without fillers", None, "keywords.png"),
+        ("With the other words as fillers", others, "keywords-fillers.png"),
     ):
         vocabulary = parse_vocabulary(",".join(keywords.WORDS), fillers)
         assert vocabulary is not None

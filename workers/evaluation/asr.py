@@ -97,13 +97,13 @@ def _tables(found: dict[str, Any], scored: Sequence[Scored]) -> tuple[Table, ...
         rows.append(("all", *(_shown(found, key) for key in columns)))
     sums = Table(
         "Transcripts",
-        ("language", "files", "words", "edits", "WER", "without a fault", "without a word"),
+        ("language", "files", "words", "edits", "WER", "no errors", "empty"),
         rows,
     )
     worst = [one for one in sorted(scored, key=lambda one: -one.edits)[:SHOWN] if one.edits]
     files = Table(
-        f"Files with the most edits ({len(worst)} of {sum(bool(one.edits) for one in scored)} with any)",
-        ("file", "words", "edits", "heard"),
+        f"Files with the most edits ({len(worst)} of {sum(bool(one.edits) for one in scored)} with errors)",
+        ("file", "words", "edits", "transcript"),
         [
             (one.heard.clip.path.name, len(one.reference), one.edits, one.heard.transcript.text[:90] or "(silence)")
             for one in worst
@@ -112,7 +112,7 @@ def _tables(found: dict[str, Any], scored: Sequence[Scored]) -> tuple[Table, ...
     tables = [sums, files] if worst else [sums]
     if found["language_clips"]:
         told = f"{found['language_right']} of {found['language_clips']}"
-        tables.append(Table("Language", ("detected rightly",), [(told,)]))
+        tables.append(Table("Language detection", ("correct",), [(told,)]))
     return tuple(tables)
 
 

@@ -72,18 +72,18 @@ def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
     ]
     columns = (
         "guards",
-        "clips without speech that give words",
+        "non-speech clips with text",
         "share",
-        "clips with speech that are silenced",
+        "speech clips silenced",
         "share",
     )
     tables = [Table("Guards", columns, rows)]
-    kept = [(one.clip.path.name, "gives words", one.transcript.text[:80]) for one in found[ALL]
+    kept = [(one.clip.path.name, "text without speech", one.transcript.text[:80]) for one in found[ALL]
             if one.clip.silent and not one.wordless]  # fmt: skip
-    kept += [(one.clip.path.name, "is silenced", ", ".join(one.transcript.guards)) for one in found[ALL]
+    kept += [(one.clip.path.name, "speech silenced", ", ".join(one.transcript.guards)) for one in found[ALL]
              if not one.clip.silent and one.wordless]  # fmt: skip
     if kept:
-        tables.append(Table("What all guards together get wrong", ("file", "what", "words, or guards"), kept))
+        tables.append(Table("Errors with all guards", ("file", "error", "text, or guards that fired"), kept))
     return Report("guards", figures, tuple(tables), run_on=run)
 
 

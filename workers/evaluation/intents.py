@@ -117,7 +117,7 @@ def _sums(found: dict[str, dict[str, Any]]) -> Table:
         "ECE fitted",
         "out of scope",
         "rejected",
-        "good ones lost",
+        "lost",
     )
     return Table("Intents", heads, [(name, *(one[column] for column in columns)) for name, one in found.items()])
 
@@ -148,7 +148,7 @@ def _labels(asked: Asked) -> Table:
         )
         for name, one in by_label(asked).items()
     ]
-    return Table(f"{asked.name}: by label", ("label", "utterances", "right", "unknown", "taken for"), rows)
+    return Table(f"{asked.name}: by label", ("label", "utterances", "correct", "unknown", "misclassified as"), rows)
 
 
 def _over_all(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

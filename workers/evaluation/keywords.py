@@ -97,7 +97,7 @@ def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, word
 def _sums(found: dict[str, Any], vocabulary: Vocabulary) -> Table:
     return Table(
         f"Keywords: {len(vocabulary.phrases) + 2} classes, {_named(vocabulary)}",
-        ("clips", "accuracy", "words", "closed", "unknown", "silence", "silent clips with words", "s per clip"),
+        ("clips", "accuracy", "words", "closed", "unknown", "silence", "silent clips with text", "s per clip"),
         [
             (found["clips"], found["accuracy"], found["words_accuracy"], found["closed_accuracy"],
              found["unknown_accuracy"], found["silence_accuracy"],
@@ -116,7 +116,7 @@ def _words(vocabulary: Vocabulary, classes: Sequence[str], counts: Sequence[Sequ
         if said or answered:
             rows.append((name, said, counts[place][place], answered - counts[place][place], ", ".join(others) or "–"))
     return Table(
-        f"By class, {_named(vocabulary)}", ("said", "clips", "right", "others taken for it", "answered instead"), rows
+        f"By class, {_named(vocabulary)}", ("class", "clips", "correct", "false positives", "misclassified as"), rows
     )
 
 
