@@ -1,4 +1,4 @@
-# `make` lists the targets. Every target needs only `make setup`, which each of them does by itself.
+# `make` lists the targets. Each target runs `make setup` first if needed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test chaos fuzz audit lint types format worker flower up down bench docs readme hearing constraints clean
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## .venv with everything in it (again only when pyproject.toml or constraints.txt changed)
+setup: $(STAMP) ## create .venv with all dependencies; updates it if pyproject.toml or constraints.txt changed
 
 $(STAMP): pyproject.toml constraints.txt
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
@@ -23,68 +23,68 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,monitor,dev]'
 	@touch $@
 
-run: $(STAMP) ## the ten samples through all three models (MODELS=quest: those of the hub; =multilingual: 99 languages)
+run: $(STAMP) ## process the ten samples with all three models (MODELS=quest: from the hub; MODELS=multilingual: 99 languages)
 	@GOLEM_MODELS=$(MODELS) $(BIN)/golem run samples/*.flac
 
-test: $(STAMP) ## all tests with coverage; pulls the bundled models once
+test: $(STAMP) ## run all tests with coverage; downloads the bundled models once
 	@$(BIN)/python -m golem_chain.workers models pull --profile bundled
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
-chaos: $(STAMP) ## everything that strikes, at full size, beside stock Celery (CHAOS='--jobs 1000 --kills 50 --write')
+chaos: $(STAMP) ## full-size fault injection, compared with stock Celery (CHAOS='--jobs 1000 --kills 50 --write')
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-fuzz: $(STAMP) ## 100,000 damaged inputs for everything that reads what strangers wrote (FUZZ='--inputs 100000 --seed 7')
+fuzz: $(STAMP) ## feed 100,000 damaged inputs to everything that reads untrusted data (FUZZ='--inputs 100000 --seed 7')
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-audit: $(STAMP) ## known vulnerabilities of everything that constraints.txt pins; asks the package index
+audit: $(STAMP) ## look for vulnerable dependencies among the pins in constraints.txt; needs the Python package index
 	@$(BIN)/python -c 'from urllib.request import urlopen; urlopen("https://pypi.org/pypi/celery/5.7.0/json", timeout=10)' 2>/dev/null || \
-	    { echo "The package index (https://pypi.org) does not tell what is known of our versions from here: run make audit where it can be reached."; exit 1; }
+	    { echo "The Python package index cannot be reached from here: run make audit on a machine that can reach it."; exit 1; }
 	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-lint: $(STAMP) ## ruff, and the architecture (import-linter)
+lint: $(STAMP) ## check style (ruff) and architecture (import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-types: $(STAMP) ## mypy, strict
+types: $(STAMP) ## check types (mypy, strict)
 	@$(BIN)/mypy
 
-format: $(STAMP) ## ruff rewrites what it can
+format: $(STAMP) ## format the code and apply automatic fixes (ruff)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-worker: $(STAMP) ## a worker of this box on GOLEM_REDIS_URL; pulls the models of GOLEM_MODELS once
+worker: $(STAMP) ## run a worker on this box for GOLEM_REDIS_URL; downloads the models of GOLEM_MODELS once
 	@$(BIN)/golem models pull
 	@$(BIN)/golem worker
 
-flower: $(STAMP) ## Flower on the running system, http://127.0.0.1:5555 with a password
+flower: $(STAMP) ## open Flower for the running system: http://127.0.0.1:5555, with a password
 	@$(BIN)/golem flower
 
-up: .env ## redis, a GPU worker and Flower by docker compose
+up: .env ## start Redis, a GPU worker and Flower with Docker Compose
 	docker compose up --build --detach
 
-down: ## stop what `make up` started; queues and models stay
+down: ## stop what `make up` started; keeps queues and models
 	docker compose down
 
 .env:
-	@echo "There is no .env: cp .env.example .env and set the passwords in it."; exit 1
+	@echo "There is no .env file. Run cp .env.example .env and set the passwords in it."; exit 1
 
-bench: $(STAMP) ## the chain against the ways people run it today, into docs/performance.md (under 15 minutes)
+bench: $(STAMP) ## run the benchmarks and write docs/performance.md (under 15 minutes)
 	@GOLEM_MODELS=bundled $(BIN)/golem bench chain --docs docs/performance.md
 
-docs: $(STAMP) ## docs/settings.md from shared/settings.py
+docs: $(STAMP) ## generate docs/settings.md from shared/settings.py
 	@$(BIN)/python docs/generate/settings_page.py
 
-readme: $(STAMP) ## the README's output and measured table from real runs here
+readme: $(STAMP) ## write the README's output and measured table from real runs on this machine
 	@$(BIN)/python docs/generate/readme_run.py
 
-hearing: $(STAMP) ## docs/hearing.md's tables and pictures from golem eval on DATA=folder, about five minutes
+hearing: $(STAMP) ## write the tables and plots of docs/hearing.md from golem eval on DATA=folder (about five minutes)
 	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/generate/hearing_page.py $(DATA)
 
-constraints: $(STAMP) ## constraints.txt from what .venv holds (after a tested upgrade)
+constraints: $(STAMP) ## write constraints.txt from the versions in .venv (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## .venv, caches and build output (models stay in the store)
+clean: ## delete .venv, caches and build output; keeps the models
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Writes the ten sample recordings and their manifest: eight spoken commands, one silence, one noise.
 
-usage: .venv/bin/python samples/make.py     (needs the program espeak-ng; the speech is synthetic and free to use)
+usage: .venv/bin/python samples/make.py     (requires espeak-ng; the speech is synthetic and free to use)
 """
 
 import io
@@ -27,7 +27,7 @@ COMMANDS = {  # file name: (text, espeak-ng voice, words per minute)
 
 
 def spoken(text: str, voice: str, pace: int) -> np.ndarray:
-    """float32 mono at RATE, peak 0.5, with 0.2 s of quiet on both sides."""
+    """float32 mono at RATE, peak 0.5, with 0.2 s of silence on both sides."""
     wave = subprocess.run(
         ["espeak-ng", "-v", voice, "-s", str(pace), "--stdout", text], check=True, capture_output=True
     ).stdout

@@ -1,4 +1,4 @@
-"""A producer: hands in audio files and prints what comes of them. Needs no models: `pip install golem-chain`.
+"""A producer: submits audio files and prints their results. Needs no models: `pip install golem-chain`.
 
 GOLEM_REDIS_URL=redis://:password@box:6379/0 python samples/producer.py samples/*.flac
 """
