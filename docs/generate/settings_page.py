@@ -14,9 +14,9 @@ from golem_chain.shared.settings import Settings
 TARGET = Path(__file__).parents[1] / "settings.md"
 HEAD = """# Settings
 
-Each setting is an environment variable or a line of `.env` in the folder where the program starts; environment variables
-take precedence. An invalid value stops the program with an error that names the setting. Sizes may have units (`500MB`,
-`4GiB`); times are in seconds. `make docs` generates this page from `shared/settings.py`.
+Each setting is an environment variable or a line of `.env` in the folder where the program starts; environment
+variables take precedence. An invalid value stops the program with an error that names the setting. Sizes may have units
+(`500MB`, `4GiB`); times are in seconds. `make docs` generates this page from `shared/settings.py`.
 
 | variable | default | meaning |
 |---|---|---|
