@@ -25,7 +25,7 @@ from tests.fuzz.readers import READERS
 from tests.support.paths import python_path
 
 HANG_S = 5.0
-START_S = 120.0  # until the first input: imports, and what the inputs are made of
+AROUND_S = 120.0  # until the first input and after the last: imports, making inputs, an orderly end
 MOST_BYTES = 1 << 30  # above what the process has after its first inputs
 SHARES = {"audio": 35, "records": 20, "labels": 26, "ctranslate2": 8, "gguf": 4, "safetensors": 5, "arguments": 2}
 
@@ -50,6 +50,7 @@ def child(reader, first, inputs, seed):
             peak = peak_bytes()
             before = peak if before is None else before
             assert peak - before < MOST_BYTES, f"{(peak - before) >> 20} MiB more than at first"
+        tell.write("its end\n")
         os.chdir("/")
 
 
@@ -63,13 +64,14 @@ def run(reader, inputs, seed, first=0, program="tests.fuzz"):
             stderr=errors,
             env=os.environ | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         )
-        at, patience_s, hung = "its start", START_S, False
+        at, patience_s, hung = "its start", AROUND_S, False
         while not hung:  # what the child has told is read before the clock is: a busy machine may keep us waiting, too
             if not select.select([process.stdout], [], [], patience_s)[0]:
                 hung = True
                 process.kill()
             elif told := os.read(process.stdout.fileno(), 1 << 16):
-                at, patience_s = told.split()[-1].decode(), HANG_S
+                at = told.decode().splitlines()[-1]
+                patience_s = HANG_S if at.isdecimal() else AROUND_S
             else:
                 break  # it has ended
         process.wait()
