@@ -1,6 +1,6 @@
 """Audio files: bytes of any container → float32 mono at 16 kHz, within the limits of the settings.
 
-A file is decoded block by block (`decoders.py`), its channels are averaged, and the result is resampled by soxr at the
+A file is decoded block by block (`containers.py`), its channels are averaged, and soxr resamples the result at the
 quality that librosa calls `soxr_hq`. Nothing is believed of a header but its sample rate and channels: decoding stops
 where the limit is passed, so a decompression bomb costs one block. Audio longer than five minutes lies in an unlinked
 temporary file that is mapped, so that memory does not grow with the length.
