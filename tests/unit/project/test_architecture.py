@@ -1,0 +1,133 @@
+"""The import contracts of pyproject.toml bite: on a copy of the source tree, each planted violation breaks the lint."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT, copy_of_source
+
+BIN = Path(sys.executable).parent
+CONTRACTS = {
+    contract["name"]
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The source tree, in a folder that may be spoilt."""
+    return copy_of_source(tmp_path_factory.mktemp("copy"))
+
+
+@pytest.fixture
+def plant(copy):
+    """Appends a line to a file of the copy; it is gone after the test."""
+    touched = {}
+
+    def append(name, line):
+        path = copy / name
+        touched[path] = path.read_text()
+        path.write_text(f"{touched[path]}\n{line}\n")
+
+    yield append
+    for path, text in touched.items():
+        path.write_text(text)
+
+
+def lint(folder):
+    """import-linter in a folder; -> exit code, and what it prints on one line (it folds long names)."""
+    done = subprocess.run(
+        [BIN / "lint-imports", "--no-cache", "--no-logo"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def broken(printed):
+    """The contracts that were reported as broken."""
+    return {name for name in CONTRACTS if f"{name} BROKEN" in printed}
+
+
+def test_the_source_tree_keeps_every_contract(copy):
+    code, printed = lint(copy)
+    assert code == 0, printed
+    assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in printed
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rule"),
+    [
+        ("broker/keys.py", "import golem_chain.workers.devices.cpu", "The folders depend on each other"),
+        ("shared/sizes.py", "import golem_chain.broker.keys", "The folders depend on each other"),
+        ("broker/pipeline.py", "import torch", "A producer needs no torch"),
+        ("shared/text.py", "import redis", "Shared describes data"),
+        ("broker/transport/qos.py", "import golem_chain.broker.pipeline", "The broker is layered"),
+        ("broker/monitoring/status.py", "import golem_chain.broker.jobs.vault", "The broker is layered"),
+        ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
+        ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
+        ("workers/parent/worker.py", "import golem_chain.workers.devices.memory", "The parent touches no device"),
+        ("workers/stages/oracle/prompts.py", "import golem_chain.workers.stages.scribe.guards", "The stages do not"),
+        (
+            "workers/stages/oracle/engine.py",
+            "import golem_chain.workers.stages.interpreter.engine",
+            "An engine imports",
+        ),
+        (
+            "workers/stages/scribe/audio/vad.py",
+            "import golem_chain.workers.stages.scribe.transcribe",
+            "The Scribe is layered",
+        ),
+        ("workers/residency/manager.py", "from celery import Celery", "Models run without a queue"),
+        ("workers/residency/manager.py", "from celery import Celery", "Celery is known to few"),
+        ("workers/store/load.py", "import golem_chain.broker.queues", "Models run without a queue"),
+        ("broker/jobs/records.py", "import celery", "Celery is known to few"),
+        ("broker/jobs/records.py", "import kombu", "Kombu is known to"),
+        ("broker/pipeline.py", "import billiard", "Celery's pool is known to"),
+    ],
+)
+def test_a_planted_import_breaks_the_contract_that_forbids_it(copy, plant, file, line, rule):
+    plant(file, line)
+    code, printed = lint(copy)
+    assert code != 0
+    assert [name for name in broken(printed) if name.startswith(rule)], printed
+
+
+def test_every_contract_is_tried_by_a_planted_import():
+    (cases,) = test_a_planted_import_breaks_the_contract_that_forbids_it.pytestmark
+    tried = {name for name in CONTRACTS for _, _, rule in cases.args[1] if name.startswith(rule)}
+    assert tried == CONTRACTS
+
+
+@pytest.mark.parametrize("package", ["broker", "workers"])
+def test_a_new_module_has_to_take_its_place_in_the_layers(copy, package):
+    new = copy / package / "elsewhere.py"
+    new.write_text("")
+    try:
+        code, printed = lint(copy)
+    finally:
+        new.unlink()
+    assert code != 0
+    assert f"golem_chain.{package}.elsewhere" in printed
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import shared", "from broker.queues import STAGES", "import workers.child", "from benchmarks import clock"],
+)
+def test_ruff_bans_the_bare_names_of_the_folders(line):
+    done = subprocess.run(
+        [BIN / "ruff", "check", "--no-cache", "--stdin-filename", "tests/bare.py", "-"],
+        cwd=ROOT,
+        input=f"{line}\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "TID251" in done.stdout
