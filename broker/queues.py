@@ -1,12 +1,11 @@
-"""Queue names, task names and routes: the contract by which broker and workers meet.
-
-A fourth model is one more entry in STAGES, in the place where it comes in the chain.
-"""
+"""Queue names, task names and routes, one of each for each stage: the contract by which broker and workers meet."""
 
 from kombu import Exchange, Queue
 
+from golem_chain.shared.records import CHAIN
+
 #: The stages in the order of the chain. Queue names are the stage names.
-STAGES = ("scribe", "interpreter", "oracle")
+STAGES = tuple(CHAIN)
 
 EXCHANGE = Exchange("golem", type="direct")
 QUEUES = tuple(Queue(stage, EXCHANGE, routing_key=stage) for stage in STAGES)

@@ -1,9 +1,11 @@
 """The wire format: what travels between producer, broker and workers, as frozen records that become JSON.
 
-A job crosses the road as a `Handover`: the `Job` and what the finished stages gave. Its end is one `Outcome`.
+A job crosses the road as a `Handover`: the `Job` and what the finished stages gave. Its end is one `Outcome`. `CHAIN`
+says which stages there are and what each of them gives.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -227,3 +229,18 @@ class Outcome(Record):
     intent: Intent | None = None
     reply: Reply | None = None
     stages: dict[str, StageRun] = {}
+
+
+class Stage(NamedTuple):
+    """What one stage of the chain gives."""
+
+    field: str  # of Handover and Outcome, and of the job's hash in Redis
+    answer: type[Record]
+
+
+#: The stages in the order of the chain. Queues, tasks, routes, user rights and progress follow from it.
+CHAIN: Mapping[str, Stage] = {
+    "scribe": Stage("transcript", Transcript),
+    "interpreter": Stage("intent", Intent),
+    "oracle": Stage("reply", Reply),
+}

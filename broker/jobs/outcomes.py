@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import redis
 
@@ -50,15 +50,9 @@ class Outcomes:
         if found.ended:
             return False
         asked = found.job
+        given: dict[str, Any] = {"intent": intent, **found.answers}
         outcome = Outcome(
-            job=job,
-            name=asked.name if asked else job,
-            state=state,
-            error=error,
-            transcript=found.transcript,
-            intent=found.intent or intent,
-            reply=found.reply,
-            stages=found.stages,
+            job=job, name=asked.name if asked else job, state=state, error=error, stages=found.stages, **given
         )
         return self.write(outcome, asked)
 

@@ -18,13 +18,11 @@ from golem_chain.broker.jobs import vault
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
-from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
+from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
 
 #: Labels and vocabulary above this do not travel with the messages, which with all else stay under 4 KB.
 INLINE_BYTES = 2048
 UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is forgotten after this, seconds
-#: The field of Handover that a stage fills.
-ANSWERS = {"scribe": "transcript", "interpreter": "intent", "oracle": "reply"}
 
 
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
@@ -90,7 +88,7 @@ class Jobs:
             for one in ids:
                 pipe.exists(keys.outcome(one))
                 for stage in STAGES:
-                    pipe.hexists(keys.job(one), ANSWERS[stage])
+                    pipe.hexists(keys.job(one), CHAIN[stage].field)
             flags = pipe.execute()
         rows = [flags[n : n + 1 + len(STAGES)] for n in range(0, len(flags), 1 + len(STAGES))]
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
@@ -104,7 +102,7 @@ class Jobs:
         """Seconds heard, and of how many, of the long recordings among these jobs that the Scribe is at."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hmget(keys.job(one), "heard", ANSWERS[STAGES[0]])
+                pipe.hmget(keys.job(one), "heard", CHAIN[STAGES[0]].field)
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
@@ -113,9 +111,10 @@ class Jobs:
         """Keep a stage's full answer and cost for each job that passed it (stage, handover)."""
         with self._client.pipeline() as pipe:
             for stage, handover in done:
-                answer = getattr(handover, ANSWERS[stage])
+                field = CHAIN[stage].field
+                answer = getattr(handover, field)
                 cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
-                pipe.hset(keys.job(handover.job.id), ANSWERS[stage], answer.model_dump_json())
+                pipe.hset(keys.job(handover.job.id), field, answer.model_dump_json())
                 pipe.hset(keys.job(handover.job.id), f"run:{stage}", cost)
             pipe.execute()
 
@@ -177,23 +176,11 @@ class Finished:
         return {stage: StageRun.model_validate_json(body) for stage, body in runs.items() if body}
 
     @property
-    def transcript(self) -> Transcript | None:
-        """With segments."""
-        body = self._fields.get(b"transcript")
-        return Transcript.model_validate_json(body) if body else None
-
-    @property
-    def intent(self) -> Intent | None:
-        """With all scores."""
-        body = self._fields.get(b"intent")
-        return Intent.model_validate_json(body) if body else None
-
-    @property
-    def reply(self) -> Reply | None:
-        """What the Oracle said."""
-        body = self._fields.get(b"reply")
-        return Reply.model_validate_json(body) if body else None
+    def answers(self) -> dict[str, Record]:
+        """What the finished stages gave, in full (segments, all scores), by the fields of Handover and Outcome."""
+        bodies = {stage: self._fields.get(stage.field.encode()) for stage in CHAIN.values()}
+        return {stage.field: stage.answer.model_validate_json(body) for stage, body in bodies.items() if body}
 
     def has(self, stage: str) -> bool:
         """Whether the stage's answer is stored."""
-        return ANSWERS[stage].encode() in self._fields
+        return CHAIN[stage].field.encode() in self._fields

@@ -6,18 +6,16 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-from golem_chain.broker.jobs.records import ANSWERS, Jobs
+from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.labels import default_labels, in_language
-from golem_chain.shared.records import Handover, Intent, Job, LabelSet, Reply, StageRun, Transcript, Vocabulary
+from golem_chain.shared.records import CHAIN, Handover, Intent, Job, LabelSet, StageRun, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.vocabulary import label_shares, with_labels
 
 T = TypeVar("T")
 
-#: The type of each stage's answer.
-_TYPES: dict[str, type[Transcript | Intent | Reply]] = {"scribe": Transcript, "interpreter": Intent, "oracle": Reply}
 #: How often it is told how far a long recording is, seconds.
 HEARD_S = 1.0
 SILENCE = Intent(label="noise", score=1.0, method="silence")
@@ -46,9 +44,10 @@ def written_in(handover: Handover) -> str | None:
 
 def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Handover:
     """The handover with a stage's full answer. Raises GolemError for an answer of another type."""
-    if not isinstance(answer, _TYPES[stage]):
+    gives = CHAIN[stage]
+    if not isinstance(answer, gives.answer):
         raise GolemError(f"{stage} gave a {type(answer).__name__}: a fault of its engine.")
-    return handover.model_copy(update={ANSWERS[stage]: answer, "stages": {**handover.stages, stage: run}})
+    return handover.model_copy(update={gives.field: answer, "stages": {**handover.stages, stage: run}})
 
 
 def light(handover: Handover) -> Handover:
@@ -74,9 +73,12 @@ class RequestBuilder:
 
     def of(self, stage: str, handover: Handover) -> object:
         """What the engine of a stage is asked. Raises a GolemError for a job that cannot be served."""
-        return {"scribe": self._recording, "interpreter": self._utterance, "oracle": self._reply_request}[stage](
-            handover
-        )
+        builders: dict[str, Callable[[Handover], object]] = {
+            "scribe": self._recording,
+            "interpreter": self._utterance,
+            "oracle": self._reply_request,
+        }
+        return builders[stage](handover)
 
     def _recording(self, handover: Handover) -> object:
         from golem_chain.workers.stages.scribe.engine import Recording

@@ -107,8 +107,7 @@ class StageTask(BatchTask):
                 if known.ended or not known.known:  # ended so long ago that it is forgotten, or never sent by us
                     results[place] = _ended(handover)
                 elif known.has(self.stage):  # stored, and its worker died before the next message was sent
-                    stored = {"transcript": known.transcript, "intent": known.intent, "reply": known.reply}
-                    results[place] = self._pass_on(handover.model_copy(update=stored))
+                    results[place] = self._pass_on(handover.model_copy(update=known.answers))
                 else:
                     pending.append(Pending(place, handover, self.runtime.requests.of(self.stage, handover)))
             except GolemError as exc:

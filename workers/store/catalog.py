@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.records import CHAIN
 from golem_chain.shared.settings import Settings
 
-STAGES = ("scribe", "interpreter", "oracle")
+STAGES = tuple(CHAIN)
 PROFILES = ("quest", "bundled", "multilingual")
 #: What GOLEM_MODELS may be, for a person.
 CHOICES = f"auto, {', '.join(PROFILES[:-1])} or {PROFILES[-1]}"
