@@ -1,16 +1,14 @@
 """The import contracts of pyproject.toml bite: on a copy of the source tree, each planted violation breaks the lint."""
 
-import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from tests.support.paths import ROOT, copy_of_source
+from tests.support.paths import ROOT
+from tests.support.source_copy import copy_of_source, lint
 
-BIN = Path(sys.executable).parent
 CONTRACTS = {
     contract["name"]
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -36,18 +34,6 @@ def plant(copy):
     yield append
     for path, text in touched.items():
         path.write_text(text)
-
-
-def lint(folder):
-    """import-linter in a folder; -> exit code, and what it prints on one line (it folds long names)."""
-    done = subprocess.run(
-        [BIN / "lint-imports", "--no-cache", "--no-logo"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
 def broken(printed):
@@ -123,7 +109,7 @@ def test_a_new_module_has_to_take_its_place_in_the_layers(copy, package):
 )
 def test_ruff_bans_the_bare_names_of_the_folders(line):
     done = subprocess.run(
-        [BIN / "ruff", "check", "--no-cache", "--stdin-filename", "tests/bare.py", "-"],
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename", "tests/bare.py", "-"],
         cwd=ROOT,
         input=f"{line}\n",
         capture_output=True,

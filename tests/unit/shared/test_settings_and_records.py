@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from golem_chain.shared import errors
 from golem_chain.shared.errors import BadSetting, GolemError
-from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Outcome, StageRun, Transcript
+from golem_chain.shared.records import (
+    CHAIN,
+    AudioRef,
+    Handover,
+    Intent,
+    Job,
+    Label,
+    LabelSet,
+    Outcome,
+    StageRun,
+    Transcript,
+)
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes, parse_bytes
 
@@ -101,6 +112,13 @@ def test_a_handover_survives_the_wire_and_says_nothing_twice():
     text = json.dumps(handover.wire())
     assert Handover.model_validate(json.loads(text)) == handover
     assert "null" not in text
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_each_stage_of_the_chain_has_its_field_in_handover_and_outcome(stage):
+    field, answer = CHAIN[stage]
+    for record in (Handover, Outcome):
+        assert record.model_fields[field].annotation == answer | None
 
 
 def test_a_record_of_a_newer_version_can_be_read():

@@ -1,0 +1,37 @@
+"""A copy of the source tree that a test may change, and what runs on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import ROOT, python_path
+
+FOLDERS = ("shared", "broker", "workers", "benchmarks", "golem_chain")
+
+
+def copy_of_source(to: Path) -> Path:
+    """The source tree and its settings in another folder, links as they are; -> that folder."""
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, to / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", to)
+    return to
+
+
+def environment(copy: Path, **given: str) -> dict[str, str]:
+    """In it, `golem_chain` is the copy and `tests` is ours. Coverage is not measured: the copy is no source of ours."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    return own | {"PYTHONPATH": python_path(copy)} | given
+
+
+def lint(folder: Path) -> tuple[int, str]:
+    """import-linter on a copy; -> exit code, and what it prints on one line (it folds long names)."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
