@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+import redis.connection
 from kombu.exceptions import KombuError, OperationalError
+from redis import exceptions
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
@@ -75,9 +77,11 @@ def reaching(settings: Settings) -> Iterator[None]:
 
 _OUT_OF_MEMORY = "is out of memory"
 _DISK_FULL = "cannot write to its disk and takes nothing more"
+_REPLICA = "is a replica and takes no writes"
 _REMEDIES = {
     _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
     _DISK_FULL: "make room on the server's disk, it goes on by itself",
+    _REPLICA: "wait for the failover to end, or name the primary in GOLEM_REDIS_URL",
 }
 
 
@@ -93,9 +97,11 @@ def _why(exc: BaseException) -> str:
         word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH", "uthentication required")
     ):
         return "refuses the password"
-    if any(isinstance(cause, redis.exceptions.NoPermissionError) for cause in causes):
+    if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
         return "forbids this user a command"
-    if "OOM command" in text or "maxmemory" in text:
+    if any(isinstance(cause, exceptions.ReadOnlyError | exceptions.MasterDownError) for cause in causes):
+        return _REPLICA
+    if any(isinstance(cause, exceptions.OutOfMemoryError) for cause in causes) or "maxmemory" in text:
         return _OUT_OF_MEMORY
     if "MISCONF" in text:
         return _DISK_FULL
@@ -112,19 +118,27 @@ def check_broker(settings: Settings) -> None:
         client.ping()
 
 
-#: How the server's answer begins when its disk is full, its memory is full, or it has become a replica.
-REFUSALS = ("MISCONF", "OOM ", "READONLY")
+#: Answers of a server that accepts no writes now, and will later: its memory is full, it has become a replica, or it
+#: is a replica whose primary is away. redis-py takes the code off the text of those that it has a class for.
+_REFUSALS = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
+#: How the others begin: the disk is full, too few replicas answer, a script runs for too long.
+_REFUSAL_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 
 
-class _Waits:
-    """Turns such an answer into a ConnectionError, which kombu and celery ride out."""
+def refuses_writes(exc: redis.ResponseError) -> bool:
+    """Whether the server accepts no writes for now, whatever the command was."""
+    return isinstance(exc, _REFUSALS) or str(exc).startswith(_REFUSAL_CODES)
+
+
+class _Waits(redis.connection.AbstractConnection):
+    """Turns such an answer into a ConnectionError, which kombu and Celery ride out."""
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """As redis-py's. Raises ConnectionError for a refusal as well."""
         try:
-            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+            return super().read_response(*args, **kwargs)
         except redis.ResponseError as exc:
-            if str(exc).startswith(REFUSALS):
+            if refuses_writes(exc):
                 raise redis.ConnectionError(f"Redis takes no writes: {exc}") from exc
             raise
 

@@ -93,6 +93,14 @@ def test_a_full_disk_of_the_server_refuses_in_one_sentence_and_loses_nothing(cha
     assert said.endswith("takes nothing more: make room on the server's disk, it goes on by itself.")
 
 
+def test_a_server_that_becomes_a_replica_refuses_in_one_sentence_and_loses_nothing(chain_on, tmp_path, eventually):
+    chain = chain_on(tmp_path)
+    demote = lambda: chain.client.execute_command("REPLICAOF", "127.0.0.1", "1")  # noqa: E731
+    promote = lambda: chain.client.execute_command("REPLICAOF", "NO", "ONE")  # noqa: E731
+    said = goes_on(chain, eventually, demote, promote)
+    assert said.endswith("takes no writes: wait for the failover to end, or name the primary in GOLEM_REDIS_URL.")
+
+
 def test_a_full_memory_of_the_server_refuses_in_one_sentence_and_loses_nothing(chain_on, tmp_path, eventually):
     chain = chain_on(tmp_path)
     most = lambda size: chain.client.config_set("maxmemory", size)  # noqa: E731
