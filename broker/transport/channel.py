@@ -175,17 +175,15 @@ class Channel(redis.Channel):
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
-        raws, buried, forgotten = reply
+        raws, tags, buried, forgotten = reply
         if buried:
             logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
             log_forgotten(forgotten)
         if raws:
             self.consumer_state.takes(self._chosen)
-        for raw in raws:
-            tag = ""
+        for raw, tag in zip(raws, map(bytes_to_str, tags), strict=True):
             try:
                 message = loads(bytes_to_str(raw))
-                tag = message["properties"]["delivery_tag"]
                 _due_by_our_clock(message["headers"])
                 self.consumer_state.took([tag])
                 if self._closing or self._chosen not in self.connection._callbacks:

@@ -90,10 +90,14 @@ class QoS(redis.QoS):
                 client.zrem(self.unacked_index_key, tag)
                 self._state.done(bytes_to_str(tag))
                 return
-            message, exchange, routing_key = loads(bytes_to_str(book))
-            if not uncounted:  # a message that was given back unharmed may run in a batch again
-                message["headers"]["redelivered"] = True
-                message["properties"]["delivery_info"]["redelivered"] = True
+            try:
+                message, exchange, routing_key = loads(bytes_to_str(book))
+                if not uncounted:  # a message that was given back unharmed may run in a batch again
+                    message["headers"]["redelivered"] = True
+                    message["properties"]["delivery_info"]["redelivered"] = True
+            except Exception as exc:  # noqa: BLE001  (Lua and Python do not agree on what JSON is)
+                self.bury(bytes_to_str(tag), bytes_to_str(book), f"cannot be put back: {exc!r}", "")
+                return
             ways = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
             touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *ways)
             whose = self.channel.box if whose is None else whose
@@ -107,7 +111,7 @@ class QoS(redis.QoS):
             for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
                 if bytes_to_str(tag) not in self._state.in_hand:  # ours: the renewal was late, no more
                     logger.warning("The lease of %s is over: put back", bytes_to_str(tag))
-                    self.restore_by_tag(tag, client, whose="")
+                    self._restore_or_say(tag, client, whose="")
 
     def renew(self) -> None:
         """Renew the lease of all that is in hand."""
@@ -139,10 +143,19 @@ class QoS(redis.QoS):
             ]
             left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
             for tag in left:
-                self.restore_by_tag(tag, client)
+                self._restore_or_say(tag, client)
         self._state.unsettled = False
         self.renew()
         return len(left)
+
+    def _restore_or_say(self, tag: str, client: Any, **how: Any) -> None:
+        """Put one of several messages back; what is wrong with it must not keep the others from it."""
+        try:
+            self.restore_by_tag(tag, client, **how)
+        except self.channel.connection_errors:
+            raise
+        except Exception:
+            logger.exception("%s could not be put back", bytes_to_str(tag))
 
     @contextmanager
     def _client(self, client: Any = None) -> Iterator[Any]:

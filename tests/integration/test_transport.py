@@ -1,11 +1,13 @@
 """The delivery contract on real processes: kills, restarts, strangers' messages, names, idle hops."""
 
+import base64
 import json
 import os
 import signal
 import statistics
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -201,6 +203,63 @@ def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nob
     assert box.poll() is None
     assert len(fleet.log("batch", stage="scribe")) <= 2
     fleet.settled()
+
+
+def hostile() -> list[str]:
+    """Messages that Lua's parser accepts, and that Python's refuses or nobody could put back."""
+    body = base64.b64encode(json.dumps([["poison"], {}, {}]).encode()).decode()
+
+    def message(tag: str, exchange: object = "golem", routing_key: str = "interpreter") -> dict[str, Any]:
+        delivery = {"exchange": exchange, "routing_key": routing_key}
+        return {
+            "body": body,
+            "headers": {"id": "p.interpreter", "task": "golem.interpreter"},
+            "properties": {"delivery_tag": tag, "body_encoding": "base64", "delivery_info": delivery},
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+        }
+
+    return [
+        json.dumps(message("nan"))[:-1] + ', "z": nan}',
+        json.dumps(message("hexadecimal"))[:-1] + ', "z": 0x10}',
+        json.dumps(message("object", exchange={"a": 1})),
+        json.dumps(message("elsewhere", routing_key="scribe")),
+        json.dumps(message("\x00 a tag that cannot be named")),
+        json.dumps(message("long" * 100)),
+    ]
+
+
+def test_a_message_that_parsers_read_differently_leaves_no_booking_and_stops_no_worker(fleet: Fleet) -> None:
+    first = fleet.box("first", lease_s=5)
+    fleet.submit(["before"])
+    fleet.done(["before"])
+    messages = hostile()
+    fleet.redis.lpush("interpreter", *messages)
+    fleet.redis.zadd("golem:wake:interpreter", {"work": 0})
+    fleet.until(lambda: fleet.redis.llen("golem:dead") == len(messages))
+    fleet.settled()
+    second = fleet.box("second", lease_s=5)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    again = fleet.box("first", lease_s=5)  # puts back what its predecessor had in hand
+    fleet.submit(["after"])
+    fleet.done(["after"])
+    assert [box.poll() for box in (second, again)] == [None, None]
+
+
+def test_a_booking_that_cannot_be_put_back_is_buried_and_others_are_put_back(fleet: Fleet) -> None:
+    box = fleet.box("box", lease_s=5)
+    fleet.submit(["before"])
+    fleet.done(["before"])
+    good = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
+    fleet.redis.hset("unacked", mapping={"junk": "no json", "number": "7", "good": good})
+    fleet.redis.zadd("unacked_index", {"junk": 1, "number": 2, "good": 3})
+    fleet.until(lambda: fleet.redis.llen("golem:dead") == 3)  # the good one is put back, and read as malformed
+    fleet.settled()
+    whys = [json.loads(raw)["why"] for raw in fleet.redis.lrange("golem:dead", 0, -1)]
+    assert sum(why.startswith("cannot be put back") for why in whys) == 2
+    assert whys.count("malformed") == 1
+    assert box.poll() is None
 
 
 def test_a_name_in_use_is_refused_in_one_sentence(fleet: Fleet) -> None:

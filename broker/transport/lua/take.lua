@@ -10,14 +10,14 @@
 -- ARGV      messages at most, deliveries at most, node name, for a box that moves here the servers that were seen (else -1)
 -- reads     queue, holders, crashes, claims
 -- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
--- returns   the messages, how many became letters, the letters that fell out of their list for them
+-- returns   the messages, their tags, how many became letters, the letters that fell out of their list for them
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local FIXED = 11  -- keys before the claims on the other queues
 local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
-local taken, buried = {}, 0
-if others >= 0 and servers(claims, box, now) > others then return {taken, buried, {}} end
+local taken, tags, buried = {}, {}, 0
+if others >= 0 and servers(claims, box, now) > others then return {taken, tags, buried, {}} end
 while #taken < most do
   local raw = redis.call('LINDEX', queue, -1)
   if not raw then break end
@@ -27,8 +27,11 @@ while #taken < most do
     for _, text in ipairs({message.body or 0, head.id or 0, head.task or 0, props.delivery_tag or 0}) do
       assert(type(text) == 'string')
     end
-    return props.delivery_tag, '[' .. raw .. ',' .. cjson.encode(props.delivery_info.exchange) .. ','
-                                                 .. cjson.encode(props.delivery_info.routing_key) .. ']'
+    local delivery, named = props.delivery_info, '[^%w_.-]'  -- what is booked must be found again by anybody
+    assert(#props.delivery_tag <= 100 and not props.delivery_tag:find(named))
+    assert(type(delivery.exchange) == 'string' and not delivery.exchange:find(named))
+    assert(delivery.routing_key == queue)
+    return props.delivery_tag, '[' .. raw .. ',"' .. delivery.exchange .. '","' .. queue .. '"]'
   end)
   if not ok then
     redis.call('LPUSH', dead, cjson.encode({raw = raw, why = 'malformed', queue = queue, at = now, box = box}))
@@ -48,6 +51,7 @@ while #taken < most do
       redis.call('ZADD', index, now, tag)
       redis.call('HSET', holders, tag, box)
       taken[#taken + 1] = raw
+      tags[#tags + 1] = tag
     end
   end
   redis.call('RPOP', queue)
@@ -60,4 +64,4 @@ if #taken > 0 then
     for i = FIXED + 1, #KEYS do claim(KEYS[i], box, '0', now) end  -- until it tells what it still holds
   end
 end
-return {taken, buried, buried > 0 and forget(dead) or {}}
+return {taken, tags, buried, buried > 0 and forget(dead) or {}}
