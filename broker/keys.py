@@ -56,6 +56,11 @@ def vocabulary(sha256: str) -> str:
     return f"golem:vocabulary:{sha256}"
 
 
+def is_shared(key: str) -> bool:
+    """Whether a key is that of a stored label set or vocabulary: a record was written by whoever sent the job."""
+    return key.startswith((labels(""), vocabulary("")))
+
+
 def users(stored: str) -> str:
     """The jobs under way that need a stored label set or vocabulary (set); `stored` is its key."""
     kind = stored.split(":")[1]

@@ -14,7 +14,6 @@ from typing import cast
 import redis
 
 from golem_chain.broker import keys
-from golem_chain.broker.jobs import vault
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
@@ -28,7 +27,7 @@ UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is f
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
     """What a job has stored together with other jobs, and the sets of their users."""
     stored = (job.labels_key, job.vocabulary_key) if job else ()
-    return [(one, keys.users(one)) for one in stored if one]
+    return [(one, keys.users(one)) for one in stored if one and keys.is_shared(one)]
 
 
 def digest(job: Job) -> str:
@@ -43,6 +42,8 @@ class Jobs:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._register = client.register_script(load("register", __package__))
+        self._confirm = client.register_script(load("confirm", __package__))
+        self._update = client.register_script(load("update", __package__))
 
     def register(self, job: Job) -> bool:
         """Write the job down before anything is sent; False if it is there already, with its message sent.
@@ -63,15 +64,11 @@ class Jobs:
         self._client.delete(keys.job(job))
 
     def confirm_sent(self, job: Job) -> None:
-        """Its message is sent: from now on everything of the job stays until its Outcome."""
-        with self._client.pipeline() as pipe:
-            pipe.hset(keys.job(job.id), "queued", "1")
-            pipe.persist(keys.job(job.id))
-            vault.keep(pipe, job.id)
-            for stored, users in shared_keys(job):
-                pipe.sadd(users, job.id)
-                pipe.persist(stored)
-            pipe.execute()
+        """Its message is sent: from now on everything of the job stays until its Outcome. A job that has ended already
+        keeps the expiry that its end gave it."""
+        touched = [keys.job(job.id), keys.outcome(job.id), keys.audio(job.id), keys.VAULT_LEAVING]
+        touched += [key for pair in shared_keys(job) for key in pair]
+        self._confirm(keys=touched, args=[job.id])
 
     def finished(self, ids: Sequence[str]) -> list["Finished"]:
         """What is stored of each job: an empty record where nothing is."""
@@ -96,7 +93,7 @@ class Jobs:
     def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
         """How far the Scribe is with a long recording. Nobody waits for it: a Redis that is away is passed over."""
         with suppress(redis.RedisError):
-            self._client.hset(keys.job(job), "heard", f"{heard_s:.1f}/{of_s:.1f}")
+            self._update(keys=[keys.job(job)], args=["heard", f"{heard_s:.1f}/{of_s:.1f}"])
 
     def heard(self, ids: Sequence[str]) -> tuple[float, float]:
         """Seconds heard, and of how many, of the long recordings among these jobs that the Scribe is at."""
@@ -112,10 +109,10 @@ class Jobs:
         with self._client.pipeline() as pipe:
             for stage, handover in done:
                 field = CHAIN[stage].field
-                answer = getattr(handover, field)
+                answer = getattr(handover, field).model_dump_json()
                 cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
-                pipe.hset(keys.job(handover.job.id), field, answer.model_dump_json())
-                pipe.hset(keys.job(handover.job.id), f"run:{stage}", cost)
+                fields = [field, answer, f"run:{stage}", cost]
+                self._update(keys=[keys.job(handover.job.id)], args=fields, client=pipe)
             pipe.execute()
 
     def put_labels(self, labels: LabelSet) -> str:

@@ -1,6 +1,6 @@
 """Audio on its way to the Scribe: bytes in Redis with a limit on their sum, or files under folders all boxes mount.
 
-    reserve -> put -> keep (its message is sent) -> end (its Outcome is stored) -> gone after GOLEM_KEEP_S
+    reserve -> put -> confirmed (its message is sent) -> end (its Outcome is stored) -> gone after GOLEM_KEEP_S
 
 What was reserved and never claimed goes by itself; what has ended goes earlier when a new job needs the room.
 """
@@ -11,7 +11,7 @@ import stat
 import struct
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import redis
 
@@ -25,12 +25,6 @@ from golem_chain.shared.text import visible
 
 UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate
-
-
-def keep(pipe: Any, job: str) -> None:
-    """Add to a pipeline: the bytes stay until the Outcome."""
-    pipe.zrem(keys.VAULT_LEAVING, job)
-    pipe.persist(keys.audio(job))
 
 
 class Vault:

@@ -106,3 +106,22 @@ def test_a_full_memory_of_the_server_refuses_in_one_sentence_and_loses_nothing(c
     most = lambda size: chain.client.config_set("maxmemory", size)  # noqa: E731
     said = goes_on(chain, eventually, lambda: most("100kb"), lambda: most("0"))
     assert said.endswith("is out of memory: wait for jobs to end, or raise its maxmemory.")
+
+
+def test_an_absence_longer_than_every_patience_loses_no_job(tmp_path, monkeypatch, eventually):
+    monkeypatch.setenv("IMPATIENT", "1")
+    server = embedded.start(tmp_path / "server", appendonly=True)
+    chain = Chain(server, tmp_path, keep_s=600)
+    try:
+        chain.start_worker()
+        back = tmp_path / "back"
+        job = chain.pipeline.submit(f"until {back}".encode(), labels="a,b")
+        eventually((tmp_path / "back.begun").exists)
+        server.kill()
+        back.touch()  # the lone job ends in a Redis that is away: its answer cannot be stored, its retry not be sent
+        eventually(lambda: "Reject" in chain.log.read_text() or "is put back when" in chain.log.read_text())
+        server.restart()
+        assert chain.outcomes([job])[job].state == "done"
+        assert not chain.client.exists("golem:dead", "golem:dying")
+    finally:
+        chain.stop()

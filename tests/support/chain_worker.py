@@ -18,7 +18,7 @@ from pathlib import Path
 from golem_chain.shared.errors import BadAudio, BadLabels, OutOfMemory
 from golem_chain.shared.records import Intent, Reply, Segment, Transcript
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child import tasks
+from golem_chain.workers.child import runtime, tasks
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.parent import worker
 from golem_chain.workers.residency.manager import Residency
@@ -92,6 +92,9 @@ def build(on_event):
 
 
 if __name__ == "__main__":
+    if "IMPATIENT" in os.environ:  # gives up on an absent Redis within a second or two, not within a minute
+        runtime.WORKER_RETRIES = 2
+        worker._PATIENCE = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
     settings = Settings.read()
     name = sys.argv[1] if len(sys.argv) > 1 else "test"
     sys.exit(worker.start(settings, None, name, register=lambda app: tasks.register(app, settings, build)))

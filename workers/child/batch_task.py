@@ -94,9 +94,12 @@ class BatchTask(Task):
             [result] = self.run_batch([Call(args, kwargs, request.id or "", getattr(request, _SENT_AT, None))])
         if not isinstance(result, Exception):
             return result
-        if getattr(result, "retryable", False):
+        if not getattr(result, "retryable", False):
+            raise result
+        try:
             raise self.retry(exc=result, countdown=self.retry_backoff_s * 2**request.retries)
-        raise result
+        except Reject as unsent:  # Redis is away, and took no retry: the message itself is the next try
+            raise Reject(unsent.reason, requeue=True) from None
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's; the arguments are the users' words, so logs and events show the task's id only."""

@@ -95,13 +95,14 @@ class DeadLetterStep(Timed):
         try:
             with consumer.task_consumer.channel.conn_or_acquire() as client:
                 for letter in client.lrange(keys.DYING, 0, 19):
-                    _bury(consumer.app, letter)
-                    client.lrem(keys.DYING, 0, letter)
+                    if _end_job_of(consumer.app, letter):
+                        client.lrem(keys.DYING, 0, letter)
         except consumer.connection_errors as exc:
             logger.warning("Dead letters wait, Redis is away: %s", exc)
 
 
-def _bury(app: Any, letter: bytes) -> None:
+def _end_job_of(app: Any, letter: bytes) -> bool:
+    """End the job of a dead letter; False where that is still to be done."""
     try:
         told = json.loads(letter)
         message = json.loads(told["raw"])
@@ -111,7 +112,7 @@ def _bury(app: Any, letter: bytes) -> None:
         task = app.tasks[headers["task"]]
     except Exception:
         logger.exception("A dead letter names no task of ours: it stays in %s", keys.DEAD)
-        return
+        return True
     try:
         fail(
             task,
@@ -122,7 +123,9 @@ def _bury(app: Any, letter: bytes) -> None:
             ),
         )
     except Exception:
-        logger.exception("The job of dead letter %s could not be ended", headers["id"])
+        logger.exception("The job of dead letter %s could not be ended yet", headers["id"])
+        return False
+    return True
 
 
 class KeepName(Timed):

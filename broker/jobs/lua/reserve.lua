@@ -17,13 +17,13 @@ local function drop(id)
   redis.call('UNLINK', prefix .. id)
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', now)) do drop(id) end
-if redis.call('HEXISTS', sizes, job) == 1 then drop(job) end
-while tonumber(redis.call('GET', total) or 0) + need > limit do
+local booked = tonumber(redis.call('HGET', sizes, job) or 0)  -- by an earlier try under this id: its bytes stay
+while tonumber(redis.call('GET', total) or 0) + need - booked > limit do
   local oldest = redis.call('ZRANGE', ended, 0, 0)[1]
   if not oldest then return 0 end
   drop(oldest)
 end
-redis.call('INCRBY', total, need)
+redis.call('INCRBY', total, need - booked)
 redis.call('HSET', sizes, job, need)
 redis.call('ZADD', leaving, now + unclaimed_s, job)
 return 1
