@@ -31,7 +31,7 @@ RULES = {
         f"{_EVERYBODY} +info +eval +evalsha +script|load +script|exists +multi +exec +discard +time "
         # the message: its queue and wake mark, and kombu's note of which queues there are, which every sender renews;
         # a selector of its own, since DEL, which the others need, would empty the queue
-        f"(%W~{STAGES[0]} %W~golem:wake:* ~_kombu.binding* +lpush +llen +zadd +sadd +smembers) "
+        f"(%W~{STAGES[0]} %W~golem:wake:* ~_kombu.binding* +lpush +llen +zadd +sadd +smembers +eval +time) "
         # the job, its audio, labels and vocabulary, its end
         "~golem:job:* ~golem:outcome:* ~golem:vault:* ~golem:vault-* ~golem:labels* ~golem:vocabulary* "
         "+get +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "

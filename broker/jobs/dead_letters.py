@@ -1,7 +1,6 @@
 """What an operator does with dead letters: list them, retry the job of one, drop it."""
 
 import json
-import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,7 +10,7 @@ from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
 from golem_chain.broker.queues import STAGES, task_id
 from golem_chain.broker.transport.dead_letter import Letter
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.transport.scripts import SENT_AT_MARK, load
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome
 
@@ -57,13 +56,14 @@ class Letters:
             why = "is forgotten (GOLEM_KEEP_S)" if not known.known else f"ended as {state}"
             raise BadRequest(f"The job {job} {why}: there is nothing to retry, drop the letter.")
         stage, asked = str(letter.told["queue"]), known.job
-        message["headers"] |= {"sent_at": time.time(), "redelivered": True}
+        message["headers"] |= {"sent_at": SENT_AT_MARK, "redelivered": True}
         message["properties"]["delivery_info"]["redelivered"] = True  # it runs alone
         results = [keys.result(task_id(job, one)) for one in STAGES[STAGES.index(stage) :]]
         touched = [keys.DEAD, keys.outcome(job), keys.job(job), keys.audio(job), keys.VAULT_LEAVING, keys.VAULT_ENDED]
         touched += [stage, keys.wake(stage), *results]
         touched += [key for pair in records.shared_keys(asked) for key in pair]
-        if not self._retry(keys=touched, args=[letter.body, json.dumps(message), job, state, len(results)]):
+        given: list[bytes | str | int] = [letter.body, json.dumps(message), job, state, len(results), json.dumps(SENT_AT_MARK)]
+        if not self._retry(keys=touched, args=given):
             raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
         return job
 

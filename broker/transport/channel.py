@@ -201,9 +201,13 @@ class Channel(redis.Channel):
         if kwargs.get("_publish_batch") is not None or queue in self._expires:
             super()._put(queue, message, **kwargs)
             return
-        message["headers"].setdefault("sent_at", time())
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            pipe.lpush(queue, dumps(message)).zadd(keys.wake(queue), {"work": 0}).execute()
+        headers = message["headers"]
+        if headers.get("eta"):
+            headers["delay_s"] = max(0.0, datetime.fromisoformat(headers["eta"]).timestamp() - time())
+        headers["sent_at"] = scripts.SENT_AT_MARK
+        with self.conn_or_acquire() as client:
+            mark = dumps(scripts.SENT_AT_MARK)  # with its quotes: a number takes the place of the whole string
+            client.eval(scripts.PUSH, 0, queue, keys.wake(queue), dumps(message), mark)
 
     def close(self) -> None:
         """As kombu's, without waiting for the end of an idle wait."""
@@ -215,8 +219,7 @@ class Channel(redis.Channel):
 
 def _due_by_our_clock(headers: dict[str, Any]) -> None:
     """Count the delay of a retried message from now on: its sender's clock may be hours off, ahead or behind."""
-    if headers.get("eta") and isinstance(headers.get("sent_at"), int | float):
-        delay_s = max(0.0, datetime.fromisoformat(headers["eta"]).timestamp() - headers["sent_at"])
+    if headers.get("eta") and isinstance(delay_s := headers.get("delay_s"), int | float):
         headers["eta"] = datetime.fromtimestamp(time() + delay_s, UTC).isoformat()
 
 

@@ -13,6 +13,9 @@ DEAD_MOST = 1000
 #: How long what a box says that it holds is believed, seconds. It says it whenever it looks, and every second.
 HOLD_S = 3
 
+#: What stands in a message's headers until the server's time takes its place.
+SENT_AT_MARK = "@the server's time@"
+
 _CONSTANTS = f"local DEAD_MOST, HOLD_S = {DEAD_MOST}, {HOLD_S}\n"
 _INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 
@@ -29,6 +32,7 @@ def _read(name: str, package: str) -> str:
     return (files(package) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
+PUSH = load("push")
 PEEK = load("peek")
 TAKE = load("take")
 WAKE = load("wake")

@@ -1,10 +1,13 @@
 """Boxes whose clocks differ by two hours: leases and the delays of retries hold, since no box's clock is believed."""
 
+import json
 import time
 
 import pytest
 
 from golem_chain.broker import keys
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.transport import scripts
 from tests.support.faults import LEASE_S, FaultInjector
 from tests.support.fleet import Fleet
 
@@ -24,6 +27,19 @@ def skewed(redis_server, tmp_path_factory):
     finally:
         faults.stop()
         fleet.close()
+
+
+def test_a_message_bears_the_servers_time_whatever_its_sender_believes(settings, client, monkeypatch):
+    monkeypatch.setattr("golem_chain.broker.transport.channel.time", lambda: time.time() + HOUR_S)
+    with Pipeline(settings) as pipeline:
+        pipeline.submit(b"sound")
+    seconds, _ = client.time()
+    headers = json.loads(client.lindex("scribe", 0))["headers"]
+    assert abs(headers["sent_at"] - seconds) < HOUR_S / 2
+    now, depth, sent, *_ = client.eval(scripts.PEEK, 1, "scribe")
+    assert depth == 1
+    assert float(sent) == pytest.approx(headers["sent_at"])
+    assert 0 <= float(now) - float(sent) < HOUR_S / 2
 
 
 def test_nobody_takes_a_task_that_is_at_work_and_a_retry_comes_after_its_own_delay(skewed):

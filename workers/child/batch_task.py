@@ -20,7 +20,7 @@ logger = get_logger(__name__)
 
 #: The header under which a message's own trace finds the result of the call that ran it with others.
 _RESULT = "golem_result"
-#: The header that tells when a message was sent (Unix seconds); the transport writes it.
+#: The header that tells when a message was sent (Unix seconds of the server); the transport writes it.
 _SENT_AT = "sent_at"
 
 
@@ -56,7 +56,7 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     task_id: str
-    sent_at: float | None  # Unix seconds, the sender's clock; None where the sender was not ours
+    sent_at: float | None  # Unix seconds, the server's clock; None where the sender was not ours
 
 
 class BatchTask(Task):

@@ -2,13 +2,13 @@
 --
 -- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the results of the stages; then
 --           each label set or vocabulary that the job shares with others, and its users
--- ARGV      the letter, the message, id of the job, state that its Outcome must have, number of the results
+-- ARGV      the letter, the message, id of the job, state that its Outcome must have, number of the results, mark of the time in the message
 -- reads     outcome, job
 -- writes    all of them
 -- returns   1, or 0 where somebody else dealt with the letter meanwhile
 local dead, outcome, job, audio, leaving, vault_ended, queue, wake = unpack(KEYS)
 local FIXED = 8  -- keys before the results
-local letter, message, id, state, results = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local letter, message, id, state, results, mark = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local ended = redis.call('GET', outcome)
 if not ended or cjson.decode(ended).state ~= state or redis.call('EXISTS', job) == 0 then return 0 end
 if redis.call('LREM', dead, 1, letter) == 0 then return 0 end
@@ -23,6 +23,11 @@ for i = FIXED + results + 1, #KEYS, 2 do
   if redis.call('PERSIST', stored) == 1 or redis.call('EXISTS', stored) == 1 then
     redis.call('SADD', users, id)
   end
+end
+local clock = redis.call('TIME')
+local first, last = message:find(mark, 1, true)  -- as push.lua: the server's time takes the place of the mark
+if first then
+  message = message:sub(1, first - 1) .. string.format('%.6f', clock[1] + clock[2] / 1e6) .. message:sub(last + 1)
 end
 redis.call('LPUSH', queue, message)
 redis.call('ZADD', wake, 0, 'work')

@@ -14,6 +14,8 @@ from golem_chain.workers.child import requests
 
 def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(client):
     jobs = Jobs(client)
+    for job in ("a", "b", "done"):
+        client.hset(f"golem:job:{job}", "job", "{}")
     jobs.tell_heard("a", 60.0, 600.0)
     jobs.tell_heard("b", 30.0, 100.0)
     jobs.tell_heard("done", 100.0, 100.0)
@@ -28,6 +30,7 @@ def test_a_recording_tells_how_far_it_is_at_most_once_a_second(settings, client,
     allowed = settings.model_copy(update={"audio_root": (tmp_path,)})
     jobs = Jobs(client)
     job = Job(id="a", name="a", audio=AudioRef(key=f"file:{tmp_path / 'a.wav'}", size_bytes=5), word_times=True)
+    jobs.register(job)
     ask = requests.RequestBuilder(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))
     assert ask.word_times
     ask.progress(5, 60)
