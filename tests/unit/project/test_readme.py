@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from golem_chain.shared.settings import Settings
+from tests.support import commands
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -53,35 +54,10 @@ def test_every_make_target_exists():
         assert set(words.split()) <= targets, words
 
 
-def options():
-    """{command: its options} of golem and of what golem worker and golem models hand over to."""
-    import typer
-
-    from golem_chain.broker.cli.main import app
-    from golem_chain.workers.__main__ import app as workers
-
-    known = {}
-    for program in (typer.main.get_command(app), typer.main.get_command(workers)):
-        for name, command in program.commands.items():
-            below = getattr(command, "commands", {})
-            flags = {flag for one in (command, *below.values()) for param in one.params for flag in param.opts}
-            known[name] = known.get(name, set()) | flags | set(below)
-    return known
-
-
 def test_every_command_and_option_exists():
-    known = options()
-    lines = [line for kind, text in BLOCKS for line in text.splitlines()] + re.findall(r"`([^`\n]+)`", README)
-    used = [words for line in lines for words in re.findall(r"\bgolem ([a-z]+(?: [^&|`#]*)?)", line)]
-    used = [words for words in used if words.split()[0] not in ("chain",)]
+    used = commands.shown(README)
     assert len(used) > 15
-    for words in used:
-        command, *rest = words.split()
-        assert command in known, words
-        for flag in (word for word in rest if word.startswith("--")):
-            assert flag in known[command], words
-        if command == "models" and rest:
-            assert rest[0] in known["models"], words
+    commands.check(used)
 
 
 def test_every_setting_exists():
