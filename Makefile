@@ -72,8 +72,9 @@ down: ## stop what `make up` started; keeps queues and models
 bench: $(STAMP) ## run the benchmarks and write docs/performance.md (under 15 minutes)
 	@GOLEM_MODELS=bundled $(BIN)/golem bench chain --docs docs/performance.md
 
-docs: $(STAMP) ## generate docs/settings.md from shared/settings.py
+docs: $(STAMP) ## generate docs/settings.md and docs/records.md from the code
 	@$(BIN)/python docs/generate/settings_page.py
+	@$(BIN)/python docs/generate/records_page.py
 
 readme: $(STAMP) ## write the README's output and measured table from real runs on this machine
 	@$(BIN)/python docs/generate/readme_run.py

@@ -187,6 +187,12 @@ def test_the_settings_page_is_what_the_code_says():
     assert (ROOT / "docs" / "settings.md").read_text() == settings_page.page(), "run make docs"
 
 
+def test_the_records_page_is_what_the_code_says():
+    from docs.generate import records_page
+
+    assert (ROOT / "docs" / "records.md").read_text() == records_page.page(), "run make docs"
+
+
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 
