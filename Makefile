@@ -3,24 +3,32 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 STAMP := .venv/.set-up
+SITE_STAMP := .venv/.set-up-site
 MODELS ?= bundled
 COVERAGE := 85
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test chaos fuzz audit lint types format worker flower up down bench docs readme hearing constraints clean
+.PHONY: help setup run test chaos fuzz audit lint types format worker flower up down bench docs site readme hearing constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv with all dependencies; updates it if pyproject.toml or constraints.txt changed
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	    if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then echo "No Python 3.11 or newer with venv was found: install one, or name it as in make setup PYTHON=/opt/python3.11."; exit 1; fi; \
-	[ -x $(BIN)/python ] || { echo "Setting up .venv with $$($$found --version) (once; a few minutes, most of it the download of torch)"; $$found -m venv .venv; }
+	echo "Setting up .venv with $$($$found --version)"; $$found -m venv .venv
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@[ -e $@ ] || echo "Installing the dependencies (once; a few minutes, most of it the download of torch)"
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,monitor,dev]'
+	@touch $@
+
+$(SITE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 run: $(STAMP) ## process the ten samples with all three models (MODELS=quest: from the hub; MODELS=multilingual: 99 languages)
@@ -76,13 +84,17 @@ docs: $(STAMP) ## generate docs/settings.md and docs/records.md from the code
 	@$(BIN)/python docs/generate/settings_page.py
 	@$(BIN)/python docs/generate/records_page.py
 
+site: $(SITE_STAMP) ## build the documentation as a website in build/site; fails on a broken link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+	@echo "To read it: python3 -m http.server --bind 127.0.0.1 --directory build/site, then http://127.0.0.1:8000"
+
 readme: $(STAMP) ## write the README's output and measured table from real runs on this machine
 	@$(BIN)/python docs/generate/readme_run.py
 
 hearing: $(STAMP) ## write the tables and plots of docs/hearing.md from golem eval on DATA=folder (about five minutes)
 	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/generate/hearing_page.py $(DATA)
 
-constraints: $(STAMP) ## write constraints.txt from the versions in .venv (after a tested upgrade)
+constraints: $(STAMP) $(SITE_STAMP) ## write constraints.txt from the versions in .venv (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
