@@ -221,14 +221,14 @@ class Failure(Record):
 class Outcome(Record):
     """The one end of a job, with all that the finished stages gave."""
 
-    job: str
-    name: str
+    job: str  # its id
+    name: str  # the path as it was typed
     state: State
-    error: Failure | None = None
+    error: Failure | None = None  # why it is not done
     transcript: Transcript | None = None
     intent: Intent | None = None
     reply: Reply | None = None
-    stages: dict[str, StageRun] = {}
+    stages: dict[str, StageRun] = {}  # what each stage cost, by its name
 
 
 class Stage(NamedTuple):
