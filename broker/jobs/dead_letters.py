@@ -62,7 +62,14 @@ class Letters:
         touched = [keys.DEAD, keys.outcome(job), keys.job(job), keys.audio(job), keys.VAULT_LEAVING, keys.VAULT_ENDED]
         touched += [stage, keys.wake(stage), *results]
         touched += [key for pair in records.shared_keys(asked) for key in pair]
-        given: list[bytes | str | int] = [letter.body, json.dumps(message), job, state, len(results), json.dumps(SENT_AT_MARK)]
+        given: list[bytes | str | int] = [
+            letter.body,
+            json.dumps(message),
+            job,
+            state,
+            len(results),
+            json.dumps(SENT_AT_MARK),
+        ]
         if not self._retry(keys=touched, args=given):
             raise BadRequest(f"The letter {letter.id} was dealt with by somebody else meanwhile.")
         return job
