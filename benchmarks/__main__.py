@@ -12,7 +12,13 @@ from rich.console import Console
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what it costs.")
+app = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
 console = Console(width=120)
 JSON = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
 DOCS = Annotated[Path | None, typer.Option(help="Also write the tables into this Markdown file.")]
@@ -125,7 +131,7 @@ def main() -> None:
     """Errors end in one sentence."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker; read when torch is loaded, which is later
     try:
-        app()
+        app(prog_name="golem bench")
     except GolemError as exc:
         print(exc.message, file=sys.stderr)
         raise SystemExit(1) from None

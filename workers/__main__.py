@@ -13,7 +13,12 @@ from golem_chain.workers.evaluation.cli import app as evaluation
 from golem_chain.workers.store.commands import app as models
 
 app = typer.Typer(
-    name="golem", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    name="golem",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(models, name="models", help="The weights on disk: pull, list, verify.")
 app.add_typer(evaluation, name="eval", help="What the models hear and understand, measured: ks, asr, guards, intents.")

@@ -30,14 +30,30 @@ MakeOptions = Callable[[], "JobOptions"]
 
 app = typer.Typer(
     name="golem",
-    help="Speech in; its words, the speaker's intent and a reply out.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # rich help takes 0.1 s more to show
     pretty_exceptions_enable=False,
 )
 
 app.add_typer(dead_letters.app, name="dead")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"golem {version('golem-chain')}")
+        raise typer.Exit
+
+
+@app.callback()
+def golem(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Turn speech into a transcript, an intent and a reply."""
 
 
 @app.command()
@@ -196,31 +212,45 @@ def flower() -> None:
         serve(Settings.read())
 
 
-FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+#: The commands that another program runs: everything after their name, the options for help too, goes to it as typed.
+FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
+#: Their subcommands, for the completion of the shell. The programs that have them are too heavy to be asked.
+SUBCOMMANDS = {
+    "models": ("pull", "list", "verify"),
+    "eval": ("ks", "asr", "guards", "intents"),
+    "bench": ("switch", "chain", "boxes", "fleet"),
+}
+
+
+def _subcommands(context: typer.Context) -> list[str]:
+    return [] if context.params.get("args") else list(SUBCOMMANDS.get(context.info_name or "", ()))
+
+
+Args = Annotated[list[str] | None, typer.Argument(autocompletion=_subcommands)]
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)
-def worker(context: typer.Context) -> None:
+def worker(args: Args = None) -> None:
     """Take jobs from GOLEM_REDIS_URL (--queues, --name)."""
-    _hand_over("worker", context.args)
+    _hand_over("worker", args or [])
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)
-def models(context: typer.Context) -> None:
+def models(args: Args = None) -> None:
     """The weights on disk: pull, list, verify."""
-    _hand_over("models", context.args)
+    _hand_over("models", args or [])
 
 
 @app.command("eval", context_settings=FORWARD, add_help_option=False)
-def evaluate(context: typer.Context) -> None:
+def evaluate(args: Args = None) -> None:
     """What the models hear and understand: ks, asr, guards, intents."""
-    _hand_over("eval", context.args)
+    _hand_over("eval", args or [])
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)
-def bench(context: typer.Context) -> None:
+def bench(args: Args = None) -> None:
     """Measure what it costs: chain, switch, boxes, fleet."""
-    _become(["-P", "-m", "golem_chain.benchmarks", *context.args])
+    _become(["-P", "-m", "golem_chain.benchmarks", *(args or [])])
 
 
 def _hand_over(command: str, args: list[str]) -> NoReturn:
@@ -259,7 +289,7 @@ def main() -> None:
     from golem_chain.broker.cli.console import say
 
     try:
-        app()
+        app(prog_name="golem")  # also as a module: completion goes by this name
     except BrokenPipeError:  # `golem results … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,14 @@ def test_the_source_archive_holds_each_module_once(installed):
     assert not [name for name in names if name.startswith(("broker", "shared", "workers", "benchmarks"))]
 
 
-def test_golem_says_its_version(installed, crowded):
+def test_golem_is_the_one_of_the_wheel_and_says_its_version(installed, crowded):
     done = subprocess.run([installed / "python", "-c", "import golem_chain; print(golem_chain.__file__)"],
                           cwd=crowded, env=environment(), text=True, capture_output=True, check=True)  # fmt: skip
     assert Path(done.stdout.strip()).is_relative_to(installed.parent)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    done = subprocess.run([installed / "golem", "--version"],
+                          cwd=crowded, env=environment(), text=True, capture_output=True, check=True)  # fmt: skip
+    assert done.stdout == f"golem {version}\n"
 
 
 @pytest.mark.models

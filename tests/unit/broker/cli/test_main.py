@@ -1,8 +1,10 @@
 """The commands as they are typed: help, exit codes, and one sentence for whatever is wrong."""
 
 import os
+import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -38,6 +40,51 @@ def test_every_command_is_listed_and_explained(golem):
     for command in ("run", "submit", "results", "status", "flower", "worker", "models"):
         assert f"\n  {command} " in out
     assert "..." not in out.partition("\n")[2], "each explanation fits its line"
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["results"], ["flower"], ["dead"], ["dead", "retry"]])
+def test_h_is_short_for_help(golem, command):
+    code, out, _ = golem(*command, "-h")
+    assert code == 0
+    assert "-h, --help" in out
+    assert golem(*command, "--help") == (0, out, "")
+
+
+def test_the_version_is_that_of_the_installed_package(golem):
+    assert golem("--version") == (0, f"golem {metadata.version('golem-chain')}\n", "")
+
+
+def completed(golem, monkeypatch, line):
+    """What a shell offers for the last word of a line."""
+    monkeypatch.setenv("_GOLEM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    return golem()[1].split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("golem re", ["results"]),
+        ("golem dead ", ["list", "show", "retry", "drop"]),
+        ("golem run --vo", ["--vocabulary"]),
+        ("golem run --format s", ["srt"]),
+        ("golem models ", ["pull", "list", "verify"]),
+        ("golem bench f", ["fleet"]),
+        ("golem models pull ", []),
+        ("golem worker ", []),
+        ("golem run ", []),  # nothing: the shell completes file names itself
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(golem, monkeypatch, line, offered):
+    assert completed(golem, monkeypatch, line) == offered
+
+
+def test_a_shell_completes_every_command(golem, monkeypatch):
+    _, out, _ = golem("--help")
+    listed = re.findall(r"^  ([a-z]+) ", out.partition("Commands:")[2], re.M)
+    assert len(listed) == 12
+    assert completed(golem, monkeypatch, "golem ") == listed
 
 
 def test_a_file_that_is_not_there_is_wrong_usage_and_nothing_starts(golem, monkeypatch):
@@ -102,12 +149,33 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
         main.main()
 
 
-@pytest.mark.parametrize("typed", [["worker", "--queues", "scribe", "--help"], ["models", "list", "--json"]])
-def test_worker_and_models_become_the_other_program(golem, monkeypatch, typed):
-    became = []
-    monkeypatch.setattr(os, "execv", lambda program, args: became.append((program, args)) or sys.exit(0))
+@pytest.fixture
+def became(monkeypatch):
+    """The programs that took our place."""
+    found = []
+    monkeypatch.setattr(os, "execv", lambda program, args: found.append((program, args)) or sys.exit(0))
+    return found
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["worker"],
+        ["worker", "--queues", "scribe", "--help"],
+        ["worker", "-h"],
+        ["models", "list", "--json"],
+        ["eval", "ks", "words/", "-o", "out", "-h"],
+    ],
+)
+def test_worker_models_and_eval_become_the_other_program(golem, became, typed):
     assert golem(*typed)[0] == 0
     assert became == [(sys.executable, [sys.executable, "-P", "-m", "golem_chain.workers", *typed])]
+
+
+@pytest.mark.parametrize("typed", [["-h"], ["chain", "--jobs", "20", "--json"]])
+def test_bench_becomes_the_benchmarks(golem, became, typed):
+    assert golem("bench", *typed)[0] == 0
+    assert became == [(sys.executable, [sys.executable, "-P", "-m", "golem_chain.benchmarks", *typed])]
 
 
 @pytest.mark.parametrize("typed", [["worker"], ["models", "list"], ["run", "a.wav"]])
