@@ -20,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 console = Console(width=120)
-JSON = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
-DOCS = Annotated[Path | None, typer.Option(help="Also write the tables into this Markdown file.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+DOCS = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the tables to this Markdown file.")]
 
 
 def _sets(settings: Settings, which: str) -> dict[str, Settings]:
@@ -39,19 +39,24 @@ def _sets(settings: Settings, which: str) -> dict[str, Settings]:
 
 @app.callback()
 def golem_bench() -> None:
-    """Each command measures in one run and prints ratios."""
+    """Run benchmarks. Each command measures both sides in one run and prints ratios."""
 
 
 @app.command()
 def switch(
     json_: JSON = False,
     docs: DOCS = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; medians are shown.")] = 7,
-    switches: Annotated[int, typer.Option(min=3, help="Switches of the drift measurement.")] = 200,
-    models: Annotated[str, typer.Option(help="profile, shapes or both.")] = "both",
-    memory: Annotated[bool, typer.Option(help="Measure the memory table too.")] = True,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Repetitions; the tables show medians.")] = 7,
+    switches: Annotated[int, typer.Option(metavar="N", min=3, help="Switches in the drift measurement.")] = 200,
+    models: Annotated[
+        str, typer.Option(metavar="MODELS", help="profile, shapes (of quest, random weights) or both.")
+    ] = "both",
+    memory: Annotated[bool, typer.Option(help="Also measure memory.")] = True,
 ) -> None:
-    """What a model switch costs, against the memcpy floor and against from_pretrained."""
+    """Measure the cost of a model switch.
+
+    Compared with a memcpy of the same bytes and with from_pretrained.
+    """
     from golem_chain.benchmarks import report
     from golem_chain.benchmarks.clock import hardware
     from golem_chain.benchmarks.switch.measure import measure
@@ -82,10 +87,15 @@ def switch(
 def chain(
     json_: JSON = False,
     docs: DOCS = None,
-    jobs: Annotated[int, typer.Option(min=10, help="Jobs of the backlog.")] = 100,
-    many: Annotated[int, typer.Option(min=10, help="Jobs of the largest backlog, with small models.")] = 1000,
+    jobs: Annotated[int, typer.Option(metavar="N", min=10, help="Jobs in the backlog.")] = 100,
+    many: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Jobs in the largest backlog, for small models.")
+    ] = 1000,
 ) -> None:
-    """The whole chain against transformers pipelines and faster-whisper, on the same clips and weights."""
+    """Compare the chain with transformers pipelines and faster-whisper.
+
+    All run the same clips with the same weights.
+    """
     from golem_chain.benchmarks.chain import comparison, performance
 
     found = performance.measure(Settings.read(), jobs, many, Console(stderr=True, quiet=json_).log)
@@ -101,13 +111,18 @@ def chain(
 @app.command()
 def boxes(
     json_: JSON = False,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 3,
-    rate: Annotated[float, typer.Option(min=0.1, help="Jobs per second.")] = 25,
-    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 60,
-    pattern: Annotated[str, typer.Option(help="poisson, bursty or daily.")] = "poisson",
-    prefer: Annotated[str, typer.Option(help="throughput, latency or balanced.")] = "balanced",
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 3,
+    rate: Annotated[float, typer.Option(metavar="N", min=0.1, help="Jobs per second.")] = 25,
+    seconds: Annotated[float, typer.Option(metavar="N", min=1, help="For how many seconds jobs arrive.")] = 60,
+    pattern: Annotated[str, typer.Option(metavar="PATTERN", help="Arrivals: poisson, bursty or daily.")] = "poisson",
+    prefer: Annotated[
+        str, typer.Option(metavar="GOAL", help="The goal of scheduling: throughput, latency or balanced.")
+    ] = "balanced",
 ) -> None:
-    """Real workers with engines that sleep (150 ms a load, 20 ms a job): switches and latencies."""
+    """Measure switches and latencies of real workers with stub engines.
+
+    A load takes 150 ms, a job 20 ms.
+    """
     from golem_chain.benchmarks.fleet.scaling import measured
 
     table, found = measured(workers, rate, seconds, pattern, prefer)
@@ -116,11 +131,18 @@ def boxes(
 
 @app.command()
 def fleet(
-    docs: Annotated[Path, typer.Option(help="The Markdown file; plots go beside it.")] = Path("docs/scaling.md"),
-    costs: Annotated[Path | None, typer.Option(help="JSON of measured stage costs instead of the built-in.")] = None,
+    docs: Annotated[
+        Path, typer.Option(metavar="FILE", help="The Markdown file to update; plots go to figures/ beside it.")
+    ] = Path("docs/scaling.md"),
+    costs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON of measured stage costs instead of the built-in.")
+    ] = None,
     real: Annotated[bool, typer.Option(help="Check predictions against real workers (2 minutes).")] = True,
 ) -> None:
-    """Simulated boxes, 1 to 1,000, under the same decision as real ones: tables and plots for docs/scaling.md."""
+    """Simulate 1 to 1,000 boxes with the scheduler of real workers.
+
+    Writes the tables and plots of docs/scaling.md.
+    """
     from golem_chain.benchmarks.fleet.scaling import write
 
     for table in write(docs, costs, real=real, say=console.log):

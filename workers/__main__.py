@@ -20,20 +20,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(models, name="models", help="The weights on disk: pull, list, verify.")
-app.add_typer(evaluation, name="eval", help="What the models hear and understand, measured: ks, asr, guards, intents.")
+app.add_typer(models, name="models")
+app.add_typer(evaluation, name="eval")
 
 
 @app.command()
 def worker(
     queues: Annotated[
-        str | None, typer.Option("--queues", help="Only these stages, as in scribe,oracle (default: all).")
+        str | None,
+        typer.Option("--queues", metavar="STAGES", help="Serve only these stages: scribe,oracle (default: all)."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The node name, one for each worker (default: the host's name).")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="The node name, unique to this worker (default: the host name)."),
     ] = None,
 ) -> None:
-    """Take jobs from GOLEM_REDIS_URL and run them, until it is stopped."""
+    """Run a worker, which processes jobs from GOLEM_REDIS_URL until it is stopped."""
     from golem_chain.workers.parent.worker import start
 
     chosen = [queue.strip() for queue in queues.split(",") if queue.strip()] if queues is not None else None

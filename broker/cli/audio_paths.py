@@ -18,12 +18,12 @@ def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:
     A file named twice is meant twice. Raises BadRequest where something typed names no file, before any is touched.
     """
     if list(typed).count("-") > 1:
-        raise BadRequest("`-` was given twice, but the list on standard input can be read only once.")
+        raise BadRequest("`-` was given twice, but standard input can be read only once.")
     files: list[str] = []
     for word in typed:
         files += listed(stdin) if word == "-" else found(word)
     if not files:
-        raise BadRequest("The list on standard input is empty: give one path a line.")
+        raise BadRequest("The list on standard input is empty: give one path per line.")
     return files
 
 
@@ -44,13 +44,13 @@ def found(word: str) -> list[str]:
             if matches:
                 return matches
             raise BadRequest(f"No audio file matches the pattern {visible(word, 200)}.") from None
-        why = "There is no file" if isinstance(exc, FileNotFoundError | ValueError) else f"{exc.strerror}:"
-        raise BadRequest(f"{why} {visible(word, 200) or '(an empty name)'}.") from None
+        why = "No such file" if isinstance(exc, FileNotFoundError | ValueError) else exc.strerror
+        raise BadRequest(f"{why}: {visible(word, 200) or '(an empty name)'}.") from None
     if stat.S_ISDIR(kind):
         inside = list(below(word))
         if not inside:
             raise BadRequest(
-                f"There is no audio file in the folder {visible(word, 200)} (known endings: wav, flac, mp3, m4a, …)."
+                f"No audio files in the folder {visible(word, 200)} (known extensions: wav, flac, mp3, m4a, …)."
             )
         return inside
     if not stat.S_ISREG(kind):

@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from golem_chain.broker.jobs.dead_letters import Letters
     from golem_chain.broker.transport.dead_letter import Letter
 
-app = typer.Typer(help="Dead letters: list, show, retry, drop.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Manage dead letters: list, show, retry, drop.", no_args_is_help=True, rich_markup_mode=None)
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="LETTER|JOB", help="As `golem dead list` shows them.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="LETTER|JOB", help="Ids as printed by golem dead list.", show_default=False),
 ]
-All = Annotated[bool, typer.Option("--all", help="All letters; retry: all that are jobs.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+All = Annotated[bool, typer.Option("--all", help="All letters; retry takes those that belong to a job.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
 
 
 @app.command("list")
 def list_(
-    most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="The newest N.")] = 100, as_json: Json = False
+    most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="Show the newest N.")] = 100,
+    as_json: Json = False,
 ) -> None:
-    """The letters, newest first."""
+    """List dead letters, newest first."""
     from golem_chain.broker.cli.console import console, line, say
 
     with _letters() as letters:
@@ -57,7 +59,7 @@ def list_(
 
 @app.command()
 def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
-    """All that is known of letters, and how their messages begin."""
+    """Show the details of dead letters and how their messages begin."""
     from golem_chain.broker.cli.console import console, line
 
     with _letters() as letters:
@@ -73,7 +75,7 @@ def show(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 
 @app.command()
 def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None:
-    """Run the jobs of letters again from the stage that failed."""
+    """Run the jobs of dead letters again from the stage that failed."""
     from golem_chain.broker.cli.console import line, say
 
     failed = 0
@@ -90,13 +92,13 @@ def retry(names: Names = None, all_: All = False, as_json: Json = False) -> None
             if as_json:
                 line({"letter": one.id, "job": job, "retried": True})
             else:
-                say(f"Job {job} waits again: golem results {job} --wait.")
+                say(f"Job {job} is queued again: golem results {job} --wait.")
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
-    """Forget letters. The Outcomes of their jobs stay."""
+    """Delete dead letters. The outcomes of their jobs stay."""
     from golem_chain.broker.cli.console import line, say
 
     with _letters() as letters:
@@ -106,7 +108,7 @@ def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
         for one in dropped:
             line({"letter": one.id, "job": one.job, "dropped": True})
     else:
-        say(f"{len(dropped)} letter(s) dropped.")
+        say(f"{len(dropped)} {'letter' if len(dropped) == 1 else 'letters'} deleted.")
 
 
 @contextmanager
@@ -122,5 +124,5 @@ def _letters() -> Iterator["Letters"]:
 
 def _chosen(letters: "Letters", names: list[str] | None, *, all_: bool) -> list["Letter"]:
     if bool(names) == all_:
-        raise BadRequest("Name letters or jobs, or say --all: golem dead list shows them.")
+        raise BadRequest("Give letters or jobs as listed by golem dead list, or --all.")
     return letters.all() if all_ else letters.find(names or [])

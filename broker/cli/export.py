@@ -155,13 +155,13 @@ class Files:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as exc:
-                raise _refused(folder, exc.strerror or "it cannot be made") from None
+                raise _refused(folder, exc.strerror or "it cannot be created") from None
         self._places = {storable(name): path for name, path in places(names, form, folder).items()}
         for parent in {path.parent for path in self._places.values()}:
             if not parent.is_dir():
-                raise _refused(parent, "there is no such folder here")
+                raise _refused(parent, "no such folder")
             if not os.access(parent, os.W_OK | os.X_OK):
-                raise _refused(parent, "nothing may be written there")
+                raise _refused(parent, "permission denied")
 
     def write(self, ended: Sequence[Outcome]) -> None:
         """The files of jobs that are done, replaced where they exist; a job that failed has none. Raises BadRequest."""
@@ -183,4 +183,4 @@ class Files:
 
 
 def _refused(path: Path, why: str) -> BadRequest:
-    return BadRequest(f"{visible(str(path), 200)} cannot be written ({why}): name a folder with --out.")
+    return BadRequest(f"Cannot write {visible(str(path), 200)} ({why}): choose a folder with --out.")

@@ -16,7 +16,7 @@ def credentials(given: str | None) -> tuple[str, bool]:
         return f"golem:{secrets.token_urlsafe(12)}", True
     user, colon, password = given.partition(":")
     if not (user and colon and len(password) >= 8):
-        raise BadSetting("GOLEM_FLOWER_AUTH must be user:password, with a password of 8 characters or more.")
+        raise BadSetting("GOLEM_FLOWER_AUTH must be user:password, with a password of at least 8 characters.")
     return given, False
 
 
@@ -33,7 +33,7 @@ def serve(settings: Settings) -> None:
     os.environ["FLOWER_UNAUTHENTICATED_API"] = "false"
     host = "127.0.0.1" if settings.flower_address in ("0.0.0.0", "::") else settings.flower_address  # noqa: S104
     login = f", login {auth.replace(':', ' / ')}" if made else ""
-    say(f"Flower is on http://{host}:{settings.flower_port}{login}. Ctrl-C ends it.")
+    say(f"Flower is running at http://{host}:{settings.flower_port}{login}. Press Ctrl-C to stop it.")
     app = make_app(settings)
     app.conf.broker_transport = None  # Flower takes no jobs, and its broker page knows only the stock transports
     # With the common names Flower's transport would put back, by its own clock, what our workers hold.

@@ -65,7 +65,7 @@ def run(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Everything in one: a private system, all files, a table."""
+    """Process files with a temporary server and worker."""
     from golem_chain.broker.cli.audio_paths import expand
 
     started = time.monotonic()
@@ -76,7 +76,7 @@ def run(
     from golem_chain.broker.local import system
     from golem_chain.broker.pipeline import Pipeline
 
-    with _interrupted("Stopped: nothing is left running."):
+    with _interrupted("Interrupted: the temporary server and worker have stopped."):
         system.pull_missing()
         with system.private_system(files) as own, Pipeline(own.settings) as pipeline:
             handed = dict(follow.hand_in(pipeline, files, wanted))
@@ -94,14 +94,14 @@ def submit(
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
-    """Hand files to the running system; print the ids of jobs."""
+    """Submit files to the running system and print the job ids."""
     from golem_chain.broker.cli.audio_paths import expand
 
     started = time.monotonic()
     files = expand(audio, sys.stdin.buffer)
     wanted = options()
     if form and not wait:
-        raise BadRequest("--format writes what came of the jobs: add --wait, or ask golem results JOB… for it later.")
+        raise BadRequest("--format writes the results: add --wait, or use golem results JOB… --format later.")
     kept = export_files(files, form, out)
     from golem_chain.broker.cli import follow, tables
     from golem_chain.broker.pipeline import Pipeline
@@ -109,7 +109,7 @@ def submit(
 
     handed = {}
     with (
-        _interrupted("Stopped waiting; what was handed in goes on: golem results JOB… --wait."),
+        _interrupted("Stopped waiting; submitted jobs continue: golem results JOB… --wait."),
         Pipeline(Settings.read()) as pipeline,
     ):
         for (job, failed), file in zip(follow.hand_in(pipeline, files, wanted), files, strict=True):
@@ -124,7 +124,7 @@ def submit(
 
 @app.command()
 def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = None, as_json: Json = False) -> None:
-    """Show what came of jobs."""
+    """Show job results."""
     from golem_chain.broker.cli import follow, tables
     from golem_chain.broker.cli.console import say
     from golem_chain.broker.pipeline import Pipeline
@@ -132,7 +132,7 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
 
     started = time.monotonic()
     ids = job_ids(jobs)
-    with _interrupted("Stopped waiting; the jobs go on."), Pipeline(Settings.read()) as pipeline:
+    with _interrupted("Stopped waiting; the jobs continue."), Pipeline(Settings.read()) as pipeline:
         if wait:
             outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
             if kept := export_files([one.name for one in outcomes], form, out):
@@ -145,13 +145,13 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
             kept.write(ended)
             say(kept.summary())
         for job in (job for job, outcome in found.items() if not outcome):
-            say(f"Job {job} is still under way: --wait waits for it.")
+            say(f"Job {job} has not ended yet: add --wait to wait for it.")
         raise typer.Exit(0 if len(ended) == len(found) and all(one.state == "done" for one in ended) else 1)
 
 
 @app.command()
 def cancel(jobs: JobIds, as_json: Json = False) -> None:
-    """End jobs: what is queued will not run, what runs stops."""
+    """Cancel jobs, queued or running."""
     from golem_chain.broker.cli import tables
     from golem_chain.broker.cli.console import say
     from golem_chain.broker.pipeline import Pipeline
@@ -167,13 +167,13 @@ def cancel(jobs: JobIds, as_json: Json = False) -> None:
                 tables.outcomes([outcome], as_json=True)
             else:
                 late = outcome.state != "cancelled"
-                say(f"Job {job} had ended before: {outcome.state}." if late else f"Job {job} is cancelled.")
+                say(f"Job {job} had already ended: {outcome.state}." if late else f"Job {job} is cancelled.")
     raise typer.Exit(0 if all(one.state == "cancelled" for one in ended) else 1)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Queues, workers, what each holds, dead letters."""
+    """Show queues, workers, resident models and dead letters."""
     from golem_chain.broker.cli import tables
     from golem_chain.broker.cli.console import console, line
     from golem_chain.broker.monitoring import status
@@ -188,14 +188,14 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def timeline(
-    jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="JOB", help="Jobs to be shown.", show_default=False)
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Jobs to plot.", show_default=False)] = None,
+    last: Annotated[
+        str | None, typer.Option("--last", metavar="TIME", help="Plot this period instead of jobs: 90s, 10m, 2h.")
     ] = None,
-    last: Annotated[str | None, typer.Option("--last", metavar="TIME", help="Instead of jobs: 90s, 10m, 2h.")] = None,
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The picture.")] = "timeline.png",
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The image file to write.")] = "timeline.png",
     as_json: Json = False,
 ) -> None:
-    """Draw memory over time: stages at work, every model switch."""
+    """Plot memory, running stages and model switches over time."""
     from golem_chain.broker.cli import timeline_plot
     from golem_chain.shared.settings import Settings
 
@@ -204,11 +204,11 @@ def timeline(
 
 @app.command()
 def flower() -> None:
-    """Watch the running system in a browser, by Flower."""
+    """Monitor the running system in a browser with Flower."""
     from golem_chain.broker.cli.flower import serve
     from golem_chain.shared.settings import Settings
 
-    with _interrupted("Flower has ended."):
+    with _interrupted("Flower has stopped."):
         serve(Settings.read())
 
 
@@ -231,25 +231,25 @@ Args = Annotated[list[str] | None, typer.Argument(autocompletion=_subcommands)]
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def worker(args: Args = None) -> None:
-    """Take jobs from GOLEM_REDIS_URL (--queues, --name)."""
+    """Run a worker on GOLEM_REDIS_URL (--queues, --name)."""
     _hand_over("worker", args or [])
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def models(args: Args = None) -> None:
-    """The weights on disk: pull, list, verify."""
+    """Manage model weights: pull, list, verify."""
     _hand_over("models", args or [])
 
 
 @app.command("eval", context_settings=FORWARD, add_help_option=False)
 def evaluate(args: Args = None) -> None:
-    """What the models hear and understand: ks, asr, guards, intents."""
+    """Measure accuracy: ks, asr, guards, intents."""
     _hand_over("eval", args or [])
 
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(args: Args = None) -> None:
-    """Measure what it costs: chain, switch, boxes, fleet."""
+    """Run benchmarks: switch, chain, boxes, fleet."""
     _become(["-P", "-m", "golem_chain.benchmarks", *(args or [])])
 
 
@@ -301,7 +301,7 @@ def main() -> None:
     except Exception as exc:  # the last resort: a sentence, and the way to the traceback
         if debug:
             raise
-        say(f"An error of the program itself, {type(exc).__name__}: {exc}. GOLEM_DEBUG=1 shows where.")
+        say(f"Internal error: {type(exc).__name__}: {exc}. Set GOLEM_DEBUG=1 to see the traceback.")
         sys.exit(1)
 
 

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 Audio = Annotated[
     list[str],
     typer.Argument(
-        metavar="AUDIO", help="Files, folders, patterns; - reads a list of paths from stdin.", show_default=False
+        metavar="AUDIO", help="Files, folders or patterns; - reads a list of paths from stdin.", show_default=False
     ),
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
-        "--labels", metavar="SET", help='lights_on="turning on the lights",music_stop  or  @keywords  or  @file.toml'
+        "--labels",
+        metavar="SET",
+        help='Intents: lights_on="turning on the lights",music_stop or @keywords or @file.toml',
     ),
 ]
 Vocabulary = Annotated[
@@ -32,38 +34,43 @@ Vocabulary = Annotated[
     typer.Option(
         "--vocabulary",
         metavar="PHRASES",
-        help="The phrases that may be said: yes,no  or  @file, one a line  or  from-labels",
+        help="Expected phrases: yes,no or @file (one per line) or from-labels.",
     ),
 ]
 Fillers = Annotated[
     str | None,
-    typer.Option("--fillers", metavar="PHRASES", help="What may be said too and means unknown, with --vocabulary."),
+    typer.Option(
+        "--fillers", metavar="PHRASES", help="Other expected phrases, which count as unknown; needs --vocabulary."
+    ),
 ]
 Language = Annotated[
-    str | None, typer.Option("--language", metavar="CODE", help="What is spoken, as in ru (default: detected).")
+    str | None, typer.Option("--language", metavar="CODE", help="The spoken language, such as ru (default: detected).")
 ]
 Task = Annotated[
     Literal["transcribe", "translate"],
-    typer.Option("--task", help="translate: the words in English, whatever is spoken (multilingual models)."),
+    typer.Option("--task", help="translate writes the transcript in English (multilingual models)."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Makes replies repeatable.")]
-Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, max=1024, help="Longest reply, tokens.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Makes replies reproducible.")]
+Tokens = Annotated[
+    int | None, typer.Option("--max-new-tokens", min=1, max=1024, help="Maximum length of the reply in tokens.")
+]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", min=0.0, max=5.0, help="Of the reply; 0 takes the likeliest words.")
+    float | None,
+    typer.Option("--temperature", min=0.0, max=5.0, help="Sampling temperature of the reply; 0 is greedy."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per job and line on stdout.")]
-WordTimes = Annotated[bool, typer.Option("--word-times", help="Tell when each word was said.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
+WordTimes = Annotated[bool, typer.Option("--word-times", help="Add the time of each word.")]
 Format = Annotated[
     Literal["txt", "json", "srt", "vtt", "tsv"] | None,
-    typer.Option("--format", help="Write a file for each job, beside its audio or to --out; replaces what is there."),
+    typer.Option("--format", help="Write a file per job, next to its audio or to --out; overwrites existing files."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Where the files of --format go; made if missing.")
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Folder for the files of --format; created if missing.")
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
 JobIds = Annotated[
     list[str],
-    typer.Argument(metavar="JOB", help="Ids as submit printed them; - reads them from stdin.", show_default=False),
+    typer.Argument(metavar="JOB", help="Job ids as printed by submit; - reads them from stdin.", show_default=False),
 ]
 
 
@@ -71,7 +78,7 @@ def job_ids(typed: list[str]) -> list[str]:
     """Job ids, each once; `-` stands for those on standard input. Raises BadRequest."""
     found = [one for word in typed for one in (sys.stdin.read().split() if word == "-" else [word])]
     if not found:
-        raise BadRequest("The list of jobs on standard input is empty.")
+        raise BadRequest("The list of job ids on standard input is empty.")
     return list(dict.fromkeys(found))
 
 
@@ -126,7 +133,7 @@ def export_files(names: Sequence[str], form: Format, out: Path | None) -> "Files
     """Where the results go beside the screen, None where no format was asked for. Raises BadRequest."""
     if form is None:
         if out is not None:
-            raise BadRequest("--out says where the files of --format go: say which, as in --format srt.")
+            raise BadRequest("--out needs a --format, for example --format srt.")
         return None
     from golem_chain.broker.cli.export import Files
 

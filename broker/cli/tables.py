@@ -95,7 +95,7 @@ def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:
         _count(loads, "model load"),
     ]
     if peak:
-        parts.append(f"memory at most {format_bytes(peak)} on {devices}")
+        parts.append(f"peak memory {format_bytes(peak)} on {devices}")
     return " · ".join(parts)
 
 

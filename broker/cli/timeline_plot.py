@@ -24,14 +24,14 @@ def colour(stage: str) -> str:
 def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str, *, as_json: bool) -> None:
     """`golem timeline`: of some jobs, or of the last so many seconds. Raises BadRequest, BrokerAway, MissingExtra."""
     if bool(jobs) == bool(last):
-        raise BadRequest("Give jobs or --last, as in golem timeline --last 10m.")
+        raise BadRequest("Give either jobs or --last, for example golem timeline --last 10m.")
     now = time.time()
     with reaching(settings), connect(settings) as client:
         events = read(client, now - parse_last(last) if last else 0)
     start, end = (now - parse_last(last), now) if last else window(events, jobs)
     found = lanes(events, start, end)
     if not found:
-        raise BadRequest(f"No box has told of anything in the last {last}: is a worker running?")
+        raise BadRequest(f"There are no events in the last {last}: is a worker running?")
     if last:
         start = max(start, min(at for lane in found for at, _ in lane.memory))
     draw(found, start, end, Path(out))
@@ -40,7 +40,8 @@ def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str,
     if as_json:
         line(summary)
     else:
-        say(f"{out}: {summary['batches']} batches and {loads} loads on {len(found)} box(es).")
+        boxes = "1 box" if len(found) == 1 else f"{len(found)} boxes"
+        say(f"Wrote {out}: {summary['batches']} batches and {loads} loads on {boxes}.")
 
 
 def draw(boxes: Sequence[Lane], start: float, end: float, out: Path) -> None:
@@ -51,9 +52,7 @@ def draw(boxes: Sequence[Lane], start: float, end: float, out: Path) -> None:
         mpl.use("Agg")
         from matplotlib import pyplot
     except ImportError:
-        raise MissingExtra(
-            "The timeline is drawn by matplotlib: install it with pip install 'golem-chain[monitor]'."
-        ) from None
+        raise MissingExtra("The timeline needs matplotlib: pip install 'golem-chain[monitor]'.") from None
     figure, axes = pyplot.subplots(
         len(boxes), 1, figsize=(11, 1.2 + 2.6 * len(boxes)), sharex=True, squeeze=False, layout="constrained"
     )
@@ -67,7 +66,7 @@ def draw(boxes: Sequence[Lane], start: float, end: float, out: Path) -> None:
     try:
         figure.savefig(out, dpi=130)
     except (OSError, ValueError) as exc:
-        raise BadRequest(f"{out} cannot be written: {exc}.") from None
+        raise BadRequest(f"Cannot write {out}: {exc}.") from None
     finally:
         pyplot.close(figure)
 

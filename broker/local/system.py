@@ -37,22 +37,22 @@ class PrivateSystem:
         self.settings, self.worker, self.log = settings, worker, log
 
     def check(self) -> None:
-        """Raises WorkerEnded with the worker's last words if it is not there any more."""
+        """Raises WorkerEnded with the last line of the worker's log if it has stopped."""
         code = self.worker.poll()
         if code is None:
             return
         words = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        last = words[-1].removeprefix("golem: ") if words else "it said nothing"
-        how = f"with exit code {code}" if code >= 0 else f"by signal {-code} ({signal.Signals(-code).name})"
-        raise WorkerEnded(f"The worker ended {how}; its last words: {last}")
+        last = words[-1].removeprefix("golem: ") if words else "(empty)"
+        how = f"with exit code {code}" if code >= 0 else f"on signal {-code} ({signal.Signals(-code).name})"
+        raise WorkerEnded(f"The worker stopped {how}; the last line of its log: {last}")
 
 
 def need_worker() -> None:
     """Raises MissingExtra where the models' libraries are not installed; nothing is imported."""
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise MissingExtra(
-            "This installation holds no models: pip install 'golem-chain[worker]', "
-            "or hand the files to another box with golem submit."
+            "The model libraries are not installed: pip install 'golem-chain[worker]', "
+            "or send the files to another machine with golem submit."
         )
 
 

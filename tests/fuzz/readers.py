@@ -274,7 +274,7 @@ def arguments(folder):
             shown = said.buffer.getvalue().decode(errors="replace")
         assert code in (0, 1, 2), code
         assert "Traceback" not in shown, shown
-        assert "error of the program itself" not in shown, shown
+        assert "Internal error" not in shown, shown
 
     return read
 

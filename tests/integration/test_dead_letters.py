@@ -100,13 +100,13 @@ def test_what_a_stranger_wrote_is_shown_without_acting_and_can_only_be_dropped(c
     assert golem("dead", "retry", "--all")[0] == 0, "it retries what is a job"
     code, out, _ = golem("dead", "drop", found[0].id, "--json")
     assert (code, json.loads(out)["dropped"]) == (0, True)
-    assert golem("dead", "drop", "--all")[2] == "golem: 2 letter(s) dropped.\n"
+    assert golem("dead", "drop", "--all")[2] == "golem: 2 letters deleted.\n"
     assert golem("dead", "list")[2] == "golem: There are no dead letters.\n"
 
 
 @pytest.mark.parametrize(
     ("typed", "says"),
-    [(["retry"], "Name letters or jobs"), (["drop", "x", "--all"], "Name letters"), (["show", "ab\x1b"], r"\x1b")],
+    [(["retry"], "Give letters or jobs"), (["drop", "x", "--all"], "Give letters"), (["show", "ab\x1b"], r"\x1b")],
 )
 def test_wrong_usage_is_one_sentence(golem, letters, typed, says):
     code, _, err = golem("dead", *typed)

@@ -16,38 +16,49 @@ from golem_chain.workers.evaluation import datasets
 if TYPE_CHECKING:
     from golem_chain.workers.evaluation.report import Report
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help="Measure accuracy: ks, asr, guards, intents.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 #: `--fillers` that names the built-in list instead of words.
 NAMED_FILLERS = "speech-commands"
 
 _Places = Annotated[
-    list[Path], typer.Argument(metavar="DATA…", help="Folders of recordings, or manifests (JSON lines).")
+    list[Path], typer.Argument(metavar="DATA", help="Folders of recordings, or manifests (JSON lines).")
 ]
-_Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, evenly out of all.")]
+_Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Sample at most N, evenly spread.")]
 _Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder of the JSON, tables and pictures (default: eval-…).")
+    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for results and plots (default: eval-…).")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON line instead of tables.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON line instead of tables.")]
 
 
 @app.command()
 def ks(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with a folder for each word, or a manifest.")],
-    words: Annotated[str, typer.Option("--words", help="The words, by commas, or @file.")] = "",
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with one subfolder per word, or a manifest.")],
+    words: Annotated[
+        str, typer.Option("--words", metavar="WORDS", help="yes,no or @file (default: the ten words of SUPERB).")
+    ] = "",
     fillers: Annotated[
         str | None,
         typer.Option(
             "--fillers",
-            help="Words that may be said too and count as unknown: by commas, @file, or speech-commands for the 25 "
-            "other words of that data set.",
+            metavar="WORDS",
+            help="Other expected words, which count as unknown: bed,bird or @file or speech-commands, which stands for "
+            "the other 25 words of that data set.",
         ),
     ] = None,
     limit: _Limit = None,
     out: _Out = None,
     as_json: _Json = False,
 ) -> None:
-    """Keywords: accuracy over the words, _unknown_ and _silence_, as SUPERB counts it; a confusion matrix."""
+    """Measure keyword spotting.
+
+    Accuracy over the words, _unknown_ and _silence_, counted as in SUPERB, and a confusion matrix.
+    """
     from golem_chain.workers.evaluation import keywords
 
     spoken = words or ",".join(keywords.WORDS)
@@ -57,7 +68,9 @@ def ks(
     clips = datasets.some(datasets.read_clips([data]), limit)
     golds = [keywords.gold(clip, vocabulary.phrases) for clip in clips]
     if not set(golds) & set(vocabulary.phrases):
-        raise BadRequest(f"{data} has no recording of {', '.join(vocabulary.phrases[:10])}: name its words by --words.")
+        raise BadRequest(
+            f"{data} has no recordings of {', '.join(vocabulary.phrases[:10])}: list its words with --words."
+        )
     from golem_chain.workers.evaluation.inference import open_scribe
 
     _end(keywords.evaluate(open_scribe(Settings.read()), clips, vocabulary), "ks", out, as_json)
@@ -65,7 +78,10 @@ def ks(
 
 @app.command()
 def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
-    """Transcripts: the word error rate (in percent) by language and file; how often the language is told."""
+    """Measure transcription.
+
+    Word error rate in percent, by language and file, and the accuracy of language detection.
+    """
     clips = datasets.some(datasets.read_clips(data), limit)
     from golem_chain.workers.evaluation import asr
     from golem_chain.workers.evaluation.inference import open_scribe
@@ -75,7 +91,10 @@ def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = 
 
 @app.command()
 def guards(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
-    """Guards: how many recordings without speech give words, and how many with speech give none, under each guard."""
+    """Measure the guards against invented text.
+
+    For each guard, how many recordings without speech produce text, and how many with speech produce none.
+    """
     clips = datasets.some(datasets.read_clips(data), limit)
     from golem_chain.workers.evaluation import guards
     from golem_chain.workers.evaluation.inference import open_scribe
@@ -86,16 +105,17 @@ def guards(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json
 @app.command()
 def intents(
     data: Annotated[
-        list[Path], typer.Argument(metavar="DATA…", help="JSON lines of text and intent, or their folder.")
+        list[Path], typer.Argument(metavar="DATA", help="JSON lines with text and intent, or folders of them.")
     ],
     labels: Annotated[
         str | None,
         typer.Option(
             "--labels",
-            help="As in golem run; of a file the set named as the data is (default: the intents as they are named).",
+            metavar="SET",
+            help="As in golem run; of a label file, the set named like the data (default: the names of the intents).",
         ),
     ] = None,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Try templates and thresholds of unknown too.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Also try other templates and thresholds of unknown.")] = False,
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit temperature and threshold, and store them in the label file.")
     ] = False,
@@ -103,13 +123,16 @@ def intents(
     out: _Out = None,
     as_json: _Json = False,
 ) -> None:
-    """Intents: accuracy, calibration, what is out of scope (intent `oos`) and becomes unknown."""
+    """Measure intent classification.
+
+    Accuracy, calibration, and how many out-of-scope utterances (intent `oos`) become unknown.
+    """
     found: dict[str, list[datasets.Said]] = {}
     for place in data:
         for name, said in datasets.read_utterances(place).items():
             if name in found:
                 raise BadRequest(
-                    f"Two files of utterances are called {name}: rename one, their results go by this name."
+                    f"Two data files are named {name}: rename one of them, because results are stored by name."
                 )
             found[name] = datasets.some(said, limit)
     from golem_chain.workers.evaluation import calibration, inference, intents
@@ -131,7 +154,7 @@ def intents(
                 path = (out or Path("eval-intents")) / f"{one.name}.toml"
                 calibration.create(path, one.name, one.labels, interpreter.method, fitted)
             values = ", ".join(f"{key} {value}" for key, value in fitted.model_dump(exclude_none=True).items())
-            say(f"{path}: {values} ({interpreter.method}) stored for the set {name}.")
+            say(f"Stored {values} ({interpreter.method}) for the set {name} in {path}.")
     _end(intents.evaluate(interpreter, asked, tables), "intents", out, as_json)
 
 
@@ -165,4 +188,4 @@ def _end(report: "Report", what: str, out: Path | None, as_json: bool) -> None:
 
     show(report, as_json=as_json)
     folder = out or Path(f"eval-{what}")
-    say(f"Written: {', '.join(map(str, write(report, folder)))}.")
+    say(f"Wrote {', '.join(map(str, write(report, folder)))}.")

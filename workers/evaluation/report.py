@@ -90,7 +90,7 @@ def write(report: Report, folder: Path) -> list[Path]:
                 break
             written.append(folder / name)
     except OSError as exc:
-        raise BadRequest(f"{folder} cannot be written: {exc.strerror or exc}.") from None
+        raise BadRequest(f"Cannot write {folder}: {exc.strerror or exc}.") from None
     return written
 
 

@@ -12,9 +12,9 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.store import manifest
 from golem_chain.workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 
-app = typer.Typer(help="The model store: what is in it, and filling it.", no_args_is_help=True)
+app = typer.Typer(help="Manage model weights: pull, list, verify.", no_args_is_help=True)
 
-_JSON = typer.Option("--json", help="One JSON object per line")
+_JSON = typer.Option("--json", help="Print one JSON object per line.")
 _PIPED = 1000  # columns for a file or a pipe: nothing is folded there
 
 
@@ -25,14 +25,16 @@ def _stop(exc: GolemError) -> typer.Exit:
 
 @app.command()
 def pull(
-    profile: Annotated[str | None, typer.Option(help=f"{CHOICES}; instead of GOLEM_MODELS")] = None,
-    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="PROFILE", help=f"{CHOICES} (default: GOLEM_MODELS).")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help="Pull only this stage; may be repeated.")
+    ] = None,
 ) -> None:
-    """Fetch what is missing, verify what is there."""
+    """Download missing models and verify the others."""
     if profile not in (None, "auto", *PROFILES):
-        raise typer.BadParameter(f"there is no profile {profile}: use {CHOICES}")
+        raise typer.BadParameter(f"unknown profile {profile}: use {CHOICES}")
     if unknown := set(stage or ()) - set(STAGES):
-        raise typer.BadParameter(f"there is no stage {min(unknown)}: the stages are {', '.join(STAGES)}")
+        raise typer.BadParameter(f"unknown stage {min(unknown)}: the stages are {', '.join(STAGES)}")
     from golem_chain.workers.store.sources.pull import pull as fill
 
     try:
@@ -43,7 +45,7 @@ def pull(
 
 @app.command("list")
 def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
-    """What the store holds, and which of it stands for a stage."""
+    """List the models in the store and those that can be pulled."""
     try:
         rows = describe(Settings.read())
     except GolemError as exc:
@@ -116,7 +118,7 @@ def _asked(settings: Settings, stage: str) -> str:
 
 @app.command()
 def verify(as_json: Annotated[bool, _JSON] = False) -> None:
-    """Compare every byte in the store with its record. Exit status 1 when something differs."""
+    """Verify every file in the store. Exits with 1 if a file is damaged."""
     settings = Settings.read()
     wrong = 0
     found = list(manifest.stored(settings))
@@ -135,6 +137,6 @@ def verify(as_json: Annotated[bool, _JSON] = False) -> None:
             row = {"model": name, "sound": error is None, "error": error.message if error else None}
             sys.stdout.write(json.dumps(row) + "\n")
         else:
-            sys.stdout.write(f"{name}: {error.message if error else 'sound'}\n")
+            sys.stdout.write(f"{name}: {error.message if error else 'ok'}\n")
     if wrong:
         raise typer.Exit(1)

@@ -26,6 +26,12 @@ def test_h_is_short_for_help(app, command):
     assert short.stdout == long.stdout
 
 
+@pytest.mark.parametrize(("app", "group"), [(benchmarks, []), (workers, ["models"]), (workers, ["eval"])])
+def test_each_explanation_fits_its_line(app, group):
+    shown = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).stdout
+    assert "..." not in shown.partition("Commands:")[2]
+
+
 def commands(help_text):
     return tuple(line.split()[0] for line in help_text.partition("Commands:\n")[2].splitlines() if line[2:3].strip())
 

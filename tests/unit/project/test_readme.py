@@ -80,7 +80,7 @@ def test_the_python_example_is_python_and_its_names_exist():
 def test_the_shown_run_names_every_sample():
     table, totals = shown_run()
     assert set(table) == {f"samples/{name}" for name in SAMPLES}
-    assert re.match(r"10 jobs · [\d.]+ s · \d model loads · memory at most [\d.]+ [MG]B on cpu$", totals)
+    assert re.match(r"10 jobs · [\d.]+ s · \d model loads · peak memory [\d.]+ [MG]B on cpu$", totals)
 
 
 @pytest.mark.models

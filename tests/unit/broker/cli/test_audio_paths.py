@@ -61,10 +61,10 @@ def test_a_list_ended_by_nul_may_hold_names_with_newlines(here):
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (["gone.wav"], "There is no file gone.wav"),
-        (["b.wav", "gone.wav"], "There is no file gone.wav"),
+        (["gone.wav"], "No such file: gone.wav"),
+        (["b.wav", "gone.wav"], "No such file: gone.wav"),
         (["no*.wav"], "No audio file matches the pattern no*.wav"),
-        ([".secret/none/"], "There is no file"),
+        ([".secret/none/"], "No such file"),
         ([""], "(an empty name)"),
         (["-"], "list on standard input is empty"),
         (["-", "-"], "given twice"),
@@ -84,7 +84,7 @@ def test_what_names_no_file_is_told_in_one_sentence(here, typed, sentence):
 
 def test_a_folder_without_audio_is_told(here):
     (here / "empty").mkdir()
-    with pytest.raises(BadRequest, match="no audio file in the folder empty"):
+    with pytest.raises(BadRequest, match="No audio files in the folder empty"):
         expand(["empty"], EMPTY)
 
 

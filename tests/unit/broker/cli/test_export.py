@@ -123,8 +123,8 @@ def test_files_are_written_and_replaced_but_not_for_a_job_that_failed(tmp_path):
 def test_a_folder_that_is_missing_is_made_where_it_was_named_and_refused_where_not(tmp_path):
     Files(["a.wav"], "txt", tmp_path / "x" / "y").write([outcome(name="a.wav")])
     assert (tmp_path / "x" / "y" / "a.txt").read_text() == ""
-    with pytest.raises(BadRequest, match=r"gone cannot be written .*--out"):
+    with pytest.raises(BadRequest, match=r"Cannot write .*gone .*--out"):
         Files([str(tmp_path / "gone" / "a.wav")], "txt", None)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadRequest, match=r"file cannot be written .*--out"):
+    with pytest.raises(BadRequest, match=r"Cannot write .*file .*--out"):
         Files(["a.wav"], "txt", tmp_path / "file")

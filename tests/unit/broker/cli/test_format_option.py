@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
     [
         (["run", "a.wav", "--out", "x"], "--format"),
         (["submit", "a.wav", "--format", "srt"], "--wait"),
-        (["run", "a.wav", "--format", "srt", "--out", "a.wav"], "a.wav cannot be written"),
+        (["run", "a.wav", "--format", "srt", "--out", "a.wav"], "Cannot write a.wav"),
         (["run", "a.wav", "--format", "doc"], "doc"),
     ],
 )

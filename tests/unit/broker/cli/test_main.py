@@ -91,7 +91,7 @@ def test_a_file_that_is_not_there_is_wrong_usage_and_nothing_starts(golem, monke
     monkeypatch.setattr(system, "private_system", lambda files: pytest.fail("a system was started"))
     code, out, err = golem("run", "a.wav", "gone.wav")
     assert (code, out) == (2, "")
-    assert err == "golem: There is no file gone.wav.\n"
+    assert err == "golem: No such file: gone.wav.\n"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
     monkeypatch.setattr("golem_chain.broker.cli.audio_paths.expand", broken)
     code, _, err = golem("submit", "a.wav")
     assert code == 1
-    assert err == "golem: An error of the program itself, RuntimeError: oh\\nno. GOLEM_DEBUG=1 shows where.\n"
+    assert err == "golem: Internal error: RuntimeError: oh\\nno. Set GOLEM_DEBUG=1 to see the traceback.\n"
     monkeypatch.setenv("GOLEM_DEBUG", "1")
     monkeypatch.setattr(sys, "argv", ["golem", "submit", "a.wav"])
     with pytest.raises(RuntimeError):

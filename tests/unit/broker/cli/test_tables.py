@@ -80,7 +80,7 @@ def test_seconds_run_from_submit_to_end():
 
 def test_totals_count_a_load_that_a_batch_shared_once():
     told = tables.totals([outcome(), outcome("b.wav"), failed()], 12.34)
-    assert told == "3 jobs (1 not done) · 12.3 s · 1 model load · memory at most 151 MB on cpu"
+    assert told == "3 jobs (1 not done) · 12.3 s · 1 model load · peak memory 151 MB on cpu"
 
 
 def test_totals_of_one_job_that_never_ran():

@@ -93,7 +93,7 @@ def run_with(monkeypatch, program):
 def test_a_worker_that_ends_is_told_with_its_last_words(monkeypatch):
     with run_with(monkeypatch, "import sys; sys.exit('golem: the card is on fire')") as own:
         own.worker.wait(60)
-        with pytest.raises(system.WorkerEnded, match="exit code 1; its last words: the card is on fire"):
+        with pytest.raises(system.WorkerEnded, match="exit code 1; the last line of its log: the card is on fire"):
             own.check()
 
 

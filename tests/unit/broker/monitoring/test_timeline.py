@@ -67,7 +67,7 @@ def test_a_picture_is_drawn_and_a_bad_target_is_one_sentence(tmp_path):
     found = lanes([*EVENTS, load(15, "oracle", kind="oom")], 0, 100)
     draw(found, 9, 18, tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 5000
-    with pytest.raises(BadRequest, match="cannot be written"):
+    with pytest.raises(BadRequest, match="Cannot write"):
         draw(found, 9, 18, tmp_path / "no" / "out.png")
-    with pytest.raises(BadRequest, match="cannot be written"):
+    with pytest.raises(BadRequest, match="Cannot write"):
         draw(found, 9, 18, tmp_path / "out.sound")

@@ -69,7 +69,7 @@ def test_keywords_write_figures_table_and_a_confusion_matrix(words: Path, tmp_pa
 
 
 def test_keywords_of_other_words_are_asked_for_by_name(words: Path) -> None:
-    with pytest.raises(BadRequest, match=r"has no recording of left, right: name its words by --words"):
+    with pytest.raises(BadRequest, match=r"has no recordings of left, right: list its words with --words"):
         run("ks", words, "--words", "left,right")
 
 
@@ -98,7 +98,7 @@ def test_intents_are_swept_fitted_and_stored(tmp_path: Path) -> None:
     shown, said = run("intents", data, "--labels", f"@{labels}", "--sweep", "--fit", "--out", out)
     assert "mine: thresholds of unknown" in shown
     assert "The user wants to {}." in shown
-    assert "stored for the set mine" in said
+    assert "for the set mine in" in said
     stored = load_labels(labels, "mine").cosine
     assert stored.temperature
     assert stored.unknown is not None

@@ -225,7 +225,7 @@ def test_a_report_is_written_whole_and_a_folder_that_cannot_be_is_said(tmp_path:
     }
     assert "| – | 0.123 |\n| p/q | 3 |\n" in (tmp_path / "a/b/x.md").read_text()
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadRequest, match="cannot be written"):
+    with pytest.raises(BadRequest, match="Cannot write"):
         write(report, tmp_path / "file" / "below")
 
 
