@@ -50,13 +50,18 @@ Task = Annotated[
     Literal["transcribe", "translate"],
     typer.Option("--task", help="translate writes the transcript in English (multilingual models)."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Makes replies reproducible.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Makes replies reproducible.")
+]
 Tokens = Annotated[
-    int | None, typer.Option("--max-new-tokens", min=1, max=1024, help="Maximum length of the reply in tokens.")
+    int | None,
+    typer.Option("--max-new-tokens", metavar="N", min=1, max=1024, help="Maximum length of the reply in tokens."),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0.0, max=5.0, help="Sampling temperature of the reply; 0 is greedy."),
+    typer.Option(
+        "--temperature", metavar="N", min=0.0, max=5.0, help="Sampling temperature of the reply; 0 is greedy."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
 WordTimes = Annotated[bool, typer.Option("--word-times", help="Add the time of each word.")]

@@ -57,7 +57,7 @@ def ks(
 ) -> None:
     """Measure keyword spotting.
 
-    Accuracy over the words, _unknown_ and _silence_, counted as in SUPERB, and a confusion matrix.
+    Accuracy over the words, unknown and silence, counted as in SUPERB, and a confusion matrix.
     """
     from golem_chain.workers.evaluation import keywords
 
