@@ -54,7 +54,7 @@ lint: $(STAMP) ## check style (ruff) and architecture (import-linter)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-types: $(STAMP) ## check types (mypy, strict)
+types: $(STAMP) ## check types (mypy, strict; tests need no annotations)
 	@$(BIN)/mypy
 
 format: $(STAMP) ## format the code and apply automatic fixes (ruff)

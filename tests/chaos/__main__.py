@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from golem_chain.benchmarks.report import into_docs
 from golem_chain.broker.local import embedded
@@ -43,7 +44,7 @@ def storms(folder, jobs, kills, seed):
         quiet = quiet_answers(server, folder / "quiet", jobs)
     assert len(quiet) == jobs, "the undisturbed run did not end"
     say(f"undisturbed: {jobs} jobs")
-    programs = {"embedded Valkey": None}
+    programs: dict[str, str | None] = {"embedded Valkey": None}
     if system := shutil.which("redis-server"):
         programs["redis-server"] = system
     else:
@@ -78,7 +79,7 @@ def deaths(folder):
 
 def compared(folder, jobs, kills, seed):
     """The same storm over both, twice: by the first seed and by the next."""
-    fates = {"ours": [], "stock": []}
+    fates: dict[str, list[Any]] = {"ours": [], "stock": []}
     for n in range(2):
         for name, found in fates.items():
             place = folder / f"{name}{n}"

@@ -28,7 +28,7 @@ class Fate:
 
     name: str
     jobs: int
-    killed: Counter
+    killed: Counter[str]
     lost: int
     again: int  # runs of a stage beyond its first
     twice: int  # jobs whose last stage ran to its end more than once

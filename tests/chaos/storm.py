@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 
@@ -34,11 +35,11 @@ class Report:
     """What a storm did."""
 
     jobs: int
-    killed: Counter
-    lost: list = field(default_factory=list)
-    twice: list = field(default_factory=list)
-    differing: list = field(default_factory=list)
-    left: list = field(default_factory=list)  # books that were not empty at the end
+    killed: Counter[str]
+    lost: list[Any] = field(default_factory=list)
+    twice: list[Any] = field(default_factory=list)
+    differing: list[Any] = field(default_factory=list)
+    left: list[Any] = field(default_factory=list)  # books that were not empty at the end
     wall_s: float = 0.0
     gap_s: float = 0.0  # the longest time without the end of a job
 
@@ -57,7 +58,8 @@ class Storm(FaultInjector):
         given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many strikes
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
         env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
-        self.ended, self.gaps = Counter(), [0.0]
+        self.ended: Counter[str] = Counter()
+        self.gaps = [0.0]
         self._over = threading.Event()
         super().__init__(
             server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s), **env, **options
@@ -96,7 +98,8 @@ class Storm(FaultInjector):
         """The answers by job number, as far as they are there in time."""
         ids = {f"storm-{n}": n for n in jobs}
         with Pipeline(self.settings) as pipeline:
-            end, found = time.monotonic() + within_s, {}
+            end = time.monotonic() + within_s
+            found: dict[int, Any] = {}
             while len(found) < len(ids) and time.monotonic() < end:
                 self.mend()
                 left = [job for job, n in ids.items() if n not in found]

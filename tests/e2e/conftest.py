@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.support.recordings import DATA, golem, manifest
+from tests.support.paths import DATA
+from tests.support.recordings import golem, manifest
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.readers import READERS
+from tests.fuzz.readers import READERS as READERS  # misbehaving.py puts its own in their place
 from tests.support.paths import python_path
 
 HANG_S = 5.0
@@ -64,6 +64,7 @@ def run(reader, inputs, seed, first=0, program="tests.fuzz"):
             stderr=errors,
             env=os.environ | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         )
+        assert process.stdout
         at, patience_s, hung = "its start", AROUND_S, False
         while not hung:  # what the child has told is read before the clock is: a busy machine may keep us waiting, too
             if not select.select([process.stdout], [], [], patience_s)[0]:

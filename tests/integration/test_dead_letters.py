@@ -51,7 +51,7 @@ def test_a_dead_job_that_is_retried_ends_exactly_once_more(chain, letters, golem
     assert chain.outcomes([job])[job].state == "done"
     assert letters.all() == []
     last = chain.outcomes([chain.pipeline.submit(b"silence")])
-    ended = []
+    ended: list[str] = []
     while not set(last) & set(ended):
         if message := listener.get_message(timeout=1):
             ended.append(message["data"].decode())

@@ -51,6 +51,8 @@ def test_stop_ends_it_and_removes_its_temporary_folder():
 def test_a_killed_parent_leaves_no_server(eventually):
     code = "from golem_chain.broker.local import embedded; s = embedded.start(); print(s.pid, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdin
+    assert parent.stdout
     pid = int(parent.stdout.readline())
     assert not gone(pid)
     parent.kill()
@@ -109,5 +111,6 @@ def test_it_ends_with_sigterm_so_that_its_file_is_complete(tmp_path):
         process = server._process
         with redis.Redis.from_url(server.url) as client:
             client.set("a", "b")
-        os.kill(server.pid, signal.SIGTERM)
+        assert process
+        os.kill(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0

@@ -3,6 +3,7 @@
 import json
 import time
 import types
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,8 @@ def test_a_letter_whose_job_cannot_be_ended_yet_is_kept_until_it_can(pipeline, s
     client.lpush("golem:dead", letter)
     client.lpush("golem:dying", letter)
     app = make_app(settings)
-    tasks.register(app, settings, lambda tell: None)
+    no_stage_runs: Any = None
+    tasks.register(app, settings, lambda tell: no_stage_runs)
     app.finalize()
     with app.connection_for_write() as connection:
         channel = connection.default_channel

@@ -1,5 +1,8 @@
 """A box whose network goes: what it had is done once, by itself or by another, and it takes part again by itself."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.support.faults import LEASE_S, FaultInjector
@@ -12,7 +15,7 @@ AWAY_S = 3.0
 @pytest.fixture
 def boxes_on(redis_server, tmp_path):
     """Starts boxes on a fleet."""
-    made = []
+    made: list[Callable[[], None]] = []
 
     def start(boxes, **given):
         fleet = Fleet(redis_server.url, tmp_path)
@@ -46,7 +49,7 @@ def test_a_box_that_lost_its_connections_at_work_ends_the_work_once_and_goes_on(
 
 
 def test_a_silence_longer_than_the_lease_gives_the_work_to_another_and_ends_it_once(boxes_on):
-    spaces = {}
+    spaces: dict[str, Any] = {}
     try:
         try:
             spaces |= {"box0": Namespace(0)}

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -34,6 +35,8 @@ PASSWORDS = {user: f"{user}-pass-word" for user in acl.RULES}
 
 class Users:
     """A running chain on a server where the default user is off; `as_` gives the settings of one user."""
+
+    chain: Chain
 
     def __init__(self, server, folder):
         self.server = server
@@ -143,7 +146,8 @@ def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_
         )  # fmt: skip
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/workers?refresh=1")
     asked.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-    told, end = {}, time.monotonic() + 60
+    told: dict[str, Any] = {}
+    end = time.monotonic() + 60
     try:
         while not any("stats" in one for one in told.values()):
             assert time.monotonic() < end, (told, refusals(users))

@@ -5,6 +5,7 @@ import io
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -55,17 +56,19 @@ def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, bus
 
 
 def test_golem_status_shows_the_model_of_a_busy_box(chain, busy):
-    out = Console(file=io.StringIO(), width=160, markup=False, emoji=False, highlight=False)
+    shown = io.StringIO()
+    out = Console(file=shown, width=160, markup=False, emoji=False, highlight=False)
     out.print(*tables.of_system(status.read(chain.settings)))
     assert chain.pipeline.outcome(busy) is None, "it was busy still"
-    (line,) = [line for line in out.file.getvalue().splitlines() if "load scribe" in line]
+    (line,) = [line for line in shown.getvalue().splitlines() if "load scribe" in line]
     assert "scribe (tiny)" in line
     assert " MB of " in line
     assert re.search(r"load scribe, \d+ s ago", line)
 
 
 def test_each_load_and_unload_reaches_the_event_stream(chain, app):
-    seen, ready = [], threading.Event()
+    seen: list[Any] = []
+    ready = threading.Event()
 
     def listen():
         with app.connection_for_read() as connection:

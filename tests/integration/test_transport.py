@@ -161,7 +161,7 @@ def test_a_sigterm_to_the_whole_group_counts_no_delivery(fleet: Fleet) -> None:
 
 
 def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nobody(fleet: Fleet) -> None:
-    good = {
+    good: dict[str, Any] = {
         "body": "",
         "headers": {"id": "x", "task": "golem.scribe"},
         "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "golem", "routing_key": "scribe"}},

@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -143,7 +144,7 @@ def test_without_a_root_no_file_is_read(root):
 
 def test_folders_pipes_and_devices_are_no_audio(root):
     os.mkfifo(root / "pipe")
-    for path in (root, root / "pipe", "/dev/zero"):
+    for path in (root, root / "pipe", Path("/dev/zero")):
         with pytest.raises(BadRequest, match="not a file"):
             read_file(path, 1000)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import redis
 
@@ -16,6 +17,8 @@ from tests.support.paths import python_path
 
 class Chain:
     """A server with a worker on it; `settings` are those of both."""
+
+    root: Path  # of the files that its jobs may name, where there is one
 
     def __init__(self, server, folder, **given):
         self.folder, self.log = folder, folder / "worker.log"

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from celery import Celery
+
 from golem_chain.shared.errors import BadAudio, BadLabels, OutOfMemory
 from golem_chain.shared.records import Intent, Reply, Segment, Transcript
 from golem_chain.shared.settings import Settings
@@ -54,7 +56,7 @@ class Scribe(StubEngine):
                 time.sleep(0.01)
         segment = Segment(start_s=0, end_s=1, text=text, avg_logprob=-0.1, no_speech_prob=0.01, compression_ratio=1)
         return (
-            OutOfMemory("No room: lower GOLEM_BATCH.") if text == "oom" else Transcript(text=text, segments=[segment])
+            OutOfMemory("No room: lower GOLEM_BATCH.") if text == "oom" else Transcript(text=text, segments=(segment,))
         )
 
 
@@ -93,8 +95,12 @@ def build(on_event):
 
 if __name__ == "__main__":
     if "IMPATIENT" in os.environ:  # gives up on an absent Redis within a second or two, not within a minute
-        runtime.WORKER_RETRIES = 2
+        vars(runtime)["WORKER_RETRIES"] = 2
         worker._PATIENCE = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
     settings = Settings.read()
     name = sys.argv[1] if len(sys.argv) > 1 else "test"
-    sys.exit(worker.start(settings, None, name, register=lambda app: tasks.register(app, settings, build)))
+
+    def register(app: Celery) -> None:
+        tasks.register(app, settings, build)
+
+    sys.exit(worker.start(settings, None, name, register=register))

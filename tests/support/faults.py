@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tests.support.fleet import descendants
 from tests.support.paths import python_path
@@ -43,7 +44,8 @@ class FaultInjector:
     def __init__(self, server, folder, boxes, program, words=(), skew_s=SKEW_S, spaces=None, **env):
         self.server, self.folder, self.program, self.words = server, folder, program, words
         self.env, self.skew_s, self.spaces = env, skew_s, spaces or {}
-        self.killed, self.wires = Counter(), {}
+        self.killed: Counter[str] = Counter()
+        self.wires: dict[str, Any] = {}
         self.boxes = {f"box{n}": self.start(f"box{n}") for n in range(boxes)}
 
     def start(self, name):

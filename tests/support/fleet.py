@@ -26,7 +26,8 @@ class Fleet:
     """A server's URL, the workers that were started on it, and a folder for their logs."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.redis = url, Redis.from_url(url)
+        self.url = url
+        self.redis: Any = Redis.from_url(url)  # its types leave open whether an answer is bytes or text
         self.redis.flushall()
         self.app = make_app(Settings.read(redis_url=url))
         self.folder = folder

@@ -1,5 +1,7 @@
 """A residency over engines without models, on a device that only counts."""
 
+from typing import Any
+
 from golem_chain.workers.devices.memory import Reading
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.stub import StubEngine
@@ -29,6 +31,6 @@ class FakeMemory:
 
 def make(mode="1", budget=None, leak=0, **engines):
     engines = {name: StubEngine(name, **kw) for name, kw in (engines or {"a": {}, "b": {}, "c": {}}).items()}
-    events = []
+    events: list[Any] = []
     memory = FakeMemory(engines, leak=leak)
     return Residency(engines, memory, mode, budget, on_event=events.append), engines, events

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 
 import torch
 import transformers
@@ -290,4 +291,4 @@ def replace_weights(checkpoint, tensors):
 
 
 def planned(tensors):
-    return [Planned(n, tuple(t.shape), t.dtype, lambda t=t: t) for n, t in tensors.items()]
+    return [Planned(n, tuple(t.shape), t.dtype, partial(torch.as_tensor, t)) for n, t in tensors.items()]

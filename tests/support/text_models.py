@@ -23,6 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from golem_chain.workers.store.load import Weights
+
 SENTENCES = [
     "turn on the lights in the kitchen please",
     "what is the weather like tomorrow in the city",
@@ -37,15 +39,19 @@ TEMPLATE = (
 )
 
 
-class Held:
+class Held(Weights):
     """What the engines need of `Weights`: a folder, its config, and a model made once."""
 
     def __init__(self, folder: Path, model: Any) -> None:
-        self.folder, self.model = folder, model
+        self._folder, self.model = folder, model
         self.config = AutoConfig.from_pretrained(folder)
         self.dtype = torch.float32
         self.nbytes = sum(parameter.nbytes for parameter in model.parameters())
         self.loads = 0
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     def load(self) -> Any:
         self.loads += 1
@@ -60,8 +66,8 @@ def byte_tokens(folder: Path, specials: list[str]) -> tuple[dict[str, int], list
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(SENTENCES * 4, vocab_size=600, special_tokens=specials, show_progress=False)
     trained.save_model(str(folder))
-    merges = [tuple(line.split(" ")) for line in (folder / "merges.txt").read_text().splitlines()[1:]]
-    return json.loads((folder / "vocab.json").read_text()), merges  # type: ignore[return-value]
+    pairs = (line.split(" ") for line in (folder / "merges.txt").read_text().splitlines()[1:])
+    return json.loads((folder / "vocab.json").read_text()), [(first, second) for first, second in pairs]
 
 
 def bart(folder: Path, *, full: bool, **settings: Any) -> Held:

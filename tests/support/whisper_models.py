@@ -17,6 +17,7 @@ from transformers import (
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.store.load import Weights
 from tests.support.text_models import byte_tokens
 
 TEXT = 560  # tokens of text; the special ones come behind
@@ -31,15 +32,21 @@ class Named:
     id: str
 
 
-class HeldWhisper:
+class HeldWhisper(Weights):
     """What the Scribe needs of `Weights`."""
 
+    checkpoint: Any
+
     def __init__(self, folder: Path, model: Any) -> None:
-        self.folder, self.model = folder, model
+        self._folder, self.model = folder, model
         self.checkpoint = Named(folder.name)
         self.config = AutoConfig.from_pretrained(folder)
         self.dtype, self.device = model.dtype, torch.device("cpu")
         self.nbytes = sum(parameter.nbytes for parameter in model.parameters())
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     def load(self) -> Any:
         return self.model
@@ -115,7 +122,7 @@ OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
 
 
 def scribe(held: HeldWhisper, **given: Any) -> Scribe:
-    engine = Scribe(held, Settings.read(_env_file=None, **given))  # type: ignore[arg-type]
+    engine = Scribe(held, Settings.read(_env_file=None, **given))
     engine.load()
     return engine
 

@@ -15,7 +15,7 @@ class _Told(type):
         return isinstance(one, _real)
 
 
-class Datetime(_real, metaclass=_Told):
+class Datetime(datetime.datetime, metaclass=_Told):
     """A datetime whose `now` is off."""
 
     @classmethod
@@ -30,4 +30,4 @@ class Datetime(_real, metaclass=_Told):
 if _SKEW_S:
     time.time = lambda: _time() + _SKEW_S
     time.time_ns = lambda: _time_ns() + round(_SKEW_S * 1e9)
-    datetime.datetime = Datetime
+    vars(datetime)["datetime"] = Datetime

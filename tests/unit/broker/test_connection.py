@@ -10,7 +10,7 @@ from golem_chain.broker.connection import Connection
 def transport(redis_server):
     """A client over the connections of the transport, and a plain one to set the server up."""
     pool = redis.ConnectionPool.from_url(redis_server.url, connection_class=Connection)
-    with redis.Redis(connection_pool=pool, retry=None) as client, redis.Redis.from_url(redis_server.url) as plain:
+    with redis.Redis(connection_pool=pool) as client, redis.Redis.from_url(redis_server.url) as plain:
         plain.flushall()
         yield client, plain
 

@@ -116,7 +116,7 @@ def test_the_dockerfile_copies_what_exists_and_installs_extras_that_exist():
 def test_the_containers_commands_exist():
     from golem_chain.broker.cli.main import app
 
-    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     for name, service in SERVICES.items():
         if name != "redis":
             assert service["command"][0] in known, name
@@ -141,7 +141,8 @@ def test_docker_compose_accepts_the_file():
 def test_make_help_lists_every_target():
     shown = subprocess.run(["make", "-C", ROOT, "--no-print-directory"], capture_output=True, text=True, check=True)
     listed = set(re.findall(r"^  make (\w+)", shown.stdout, re.M))
-    phony = set(re.search(r"^\.PHONY: (.+)$", TEXT["Makefile"], re.M)[1].split())
+    (names,) = re.findall(r"^\.PHONY: (.+)$", TEXT["Makefile"], re.M)
+    phony = set(names.split())
     assert listed == phony
     assert listed >= {"help", "setup", "run", "test", "lint", "types", "format"}
     assert listed >= {"worker", "flower", "up", "down", "clean"}
@@ -167,7 +168,7 @@ def test_every_requirement_has_an_exact_pin_that_satisfies_it():
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    pins = {}
+    pins: dict[str, str] = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if not line.startswith("#"):
             name, version = line.split("==")

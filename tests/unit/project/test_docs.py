@@ -45,10 +45,9 @@ def test_every_file_that_is_named_exists(page):
 # -- docs/architecture.md ----------------------------------------------------------------------------------------------
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-LIFE = re.search(r"^## The life of a message\n(.+?)^## ", ARCHITECTURE, re.M | re.S)[1]
+(LIFE,) = re.findall(r"^## The life of a message\n(.+?)^## ", ARCHITECTURE, re.M | re.S)
 #: The steps of "Where to add", each on one line.
-STEPS = re.sub(r"\n {3}", " ", ARCHITECTURE[ARCHITECTURE.index("## Where to add") :])
-STEPS = re.findall(r"^\d+\. (.+)$", STEPS, re.M)
+STEPS = re.findall(r"^\d+\. (.+)$", re.sub(r"\n {3}", " ", ARCHITECTURE[ARCHITECTURE.index("## Where to add") :]), re.M)
 
 
 def defined(tree):

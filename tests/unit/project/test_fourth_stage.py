@@ -82,7 +82,7 @@ with Pipeline() as pipeline:
 def recipe():
     """The files that the page tells to touch, in its order."""
     page = (ROOT / "docs" / "architecture.md").read_text()
-    section = re.search(r"^### A stage\n(.+?)^### ", page, re.M | re.S)[1]
+    (section,) = re.findall(r"^### A stage\n(.+?)^### ", page, re.M | re.S)
     return [path.replace("<stage>", "herald") for path in re.findall(r"^\d+\. `([^`]+)`", section, re.M)]
 
 

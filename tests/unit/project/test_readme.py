@@ -29,7 +29,8 @@ def rows(text):
     lines = text.splitlines()
     (head,) = [line for line in lines if re.match(r"\s*file\s+words\s+intent\s+reply\s+s\s*$", line)]
     starts = [head.index(name) for name in ("file", "words", "intent", "reply")]
-    found, name = {}, None
+    found: dict[str, list[list[str]]] = {}
+    name: str | None = None
     for line in lines[lines.index(head) + 2 :]:
         cells = [line[a:b].strip() for a, b in pairwise(starts)]
         name = cells[0] or name
@@ -49,7 +50,8 @@ def test_every_link_leads_somewhere():
 
 
 def test_every_make_target_exists():
-    targets = set(re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split())
+    (names,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.M)
+    targets = set(names.split())
     for words in re.findall(r"(?:`|^\$ )make ((?:[a-z]+ ?)+)", README, re.M):
         assert set(words.split()) <= targets, words
 

@@ -15,6 +15,7 @@ from golem_chain.shared.records import (
     Label,
     LabelSet,
     OracleParams,
+    Task,
     Transcript,
     Turn,
     Wording,
@@ -130,8 +131,8 @@ def test_a_language_is_put_once() -> None:
 
 
 def test_a_translation_is_written_in_english() -> None:
-    def handed(task: str) -> Handover:
-        job = Job(id="j", name="a", audio=AudioRef(key="vault:j", size_bytes=1), task=task)  # type: ignore[arg-type]
+    def handed(task: Task) -> Handover:
+        job = Job(id="j", name="a", audio=AudioRef(key="vault:j", size_bytes=1), task=task)
         return Handover(job=job, transcript=Transcript(text="x", language="ru"))
 
     assert written_in(handed("transcribe")) == "ru"

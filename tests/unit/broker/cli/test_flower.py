@@ -66,11 +66,12 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
         text=True,
         stderr=subprocess.PIPE,
     )
+    assert process.stderr
     try:
         said = process.stderr.readline()
-        login = re.search(r"login (\S+) / (\S+)\. ", said)
-        assert login, said
-        place, login = f"http://127.0.0.1:{port}", f"{login[1]}:{login[2]}"
+        found = re.search(r"login (\S+) / (\S+)\. ", said)
+        assert found, said
+        place, login = f"http://127.0.0.1:{port}", f"{found[1]}:{found[2]}"
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:

@@ -153,7 +153,12 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
 def became(monkeypatch):
     """The programs that took our place."""
     found = []
-    monkeypatch.setattr(os, "execv", lambda program, args: found.append((program, args)) or sys.exit(0))
+
+    def become(program, args):
+        found.append((program, args))
+        sys.exit(0)
+
+    monkeypatch.setattr(os, "execv", become)
     return found
 
 

@@ -1,6 +1,7 @@
 """How far a long recording is: told through Redis once a second, shown where people wait."""
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -25,13 +26,13 @@ def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(clien
 
 def test_a_recording_tells_how_far_it_is_at_most_once_a_second(settings, client, tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(requests.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("golem_chain.workers.child.requests.time.monotonic", lambda: now[0])
     (tmp_path / "a.wav").write_bytes(b"sound")
     allowed = settings.model_copy(update={"audio_root": (tmp_path,)})
     jobs = Jobs(client)
     job = Job(id="a", name="a", audio=AudioRef(key=f"file:{tmp_path / 'a.wav'}", size_bytes=5), word_times=True)
     jobs.register(job)
-    ask = requests.RequestBuilder(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))
+    ask: Any = requests.RequestBuilder(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))
     assert ask.word_times
     ask.progress(5, 60)
     assert jobs.heard(["a"]) == (0, 0), "a recording that is done at once tells nothing"
@@ -47,8 +48,9 @@ def test_times_are_shown_as_on_a_clock(seconds, shown):
 
 
 def test_the_bar_says_how_far_a_long_recording_is(monkeypatch):
-    out = Console(file=io.StringIO(), force_terminal=True, width=100)
+    shown = io.StringIO()
+    out = Console(file=shown, force_terminal=True, width=100)
     monkeypatch.setattr(progress, "console", lambda: out)
     with progress.Progress(1) as bars:
         bars.show({}, (750, 3300))
-    assert "heard 12:30 of 55:00" in out.file.getvalue()
+    assert "heard 12:30 of 55:00" in shown.getvalue()

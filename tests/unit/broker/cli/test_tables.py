@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from golem_chain.shared.records import Failure, Intent, Outcome, Reply, StageRun
 
 
 def outcome(name="a.wav", state="done", **given):
-    fields = {
+    fields: dict[str, Any] = {
         "transcript": Transcript(text="turn on the lights", language="en"),
         "intent": Intent(label="lights_on", score=0.934, method="cosine"),
         "reply": Reply(text="The lights are on.", prompt="p", seed=1, new_tokens=6),
@@ -29,9 +30,10 @@ def failed(name="bad.wav", message="bad.wav is not audio."):
 
 
 def drawn(outcomes, width, colour=False):
-    out = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False, force_terminal=colour)
+    shown = io.StringIO()
+    out = Console(file=shown, width=width, markup=False, emoji=False, highlight=False, force_terminal=colour)
     out.print(tables.of_jobs(outcomes, width))
-    return out.file.getvalue()
+    return shown.getvalue()
 
 
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 120, 200])
@@ -115,9 +117,10 @@ def test_the_status_shows_queues_and_what_each_box_holds():
         "boxes": {"card0@[box]": {"in_hand": 3, "resident": ["scribe"], "allocated": 151_000_000, "budget": 4 << 30}},
         "dead": 2,
     }
-    out = Console(file=io.StringIO(), width=100, markup=False, emoji=False, highlight=False)
+    shown = io.StringIO()
+    out = Console(file=shown, width=100, markup=False, emoji=False, highlight=False)
     out.print(*tables.of_system(state))
-    text = " ".join(out.file.getvalue().split())
+    text = " ".join(shown.getvalue().split())
     for said in ("scribe 12 4 s", "oracle 0 –", "card0@[box] 3 scribe 151 MB of 4.3 GB", "dead letters: 2"):
         assert said in text
 
@@ -129,9 +132,10 @@ def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
         "last_event": {"kind": "load", "stage": "scribe", "reason": "wanted"},
     }  # fmt: skip
     state = {"queues": {}, "in_hand": 0, "boxes": {"box": box, "new": {"in_hand": 0}}, "dead": 0}
-    out = Console(file=io.StringIO(), width=140, markup=False, emoji=False, highlight=False)
+    shown = io.StringIO()
+    out = Console(file=shown, width=140, markup=False, emoji=False, highlight=False)
     out.print(*tables.of_system(state))
-    text = " ".join(out.file.getvalue().split())
+    text = " ".join(shown.getvalue().split())
     said = "box 0 scribe (whisper-tiny) 151 MB of 4.3 GB 612 MB 7 load scribe, 3 s ago"
     assert said in text
     assert "new 0 – – – – – –" in text
@@ -146,6 +150,7 @@ def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
 )
 def test_a_box_that_tells_nonsense_is_shown_all_the_same(fields):
     state = {"queues": {}, "in_hand": 0, "boxes": {"box": {"in_hand": 0} | fields}, "dead": 0}
-    out = Console(file=io.StringIO(), width=140)
+    shown = io.StringIO()
+    out = Console(file=shown, width=140)
     out.print(*tables.of_system(state))
-    assert "box" in out.file.getvalue()
+    assert "box" in shown.getvalue()

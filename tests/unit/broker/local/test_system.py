@@ -70,6 +70,7 @@ def test_server_and_worker_go_with_the_command(tmp_path, how, eventually):
     process = subprocess.Popen(
         [sys.executable, driver, place], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert process.stdout
     int(process.stdout.readline())
     own = eventually(lambda: sleepers(below(process.pid)))
     family = below(process.pid)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -155,12 +156,12 @@ class Box:
     load_s: float = 0.15
     job_s: float = 0.02
     now: float = 0.0
-    queues: dict = field(default_factory=lambda: {stage: deque() for stage in STAGES})
-    served: dict = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    queues: dict[str, deque[Any]] = field(default_factory=lambda: {stage: deque() for stage in STAGES})
+    served: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     current: str | None = None
     since: float = 0.0
     loads: int = 0
-    done: list = field(default_factory=list)
+    done: list[Any] = field(default_factory=list)
     longest: float = 0.0
 
     def add(self, n=1, stage=STAGES[0], at=None):

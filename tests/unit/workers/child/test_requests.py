@@ -1,5 +1,7 @@
 """Between two stages: what travels, what stays, what ends a job early, what an error says."""
 
+from typing import Any
+
 import pytest
 
 from golem_chain.shared.errors import BadAudio, GolemError
@@ -71,7 +73,8 @@ class Stored:
 
 def test_a_vocabulary_from_labels_is_their_phrasings_and_its_choice_tells_the_intent():
     labels = LabelSet(labels=(Label(name="lights_on", phrasings=("turn it on", "lights on")), Label(name="stop")))
-    asks = RequestBuilder(Settings.read(_env_file=None), Stored(), Stored())
+    stored: Any = Stored()
+    asks: Any = RequestBuilder(Settings.read(_env_file=None), stored, stored)
     for job in (
         JOB.model_copy(update={"labels": labels, "vocabulary": Vocabulary(from_labels=True, fillers=("maybe",))}),
         JOB.model_copy(update={"labels": labels, "vocabulary_key": "golem:vocabulary:x"}),

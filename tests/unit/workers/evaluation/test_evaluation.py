@@ -99,7 +99,7 @@ def test_guards_are_told_by_what_they_leave_and_what_they_lose() -> None:
 
 
 def test_remembered_windows_give_what_hearing_them_anew_gives(tmp_path: Path) -> None:
-    scribe = Scribe(whisper(tmp_path / "m", multilingual=False), Settings.read(_env_file=None))  # type: ignore[arg-type]
+    scribe = Scribe(whisper(tmp_path / "m", multilingual=False), Settings.read(_env_file=None))
     scribe.load()
     noise = np.random.default_rng(1).normal(0, 0.1, 16000 * 33).astype(np.float32)
     soundfile.write(tmp_path / "short.wav", noise[:16000], 16000)
@@ -153,7 +153,7 @@ def test_windows_that_hearing_cuts_in_two_are_remembered_in_two() -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    made = Interpreter(bert(tmp_path_factory.mktemp("bert")), Settings.read(_env_file=None))  # type: ignore[arg-type]
+    made = Interpreter(bert(tmp_path_factory.mktemp("bert")), Settings.read(_env_file=None))
     made.load()
     return made
 
@@ -187,7 +187,7 @@ def test_scores_are_the_softmax_of_the_evidence(small: Interpreter) -> None:
 def test_entailment_is_fitted_by_its_logits_and_rejected_by_its_belief(tmp_path: Path) -> None:
     from golem_chain.workers.evaluation.metrics import softmax
 
-    made = Interpreter(bart(tmp_path, full=False), Settings.read(_env_file=None))  # type: ignore[arg-type]
+    made = Interpreter(bart(tmp_path, full=False), Settings.read(_env_file=None))
     made.load()
     said = [Said("turn on the lights in the kitchen", "lights")]
     labels = parse_labels("lights,music=play some music|stop the music")

@@ -98,7 +98,7 @@ def test_an_idle_model_goes_after_its_time():
     assert residency.resident == ("a",)
     now[0] = 11.0
     residency.unload_idle(10)
-    assert residency.resident == ()
+    assert not residency.resident
 
 
 def test_what_does_not_come_back_is_said_with_its_size():

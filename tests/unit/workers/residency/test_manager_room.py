@@ -1,6 +1,7 @@
 """Where the device has less room than was thought: another program, the driver, a budget below every model."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ class Card(FakeMemory):
 class OnCard(StubEngine):
     """An engine that the card refuses where there is no room."""
 
-    card = None
+    card: Card
 
     def load(self):
         if self.weights_bytes > self.card.read().free:
@@ -42,7 +43,7 @@ def on_card(mode, total, budget, context=0, **weights):
     card = Card(engines, total, context)
     for engine in engines.values():
         engine.card = card
-    events = []
+    events: list[Any] = []
     return Residency(engines, card, mode, budget, on_event=events.append), engines, card, events
 
 

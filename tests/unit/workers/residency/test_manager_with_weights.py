@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ MB = 1_000_000
 def residency_of(mode="1", budget=None, **checkpoints):
     """A residency of real engines; the values are (checkpoint, model class)."""
     engines = {name: Held(name, Weights(checkpoint, make)) for name, (checkpoint, make) in checkpoints.items()}
-    events = []
+    events: list[Any] = []
     return Residency(engines, CpuMemory(), mode, budget, on_event=events.append), engines, events
 
 

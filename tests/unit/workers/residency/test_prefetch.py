@@ -3,6 +3,7 @@
 import logging
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,12 @@ def slow():
 def test_the_next_stage_is_fetched_while_this_one_computes():
     residency, engines, _ = make()
     seen = []
-    engines["a"].run = lambda batch: [seen.append(residency._prefetching.name)]
+
+    def run(batch):
+        seen.append(residency._prefetching.name)
+        return [None]
+
+    engines["a"].run = run
     serve(residency, "a", [1], next_stage="b")
     settle(residency)
     assert seen == ["prefetch b"], "it had begun when the batch ran"
@@ -116,5 +122,5 @@ def test_an_engine_need_not_offer_it():
 )
 def test_a_box_fetches_the_next_stage_of_the_chain_where_it_serves_it(stage, served, following):
     queues = SimpleNamespace(consume_from=dict.fromkeys(served))
-    place = SimpleNamespace(_app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
+    place: Any = SimpleNamespace(_app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
     assert ChildRuntime._next(place, stage) == following

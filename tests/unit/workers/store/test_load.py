@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ from tests.support.store_models import (
 def test_a_load_gives_what_from_pretrained_gives(tmp_path, kind):
     model = ALL[kind]()
     weights = Weights(stored(tmp_path, kind, model), type(model))
-    loaded = weights.load()
+    loaded: Any = weights.load()
     theirs = type(model).from_pretrained(tmp_path / "source")
     assert same_weights(loaded, theirs)
     assert not loaded.training
@@ -55,7 +56,7 @@ def test_after_an_unload_no_weight_is_alive_and_the_next_load_is_whole(tmp_path,
     weights = Weights(stored(tmp_path, kind), type(ALL[kind]()))
     model = weights.load()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    alive = [weakref.ref(p) for p in model.parameters()]
+    alive: list[weakref.ref[Any]] = [weakref.ref(p) for p in model.parameters()]
     alive += [weakref.ref(p.untyped_storage()) for p in model.parameters()]
     weights.unload()
     weights.unload()  # harmless
@@ -68,7 +69,7 @@ def test_after_an_unload_no_weight_is_alive_and_the_next_load_is_whole(tmp_path,
 
 
 def test_tied_weights_are_one_tensor(tmp_path):
-    model = Weights(stored(tmp_path, "gpt2"), type(gpt2())).load()
+    model: Any = Weights(stored(tmp_path, "gpt2"), type(gpt2())).load()
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
@@ -76,14 +77,14 @@ def test_half_precision_on_disk_runs_in_full_on_a_cpu(tmp_path):
     model = whisper()
     weights = Weights(stored(tmp_path, "whisper", model, "float16"), type(model), dtype=torch.float32)
     assert weights.checkpoint.dtype == "float16"
-    loaded = weights.load()
+    loaded: Any = weights.load()
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.proj_out.weight, model.proj_out.weight.half().float())
     assert weights.nbytes == sum(p.nbytes for p in loaded.parameters())
 
 
 def test_rotary_frequencies_stay_in_full_precision(tmp_path):
-    loaded = Weights(stored(tmp_path, "llama", dtype="bfloat16"), type(llama()), dtype=torch.bfloat16).load()
+    loaded: Any = Weights(stored(tmp_path, "llama", dtype="bfloat16"), type(llama()), dtype=torch.bfloat16).load()
     assert loaded.model.rotary_emb.inv_freq.dtype == torch.float32
     assert torch.equal(loaded.model.rotary_emb.inv_freq, llama().model.rotary_emb.inv_freq)
 

@@ -50,7 +50,7 @@ def answers(interpreter: Interpreter, name: str, labels: LabelSet) -> list[tuple
 def accuracy(pairs: list[tuple[str, Any]]) -> float:
     """The share whose best label is right, `unknown` or not; out-of-scope utterances aside."""
     inside = [(gold, intent) for gold, intent in pairs if gold != "oos"]
-    return sum(next(iter(intent.scores)) == gold for gold, intent in inside) / len(inside)
+    return sum(bool(next(iter(intent.scores)) == gold) for gold, intent in inside) / len(inside)
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_the_built_in_set_understands_what_people_say(interpreter: Interpreter) 
         "He was born in London in 1845.": "unknown",
     }
     ready = [interpreter.prepare(Utterance(text, "en", parse_labels("@default"))) for text in said]
-    found = interpreter.run([entry.item for entry in ready if isinstance(entry, Ready)])
-    assert {text: intent.label for text, intent in zip(said, found, strict=True)} == said  # type: ignore[attr-defined]
+    found: list[Any] = interpreter.run([entry.item for entry in ready if isinstance(entry, Ready)])
+    assert {text: intent.label for text, intent in zip(said, found, strict=True)} == said

@@ -15,11 +15,10 @@ from golem_chain.workers.devices.memory import Reading
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.interpreter import embeddings, entailment
 from golem_chain.workers.stages.interpreter.engine import (
     Interpreter,
     Utterance,
-    embeddings,
-    entailment,
     make,
     method_of,
 )

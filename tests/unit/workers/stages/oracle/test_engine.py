@@ -13,8 +13,9 @@ from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Oracle, ReplyRequest, Rules, make, rules_for
+from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Oracle, ReplyRequest, make, rules_for
 from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.sampling import Rules
 from golem_chain.workers.stages.tokenizer import load_tokenizer
 from tests.support.text_models import Held, bart, gpt2, llama
 
@@ -53,7 +54,8 @@ def cue(text: str, seed: int = 1, label: str = "lights_on", labels: LabelSet = L
 
 
 def ask(oracle: Oracle, *cues: ReplyRequest) -> list[Any]:
-    return oracle.run([oracle.prepare(given).item for given in cues])  # type: ignore[union-attr]
+    prepared: list[Any] = [oracle.prepare(given) for given in cues]
+    return oracle.run([one.item for one in prepared])
 
 
 def continued(held: Held, prompts: list[list[int]], rules: Rules, seed: int = 0, prefix: int = 0) -> list[Row]:
@@ -77,7 +79,7 @@ def theirs(held: Held, prompt: list[int], **rules: Any) -> list[int]:
     tokens = torch.tensor([prompt])
     with torch.inference_mode():
         made = held.model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=usual)
-    new = made[0, len(prompt) :].tolist()
+    new: list[int] = made[0, len(prompt) :].tolist()
     return new[:-1] if new[-1] == held.config.eos_token_id else new
 
 

@@ -50,7 +50,8 @@ def test_a_reply_is_one_sentence_about_what_was_asked(engine: module.Oracle, sai
         for text, (label, _) in said.items()
         for seed in (1, 2)
     ]
-    replies: list[Any] = engine.run([engine.prepare(cue).item for cue in cues])  # type: ignore[attr-defined]
+    prepared: list[Any] = [engine.prepare(cue) for cue in cues]
+    replies: list[Any] = engine.run([one.item for one in prepared])
     for cue, reply in zip(cues, replies, strict=True):
         about = said[cue.text][1]
         assert reply.text.startswith("I am "), reply.text

@@ -12,7 +12,7 @@ from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
 from golem_chain.shared.records import Transcript
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import engine as module
+from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
@@ -35,7 +35,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], HeldWhisp
     ],
 )
 def test_silence_is_answered_without_the_model(held: Any, sound: np.ndarray, guard: str) -> None:
-    engine = Scribe(held(False), Settings.read(_env_file=None))  # type: ignore[arg-type]
+    engine = Scribe(held(False), Settings.read(_env_file=None))
     answer = engine.prepare(Recording("quiet.wav", wav(sound)))
     assert answer == Transcript(duration_s=round(len(sound) / 16_000, 3), guards=(guard,))
 
@@ -99,8 +99,8 @@ def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pyt
         return hear(model, work, meter)
 
     monkeypatch.setattr(engine.transcriber, "hear", watched)
-    monkeypatch.setattr(module.guards, "is_annotation", lambda text: False)
-    monkeypatch.setattr(module.guards, "loops", lambda text, tokens, voiced_s: True)
+    monkeypatch.setattr(guards, "is_annotation", lambda text: False)
+    monkeypatch.setattr(guards, "loops", lambda text, tokens, voiced_s: True)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))
     assert modes == [False, True]
     assert answer.guards == ("loop",)
@@ -120,7 +120,7 @@ def test_a_folder_without_its_files_is_a_corrupt_model(tmp_path: Path) -> None:
     broken = whisper(tmp_path, multilingual=False)
     (tmp_path / "generation_config.json").unlink()
     with pytest.raises(ModelCorrupt, match="golem models pull"):
-        Scribe(broken, Settings.read(_env_file=None))  # type: ignore[arg-type]
+        Scribe(broken, Settings.read(_env_file=None))
 
 
 def test_working_memory_grows_with_the_batch_up_to_the_windows_at_once(held: Any) -> None:

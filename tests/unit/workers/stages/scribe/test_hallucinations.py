@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from golem_chain.shared.settings import GUARDS
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.hallucinations import is_invention, least_s
 
-EVIDENCE = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
+EVIDENCE: dict[str, Any] = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -73,14 +74,14 @@ def test_nobody_says_thirty_letters_in_a_second() -> None:
     ],
 )
 def test_each_guard_can_be_asked_alone_and_be_left_out(changed: dict[str, float | str], guard: str) -> None:
-    found = guards.Evidence(**{"text": "Turn on the lights.", **EVIDENCE, **changed})  # type: ignore[arg-type]
+    found = guards.Evidence(**{"text": "Turn on the lights.", **EVIDENCE, **changed})
     assert guards.rejecting(found, GUARDS) == guard
     assert guards.rejecting(found, (guard,)) == guard
     assert guards.rejecting(found, [name for name in GUARDS if name != guard]) is None
 
 
 def test_a_text_that_nothing_speaks_against_is_believed() -> None:
-    assert guards.rejecting(guards.Evidence(text="Thank you.", **EVIDENCE), GUARDS) is None  # type: ignore[arg-type]
+    assert guards.rejecting(guards.Evidence(text="Thank you.", **EVIDENCE), GUARDS) is None
 
 
 @pytest.mark.models

@@ -11,7 +11,7 @@ import torch
 
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import transcribe
+from golem_chain.workers.stages.scribe import guards, transcribe
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.stages.scribe.whisper.decoding import Specials, decode_tokens
 from tests.support.whisper_models import whisper
@@ -27,7 +27,7 @@ def hum(seconds: float) -> bytes:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Scribe:
-    made = Scribe(whisper(tmp_path, multilingual=False), Settings.read(_env_file=None, **OFF))  # type: ignore[arg-type]
+    made = Scribe(whisper(tmp_path, multilingual=False), Settings.read(_env_file=None, **OFF))
     made.load()
     return made
 
@@ -36,7 +36,7 @@ def engine(tmp_path: Path) -> Scribe:
 def temperatures(engine: Scribe, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The temperatures at which windows are decoded, in order."""
     found: list[float] = []
-    decode = transcribe.decode_tokens
+    decode = decode_tokens
 
     def watched(*args: Any, **options: Any) -> Any:
         found.append(options["temperature"])
@@ -56,7 +56,7 @@ def test_a_long_text_that_fails_is_sampled_warmer_until_it_does_not(
     engine: Scribe, temperatures: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcribe, "LEAST_LOGPROB", -100.0)
-    monkeypatch.setattr(transcribe.guards, "loops", lambda text, tokens, voiced_s: max(temperatures) < 0.4)
+    monkeypatch.setattr(guards, "loops", lambda text, tokens, voiced_s: max(temperatures) < 0.4)
     hear(engine, 40)
     assert sorted({*temperatures}) == [0.0, 0.2, 0.4]
 
@@ -65,7 +65,7 @@ def test_where_all_fail_the_likeliest_is_kept(
     engine: Scribe, temperatures: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcribe, "LEAST_LOGPROB", 0.0)
-    monkeypatch.setattr(transcribe.guards, "loops", lambda text, tokens, voiced_s: False)
+    monkeypatch.setattr(guards, "loops", lambda text, tokens, voiced_s: False)
     answer = hear(engine, 40)
     assert {*temperatures} == {0.0, *transcribe.TEMPERATURES}
     assert answer == hear(engine, 40), "the same again: seeds are of the window, not of the process"
@@ -80,7 +80,7 @@ def test_a_short_recording_is_never_sampled(
 
 
 def test_without_the_guard_against_loops_nothing_is_sampled(tmp_path: Path, temperatures: list[float]) -> None:
-    plain = Scribe(whisper(tmp_path / "b", multilingual=False), Settings.read(_env_file=None, guards="none", **OFF))  # type: ignore[arg-type]
+    plain = Scribe(whisper(tmp_path / "b", multilingual=False), Settings.read(_env_file=None, guards="none", **OFF))
     plain.load()
     hear(plain, 40)
     assert {*temperatures} == {0.0}

@@ -159,7 +159,8 @@ def test_real_weights_score_as_one_phrase_after_the_other() -> None:
 
 def _sequences(tree: Tree) -> list[tuple[int, ...]]:
     """All token sequences of a tree that are whole."""
-    found, waiting = [], [(0, ())]
+    found: list[tuple[int, ...]] = []
+    waiting: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     while waiting:
         node, tokens = waiting.pop()
         if tree.ends[node]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationMixin, WhisperForConditionalGeneration
+from transformers import GenerationMixin
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     SuppressTokensAtBeginLogitsProcessor,
@@ -21,7 +21,7 @@ from tests.support.paths import DATA
 from tests.support.whisper_models import LANGUAGES, whisper
 
 MOST = 60
-Whisper = WhisperForConditionalGeneration
+Whisper = Any  # WhisperForConditionalGeneration, which comes without types
 
 
 def encode(model: Whisper, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

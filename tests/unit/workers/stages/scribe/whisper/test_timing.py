@@ -127,10 +127,12 @@ def test_attention_and_probabilities_are_those_of_transformers(tmp_path: Path, m
     text, prompt = [11, 30, 12, 40, 9], [specials.start, specials.no_timestamps]
     features = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(3))
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(
-        "golem_chain.workers.stages.scribe.whisper.alignment.first_frames",
-        lambda cost: seen.append(cost) or np.arange(cost.shape[0]),
-    )
+
+    def first_frames(cost: np.ndarray) -> np.ndarray:
+        seen.append(cost)
+        return np.arange(cost.shape[0])
+
+    monkeypatch.setattr("golem_chain.workers.stages.scribe.whisper.alignment.first_frames", first_frames)
     with torch.inference_mode():
         encoded = held.model.model.encoder(features).last_hidden_state
         times = align(held.model, cross_of(held.model, encoded), prompt, text, specials.end, heads, frames)
