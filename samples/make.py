@@ -37,6 +37,7 @@ def spoken(text: str, voice: str, pace: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Write the clips and their manifest."""
     clips = {name: spoken(*how) for name, how in COMMANDS.items()}
     clips["silence"] = np.zeros(3 * RATE, np.float32)
     clips["noise"] = (np.random.default_rng(0).standard_normal(2 * RATE) * 0.02).astype(np.float32)
