@@ -112,13 +112,20 @@ def submit(
         _interrupted("Stopped waiting; submitted jobs continue: golem results JOB… --wait."),
         Pipeline(Settings.read()) as pipeline,
     ):
-        for (job, failed), file in zip(follow.hand_in(pipeline, files, wanted), files, strict=True):
-            handed[job] = failed
-            if not wait:
-                tables.submitted(job, file, failed, as_json=as_json)
+        try:
+            for (job, failed), file in zip(follow.hand_in(pipeline, files, wanted), files, strict=True):
+                handed[job] = failed
+                if not wait:
+                    tables.submitted(job, file, failed, as_json=as_json)
+            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json) if wait else []
+        except (KeyboardInterrupt, GolemError):
+            if wait:  # nobody has seen the ids yet, and the jobs continue
+                for (job, failed), file in zip(handed.items(), files, strict=False):
+                    if failed is None:
+                        tables.submitted(job, file, None, as_json=as_json)
+            raise
         if not wait:
             raise typer.Exit(1 if any(handed.values()) else 0)
-        outcomes = follow.gather(pipeline, handed, kept, as_json=as_json)
         raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 

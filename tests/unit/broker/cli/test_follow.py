@@ -120,8 +120,29 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, event
     )  # fmt: skip
     eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(keys.ENDED)[0][1])  # handed in, and waited for
     process.send_signal(2)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "submitted jobs continue" in err
+    (job,) = (key.decode().removeprefix("golem:job:") for key in redis.scan_iter("golem:job:*"))
+    assert out.split() == [job], "its id, so that its result can be asked for"
     assert "Traceback" not in err
     assert redis.llen("scribe") == 1
+
+
+def test_a_submit_that_gives_up_halfway_says_which_jobs_continue(golem, redis, monkeypatch):
+    from golem_chain.broker.pipeline import Pipeline
+    from golem_chain.shared.errors import VaultFull
+
+    submit, ids = Pipeline.submit_with, []
+
+    def full(pipeline, *args, **options):
+        if ids:
+            raise VaultFull("The vault is full.")
+        ids.append(submit(pipeline, *args, **options))
+        return ids[-1]
+
+    monkeypatch.setattr(Pipeline, "submit_with", full)
+    code, out, err = golem("submit", "--wait", "--json", "a.wav", "b.wav")
+    assert code == 1
+    assert [json.loads(line)["job"] for line in out.splitlines()] == ids
+    assert "The vault is full." in err
