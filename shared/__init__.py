@@ -1,1 +1,1 @@
-"""What both sides speak: records, settings, errors and label sets. Imports no broker and no model library."""
+"""Records, settings, errors and label sets that producers and workers share. Imports no broker and no model library."""

@@ -1,20 +1,20 @@
-"""Every error of the project: one root, a stable code, and whether another try can help.
+"""The project's exceptions: one root class, a stable code each, and whether a retry can help.
 
-Each carries one sentence that names the file or the setting and the remedy. `code` is what programs read
-(`Outcome.error.code`); the class attribute `retryable` tells the worker whether to hand the job back.
-All take exactly one argument, so that they survive a JSON result backend.
+The message is one sentence that names the file or setting and the remedy. `code` is for programs
+(`Outcome.error.code`). `retryable` tells the worker whether to retry the job.
+Each exception takes exactly one argument, so that it survives a JSON result backend.
 """
 
 
 class GolemError(Exception):
-    """The root. Catch this and nothing wider."""
+    """Base class of all errors in this project. Catch this and nothing broader."""
 
     code = "error"
     retryable = False
 
     @property
     def message(self) -> str:
-        """The sentence for a person."""
+        """The human-readable sentence."""
         return str(self.args[0]) if self.args else self.code
 
 
@@ -22,49 +22,49 @@ class GolemError(Exception):
 
 
 class BadSetting(GolemError):
-    """A GOLEM_* variable, a line of .env or a command-line option that cannot be used."""
+    """A GOLEM_* variable, a line of .env or a command-line option is invalid."""
 
     code = "bad-setting"
 
 
 class BadRequest(GolemError):
-    """What was asked for makes no sense: an unknown file, job or parameter."""
+    """The request is invalid: an unknown file, job or parameter."""
 
     code = "bad-request"
 
 
 class BadVocabulary(BadRequest):
-    """A vocabulary that cannot be parsed or used."""
+    """The vocabulary cannot be parsed or used."""
 
     code = "bad-vocabulary"
 
 
 class BadAudio(GolemError):
-    """The bytes are not audio that we can read."""
+    """The bytes are not readable audio."""
 
     code = "bad-audio"
 
 
 class AudioAboveLimit(BadAudio):
-    """Readable, perhaps, but longer, larger or stranger than the settings allow."""
+    """The audio exceeds a limit: size, duration, channels or sample rate."""
 
     code = "audio-above-limit"
 
 
 class AudioMissing(BadAudio):
-    """The vault no longer holds the bytes, or the file is not there or not under an allowed root."""
+    """The audio is no longer in the vault, or the file does not exist or is not under an allowed root."""
 
     code = "audio-missing"
 
 
 class BadLabels(GolemError):
-    """A label set that cannot be parsed or used."""
+    """The label set cannot be parsed or used."""
 
     code = "bad-labels"
 
 
 class LanguageRefused(GolemError):
-    """A language or a translation asked of a checkpoint that cannot give it."""
+    """The checkpoint does not support the requested language or translation."""
 
     code = "language-refused"
 
@@ -76,37 +76,37 @@ class ModelMissing(GolemError):
 
 
 class ModelCorrupt(GolemError):
-    """The checkpoint in the store is not what was pulled, or not what the stage needs."""
+    """The checkpoint in the store was altered since the pull, or does not suit the stage."""
 
     code = "model-corrupt"
 
 
 class CheckpointsDiffer(GolemError):
-    """A worker has other checkpoints than those that are live in the same system."""
+    """The worker's checkpoints differ from those of the live workers in the same system."""
 
     code = "checkpoints-differ"
 
 
 class ModelAboveBudget(GolemError):
-    """The model cannot fit into the memory budget, whatever is unloaded."""
+    """The model does not fit into the memory budget even with everything else unloaded."""
 
     code = "model-above-budget"
 
 
 class DeviceRefused(GolemError):
-    """The device was asked for but cannot be used."""
+    """The configured device cannot be used."""
 
     code = "device-refused"
 
 
 class TooManyDeliveries(GolemError):
-    """The job was given to workers as often as is allowed and ended none of those times."""
+    """The job reached the maximum number of deliveries without finishing."""
 
     code = "too-many-deliveries"
 
 
 class TimeLimit(GolemError):
-    """The stage ran past its time limit."""
+    """The stage exceeded its time limit."""
 
     code = "time-limit"
 
@@ -118,29 +118,29 @@ class Cancelled(GolemError):
 
 
 class MissingExtra(GolemError):
-    """A part of the program is not installed."""
+    """An optional dependency is not installed."""
 
     code = "missing-extra"
 
 
-# -- retryable: another time or another box may do better -----------------------------------------------------------
+# -- retryable: a later run or another box may succeed -------------------------------------------------------------
 
 
 class RetryableError(GolemError):
-    """Another try can help."""
+    """A retry can help."""
 
     code = "retryable"
     retryable = True
 
 
 class OutOfMemory(RetryableError):
-    """The device had too little memory, even alone and with a smaller batch."""
+    """The device ran out of memory even for a single item with every other model unloaded."""
 
     code = "out-of-memory"
 
 
 class BrokerAway(RetryableError):
-    """Redis cannot be reached or refuses us."""
+    """Redis cannot be reached, or refuses the connection or a command."""
 
     code = "broker-away"
 
@@ -152,6 +152,6 @@ class HubAway(RetryableError):
 
 
 class VaultFull(RetryableError):
-    """The vault is above its limit and did not drain in time."""
+    """The vault reached its limit and no space became free in time."""
 
     code = "vault-full"

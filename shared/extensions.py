@@ -1,4 +1,4 @@
-"""The endings of files that are taken for audio in a folder. A file that is named by itself may be called anything."""
+"""File extensions that count as audio when a folder is scanned. A file given by name may have any extension."""
 
 EXTENSIONS = frozenset(
     {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv"}

@@ -1,5 +1,5 @@
-"""The TOML form of label sets: `[set.labels]` with phrasings, a prompt, a template, examples for chat models, other
-languages, and sets that include others."""
+"""Reader for label sets in TOML: `[set.labels]` with phrasings, a prompt, a template, example turns for chat models,
+wordings in other languages, and `include`."""
 
 import tomllib
 from pathlib import Path
@@ -17,11 +17,11 @@ _SET_KEYS = _WORDING_KEYS | {"include", "languages", "multi_label", "cosine", "e
 
 
 def read_sets(path: Path) -> dict[str, LabelSet]:
-    """The sets of a file by name, not yet checked for their contents (`labels.check_labels` does that).
+    """Return the sets in a file by name; `labels.check_labels` validates their contents.
 
-    Each table is a set; a file with `labels` at its top is one set, `default`. `include` names sets of the same
-    file whose labels come first, in all their languages. Raises BadLabels for a file that cannot be read or has
-    another form.
+    Each table is a set. A file with `labels` at the top level is a single set named `default`. `include` names sets
+    in the same file whose labels, with their wordings, come first. Raises BadLabels if the file cannot be read or does
+    not have this structure.
     """
     tables = _tables(path)
     return {name: _set(path, name, tables, ()) for name in tables}
@@ -30,9 +30,9 @@ def read_sets(path: Path) -> dict[str, LabelSet]:
 def _tables(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
-            raise BadLabels(f"The label file {path} is not there or is not a file.")
+            raise BadLabels(f"The label file {path} does not exist or is not a file.")
         if path.stat().st_size > LONGEST_FILE:
-            raise BadLabels(f"The label file {path} is above {LONGEST_FILE >> 20} MiB.")
+            raise BadLabels(f"The label file {path} is larger than {LONGEST_FILE >> 20} MiB.")
         found = tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as exc:  # ValueError: TOML, UTF-8, and NUL in a path
         why = str(exc).splitlines()[0][:200] if not isinstance(exc, RecursionError) else "nested too deeply"
@@ -41,16 +41,19 @@ def _tables(path: Path) -> dict[str, Any]:
         found = {"default": found}
     for name, table in found.items():
         if not isinstance(table, dict):
-            raise BadLabels(f"{path}: {name} must be a table with labels, as in [{name}.labels].")
+            raise BadLabels(f"{path}: {name} must be a table with labels, such as [{name}.labels].")
         if unknown := sorted(set(table) - _SET_KEYS):
             raise BadLabels(f"{path}: the set {name} has the unknown key {unknown[0]}.")
     return found
 
 
 def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) -> LabelSet:
-    """One set with what it includes."""
+    """One set, with its includes resolved; `above` holds the sets that include it, outermost first."""
     if name not in tables or name in above or len(above) > 8:
-        raise BadLabels(f"{path}: the set {(above or (name,))[-1]} includes {name}, which is missing or includes it.")
+        raise BadLabels(
+            f"{path}: the set {(above or (name,))[-1]} includes {name}, which is missing, nested too deeply or part "
+            "of a cycle."
+        )
     table = tables[name]
     labels: list[Label] = []
     wordings: list[Wording] = []
@@ -58,7 +61,7 @@ def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) 
         included = _set(path, other, tables, (*above, name))
         labels += included.labels
         wordings += included.wordings
-        if len(labels) > 10_000:  # sets that include each other's doubles
+        if len(labels) > 10_000:  # sets that include the same sets again and again grow exponentially
             raise BadLabels(f"{path}: the set {name} has too many labels.")
     labels += _labels(path, name, table)
     multi = table.get("multi_label", False)
@@ -77,20 +80,20 @@ def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) 
 
 
 def _calibration(path: Path, where: str, table: Any) -> Calibration:
-    """`[set.cosine]` or `[set.entailment]`, as `golem eval intents --fit` writes it."""
+    """Parse `[set.cosine]` or `[set.entailment]`, as written by `golem eval intents --fit`."""
     try:
         if set(table) <= set(Calibration.model_fields):
             return Calibration.model_validate(table, strict=True)
     except (TypeError, ValidationError):
         pass
-    raise BadLabels(f"{path}: [{where}] holds a temperature above 0, a threshold `unknown`, or both, as numbers.")
+    raise BadLabels(f"{path}: [{where}] may only hold the numbers `temperature` (above 0) and `unknown` (a threshold).")
 
 
 def _wordings(path: Path, name: str, table: dict[str, Any], included: list[Wording]) -> tuple[Wording, ...]:
-    """`[set.languages.ru]`: the set in that language; of the sets that it includes come the labels."""
+    """Parse `[set.languages.ru]`; only labels are inherited from the wordings of included sets."""
     own = table.get("languages", {})
     if not isinstance(own, dict) or not all(isinstance(said, dict) for said in own.values()):
-        raise BadLabels(f"{path}: languages of the set {name} must be tables, as in [{name}.languages.ru].")
+        raise BadLabels(f"{path}: languages of the set {name} must be tables, such as [{name}.languages.ru].")
     labels: dict[str, dict[str, Label]] = {}
     for wording in included:
         labels.setdefault(wording.language, {}).update({label.name: label for label in wording.labels})
@@ -113,11 +116,11 @@ def _wordings(path: Path, name: str, table: dict[str, Any], included: list[Wordi
 
 
 def _turns(path: Path, where: str, table: dict[str, Any]) -> tuple[Turn, ...]:
-    """`turns = [["what the prompt says", "the reply"], …]`."""
+    """Parse `turns = [["a prompt", "its reply"], …]`."""
     given = table.get("turns", [])
     pairs = given if isinstance(given, list) else [given]
     if not all(isinstance(pair, list) and [type(part) for part in pair] == [str, str] for pair in pairs):
-        raise BadLabels(f"{path}: turns of {where} must be a list of pairs, each of a prompt and its reply.")
+        raise BadLabels(f"{path}: turns of {where} must be a list of pairs: [prompt, reply].")
     return tuple(Turn.model_construct(prompt=prompt, reply=reply) for prompt, reply in pairs)
 
 
@@ -129,11 +132,11 @@ def _labels(path: Path, where: str, table: dict[str, Any]) -> list[Label]:
 
 
 def _label(path: Path, where: str, name: str, value: Any) -> Label:
-    """`name = [phrasings]`, `name = "phrasing"` or `name = { phrasings = [...], prompt = "..." }`."""
+    """Parse `name = [phrasings]`, `name = "phrasing"` or `name = { phrasings = [...], prompt = "..." }`."""
     if isinstance(value, (str, list)):
         value = {"phrasings": value}
     if not isinstance(value, dict) or set(value) - {"phrasings", "prompt"}:
-        raise BadLabels(f"{path}: the label {where} must be a list of phrasings, or a table of phrasings and prompt.")
+        raise BadLabels(f"{path}: the label {where} must be a list of phrasings or a table with phrasings and prompt.")
     given = value.get("phrasings", [])
     phrasings = _strings(path, where, "phrasings", [given] if isinstance(given, str) else given)
     return Label.model_construct(name=name, phrasings=tuple(phrasings), prompt=_text(path, where, "prompt", value))

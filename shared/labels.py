@@ -1,10 +1,10 @@
-"""Label sets: what may stand in one, how `--labels` is read, and the sets that are built in.
+"""Label sets: validation, the `--labels` option, and the built-in sets.
 
-    lights_on="turning on the lights|switching the lamps on",music_stop     labels, phrasings divided by |
+    lights_on="turning on the lights|switching the lamps on",music_stop     labels, phrasings separated by |
     @keywords                                                               a built-in set
-    @intents.toml   @intents.toml:kitchen                                   a file, a set of it
+    @intents.toml   @intents.toml:kitchen                                   a file, one set in a file
 
-Quotes are needed only around a comma, `=`, `|` or a quote of the other kind; a shell takes them off anyway.
+Quotes are needed only around a comma, `=`, `|` or the other kind of quote. (The shell removes unescaped quotes.)
 """
 
 import re
@@ -15,18 +15,18 @@ from golem_chain.shared.errors import BadLabels
 from golem_chain.shared.labelfile import read_sets
 from golem_chain.shared.records import Label, LabelSet, Turn, Wording
 
-#: Bounds of what is accepted: a set that stays within them costs the Interpreter seconds, not hours.
+#: Limits on a label set: a set within them costs the Interpreter seconds, not hours.
 MOST_LABELS = 1000
 MOST_PHRASINGS = 32  # of one label
 LONGEST_NAME = 200  # characters, as in `records.Label`
 LONGEST_PHRASING = 300  # characters
 LONGEST_TEMPLATE = 300  # characters
 LONGEST_PROMPT = 2000  # characters
-MOST_TURNS = 16  # of one set: each is read anew for every reply
-MOST_WORDINGS = 100  # a language each
+MOST_TURNS = 16  # of one set: the Oracle reads all of them for every reply
+MOST_WORDINGS = 100  # one per language
 LONGEST_OPTION = 256 * 1024  # characters of `--labels`
 
-#: Answers that are ours whatever the set: none is near enough; nothing was said.
+#: Intents that exist in every set: no label is close enough; nothing was said.
 RESERVED = frozenset({"unknown", "noise"})
 
 _BUILT_IN = Path(__file__).with_name("intents.toml")
@@ -37,9 +37,9 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def parse_labels(option: str) -> LabelSet:
-    """The label set of a `--labels` option, checked. Raises BadLabels with one sentence."""
+    """Parse and check a `--labels` option. Raises BadLabels."""
     if len(option) > LONGEST_OPTION:
-        raise BadLabels(f"The labels have {len(option):,} characters, at most {LONGEST_OPTION:,} are accepted.")
+        raise BadLabels(f"The labels have {len(option):,} characters; the limit is {LONGEST_OPTION:,}.")
     chosen = option.strip()
     if chosen.startswith("@"):
         return _named(chosen[1:])
@@ -47,7 +47,7 @@ def parse_labels(option: str) -> LabelSet:
 
 
 def load_labels(path: Path, name: str | None = None) -> LabelSet:
-    """A set of a TOML file: the one of that name, else `default`, else the only one. Raises BadLabels."""
+    """Load a set from a TOML file: the named one, or without a name the only set or `default`. Raises BadLabels."""
     sets = read_sets(path)
     if name is None:
         name = next(iter(sets)) if len(sets) == 1 else "default"
@@ -57,42 +57,42 @@ def load_labels(path: Path, name: str | None = None) -> LabelSet:
 
 
 def default_labels(intents: Path | None = None) -> LabelSet:
-    """The set of a job that names none: `default` of that file, or of the built-in one."""
+    """The set for jobs that name none: `default` in the given file, or in the built-in one. Raises BadLabels."""
     return load_labels(intents or _BUILT_IN)
 
 
 def built_in() -> tuple[str, ...]:
-    """The names that `--labels @name` knows."""
+    """The set names that `--labels @name` accepts."""
     return tuple(read_sets(_BUILT_IN))
 
 
 def phrasings(label: Label) -> tuple[str, ...]:
-    """How the label is put into words: its phrasings, or its name with blanks (`lights_on` → `lights on`)."""
+    """The label's phrasings, or its name as words if it has none (`lights_on` → `lights on`)."""
     return label.phrasings or (spoken(label.name),)
 
 
 def spoken(name: str) -> str:
-    """A label's name as words; an underscore is a blank, and so is a change of case inside a word."""
+    """A label's name as words, split at underscores and, in ASCII names, at camel-case boundaries."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " ")) if name.isascii() else name.replace("_", " ")
     return " ".join(words.split()) or name
 
 
 def check_template(template: str) -> str:
-    """The template itself, if it holds `{}` once. Raises BadLabels."""
+    """Return the template, normalised. Raises BadLabels unless it holds `{}` exactly once."""
     if template.count("{}") != 1 or len(template) > LONGEST_TEMPLATE:
         raise BadLabels(
-            f"The template {_shown(template)} must hold {{}} once, where the label goes, "
-            f"in at most {LONGEST_TEMPLATE} characters."
+            f"The template {_shown(template)} must contain {{}} exactly once, in place of the label, and have at most "
+            f"{LONGEST_TEMPLATE} characters."
         )
     return _clean(template, "The template", LONGEST_TEMPLATE)
 
 
 def check_labels(given: LabelSet) -> LabelSet:
-    """The same set with Unicode composed and blanks trimmed, if it is within bounds. Raises BadLabels."""
+    """Return the set with its text in NFC and trimmed. Raises BadLabels if it exceeds a limit."""
     if not given.labels:
-        raise BadLabels("There are no labels: name at least one, as in --labels lights_on,lights_off.")
+        raise BadLabels("There are no labels: give at least one, as in --labels lights_on,lights_off.")
     if len(given.labels) > MOST_LABELS:
-        raise BadLabels(f"There are {len(given.labels):,} labels, at most {MOST_LABELS:,} are accepted.")
+        raise BadLabels(f"There are {len(given.labels):,} labels; the limit is {MOST_LABELS:,}.")
     seen = _checked(given.labels)
     return given.model_copy(
         update={
@@ -106,25 +106,25 @@ def check_labels(given: LabelSet) -> LabelSet:
 
 
 def _wordings(given: tuple[Wording, ...], labels: dict[str, Label]) -> tuple[Wording, ...]:
-    """The set in other languages, checked as the set itself."""
+    """Check the wordings in the same way as the set itself; `labels` are the labels of the set by name."""
     if len(given) > MOST_WORDINGS or len({wording.language for wording in given}) < len(given):
-        raise BadLabels(f"A label set is put in at most {MOST_WORDINGS} languages, in each of them once.")
+        raise BadLabels(f"A label set can have at most {MOST_WORDINGS} wordings, one for each language.")
     found = []
     for wording in given:
         if not _LANGUAGE.fullmatch(wording.language):
-            raise BadLabels(f"{_shown(wording.language)} is no language: give an ISO 639-1 code as de or ru.")
+            raise BadLabels(f"{_shown(wording.language)} is not a language: use an ISO 639-1 code such as de or ru.")
         said = _checked(wording.labels)
         if unknown := [name for name in said if name not in labels]:
             raise BadLabels(
-                f"The label {_shown(unknown[0])} is put in the language {wording.language} and is not in the set: "
-                "use the names of the set in every language."
+                f"The wording for {wording.language} has the label {_shown(unknown[0])}, which is not in the set: "
+                "use the same label names in every language."
             )
         found.append(
             Wording(
                 language=wording.language,
                 labels=tuple(said.values()),
                 template=None if wording.template is None else check_template(wording.template),
-                prompt=_prompt(wording.prompt, f"The prompt in the language {wording.language}"),
+                prompt=_prompt(wording.prompt, f"The prompt for the language {wording.language}"),
                 turns=_turns(wording.turns),
             )
         )
@@ -133,7 +133,7 @@ def _wordings(given: tuple[Wording, ...], labels: dict[str, Label]) -> tuple[Wor
 
 def _turns(given: tuple[Turn, ...]) -> tuple[Turn, ...]:
     if len(given) > MOST_TURNS:
-        raise BadLabels(f"There are {len(given)} example turns, at most {MOST_TURNS} are accepted.")
+        raise BadLabels(f"There are {len(given)} example turns; at most {MOST_TURNS} are allowed.")
     return tuple(
         Turn(
             prompt=_clean(turn.prompt, "The prompt of an example turn", LONGEST_PROMPT, lines=True),
@@ -144,14 +144,14 @@ def _turns(given: tuple[Turn, ...]) -> tuple[Turn, ...]:
 
 
 def _checked(labels: tuple[Label, ...]) -> dict[str, Label]:
-    """The labels by name, each checked by itself."""
+    """The checked labels by name."""
     seen: dict[str, Label] = {}
     for place, label in enumerate(labels, start=1):
         name = _clean(label.name, f"Label {place}", LONGEST_NAME)
         if name in seen:
-            raise BadLabels(f"The label {_shown(name)} is there twice: name each label once.")
+            raise BadLabels(f"The label {_shown(name)} is given twice: use each name once.")
         if name.casefold() in RESERVED:
-            raise BadLabels(f"The label {_shown(name)} is an answer of the program itself: choose another name.")
+            raise BadLabels(f"The label name {_shown(name)} is reserved: choose another name.")
         if len(label.phrasings) > MOST_PHRASINGS:
             raise BadLabels(f"The label {_shown(name)} has more than {MOST_PHRASINGS} phrasings.")
         where = f"A phrasing of the label {_shown(name)}"
@@ -161,20 +161,20 @@ def _checked(labels: tuple[Label, ...]) -> dict[str, Label]:
 
 
 def _named(reference: str) -> LabelSet:
-    """`keywords`, `file.toml` or `file.toml:kitchen`."""
+    """Load `keywords`, `file.toml` or `file.toml:kitchen`."""
     path, _, name = reference.partition(".toml")
     if _ and (not name or name.startswith(":")):
         return load_labels(Path(path + ".toml"), name[1:] or None)
     if reference not in built_in():
         raise BadLabels(
-            f"There is no built-in label set {_shown(reference)}; there are {', '.join(built_in())}, "
-            "and a file is given as @file.toml."
+            f"There is no built-in label set {_shown(reference)}: use one of {', '.join(built_in())}, or a file as "
+            "@file.toml."
         )
     return load_labels(_BUILT_IN, reference)
 
 
 def _split(option: str) -> list[Label]:
-    """The labels of `a,b="says|means"`, unchecked, in time linear in the text."""
+    """Parse `a,b="one phrasing|another"` without checking it, in time linear in the length of the text."""
     labels: list[Label] = []
     name: str | None = None
     phrases: list[str] = []
@@ -182,16 +182,16 @@ def _split(option: str) -> list[Label]:
     while len(labels) <= MOST_LABELS:
         found = _QUOTED.match(option, at) or _BARE.match(option, at)
         if not found:
-            raise BadLabels(f"The labels cannot be read at {_shown(option[at:].strip())}: close the quote.")
+            raise BadLabels(f"The labels cannot be parsed at {_shown(option[at:].strip())}: close the quote.")
         text = next(group for group in found.groups() if group is not None)
         text = re.sub(r"\\(.)", r"\1", text, flags=re.S) if found.re is _QUOTED else text.strip()
         mark = option[found.end() : found.end() + 1]
         if name is None:
             if mark == "|":
-                raise BadLabels(f"A | divides phrasings, but {_shown(text)} is a label: write name=phrasing|phrasing.")
+                raise BadLabels(f"| separates phrasings, but {_shown(text)} is a label: write name=phrasing|phrasing.")
             name = text
         elif mark == "=":
-            raise BadLabels(f"The label {_shown(name)} has two =: put its phrasing in quotes.")
+            raise BadLabels(f"The label {_shown(name)} has two = signs: put its phrasing in quotes.")
         else:
             phrases += text.split("|")
         if mark in (",", ""):
@@ -208,21 +208,21 @@ def _prompt(prompt: str | None, what: str) -> str | None:
 
 
 def _clean(text: str, what: str, longest: int, *, lines: bool = False) -> str:
-    """The text composed (NFC) and trimmed. Raises BadLabels where it is empty, too long or not printable."""
+    """The text in NFC and trimmed. Raises BadLabels if it is empty, too long or has control characters."""
     if len(text) > longest:
-        raise BadLabels(f"{what} has {len(text):,} characters, at most {longest} are accepted.")
+        raise BadLabels(f"{what} has {len(text):,} characters; the limit is {longest}.")
     kept = unicodedata.normalize("NFC", text).strip()
     if not kept:
         raise BadLabels(f"{what} is empty.")
     for letter in kept:
         kind = unicodedata.category(letter)
         if (kind in ("Cc", "Cs", "Zl", "Zp") and not (lines and letter == "\n")) or letter in _BIDI:
-            raise BadLabels(f"{what} holds the control character {letter!a}: take it out.")
+            raise BadLabels(f"{what} contains the control character {letter!a}: remove it.")
     return kept
 
 
 def _shown(text: str) -> str:
-    """A user's text in a message: quoted, printable, short."""
+    """A user's text as shown in a message: quoted, printable, at most 60 characters."""
     return (
         ascii(text if len(text) <= 60 else text[:57] + "...")
         if not text.isprintable()
@@ -231,10 +231,10 @@ def _shown(text: str) -> str:
 
 
 def in_language(labels: LabelSet, language: str | None) -> LabelSet:
-    """The set as its wording for that language puts it; the set itself where it has none, or the language is unknown.
+    """The set in its wording for a language, or unchanged if it has no such wording or the language is not known.
 
-    Phrasings, prompts, template and examples of the wording stand in the place of the set's own, and what the wording
-    leaves out stays. Names stay in every case: an intent has one name in all languages. The result has no wordings.
+    The wording's phrasings, prompts, template and turns replace those of the set; what the wording omits stays. Label
+    names never change: an intent has the same name in every language. The result has no wordings.
     """
     if not labels.wordings:
         return labels

@@ -1,4 +1,4 @@
-"""Every knob, one class, read once from GOLEM_* variables and `.env`; an error names the key and the remedy."""
+"""All settings, read once from GOLEM_* variables and `.env`. Errors name the key and the reason."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-#: The Scribe's guards, in the order in which they are asked; `workers/stages/scribe/guards.py` says what each rejects.
+#: The Scribe's guards in the order they run; `workers/stages/scribe/guards.py` documents them.
 GUARDS = ("level", "vad", "no_speech", "annotation", "loop", "invention")
 
 
@@ -28,14 +28,14 @@ def _budget(value: str | int | float | None) -> int | float | None:
         try:
             share = float(value.strip()[:-1]) / 100
         except ValueError:
-            raise ValueError(f"{value!r} is not a share: write it as in 80%") from None
+            raise ValueError(f"{value!r} is not a percentage: write it like 80%") from None
     else:
         size = parse_bytes(value)
         if size == 0:
-            raise ValueError("a budget of 0 bytes holds no model")
+            raise ValueError("a budget of 0 bytes cannot hold any model")
         return size
     if not 0 < share <= 1:
-        raise ValueError(f"{value!r} is not a share of the memory: give more than 0% and at most 100%")
+        raise ValueError(f"{value!r} is not a share of memory: use more than 0% and at most 100%")
     return share
 
 
@@ -49,19 +49,19 @@ def _batch(value: Any) -> Any:
 
 
 def _guards(value: Any) -> Any:
-    """`all`, `none`, or names joined by commas; in the order in which the guards are asked, each once."""
+    """Parse `all`, `none` or a comma-separated list; the result is in the order of GUARDS, without duplicates."""
     if not isinstance(value, str):
         return value
     named = {name.strip() for name in value.split(",")} - {""}
     if named in ({"all"}, {"none"}):
         return GUARDS if named == {"all"} else ()
     if not named or named - set(GUARDS):
-        raise ValueError(f"it is `all`, `none`, or some of {','.join(GUARDS)}")
+        raise ValueError(f"use `all`, `none`, or a comma-separated subset of {','.join(GUARDS)}")
     return tuple(name for name in GUARDS if name in named)
 
 
 def _paths(value: Any) -> Any:
-    """Folders joined by the system's path separator (`:`)."""
+    """Parse folders separated by the system's path separator (`:`)."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
@@ -70,137 +70,143 @@ def _data_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings. `Settings.read()` is the way to get them."""
+    """All settings. Create with `Settings.read()`."""
 
     model_config = SettingsConfigDict(env_prefix="GOLEM_", env_file=".env", extra="ignore", frozen=True)
 
-    # -- the road
+    # -- broker
     redis_url: str = Field(  # never in a repr: it may hold a password
-        "redis://127.0.0.1:6379/0", description="Where Redis is; `rediss://` for TLS", repr=False
+        "redis://127.0.0.1:6379/0", description="URL of the Redis server; `rediss://` for TLS", repr=False
     )
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
-        (), description="Folders that all boxes mount: files under them travel as `file:` references"
+        (), description="Folders mounted on all boxes; files under them are sent as `file:` references, not copied"
     )
-    vault_limit: Size = Field(1 << 30, description="Bytes of audio held in Redis above which a submit waits for room")
-    keep_s: Seconds = Field(3600, description="How long results and audio live after the Outcome, seconds")
+    vault_limit: Size = Field(1 << 30, description="Maximum size of audio in Redis; above it, submits wait for space")
+    keep_s: Seconds = Field(3600, description="How long results and audio are kept after a job ends, seconds")
     lease_s: Annotated[float, Field(ge=5)] = Field(
-        25, description="Visibility timeout: a message whose box died is taken again after this, seconds"
+        25, description="Visibility timeout, seconds: when a box dies, its messages are redelivered after this"
     )
     max_deliveries: Annotated[int, Field(ge=1)] = Field(
-        3, description="How often a job is given to a worker before it becomes a dead letter"
+        3, description="Maximum deliveries of a message; after that it becomes a dead letter"
     )
     time_limit_s: Annotated[float, Field(gt=0)] = Field(
-        120, description="Time limit of a stage, seconds; the Scribe's grows with the audio"
+        120, description="Time limit per stage, seconds; the Scribe's grows with the audio"
     )
     time_limit_per_audio_s: Seconds = Field(
-        4, description="Seconds added to the Scribe's limit for each second of audio"
+        4, description="Seconds added to the Scribe's time limit for each second of audio"
     )
-    stop_s: Seconds = Field(10, description="After SIGTERM: seconds to finish before messages are handed back")
+    stop_s: Seconds = Field(10, description="Grace period after SIGTERM, seconds; then messages are handed back")
     batch: Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_batch)] = Field(
         {"scribe": 8, "interpreter": 16, "oracle": 16},
-        description="Messages taken together: one number, or `scribe=8,interpreter=16,oracle=16`",
+        description="Maximum batch size: one number, or `scribe=8,interpreter=16,oracle=16`",
     )
     prefer: Literal["throughput", "latency", "balanced"] = Field(
-        "balanced", description="How long a worker stays with its resident model while others wait"
+        "balanced", description="How long a worker stays with its resident model while other queues wait"
     )
 
     # -- Flower
     flower_auth: str | None = Field(
-        None, description="`user:password` of Flower's basic auth; made up and printed where there is none"
+        None, description="`user:password` for Flower's basic auth; generated and printed if unset"
     )
-    flower_address: str = Field("127.0.0.1", description="Where Flower listens; its /metrics asks for no password")
-    flower_port: Annotated[int, Field(ge=1, le=65535)] = Field(5555, description="Flower's port")
+    flower_address: str = Field("127.0.0.1", description="Address Flower listens on; /metrics needs no password")
+    flower_port: Annotated[int, Field(ge=1, le=65535)] = Field(5555, description="Port Flower listens on")
 
     # -- models
-    store: Path = Field(
-        default_factory=lambda: _data_home() / "models", description="The folder that holds the weights"
-    )
+    store: Path = Field(default_factory=lambda: _data_home() / "models", description="Folder of the model store")
     models: Literal["auto", "quest", "bundled", "multilingual"] = Field(
         "auto",
-        description="The profile: quest, bundled or multilingual; auto: quest when the hub answers at the first pull, "
-        "else bundled",
+        description="Profile: quest, bundled or multilingual; auto: quest if the model hub is reachable at the first "
+        "pull, otherwise bundled",
     )
-    scribe_model: str | None = Field(None, description="A hub id or a local folder instead of the profile's")
-    interpreter_model: str | None = Field(None, description="Likewise")
-    oracle_model: str | None = Field(None, description="Likewise")
+    scribe_model: str | None = Field(
+        None, description="Checkpoint that replaces the profile's: a catalog name, a hub id or a local folder"
+    )
+    interpreter_model: str | None = Field(None, description="Likewise for the Interpreter")
+    oracle_model: str | None = Field(None, description="Likewise for the Oracle")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`")
     dtype: Literal["auto", "fast", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Type of the weights in memory; auto: by device (float32 on a CPU); fast: the same, but on a CPU "
-        "with instructions for it bfloat16 for an NLI interpreter and for the oracle",
+        description="Data type of the weights in memory; auto: by device (float32 on a CPU); fast: like auto, but "
+        "bfloat16 for the Oracle and an NLI Interpreter on a CPU with bfloat16 instructions",
     )
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the models; 0: the cores there are")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the models; 0: all cores")
 
     # -- residency
     resident: Literal["1", "0", "auto"] = Field(
-        "1", description="1: one model at a time; 0: given back after every batch; auto: as many as fit"
+        "1", description="1: one model at a time; 0: unload after every batch; auto: as many as fit"
     )
     memory_budget: Annotated[int | float | None, BeforeValidator(_budget)] = Field(
-        None, description="Bytes for resident models and their working memory (`4GiB`), or a share (`80%`)"
+        None,
+        description="Budget for resident models and working memory: a size (`4GiB`) or a share of the device's memory "
+        "(`80%`, the default)",
     )
-    idle_unload_s: Seconds = Field(300, description="An idle worker gives its memory back after this, seconds")
-    host_cache: Size = Field(2 << 30, description="Pinned host memory for weights waiting to be copied to a GPU")
+    idle_unload_s: Seconds = Field(300, description="Idle time after which a worker unloads its models, seconds")
+    host_cache: Size = Field(2 << 30, description="Maximum pinned host memory for weights to copy to a GPU")
 
     # -- audio
-    audio_max_bytes: Size = Field(256 << 20, description="Largest audio file")
-    audio_max_s: Annotated[float, Field(gt=0)] = Field(4 * 3600, description="Longest audio, seconds")
-    audio_max_channels: Annotated[int, Field(ge=1)] = Field(32, description="Most channels")
-    audio_max_rate: Annotated[int, Field(ge=8000)] = Field(384_000, description="Highest sample rate, Hz")
+    audio_max_bytes: Size = Field(256 << 20, description="Maximum size of an audio file")
+    audio_max_s: Annotated[float, Field(gt=0)] = Field(4 * 3600, description="Maximum duration of the audio, seconds")
+    audio_max_channels: Annotated[int, Field(ge=1)] = Field(32, description="Maximum number of channels")
+    audio_max_rate: Annotated[int, Field(ge=8000)] = Field(384_000, description="Maximum sample rate, Hz")
 
     # -- scribe
     guards: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_guards)] = Field(
-        GUARDS, description="The rules that reject invented text: `all`, `none`, or some of the names, by commas"
+        GUARDS, description="Guards against invented text: `all`, `none`, or a comma-separated list of names"
     )
     scribe_context: Literal["full", "fast"] = Field(
-        "full", description="fast: recordings under 22 s without most of their padding, and other words now and then"
+        "full", description="fast: skip most of the padding for recordings under 22 s; a few words may differ"
     )
-    vad_threshold: Share = Field(0.35, description="A frame above this probability is voiced; 0 turns the guard off")
+    vad_threshold: Share = Field(0.35, description="Frames above this probability are voiced; 0 disables the guard")
     no_speech_threshold: Share = Field(
-        0.5, description="A window whose p(no speech) is above this is silent; 1 turns the guard off"
+        0.5, description="Windows with p(no speech) above this count as silent; 1 disables the guard"
     )
     vocabulary_floor: Annotated[float, Field(ge=0)] = Field(
         6.5,
-        description="A vocabulary's phrase of one token is `unknown` where its log-probability (natural) is below "
-        "minus this; each token more is allowed 1 more",
+        description="The answer is `unknown` if the best phrase's log-probability (natural) is below minus this value; "
+        "the limit is 1 lower for each token after the first",
     )
     vocabulary_margin: Annotated[float, Field(ge=0)] = Field(
-        8.0, description="Likewise where the free transcription is likelier by more than this (natural logarithm)"
+        8.0,
+        description="The answer is `unknown` if the free transcription's log-probability (natural) exceeds the best "
+        "phrase's by more than this",
     )
 
     # -- interpreter
-    intents: Path | None = Field(None, description="A label file instead of the built-in intents.toml")
+    intents: Path | None = Field(None, description="Label file to use instead of the built-in intents.toml")
     template: str = Field("This text is about {}.", description="Hypothesis template for NLI checkpoints")
     temperature: Annotated[float, Field(gt=0)] = Field(
         0.05, description="Softmax temperature over cosines (sentence encoders)"
     )
     unknown_cosine: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.27, description="Best raw cosine below which the intent is `unknown` (sentence encoders)"
+        0.27, description="The intent is `unknown` if the best cosine is below this (sentence encoders)"
     )
     unknown_score: Share = Field(
-        0.5, description="Entailment against contradiction of the best label below which the intent is `unknown` (NLI)"
+        0.5,
+        description="The intent is `unknown` if the best label's probability of entailment against contradiction is "
+        "below this (NLI)",
     )
     interpreter_phrasings: Annotated[int, Field(ge=0)] = Field(
-        0, description="Phrasings of each label that an NLI model is asked about, each a pass of it; 0: all"
+        0, description="Phrasings of each label to test with an NLI model, one forward pass each; 0: all"
     )
     interpreter_tokens: Annotated[int, Field(ge=1)] = Field(
-        4096, description="Tokens, padding included, that the interpreter's model is given at once"
+        4096, description="Maximum tokens per forward pass of the Interpreter, padding included"
     )
     interpreter_cache: Annotated[int, Field(ge=0)] = Field(
-        200_000, description="Scores kept for texts seen before (numbers, about 100 bytes each); 0: none"
+        200_000, description="Number of scores cached for texts seen before (about 100 bytes each); 0: no cache"
     )
 
     def batch_of(self, stage: str) -> int:
-        """Most messages of one stage that are run together."""
+        """The maximum batch size of a stage."""
         return self.batch.get(stage, self.batch.get("*", 8))
 
     def model_of(self, stage: str) -> str | None:
-        """The hub id or folder that replaces the profile's model of a stage."""
+        """The setting that replaces the profile's checkpoint of a stage, if any."""
         chosen: str | None = getattr(self, f"{stage}_model", None)
         return chosen
 
     @classmethod
     def read(cls, **given: Any) -> "Settings":
-        """The settings of this process. Raises BadSetting naming the first key that cannot be used."""
+        """Read the settings of this process. Raises BadSetting naming the first invalid key."""
         try:
             return cls(**given)
         except ValidationError as exc:

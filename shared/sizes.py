@@ -1,4 +1,4 @@
-"""Byte sizes as people write them."""
+"""Parsing and formatting of byte sizes."""
 
 import re
 
@@ -8,8 +8,8 @@ for _power, _letter in enumerate("kmgt", start=1):
 
 
 def parse_bytes(text: str | int) -> int:
-    """Bytes of `4GiB`, `512 MB`, `1.5g` or a plain count. KiB, MiB… are powers of 1024, kB, MB… of 1000, and a
-    bare letter means the former. Raises ValueError with a sentence for anything else."""
+    """Parse `4GiB`, `512 MB`, `1.5g` or a plain number into bytes. KiB, MiB… and single letters are powers of 1024,
+    kB, MB… powers of 1000. Raises ValueError for anything else."""
     if isinstance(text, int):
         if text < 0:
             raise ValueError(f"{text} is not a size in bytes")
@@ -21,7 +21,7 @@ def parse_bytes(text: str | int) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """`151.2 MB` (powers of 1000), three or four significant digits."""
+    """Format as `151.2 MB` (powers of 1000), up to four significant digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 100 else f"{count:.1f} {unit}"

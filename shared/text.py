@@ -1,4 +1,4 @@
-"""Text from outside made safe to show: a file name must not be able to move the cursor or turn the line around."""
+"""Makes untrusted text safe to display: a file name must not move the cursor or reverse the line."""
 
 import unicodedata
 
@@ -7,9 +7,9 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def visible(text: str, most: int | None = None) -> str:
-    r"""One line that shows every character: `\n`, `\x1b`, `\u202e` in place of what acts instead of showing.
+    r"""The text on one line, with control and format characters escaped as `\n`, `\x1b` or `\u202e`.
 
-    Longer than `most` characters, it is cut in the middle, since the end of a path says more than its middle.
+    Text longer than `most` characters is cut in the middle, since the end of a path matters more than its middle.
     """
     shown = "".join(
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSEEN else char for char in text
@@ -21,5 +21,5 @@ def visible(text: str, most: int | None = None) -> str:
 
 
 def storable(text: str) -> str:
-    r"""The text as valid Unicode: bytes of a file name that are not UTF-8 become `\xff`."""
+    r"""The text as valid Unicode: bytes of a file name that are not UTF-8 are escaped as `\xff`."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

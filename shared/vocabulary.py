@@ -1,7 +1,7 @@
-"""Vocabularies: what may stand in one, and how `--vocabulary` and `--fillers` are read.
+"""Vocabularies: validation, and the options `--vocabulary` and `--fillers`.
 
 yes,no,"hello, world"     phrases; quotes are needed only around a comma
-@phrases.txt              a file, one phrase a line
+@phrases.txt              a file with one phrase per line
 from-labels               the phrasings of the job's labels
 """
 
@@ -16,19 +16,19 @@ from golem_chain.shared.records import Choice, LabelSet, Vocabulary
 from golem_chain.shared.text import visible
 
 FROM_LABELS = "from-labels"
-#: Bounds of what is accepted: within them a clip takes seconds, not minutes.
-MOST_PHRASES = 10_000  # fillers among them
+#: Limits on a vocabulary: within them a clip takes seconds, not minutes.
+MOST_PHRASES = 10_000  # including fillers
 LONGEST_PHRASE = 400  # characters
 LONGEST_FILE = 8 << 20  # bytes
-#: The answer where none of the phrases was said.
+#: The answer if none of the phrases was said.
 RESERVED = "unknown"
 
 
 def parse_vocabulary(option: str | None, fillers: str | None = None) -> Vocabulary | None:
-    """What the two options ask for, checked; None where there is none. Raises BadVocabulary with one sentence."""
+    """Parse and check the two options; None without a vocabulary. Raises BadVocabulary."""
     if option is None:
         if fillers is not None:
-            raise BadVocabulary("--fillers says what may be heard beside a vocabulary: give --vocabulary too.")
+            raise BadVocabulary("--fillers needs a vocabulary: add --vocabulary.")
         return None
     labelled = option.strip() == FROM_LABELS
     return check_vocabulary(
@@ -41,25 +41,25 @@ def parse_vocabulary(option: str | None, fillers: str | None = None) -> Vocabula
 
 
 def check_vocabulary(given: Vocabulary) -> Vocabulary:
-    """The same with Unicode composed, blanks trimmed and doubles dropped, if it is within bounds. Raises
-    BadVocabulary."""
+    """Return the vocabulary in NFC, trimmed and without duplicates. Raises BadVocabulary if it exceeds a limit or has a
+    phrase that cannot be said."""
     if not given.phrases and not given.from_labels:
-        raise BadVocabulary("The vocabulary is empty: name at least one phrase, as in --vocabulary yes,no.")
+        raise BadVocabulary("The vocabulary is empty: give at least one phrase, as in --vocabulary yes,no.")
     if given.phrases and given.from_labels:
-        raise BadVocabulary("A vocabulary has phrases of its own or takes those of the labels, not both.")
+        raise BadVocabulary("A vocabulary either lists phrases or takes them from the labels, not both.")
     count = len(given.phrases) + len(given.fillers)
     if count > MOST_PHRASES:
-        raise BadVocabulary(f"The vocabulary has {count:,} phrases and fillers, at most {MOST_PHRASES:,} are accepted.")
+        raise BadVocabulary(f"The vocabulary has {count:,} phrases and fillers; the limit is {MOST_PHRASES:,}.")
     phrases = _once(given.phrases, "Phrase")
     spoken = {_same(phrase) for phrase in phrases}
     fillers = tuple(phrase for phrase in _once(given.fillers, "Filler") if _same(phrase) not in spoken)
     if RESERVED in spoken:
-        raise BadVocabulary(f'The phrase "{RESERVED}" is an answer of the program itself: leave it out.')
+        raise BadVocabulary(f'The phrase "{RESERVED}" is reserved: remove it.')
     return Vocabulary(phrases=phrases, fillers=fillers, from_labels=given.from_labels)
 
 
 def with_labels(given: Vocabulary, labels: LabelSet) -> Vocabulary:
-    """The vocabulary with its phrases, where they come from the labels. Raises BadVocabulary."""
+    """Fill in the labels' phrasings if the vocabulary takes its phrases from them. Raises BadVocabulary."""
     if not given.from_labels:
         return given
     spoken = tuple(phrase for label in labels.labels for phrase in phrasings(label))
@@ -67,7 +67,7 @@ def with_labels(given: Vocabulary, labels: LabelSet) -> Vocabulary:
 
 
 def label_shares(choice: Choice, labels: LabelSet) -> dict[str, float]:
-    """The posterior of each label that a choice between their phrasings speaks for, in the order of its candidates."""
+    """The posterior of each label: the sum over its phrasings among the candidates, in their order."""
     names = {_same(phrase): label.name for label in reversed(labels.labels) for phrase in phrasings(label)}
     shares: dict[str, float] = {}
     for candidate in choice.candidates:
@@ -77,48 +77,44 @@ def label_shares(choice: Choice, labels: LabelSet) -> dict[str, float]:
 
 
 def _phrases(option: str, what: str) -> tuple[str, ...]:
-    """The phrases of an option or of the file that it names. A single empty one is an empty vocabulary."""
+    """Parse the phrases of an option or of the file it names; blank text gives none."""
     if option.strip().startswith("@"):
         return tuple(line for line in _read(Path(option.strip()[1:]), what).splitlines() if line.strip())
     try:
         rows = list(csv.reader(option.splitlines(), skipinitialspace=True))
     except csv.Error as exc:
-        raise BadVocabulary(f"The {what} cannot be read ({exc}): put the phrases into a file, one a line.") from None
+        raise BadVocabulary(f"The {what} cannot be parsed ({exc}): put the phrases in a file, one per line.") from None
     return tuple(phrase for row in rows for phrase in row) if option.strip() else ()
 
 
 def _read(path: Path, what: str) -> str:
     try:
         if not path.is_file():
-            raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} is not there or is not a file.")
+            raise BadVocabulary(f"The {what} file {visible(str(path), 200)} does not exist or is not a file.")
         if path.stat().st_size > LONGEST_FILE:
-            raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} is above {LONGEST_FILE >> 20} MiB.")
+            raise BadVocabulary(f"The {what} file {visible(str(path), 200)} is larger than {LONGEST_FILE >> 20} MiB.")
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as exc:  # ValueError: UTF-8, and NUL in a path
         why = "it is not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else str(exc)
-        raise BadVocabulary(f"The file {visible(str(path), 200)} of the {what} cannot be read: {why}.") from None
+        raise BadVocabulary(f"The {what} file {visible(str(path), 200)} cannot be read: {why}.") from None
 
 
 def _once(phrases: Iterable[str], what: str) -> tuple[str, ...]:
-    """Phrases composed (NFC) and trimmed; one that differs from an earlier only in case or blanks is dropped."""
+    """The phrases in NFC and trimmed, without those that differ from an earlier one only in case or whitespace."""
     found: dict[str, str] = {}
     for place, phrase in enumerate(phrases, start=1):
         if len(phrase) > LONGEST_PHRASE:
-            raise BadVocabulary(
-                f"{what} {place} has {len(phrase):,} characters, at most {LONGEST_PHRASE} are accepted."
-            )
+            raise BadVocabulary(f"{what} {place} has {len(phrase):,} characters; the limit is {LONGEST_PHRASE}.")
         kept = " ".join(unicodedata.normalize("NFC", phrase).split())
         if not kept or not any(unicodedata.category(letter)[0] not in "PZ" for letter in kept):
-            raise BadVocabulary(f'{what} {place} ("{kept}") has nothing that can be said: take it out.')
+            raise BadVocabulary(f'{what} {place} ("{kept}") has no letters or digits: remove it.')
         for letter in kept:
             if unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co"):
-                raise BadVocabulary(
-                    f"{what} {place} holds the character {letter!a}, which cannot be said: take it out."
-                )
+                raise BadVocabulary(f"{what} {place} contains the unprintable character {letter!a}: remove it.")
         found.setdefault(_same(kept), kept)
     return tuple(found.values())
 
 
 def _same(phrase: str) -> str:
-    """What two phrases that are one have in common."""
+    """The key under which equivalent phrases are equal."""
     return " ".join(phrase.casefold().split())

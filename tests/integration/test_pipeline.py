@@ -123,7 +123,7 @@ def test_labels_and_vocabulary_share_the_room_of_a_message(pipeline, client):
 
 
 def test_a_vocabulary_that_cannot_be_used_is_refused_at_once(pipeline, client):
-    with pytest.raises(BadVocabulary, match="answer of the program"):
+    with pytest.raises(BadVocabulary, match="is reserved"):
         pipeline.submit(b"sound", labels='a="unknown"', vocabulary="from-labels")
     assert not messages(client)
 

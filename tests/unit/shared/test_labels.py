@@ -61,10 +61,10 @@ def test_quotes_are_needed_only_where_they_decide(option: str, expected: dict[st
         ("a=x||y", "empty"),
         ("a,b,a", "twice"),
         ("e\u0301,\u00e9", "twice"),  # the same letter, composed and not
-        ("Unknown", "answer of the program"),
-        ("noise", "answer of the program"),
+        ("Unknown", "is reserved"),
+        ("noise", "is reserved"),
         ('a="x', "close the quote"),
-        ("a|b", "divides phrasings"),
+        ("a|b", "separates phrasings"),
         ("a=b=c", "two ="),
         ("a\x1b[31m", "control character"),
         ("a\u202eb", "control character"),
@@ -74,7 +74,7 @@ def test_quotes_are_needed_only_where_they_decide(option: str, expected: dict[st
         ("a=" + "|".join(f"p{n}" for n in range(33)), "more than 32"),
         (",".join(f"l{n}" for n in range(1001)), "1,001 labels"),
         ("@nothing", "no built-in label set"),
-        ("@missing.toml", "not there"),
+        ("@missing.toml", "does not exist"),
     ],
 )
 def test_a_bad_option_ends_in_one_sentence(option: str, says: str) -> None:

@@ -60,10 +60,10 @@ def test_a_size_is_shown_in_at_most_four_digits(count):
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("MEMORY_BUDGET", "0", "holds no model"),
+        ("MEMORY_BUDGET", "0", "cannot hold any model"),
         ("MEMORY_BUDGET", "lots", "is not a size"),
         ("MEMORY_BUDGET", "150%", "is not a share"),
-        ("MEMORY_BUDGET", "x%", "is not a share"),
+        ("MEMORY_BUDGET", "x%", "is not a percentage"),
         ("RESIDENT", "7", "'1', '0' or 'auto'"),
         ("BATCH", "scribe=none", "integer"),
         ("LEASE_S", "1", "greater than or equal to 5"),

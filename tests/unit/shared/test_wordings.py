@@ -126,7 +126,7 @@ def test_the_example_in_the_built_in_file_is_a_set(tmp_path: Path) -> None:
 
 def test_a_language_is_put_once() -> None:
     twice = LabelSet(labels=(Label(name="a"),), wordings=(Wording(language="ru"), Wording(language="ru")))
-    with pytest.raises(BadLabels, match="in each of them once"):
+    with pytest.raises(BadLabels, match="one for each language"):
         check_labels(twice)
 
 
