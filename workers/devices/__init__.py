@@ -1,1 +1,1 @@
-"""The device: its memory, its processor, and which one a stage runs on."""
+"""Devices: memory readings, CPU features, and the choice of device and dtype."""

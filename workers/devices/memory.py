@@ -1,8 +1,8 @@
-"""The only reader of device memory: how much is allocated, free and at its peak; CUDA and CPU.
+"""The only reader of device memory: allocated, free and peak, for CUDA and CPU.
 
-On a CPU "allocated" is the resident set of this process: what models, mapped weights and working memory take is the
-difference to the base line that was read while nothing was loaded. On a card it is what PyTorch holds and the driver's
-context, which the budget includes.
+On a CPU, "allocated" is the resident set of this process; models, mapped weights and working memory are the difference
+to the baseline measured with nothing loaded. On a card it is PyTorch's allocations plus the driver's context, which the
+budget includes.
 """
 
 import ctypes
@@ -16,63 +16,63 @@ from typing import Protocol
 import psutil
 import torch
 
-#: The share of a device that is used where no budget is set: the rest is for the driver, the desktop and others.
+#: The budget if none is set, as a share of the device's memory: the rest is for the driver, the desktop and others.
 DEFAULT_SHARE = 0.8
-#: No context of a CUDA process is larger; what else is taken on a card at the first look belongs to other programs.
+#: Upper bound for the context of a CUDA process; other memory in use at the first reading belongs to other programs.
 CONTEXT_AT_MOST = 1 << 30
-#: The environment variables by which PyTorch's allocator is set: today's, and that of torch before 2.9.
+#: The environment variables that configure PyTorch's allocator: the current name, and the one before torch 2.9.
 _ALLOCATOR_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the device, bytes."""
+    """A reading of the device's memory, bytes."""
 
     allocated: int
-    reserved: int  # held by the allocator; on a CPU the same as allocated
+    reserved: int  # held by the allocator; on a CPU equal to `allocated`
     free: int
     peak: int  # highest `allocated` since `reset_peak`
     total: int
-    context: int = 0  # the part of `allocated` that is the driver's and not the models'; counted by the budget
+    context: int = 0  # the driver's part of `allocated`; counts towards the budget
 
     @property
     def models(self) -> int:
-        """`allocated` without the driver's part: on a card what PyTorch holds, on a CPU the whole resident set."""
+        """`allocated` without the driver's context: PyTorch's allocations on a card, the resident set on a CPU."""
         return self.allocated - self.context
 
 
 class Memory(Protocol):
-    """What residency needs to know of a device. `CpuMemory`, `CudaMemory`; tests have one of their own."""
+    """The memory interface that residency needs, implemented by `CpuMemory`, `CudaMemory` and a test double."""
 
     @property
     def device(self) -> str:
-        """PyTorch's name of the device."""
+        """PyTorch's name for the device."""
         ...
 
     def read(self) -> Reading:
-        """The device as it is now."""
+        """Read the device's memory."""
         ...
 
     def reset_peak(self) -> None:
-        """Begin a new peak from what is allocated now."""
+        """Reset the peak to what is allocated now."""
         ...
 
     def give_back(self) -> None:
-        """Return what nobody refers to any more to the system or the driver."""
+        """Return unreferenced memory to the system or the driver."""
         ...
 
     def limit(self, budget_bytes: int) -> None:
-        """Make the allocator refuse what goes beyond, where the device can."""
+        """Make the allocator refuse allocations above the budget, if the device supports it."""
         ...
 
 
 def _libc_trim() -> None:
-    """Hand freed heap pages back to the system (glibc only)."""
+    """Return freed heap pages to the system (glibc only)."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):
-        return  # another libc: its allocator does as it likes
+        return  # another libc, which has no such call
 
 
 class CpuMemory:
@@ -85,7 +85,7 @@ class CpuMemory:
         self._peak_floor = 0
 
     def _status(self, key: str) -> int | None:
-        """A kB line of /proc/self/status in bytes; None where there is no such file."""
+        """A kB value of /proc/self/status in bytes; None if the file or the key does not exist."""
         try:
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith(key + ":"):
@@ -102,29 +102,30 @@ class CpuMemory:
 
     def reset_peak(self) -> None:
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM restarts at the present resident set
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets VmHWM to the current resident set
         except OSError:
-            self._peak_floor = 0  # the peak stays that of the whole life of the process
+            self._peak_floor = 0  # the peak remains that of the whole process lifetime
 
     def give_back(self) -> None:
         gc.collect()
         _libc_trim()
 
     def limit(self, budget_bytes: int) -> None:
-        """The CPU's allocator has no limit that spares the rest of the process; the decision alone holds it."""
+        """Does nothing: a limit would apply to the whole process. Only the eviction policy keeps to the budget."""
 
 
 def context_bytes(free: int, total: int, reserved: int, least: int = CONTEXT_AT_MOST) -> int:
-    """Bytes of a CUDA process's context: what is taken on the card beside the `reserved` of PyTorch's allocator.
+    """Bytes of a CUDA process's context: memory in use on the card beyond the `reserved` of PyTorch's allocator.
 
-    The driver tells only the sum over all programs (cudaMemGetInfo), so this is an upper bound, exact on a card of our
-    own; other programs come and go and a context stays, hence the lowest value so far (`least`) is the best one.
+    The driver reports only the sum over all programs (cudaMemGetInfo), so this is an upper bound, exact if no other
+    program uses the card. Other programs come and go but the context stays, so the lowest value so far (`least`) is the
+    best estimate.
     """
     return min(least, max(0, total - free - reserved))
 
 
 class CudaMemory:
-    """PyTorch's caching allocator on one card, the driver's context, and what the driver says is free."""
+    """The memory of one card: PyTorch's caching allocator, the driver's context, and the free memory it reports."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -132,7 +133,7 @@ class CudaMemory:
         self._context = CONTEXT_AT_MOST
 
     def read(self) -> Reading:
-        free, total = torch.cuda.mem_get_info(self._device)  # creates the context where there is none yet
+        free, total = torch.cuda.mem_get_info(self._device)  # creates the context if there is none yet
         reserved = torch.cuda.memory_reserved(self._device)
         self._context = context_bytes(free, total, reserved, self._context)
         return Reading(
@@ -154,13 +155,13 @@ class CudaMemory:
 
     def limit(self, budget_bytes: int) -> None:
         now = self.read()
-        share = (budget_bytes - now.context) / now.total  # the context is not the allocator's
+        share = (budget_bytes - now.context) / now.total  # the allocator does not count the context
         torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
 
 
 def allocator_environment(environment: Mapping[str, str], torch_version: str) -> dict[str, str]:
-    """What to add to the environment before the first use of a card: segments that grow, against fragmentation, where
-    the user has not set the allocator. Source: PyTorch, CUDA semantics, "expandable_segments"."""
+    """Environment variables to set before CUDA is first used: expandable segments, which reduce fragmentation, unless
+    the user has configured the allocator. Source: PyTorch, CUDA semantics, "expandable_segments"."""
     if any(name in environment for name in _ALLOCATOR_NAMES):
         return {}
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in torch_version.split(".")[:2])
@@ -168,7 +169,7 @@ def allocator_environment(environment: Mapping[str, str], torch_version: str) ->
 
 
 def total_ram_bytes() -> int:
-    """The machine's memory, or the container's limit where that is smaller."""
+    """The machine's memory, or the container's limit if that is smaller."""
     total: int = psutil.virtual_memory().total
     for path in _CGROUP_LIMITS:
         try:
@@ -179,19 +180,19 @@ def total_ram_bytes() -> int:
 
 
 def budget_bytes(budget: int | float | None, total: int) -> int:
-    """The budget in bytes: as set, as a share of `total`, or the default share."""
+    """Convert the setting to bytes: a size as it is, otherwise the given or default share of `total`."""
     if isinstance(budget, int):
         return budget
     return int(total * (budget or DEFAULT_SHARE))
 
 
 def open_memory(device: torch.device) -> Memory:
-    """The reader for a device."""
+    """The memory reader for a device."""
     return CudaMemory(device) if device.type == "cuda" else CpuMemory()
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """Did an allocation fail? PyTorch's CPU allocator says so in the text of a RuntimeError only."""
+    """Whether an allocation failed. PyTorch's CPU allocator reports that only in the text of a RuntimeError."""
     if isinstance(exc, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(exc, RuntimeError) and (

@@ -1,4 +1,4 @@
-"""Which device and which dtype a stage runs on: decisions from the settings and from what the device can do."""
+"""Chooses the device and dtype of a stage from the settings and the device's capabilities."""
 
 import torch
 
@@ -8,9 +8,9 @@ from golem_chain.workers.devices.cpu import fast_at_bfloat16, read_flags
 
 
 def pick_device(settings: Settings) -> torch.device:
-    """The device of GOLEM_DEVICE. `auto` is the first card that this torch build supports, else the CPU.
+    """The device that GOLEM_DEVICE names; `auto` is cuda:0 if this torch build supports it, otherwise the CPU.
 
-    Raises DeviceRefused with the remedy where a card was asked for that cannot be used.
+    Raises DeviceRefused if the named device does not exist or cannot be used.
     """
     wanted = settings.device
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
@@ -20,7 +20,7 @@ def pick_device(settings: Settings) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise DeviceRefused(f"GOLEM_DEVICE={wanted!r} is not a device we know: use auto, cpu, cuda or cuda:1.")
+        raise DeviceRefused(f"GOLEM_DEVICE={wanted!r} is not a known device: use auto, cpu, cuda or cuda:1.")
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
@@ -30,7 +30,7 @@ def pick_device(settings: Settings) -> torch.device:
         )
     index = device.index or 0
     if index >= torch.cuda.device_count():
-        raise DeviceRefused(f"GOLEM_DEVICE={wanted}: there are {torch.cuda.device_count()} cards, counted from cuda:0.")
+        raise DeviceRefused(f"GOLEM_DEVICE={wanted}: this machine has {torch.cuda.device_count()} cards, from cuda:0.")
     refusal = unsupported_card(torch.cuda.get_device_capability(index), torch.cuda.get_arch_list())
     if refusal:
         name = torch.cuda.get_device_name(index)
@@ -41,10 +41,11 @@ def pick_device(settings: Settings) -> torch.device:
 
 
 def unsupported_card(capability: tuple[int, int], built_for: list[str]) -> str | None:
-    """Why a card of this compute capability cannot run a build for these architectures; None where it can.
+    """Why a card of this compute capability cannot run a build for these architectures; None if it can.
 
-    A binary (`sm_75`) runs on cards of the same major version with at least its minor; PTX (`compute_90`) is
-    compiled on the spot for anything newer. Source: NVIDIA, CUDA C++ Programming Guide, "Binary Compatibility".
+    A binary (`sm_75`) runs on cards of the same major version and the same or a higher minor version. PTX
+    (`compute_90`) is compiled at run time for the same or any newer version. Source: NVIDIA, CUDA C++ Programming
+    Guide, "Binary Compatibility".
     """
     major, minor = capability
     for arch in built_for:
@@ -66,17 +67,16 @@ def pick_dtype(
     cross_encoder: bool = False,
     flags: frozenset[str] | None = None,
 ) -> torch.dtype:
-    """The dtype of a stage's weights in memory: GOLEM_DTYPE, or by the device.
+    """The dtype of a stage's weights in memory: GOLEM_DTYPE, or depending on the device.
 
-    A card runs in half precision: float16, and bfloat16 for the Oracle where the card has it, since language models
-    trained in bfloat16 can overflow float16. A CPU holds float32: all of Whisper in bfloat16 made mistakes (word error
-    rate 0.70; the products of its encoder alone do not, see `stages/encoder.py`), and a reply is drawn from the numbers
-    as they are.
+    A card uses float16, and bfloat16 for the Oracle if the card supports it, since language models trained in bfloat16
+    can overflow float16. A CPU uses float32: Whisper entirely in bfloat16 made mistakes (word error rate 0.70; the
+    encoder's matrix products alone do not, see `whisper/encoder.py`), and sampled replies depend on the exact logits.
 
-    `fast` is the same, but on a CPU with bfloat16 instructions (`flags`, None: this machine's) the Oracle runs in
-    bfloat16, and so does an interpreter that is an NLI `cross_encoder`: both about twice as fast. It is not the default
-    for two reasons: a reply then depends on which jobs shared its batch; and that intents stay the same could not be
-    shown, since no NLI checkpoint was at hand to measure it with, only its shape with random weights.
+    `fast` is the same, except that on a CPU with bfloat16 instructions (`flags`; None: those of this machine) the
+    Oracle and an NLI `cross_encoder` interpreter run in bfloat16, both about twice as fast. It is not the default for
+    two reasons. A reply then depends on the other jobs in its batch. And it is not shown that intents stay the same:
+    no NLI checkpoint was available, so only the architecture with random weights was measured.
     """
     if settings.dtype not in ("auto", "fast"):
         chosen: torch.dtype = getattr(torch, settings.dtype)

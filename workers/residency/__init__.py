@@ -1,1 +1,1 @@
-"""Who may be in device memory: one owner, one pure decision, and what a batch needs beside the weights."""
+"""Device memory: its single owner, the eviction policy, and the working memory of batches."""

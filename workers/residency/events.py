@@ -1,4 +1,4 @@
-"""What residency tells the world: one record for each load, unload and out-of-memory."""
+"""The event record that residency publishes for each load, unload and out-of-memory."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -10,11 +10,11 @@ from golem_chain.workers.devices.memory import Reading
 
 @dataclass(frozen=True)
 class Event:
-    """A load, an unload, or memory that ran out. Bytes; `at` is Unix seconds."""
+    """A load, an unload or an out-of-memory. Memory is in bytes; `at` is Unix seconds."""
 
     kind: str  # `load`, `unload` or `oom`
     stage: str
-    reason: str  # `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `stop`; of an oom: `load`
+    reason: str  # `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory` or `stop`; `load` for an oom during a load
     weights_bytes: int
     seconds: float
     allocated_before: int
@@ -23,7 +23,7 @@ class Event:
     free: int
     peak: int
     model: str = ""  # checkpoint, revision and dtype behind the stage
-    missing_bytes: int = 0  # after an unload of the last model: what did not come back to the base line
+    missing_bytes: int = 0  # after the last model was unloaded: memory still in use above the baseline
     at: float = field(default_factory=time.time)
 
     @classmethod
@@ -40,7 +40,7 @@ class Event:
         after: Reading,
         missing_bytes: int = 0,
     ) -> "Event":
-        """From the device as it was read before and after."""
+        """Build an event from the device readings before and after."""
         return cls(
             kind=kind,
             stage=stage,
@@ -67,4 +67,4 @@ class Event:
             f"{self.seconds * 1000:.0f} ms, memory {format_bytes(self.allocated_before)} -> "
             f"{format_bytes(self.allocated)}"
         )
-        return line + (f", {format_bytes(self.missing_bytes)} did not come back" if self.missing_bytes else "")
+        return line + (f", {format_bytes(self.missing_bytes)} not released" if self.missing_bytes else "")

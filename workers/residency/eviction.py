@@ -1,8 +1,8 @@
-"""Pure decisions about memory: what to unload so that a stage may run, and how many items it may run at once.
+"""Pure memory decisions: which models to unload for a stage, and how large its batch may be.
 
 resident        wanted   mode            budget   -> unload
 scribe          oracle   1               any      -> scribe
-scribe oracle   interp.  auto            3 of 4   -> the least recently used until it fits
+scribe oracle   interp.  auto            3 of 4   -> the least recently used, until it fits
 (nothing)       oracle   any             < need   -> refused, nothing is unloaded
 """
 
@@ -21,20 +21,20 @@ class Held:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do before the wanted stage may run."""
+    """What to do before the wanted stage can run."""
 
     evict: tuple[str, ...] = ()  # in this order
     fits: bool = True
-    need_bytes: int = 0  # weights and working memory of the wanted stage alone
+    need_bytes: int = 0  # weights plus working memory of the wanted stage
 
 
 def evict(
     wanted: str, weights_bytes: int, working_bytes: int, resident: Sequence[Held], budget_bytes: int, mode: str
 ) -> Plan:
-    """Which residents must go so that `wanted` fits into the budget.
+    """Decide which residents to unload so that `wanted` fits into the budget.
 
-    `weights_bytes` and `working_bytes` are those of the wanted stage; residents other than it keep their weights
-    but need no working memory, since one stage runs at a time. Mode `1` and `0` leave no other resident.
+    `weights_bytes` and `working_bytes` are those of the wanted stage. Other residents keep their weights but need no
+    working memory, since one stage runs at a time. In modes `1` and `0` all other residents are evicted.
     """
     need = weights_bytes + working_bytes
     if need > budget_bytes:
@@ -55,7 +55,7 @@ def evict(
 def largest_batch(asked: int, free_bytes: int, working_bytes: Callable[[int], int]) -> int:
     """The largest batch of at most `asked` items whose working memory is at most `free_bytes`; at least 1.
 
-    `working_bytes(n)` must not fall as n grows. One item is always allowed: whether it fits was decided before.
+    `working_bytes(n)` must not decrease as n grows. One item is always allowed: `evict` decides whether it fits.
     """
     low, high = 1, max(asked, 1)
     while low < high:

@@ -1,8 +1,8 @@
-"""The sole owner of what is in device memory: `with residency.use("scribe") as engine`.
+"""The sole owner of device memory: `with residency.use("scribe") as engine`.
 
     unloaded --use--> resident --evicted | idle | after-use | out-of-memory | stop--> unloaded
 
-One writer: a lock is held while a stage is in use, so nothing is unloaded under it.
+A lock is held while a stage is in use, so its model cannot be unloaded meanwhile.
 """
 
 import logging
@@ -21,15 +21,15 @@ from golem_chain.workers.stages.engine import AnyEngine, Prefetching
 
 logger = logging.getLogger(__name__)
 
-#: What may stay behind after the last unload before it is called missing, as a share of the model's bytes.
+#: Memory that may remain in use after the last unload without being reported as missing, as a share of the weights.
 TOLERANCE = 0.05
 
 
 class Residency:
     """Loads and unloads engines within a budget.
 
-    `mode` is GOLEM_RESIDENT: `1` one model at a time, `0` given back after every use, `auto` as many as fit.
-    `models` names the checkpoint behind a stage, with revision and dtype, for what is told and learnt of it.
+    `mode` is GOLEM_RESIDENT: `1` keeps one model, `0` unloads after every use, `auto` keeps as many as fit.
+    `models` names each stage's checkpoint with revision and dtype; events and learnt peaks carry that name.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Residency:
         self._models = dict(models or {})
         self._tell = on_event
         self._clock = clock
-        self._last_used: dict[str, float] = {}  # the resident stages; the values order them for eviction
-        self._base_line: int | None = None  # what is taken with nothing loaded
-        self._settled: set[str] = set()  # stages whose first round is in the base line
+        self._last_used: dict[str, float] = {}  # resident stage → time of last use, the eviction order
+        self._baseline: int | None = None  # memory in use with no model loaded
+        self._settled: set[str] = set()  # stages whose permanent memory is included in the baseline
         self._lock = threading.RLock()
         self._in_use: str | None = None
-        self._prefetching = threading.Thread()  # one that never ran: nothing is under way
-        self.last_load_s = 0.0  # what the newest `use` waited for its model
+        self._prefetching = threading.Thread()  # not started: no prefetch is running
+        self.last_load_s = 0.0  # time that the latest `use` spent on evicting and loading
         memory.limit(self.budget_bytes)
 
     @property
@@ -65,36 +65,36 @@ class Residency:
         return tuple(sorted(self._last_used, key=self._last_used.__getitem__))
 
     def model(self, stage: str) -> str:
-        """The checkpoint behind a stage, its revision and dtype; empty where that was not told."""
+        """A stage's checkpoint with revision and dtype; empty if not known."""
         return self._models.get(stage, "")
 
     @property
     def room_bytes(self) -> int:
-        """The budget less what the driver takes of it: what weights and working memory have to share."""
+        """The budget without the driver's context: what weights and working memory share."""
         return self.budget_bytes - self.memory.read().context
 
     def working_bytes(self, stage: str, batch: int) -> int:
-        """Working memory to expect of a batch: what was seen, else the engine's estimate."""
+        """Expected working memory of a batch: measured if known, otherwise the engine's estimate."""
         return self.peaks.expect(self._key(stage), batch, self.engines[stage].working_bytes(batch))
 
     def batch_limit(self, stage: str, asked: int) -> int:
-        """How many of `asked` items fit into the budget at once beside the stage's own weights."""
+        """How many of `asked` items fit into the budget at once, beside the stage's own weights."""
         free = self.room_bytes - self.engines[stage].weights_bytes
         return eviction.largest_batch(asked, free, lambda n: self.working_bytes(stage, n))
 
     @contextmanager
     def use(self, stage: str, batch: int = 1) -> Iterator[AnyEngine]:
-        """The engine of a stage, resident for as long as the block lasts.
+        """Keep a stage's engine resident for the duration of the block.
 
-        `batch` is how many items will be run at once. Raises ModelAboveBudget before anything is unloaded or loaded,
-        and OutOfMemory where the device cannot give what the budget promises.
+        `batch` is the number of items that will run at once. Raises ModelAboveBudget before anything is unloaded or
+        loaded, OutOfMemory if the device has less memory than the budget allows, and BadRequest if a stage is in use.
         """
         with self._lock:
             if self._in_use:
-                raise BadRequest(f"{stage} was asked for while {self._in_use} is in use: one stage runs at a time.")
+                raise BadRequest(f"{stage} was requested while {self._in_use} is in use: one stage runs at a time.")
             self._in_use = stage
             try:
-                self._bring(stage, batch)
+                self._make_resident(stage, batch)
                 self.memory.reset_peak()
                 yield self.engines[stage]
                 self._learn(stage, batch)
@@ -106,7 +106,7 @@ class Residency:
                         self._drop(stage, "after-use")
 
     def unload_all(self, reason: str) -> None:
-        """Give everything back. Raises BadRequest while a stage is in use."""
+        """Unload every model. Raises BadRequest while a stage is in use."""
         with self._lock:
             if self._in_use:
                 raise BadRequest(f"{self._in_use} is in use and cannot be unloaded.")
@@ -114,7 +114,7 @@ class Residency:
                 self._drop(stage, reason)
 
     def unload_idle(self, idle_s: float) -> None:
-        """Give back what was not used for `idle_s` seconds; does nothing while a stage is in use."""
+        """Unload models that were not used for `idle_s` seconds. Does nothing while a stage is in use."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -126,19 +126,19 @@ class Residency:
             self._lock.release()
 
     def ran_out(self, stage: str, batch: int) -> None:
-        """Memory ran out while a batch ran: unload everything and expect more of such a batch from now on."""
+        """Handle an out-of-memory while a batch ran: unload everything and expect more memory for that batch size."""
         before = self.memory.read()
         self.unload_all("out-of-memory")
         free = self.room_bytes - self.engines[stage].weights_bytes
         self.peaks.doubt(self._key(stage), batch, max(free, self.working_bytes(stage, batch)) + 1)
-        self._say("oom", stage, "out-of-memory", 0.0, before)
+        self._emit("oom", stage, "out-of-memory", 0.0, before)
 
     def prefetch(self, stage: str) -> bool:
-        """Bring the weights of a stage near, in the background, while another one computes; whether that was begun.
+        """Prefetch a stage's weights in the background while another stage computes; return whether it started.
 
-        Takes no lock, so that nobody waits for it, and touches no device memory. One at a time; nothing for a stage
-        that is resident, unknown here or has nothing to bring. What goes wrong is logged and costs only the time that
-        it would have saved: the load says it again.
+        Takes no lock, so it never blocks a caller, and touches no device memory. One prefetch runs at a time; a stage
+        that is resident, unknown or cannot prefetch is skipped. Failures are only logged: the load that follows
+        reports them.
         """
         engine: object = self.engines.get(stage)
         if not isinstance(engine, Prefetching) or stage in self._last_used or self._prefetching.is_alive():
@@ -147,16 +147,16 @@ class Residency:
         def work() -> None:
             try:
                 engine.prefetch()
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the load that follows meets it too
-                logger.warning("The weights of the %s could not be fetched beforehand: %s", stage, exc)
+            except Exception as exc:  # noqa: BLE001 - the load that follows reports the same error
+                logger.warning("Prefetching the weights of the %s failed: %s", stage, exc)
 
         self._prefetching = threading.Thread(target=work, daemon=True, name=f"prefetch {stage}")
         self._prefetching.start()
         return True
 
-    # -- the only places that change what is resident
+    # -- the only methods that change what is resident
 
-    def _bring(self, stage: str, batch: int) -> None:
+    def _make_resident(self, stage: str, batch: int) -> None:
         engine, started = self.engines[stage], time.perf_counter()
         held = [eviction.Held(s, self.engines[s].weights_bytes, used) for s, used in self._last_used.items()]
         working = self.working_bytes(stage, batch)
@@ -167,8 +167,8 @@ class Residency:
             less = f", of which the driver takes {format_bytes(driver)}" if driver else ""
             raise ModelAboveBudget(
                 f"{stage} needs {format_bytes(plan.need_bytes)} (weights {format_bytes(engine.weights_bytes)}, working "
-                f"memory {format_bytes(working)}) and the budget is {format_bytes(self.budget_bytes)}{less}: raise "
-                f"GOLEM_MEMORY_BUDGET, or choose a smaller model with GOLEM_{stage.upper()}_MODEL or a shorter dtype "
+                f"memory {format_bytes(working)}) but the budget is {format_bytes(self.budget_bytes)}{less}: raise "
+                f"GOLEM_MEMORY_BUDGET, or choose a smaller model with GOLEM_{stage.upper()}_MODEL or a smaller dtype "
                 "with GOLEM_DTYPE."
             )
         for other in plan.evict:
@@ -179,23 +179,23 @@ class Residency:
         self.last_load_s = time.perf_counter() - started
 
     def _load(self, stage: str) -> None:
-        """Load; where the device has no room, once more with everything else unloaded. Raises OutOfMemory."""
+        """Load a stage; if memory runs out, unload everything else and try again. Raises OutOfMemory."""
         before, started = self.memory.read(), time.perf_counter()
-        if self._base_line is None:
-            self._base_line = before.models
-        if not self._loads(stage):
-            self._say("oom", stage, "load", time.perf_counter() - started, before)
+        if self._baseline is None:
+            self._baseline = before.models
+        if not self._try_load(stage):
+            self._emit("oom", stage, "load", time.perf_counter() - started, before)
             for other in self.resident:
                 self._drop(other, "out-of-memory")
-            if not self._loads(stage):
+            if not self._try_load(stage):
                 raise OutOfMemory(self.no_room(stage))
         self._last_used[stage] = self._clock()
-        self._say("load", stage, "wanted", time.perf_counter() - started, before)
+        self._emit("load", stage, "wanted", time.perf_counter() - started, before)
 
-    def _loads(self, stage: str) -> bool:
-        """Whether the engine could be loaded; False where memory ran out. Nothing is left behind then.
+    def _try_load(self, stage: str) -> bool:
+        """Load the engine; False if memory ran out, with nothing left on the device.
 
-        It is told by the return and not by an exception, whose traceback would keep what was loaded by then.
+        Returns a bool because an exception's traceback would keep alive the tensors loaded so far.
         """
         try:
             self.engines[stage].load()
@@ -215,26 +215,28 @@ class Residency:
         del self._last_used[stage]
         self.memory.give_back()
         seconds, missing = time.perf_counter() - started, 0
-        if not self._last_used and self._base_line is not None:
-            left = self.memory.read().models - self._base_line
-            if stage not in self._settled:  # its first round: modules, tokenizer and libraries stay for good
+        if not self._last_used and self._baseline is not None:
+            left = self.memory.read().models - self._baseline
+            if stage not in self._settled:  # first unload: modules, tokenizer and libraries stay in memory for good
                 self._settled.add(stage)
-                self._base_line += max(left, 0)
+                self._baseline += max(left, 0)
             elif left > TOLERANCE * self.engines[stage].weights_bytes:
                 missing = left
-        self._say("unload", stage, reason, seconds, before, missing)
+        self._emit("unload", stage, reason, seconds, before, missing)
 
-    # -- telling and learning
+    # -- events and measurements
 
     def _learn(self, stage: str, batch: int) -> None:
-        """Working memory = the peak less the base line and the weights of all residents."""
+        """Record the working memory: the peak minus the baseline and the weights of all residents."""
         weights = sum(self.engines[s].weights_bytes for s in self._last_used)
         now = self.memory.read()
-        working = now.peak - now.context - (self._base_line or 0) - weights
+        working = now.peak - now.context - (self._baseline or 0) - weights
         if working > 0:
             self.peaks.learn(self._key(stage), batch, working)
 
-    def _say(self, kind: str, stage: str, reason: str, seconds: float, before: Reading, missing_bytes: int = 0) -> None:
+    def _emit(
+        self, kind: str, stage: str, reason: str, seconds: float, before: Reading, missing_bytes: int = 0
+    ) -> None:
         event = Event.of(
             kind,
             stage,
@@ -254,10 +256,10 @@ class Residency:
         return " ".join(part for part in (stage, self.model(stage), "on", self.memory.device) if part)
 
     def no_room(self, stage: str) -> str:
-        """The sentence for a stage that the device has no memory for."""
+        """The error message for a stage that the device has no memory for."""
         need = self.engines[stage].weights_bytes + self.working_bytes(stage, 1)
         return (
-            f"{stage} needs about {format_bytes(need)} and the device has {format_bytes(self.memory.read().free)} "
-            f"free of a budget of {format_bytes(self.budget_bytes)}: close what else uses it, lower GOLEM_BATCH, or "
-            f"choose a smaller model with GOLEM_{stage.upper()}_MODEL."
+            f"{stage} needs about {format_bytes(need)} but the device has {format_bytes(self.memory.read().free)} "
+            f"free of a budget of {format_bytes(self.budget_bytes)}: close other programs that use it, lower "
+            f"GOLEM_BATCH, or choose a smaller model with GOLEM_{stage.upper()}_MODEL."
         )

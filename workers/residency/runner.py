@@ -1,7 +1,7 @@
-"""One batch of a stage from requests to answers: prepare without the model, run with it, errors in their places.
+"""Runs one batch of a stage: prepares requests without the model, runs the rest with it, keeps answers in order.
 
-out of memory at work:    unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
-out of memory in a load:  what is left of the batch ends in OutOfMemory, since no smaller batch has smaller weights
+out of memory in a run:   unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
+out of memory in a load:  OutOfMemory for the rest of the batch, since the weights are the same for any batch size
 """
 
 import time
@@ -14,18 +14,18 @@ from golem_chain.workers.devices.memory import is_out_of_memory
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import AnyEngine, Ready
 
-#: What surrounds the work of an engine, and only that: no load and no bookkeeping.
+#: A context manager entered around an engine's `prepare` and `run`, but not around loads and bookkeeping.
 Around = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass
 class Served:
-    """What a batch gave and cost. `answers` stand in the order of the requests, a GolemError where one failed."""
+    """A batch's results and cost. `answers` are in the order of the requests; a failed one is a GolemError."""
 
     answers: list[object] = field(default_factory=list)
     load_s: float = 0.0
     compute_s: float = 0.0
-    batch_size: int = 0  # items that the model saw at once, at most
+    batch_size: int = 0  # the largest number of items that ran at once
     peak_bytes: int = 0
     device: str = "cpu"
 
@@ -37,11 +37,11 @@ def serve(
     around: Around = nullcontext,
     next_stage: str | None = None,
 ) -> Served:
-    """Answer every request. Whatever concerns one alone stands in its place; raises a GolemError only for what
-    concerns the whole batch (no model, above the budget). The weights of `next_stage` are fetched meanwhile."""
+    """Answer every request, prefetching the weights of `next_stage` meanwhile. An error of a single request takes the
+    place of its answer. Raises a GolemError only if the whole batch is affected (no model, above the budget)."""
     engine, served = residency.engines[stage], Served(device=residency.memory.device)
     answers: dict[int, object] = {}
-    items: dict[int, object] = {}  # what the model is to see, by the place of its request; gone when it is answered
+    items: dict[int, object] = {}  # index of the request → prepared item, removed once answered
     started = time.perf_counter()
     with around():
         for place, request in enumerate(requests):
@@ -88,10 +88,10 @@ def _run(
     around: Around,
     next_stage: str | None,
 ) -> Sequence[object] | None:
-    """Run a batch; its answers, or None where memory ran out at work. Raises OutOfMemory where the model cannot be
+    """Run a batch; return its answers, or None if memory ran out in the run. Raises OutOfMemory if the model cannot be
     loaded.
 
-    What ran out is told by the return and not by an exception, whose traceback would keep the failed batch's tensors.
+    Returns None because an exception's traceback would keep the failed batch's tensors alive.
     """
     loaded = False
     try:
@@ -110,6 +110,6 @@ def _run(
             return None
         raise
     if len(answers) != len(items):
-        raise GolemError(f"{stage} gave {len(answers)} answers to {len(items)} requests: a fault of its engine.")
+        raise GolemError(f"{stage} gave {len(answers)} answers to {len(items)} requests: a bug in its engine.")
     served.batch_size = max(served.batch_size, len(items))
     return answers

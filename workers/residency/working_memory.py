@@ -1,4 +1,4 @@
-"""The working memory that each stage was seen to take, by batch size, kept across restarts in one small JSON file."""
+"""Measured working memory of each stage by batch size, kept across restarts in a small JSON file."""
 
 import json
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def expect(seen: Mapping[int, int], batch: int, estimate: int) -> int:
-    """Bytes of working memory to expect for a batch: from what was seen, else the engine's estimate.
+    """Expected working memory of a batch in bytes: from measurements, otherwise the engine's estimate.
 
-    The nearest size at or above it is a bound; from smaller sizes it grows in proportion, which overstates a little
-    because part of the working memory does not depend on the batch.
+    The measurement of the nearest batch size at or above is an upper bound. From smaller sizes the value is scaled in
+    proportion, a slight overestimate because part of the working memory does not depend on the batch size.
     """
     above = [size for size in seen if size >= batch]
     if above:
@@ -22,7 +22,7 @@ def expect(seen: Mapping[int, int], batch: int, estimate: int) -> int:
 
 
 class Peaks:
-    """Highest working memory seen for each key (stage, checkpoint, dtype, device) and batch size, bytes."""
+    """Highest measured working memory for each key (stage, checkpoint, dtype, device) and batch size, bytes."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
@@ -34,24 +34,24 @@ class Peaks:
             stored = json.loads(file.read_text())
             self._seen = {key: {int(n): int(b) for n, b in sizes.items()} for key, sizes in stored.items()}
         except (OSError, ValueError, AttributeError, TypeError):
-            self._seen = {}  # absent or damaged: it is learnt again
+            self._seen = {}  # missing or damaged: measured again
 
     def expect(self, key: str, batch: int, estimate: int) -> int:
-        """Bytes to expect: see `expect`, and what ran out of memory in this process."""
+        """As the function `expect`, but not below what is known to run out of memory in this process."""
         refused = [need for size, need in self._doubted.get(key, {}).items() if size <= batch]
         return max([expect(self._seen.get(key, {}), batch, estimate), *refused])
 
     def doubt(self, key: str, batch: int, need_bytes: int) -> None:
-        """A batch of this size ran out of memory: expect `need_bytes` of it and of larger ones.
+        """Record that a batch of this size ran out of memory: expect `need_bytes` for it and for larger ones.
 
-        Not kept across restarts, since the memory may have been taken by another program; and never of a single item,
-        which would shut the stage for good.
+        Not kept across restarts, since another program may have used the memory. Never recorded for a single item,
+        which would block the stage for good.
         """
         if batch > 1:
             self._doubted.setdefault(key, {})[batch] = need_bytes
 
     def learn(self, key: str, batch: int, working_bytes: int) -> None:
-        """Remember a peak; smaller batches never expect more than larger ones were seen to take."""
+        """Record a peak, and raise those of larger batches to at least the same value."""
         sizes = self._seen.setdefault(key, {})
         if working_bytes <= sizes.get(batch, 0):
             return
@@ -70,4 +70,4 @@ class Peaks:
             half.write_text(json.dumps(self._seen, indent=1))
             half.replace(self._file)
         except OSError:
-            half.unlink(missing_ok=True)  # a full or read-only disk costs us what was learnt, nothing else
+            half.unlink(missing_ok=True)  # a full or read-only disk only loses the measurements

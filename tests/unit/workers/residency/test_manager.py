@@ -108,7 +108,7 @@ def test_what_does_not_come_back_is_said_with_its_size():
             pass
         residency.unload_all("stop")
         assert events[-1].missing_bytes == 500 * round_
-    assert "500 B did not come back" in events[-1].sentence()
+    assert "500 B not released" in events[-1].sentence()
 
 
 def test_a_failed_load_leaves_nothing_resident():

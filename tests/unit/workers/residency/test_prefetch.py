@@ -98,7 +98,7 @@ def test_a_failure_is_logged_and_costs_nothing(caplog):
     with caplog.at_level(logging.WARNING):
         assert serve(residency, "a", [1], next_stage="b").answers == ["a(1)"]
         settle(residency)
-    assert "weights of the b could not be fetched beforehand: the disk is gone" in caplog.text
+    assert "Prefetching the weights of the b failed: the disk is gone" in caplog.text
     with residency.use("b"):
         assert engines["b"].loaded
 
