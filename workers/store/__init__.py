@@ -1,4 +1,4 @@
-"""The weights on disk: what can be pulled, pulling it, verifying it, loading it at the speed of copying.
+"""The model store on disk: the catalog, and pulling, verifying and loading checkpoints.
 
 `Checkpoint`, `find` and `verify` need no model library; `workers.store.load` does.
 """

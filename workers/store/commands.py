@@ -1,4 +1,4 @@
-"""`golem models pull|list|verify`: the store from the command line. Heavy imports wait until they are needed."""
+"""`golem models pull|list|verify`: the store's command line. Heavy imports are lazy."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from golem_chain.workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 app = typer.Typer(help="Manage model weights: pull, list, verify.", no_args_is_help=True)
 
 _JSON = typer.Option("--json", help="Print one JSON object per line.")
-_PIPED = 1000  # columns for a file or a pipe: nothing is folded there
+_PIPED = 1000  # columns for a file or a pipe, so that no line is wrapped
 
 
 def _stop(exc: GolemError) -> typer.Exit:
@@ -71,8 +71,8 @@ def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
 
 
 def describe(settings: Settings) -> list[dict[str, object]]:
-    """One row for each stage (what the settings ask for), then for each other checkpoint in the store, then for what
-    else the catalog offers by name. `state`: in use, stored, missing, damaged, or available."""
+    """One row for each stage's configured checkpoint, then for the other checkpoints in the store, then for the rest of
+    the catalog. `state` is in use, stored, missing, damaged or available."""
     rows: list[dict[str, object]] = []
     shown = set()
     for stage in STAGES:

@@ -1,7 +1,7 @@
-"""Copies of weights in host memory, laid out as one block each, so that a load to a card is one copy over the bus.
+"""Host copies of weights, each in one contiguous block, so that a load to a card is a single copy over the bus.
 
-Pinned (page-locked) memory is copied by the card itself, asynchronously and at the speed of the bus; the kernel cannot
-swap it out, so it is bounded: least recently used out. Source: NVIDIA, CUDA C++ Best Practices Guide, "Pinned Memory".
+The card copies pinned (page-locked) memory by itself, asynchronously and at bus speed. The kernel cannot swap it out,
+so the cache is a bounded LRU. Source: NVIDIA, CUDA C++ Best Practices Guide, "Pinned Memory".
 """
 
 import threading
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 
-_ALIGN_BYTES = 256  # what CUDA's own allocator aligns to
+_ALIGN_BYTES = 256  # the alignment of CUDA's own allocator
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one tensor lies in a block."""
+    """The position of a tensor in a block, bytes."""
 
     name: str
     dtype: torch.dtype
@@ -27,14 +27,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """All tensors of a model in one block of bytes."""
+    """The positions of a model's tensors in one block of bytes."""
 
     places: tuple[Place, ...]
     nbytes: int
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> "Layout":
-        """Floats as `dtype`, everything else as it is, each tensor aligned."""
+        """Lay out tensors, each aligned: floats as `dtype`, all others with their own dtype."""
         places, at = [], 0
         for name, tensor in tensors.items():
             kind = dtype if tensor.is_floating_point() else tensor.dtype
@@ -44,7 +44,7 @@ class Layout:
         return cls(tuple(places), at)
 
     def views(self, block: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The tensors as views of a block, uint8 (nbytes,), on any device."""
+        """The tensors as views of a block: uint8 (nbytes,), on any device."""
         return {p.name: block[p.start : p.stop].view(p.dtype).view(p.shape) for p in self.places}
 
 
@@ -57,7 +57,7 @@ class HostCopy:
 
     @classmethod
     def make(cls, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, *, pin: bool) -> "HostCopy":
-        """Copy the tensors into one block, converting floats. Raises RuntimeError where memory cannot be pinned."""
+        """Copy the tensors into one block, converting floats. Raises RuntimeError if memory cannot be pinned."""
         layout = Layout.of(tensors, dtype)
         block = torch.empty(layout.nbytes, dtype=torch.uint8, pin_memory=pin)
         for name, view in layout.views(block).items():
@@ -65,7 +65,7 @@ class HostCopy:
         return cls(layout, block)
 
     def to(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """The tensors on a device: one asynchronous copy on a stream of its own, finished on return."""
+        """Copy to a device in one asynchronous copy on a separate stream; it has finished on return."""
         if device.type != "cuda":
             return self.layout.views(self.block.to(device, copy=True))
         stream = torch.cuda.Stream(device)
@@ -73,13 +73,13 @@ class HostCopy:
             block = torch.empty(self.layout.nbytes, dtype=torch.uint8, device=device)
             block.copy_(self.block, non_blocking=True)
         stream.synchronize()
-        # The block was taken on the side stream and is used on the current one: the allocator must know.
+        # The block was allocated on the side stream but is used on the current one: tell the allocator.
         block.record_stream(torch.cuda.current_stream(device))
         return self.layout.views(block)
 
 
 class HostCache:
-    """Host copies by key, at most `limit_bytes` in sum, least recently used out. Safe from several threads."""
+    """An LRU cache of host copies, at most `limit_bytes` in total. Thread-safe."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -92,7 +92,7 @@ class HostCache:
         return sum(copy.layout.nbytes for copy in self._copies.values())
 
     def get(self, key: str) -> HostCopy | None:
-        """A copy, which becomes the most recently used."""
+        """The copy, now the most recently used; None if it is not cached."""
         with self._lock:
             copy = self._copies.get(key)
             if copy is not None:
@@ -100,7 +100,7 @@ class HostCache:
             return copy
 
     def make_room(self, nbytes: int) -> bool:
-        """Let go of copies until one of so many bytes fits; False where it never would, and then none goes."""
+        """Evict copies until one of `nbytes` fits. Returns False, without evicting, if it is above the limit."""
         if nbytes > self.limit_bytes:
             return False
         with self._lock:
@@ -109,7 +109,7 @@ class HostCache:
         return True
 
     def put(self, key: str, copy: HostCopy) -> bool:
-        """Keep a copy; False where it alone is above the limit."""
+        """Cache a copy; False if it alone is above the limit."""
         if not self.make_room(copy.layout.nbytes):
             return False
         with self._lock:
@@ -118,6 +118,6 @@ class HostCache:
         return True
 
     def clear(self) -> None:
-        """Give everything back."""
+        """Drop all copies."""
         with self._lock:
             self._copies.clear()

@@ -1,7 +1,7 @@
-"""A checkpoint in the store → a model on a device, at the speed of copying; and back to nothing.
+"""Loads a checkpoint from the store onto a device, and unloads it.
 
-The modules are built once; a load maps the safetensors file and points them at it. On a CPU the pages of the file are
-the weights; nothing is copied where the dtype on disk is the one that runs. No pickle is read.
+The modules are built once; each load maps the safetensors file and points them at its tensors. On a CPU the mapped
+pages are the weights: nothing is copied if the dtype on disk is the dtype that runs. Pickles are never read.
 """
 
 import json
@@ -23,10 +23,10 @@ from golem_chain.workers.store.skeleton import Skeleton
 
 
 class Weights:
-    """One checkpoint for one device: `load` as often as wanted, `unload` leaves nothing.
+    """One checkpoint on one device, to be loaded and unloaded any number of times.
 
-    `make(config)` builds the nn.Module, for instance `WhisperForConditionalGeneration`. All methods raise
-    ModelCorrupt where the folder does not hold what its record says.
+    `make(config)` builds the nn.Module, for instance `WhisperForConditionalGeneration`. All methods raise ModelCorrupt
+    if the folder does not match its record.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Weights:
 
     @property
     def folder(self) -> Path:
-        """Where config and tokenizer lie."""
+        """The folder with config and tokenizer."""
         return self.checkpoint.folder
 
     @cached_property
     def config(self) -> Any:
-        """The configuration object of transformers."""
+        """The transformers configuration object."""
         return read_config(self.folder)
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of the weights on the device, from the headers of the files: nothing is loaded."""
+        """Size of the weights on the device in bytes, from the file headers, without loading them."""
         entries = [entry for path in self._files() for entry in read_header(path).values()]
         return sum(
             entry.count * (self.dtype.itemsize if entry.dtype in FLOATS else ITEM_BYTES[entry.dtype])
@@ -65,7 +65,7 @@ class Weights:
         )
 
     def load(self) -> nn.Module:
-        """The model in eval mode on the device. The same object after each `unload` and `load`."""
+        """Load the model onto the device, in eval mode. Every load returns the same object."""
         files = self._files()
         verify_if_touched(self.checkpoint)
         skeleton = self.build()
@@ -77,8 +77,8 @@ class Weights:
         return skeleton.model
 
     def prefetch(self) -> None:
-        """Bring the bytes near while another stage computes: into pinned host memory for a card, into the page cache
-        for a CPU. Cheap where they are there already; a failure costs only the time that it would have saved."""
+        """Read the weights while another stage computes: into pinned host memory for a card, into the page cache for a
+        CPU. Cheap if they are already there."""
         if self._host:
             self._host_copy()
             return
@@ -94,9 +94,9 @@ class Weights:
         return tensors
 
     def _host_copy(self) -> HostCopy | None:
-        """The pinned copy, made at first use; None where the cache has no room for it or nothing can be pinned.
+        """The pinned copy, made on first use; None if the cache has no room for it or memory cannot be pinned.
 
-        A load that comes while the copy is being made beforehand waits for it and makes no second one.
+        A load that starts while a prefetch is making the copy waits for it.
         """
         assert self._host is not None
         key = f"{self.folder} {self.dtype}"
@@ -106,25 +106,25 @@ class Weights:
                 try:
                     copy = HostCopy.make(self._mapped(), self.dtype, pin=self._pin)
                 except RuntimeError:
-                    return None  # locked memory is refused: the mapped pages are copied instead
+                    return None  # memory cannot be pinned: copy from the mapped pages instead
                 self._host.put(key, copy)
             return copy
 
-    _pin = True  # tests without a card copy from ordinary memory
+    _pin = True  # False in tests without a card
 
     def unload(self) -> None:
-        """Drop every reference to the weights; the modules stay, empty. Harmless when nothing is loaded."""
+        """Drop every reference to the weights; the empty modules stay. Does nothing if not loaded."""
         if self._skeleton is not None:
             self._skeleton.clear()
 
     def build(self) -> Skeleton:
-        """The modules without weights, built at the first call."""
+        """The modules without weights, built on the first call."""
         if self._skeleton is None:
             try:
                 skeleton = Skeleton(self._make, self.config, self.dtype)
             except (AttributeError, TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as exc:
                 raise ModelCorrupt(
-                    f"{self.folder / 'config.json'} does not describe a model that can be built here ({exc}): run "
+                    f"{self.folder / 'config.json'} does not describe a supported model ({exc}): run "
                     "`golem models pull` again."
                 ) from None
             _read_generation_config(skeleton.model, self.folder)
@@ -135,23 +135,23 @@ class Weights:
         files = self.checkpoint.weight_files
         missing = next((path for path in files if not path.is_file()), None)
         if missing or not files:
-            raise ModelCorrupt(f"{missing or self.folder} is gone: run `golem models pull` again.")
+            raise ModelCorrupt(f"{missing or self.folder} is missing: run `golem models pull` again.")
         return files
 
 
 def read_config(folder: Path) -> Any:
-    """config.json as transformers' own class; code that comes with a checkpoint is never run. Raises ModelCorrupt."""
+    """Read config.json as a transformers config; code shipped with a checkpoint never runs. Raises ModelCorrupt."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as exc:  # noqa: BLE001 - malformed configs raise a dozen kinds
+    except Exception as exc:  # noqa: BLE001 - malformed configs raise many types
         why = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
-        raise ModelCorrupt(f"{folder / 'config.json'} is not a configuration that can be used: {why}") from None
+        raise ModelCorrupt(f"{folder / 'config.json'} is not a usable configuration: {why}") from None
 
 
 def _read_generation_config(model: nn.Module, folder: Path) -> None:
-    """generation_config.json, as from_pretrained would set it."""
+    """Set generation_config from its file, as from_pretrained does. Raises ModelCorrupt."""
     path = folder / "generation_config.json"
     if not hasattr(model, "generation_config") or not path.is_file():
         return

@@ -1,7 +1,7 @@
-"""The record beside every checkpoint in the store (golem.json): what it is, and the hash of each of its files.
+"""The record of each checkpoint in the store (golem.json): its identity and the hashes of its files.
 
-Layout of the store: `<store>/<stage>/<name>/` with golem.json, config, tokenizer, model.safetensors;
-`<store>/choice.json` holds the profile that `auto` became; `<store>/.tmp-…` is what a pull is making.
+Layout of the store: `<store>/<stage>/<name>/` has golem.json, config, tokenizer and model.safetensors;
+`<store>/choice.json` has the profile that `auto` selected; `<store>/.tmp-…` is a pull in progress.
 """
 
 import hashlib
@@ -24,29 +24,29 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a checkpoint as it was written."""
+    """A file of a checkpoint as the pull wrote it."""
 
     sha256: str
     bytes: int
-    mtime_ns: int  # of the moment it was written: another one means that somebody else wrote since
+    mtime_ns: int  # right after the pull; a different one means that the file was written since
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in the store, ready to be loaded."""
+    """A checkpoint in the store, ready to be loaded."""
 
     stage: str
-    id: str  # catalog name, hub id or absolute path of the folder it came from
+    id: str  # catalog name, hub id, or absolute path of the source folder
     folder: Path
-    revision: str  # commit of the hub, version of the wheel, or `local`
-    source: str  # where it came from, for a person
+    revision: str  # commit on the hub, version of the wheel, or `local`
+    source: str  # as shown to users
     licence: str
     dtype: str  # of the weights on disk: `float32`, `float16`, `bfloat16`
-    size_bytes: int  # of all its files
-    fingerprint: str  # sha256 over the files of the source: the same on every box, whatever the dtype on disk
+    size_bytes: int  # of all files
+    fingerprint: str  # sha256 over the source files: the same on every box, whatever the dtype on disk
     files: dict[str, StoredFile] = field(default_factory=dict, repr=False, hash=False)
-    origin: dict[str, str] = field(default_factory=dict, repr=False, hash=False)  # file of the source → its state
-    source_dtype: str = ""  # of the weights before they were converted
+    origin: dict[str, str] = field(default_factory=dict, repr=False, hash=False)  # source file → its hash or state
+    source_dtype: str = ""  # of the weights before conversion
     pulled_at: str = ""  # UTC, ISO 8601
 
     @property
@@ -72,8 +72,7 @@ _TEXT_KEYS = (
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder of the store, as its record says; files are not looked at.
-    Raises ModelMissing, ModelCorrupt."""
+    """Read the record of a checkpoint, without checking its files. Raises ModelMissing, ModelCorrupt."""
     path = folder / MANIFEST
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +83,7 @@ def read(folder: Path) -> Checkpoint:
         texts = {key: str(record[key]) for key in _TEXT_KEYS}
         origin = {str(name): str(state) for name, state in record["origin"].items()}
     except FileNotFoundError:
-        raise ModelMissing(f"{folder} holds no model: {_REMEDY}.") from None
+        raise ModelMissing(f"There is no model in {folder}: {_REMEDY}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelCorrupt(f"{path} is damaged: {_REMEDY} again.") from None
     return Checkpoint(
@@ -99,7 +98,7 @@ def _plain_name(name: str) -> str:
 
 
 def read_choice(store: Path) -> str | None:
-    """The profile that was chosen at an earlier pull, None where there was none. Raises ModelCorrupt."""
+    """The profile that an earlier pull chose; None if there was none. Raises ModelCorrupt."""
     path = store / CHOICE
     try:
         chosen = json.loads(path.read_text(encoding="utf-8"))["profile"]
@@ -113,17 +112,17 @@ def read_choice(store: Path) -> str | None:
 
 
 def profile_of(settings: Settings) -> str | None:
-    """The profile in force: GOLEM_MODELS, or for `auto` what the first pull chose; None: not chosen yet."""
+    """The profile in effect: GOLEM_MODELS, or for `auto` what the first pull chose (None before it)."""
     return read_choice(settings.store) if settings.models == "auto" else settings.models
 
 
 def folder_of(settings: Settings, offer: Offer) -> Path:
-    """Where a checkpoint lies or will lie."""
+    """The folder of a checkpoint in the store, which may not exist yet."""
     return settings.store / offer.stage / offer.slug
 
 
 def wanted(settings: Settings, stage: str) -> Offer:
-    """What the settings ask for. Raises BadSetting, and ModelMissing where `auto` was not resolved yet."""
+    """The checkpoint that the settings select. Raises BadSetting, and ModelMissing if `auto` is not resolved yet."""
     if stage not in STAGES:
         raise ModelMissing(f"There is no stage {stage!r}: the stages are {', '.join(STAGES)}.")
     profile = None if settings.model_of(stage) else profile_of(settings)
@@ -133,9 +132,9 @@ def wanted(settings: Settings, stage: str) -> Offer:
 
 
 def find(settings: Settings, stage: str) -> Checkpoint:
-    """The checkpoint of a stage, complete by name and size (`verify` reads the bytes).
+    """The checkpoint of a stage, with file names and sizes checked (`verify` checks the bytes).
 
-    Raises ModelMissing with the remedy, ModelCorrupt, BadSetting.
+    Raises ModelMissing, ModelCorrupt, BadSetting.
     """
     offer = wanted(settings, stage)
     folder = folder_of(settings, offer)
@@ -151,28 +150,29 @@ def find(settings: Settings, stage: str) -> Checkpoint:
 
 
 def check_sizes(checkpoint: Checkpoint) -> None:
-    """Every file is there with its size: a mapped file that is shorter would kill the process. Raises ModelCorrupt."""
+    """Check that every file has its recorded size: reading past the end of a mapped file would kill the process.
+    Raises ModelCorrupt."""
     for name, file in checkpoint.files.items():
         try:
             size = (checkpoint.folder / name).stat().st_size
         except OSError:
-            raise ModelCorrupt(f"{checkpoint.folder / name} is gone: {_REMEDY} again.") from None
+            raise ModelCorrupt(f"{checkpoint.folder / name} is missing: {_REMEDY} again.") from None
         if size != file.bytes:
             raise ModelCorrupt(
-                f"{checkpoint.folder / name} has {size} bytes and should have {file.bytes}: {_REMEDY} again."
+                f"{checkpoint.folder / name} has {size} bytes but should have {file.bytes}: {_REMEDY} again."
             )
 
 
 def verify(checkpoint: Checkpoint, report: Callable[[int], None] = lambda _: None) -> None:
-    """Compare the bytes of every file with the record. `report` is told how many were read. Raises ModelCorrupt."""
+    """Check size and SHA-256 of every file. `report` gets the bytes read in each step. Raises ModelCorrupt."""
     check_sizes(checkpoint)
     for name, file in checkpoint.files.items():
         if sha256_of(checkpoint.folder / name, report) != file.sha256:
-            raise ModelCorrupt(f"{checkpoint.folder / name} is not what was pulled: {_REMEDY} again.")
+            raise ModelCorrupt(f"{checkpoint.folder / name} was altered since it was pulled: {_REMEDY} again.")
 
 
 def verify_if_touched(checkpoint: Checkpoint) -> None:
-    """Sizes always; bytes of the files whose time is not that of the pull, once for each state. Raises ModelCorrupt."""
+    """Check all sizes, and the SHA-256 of files modified since the pull, once for each state. Raises ModelCorrupt."""
     check_sizes(checkpoint)
     for name, file in checkpoint.files.items():
         path = checkpoint.folder / name
@@ -181,15 +181,15 @@ def verify_if_touched(checkpoint: Checkpoint) -> None:
         if state.st_mtime_ns == file.mtime_ns or key in _seen:
             continue
         if sha256_of(path) != file.sha256:
-            raise ModelCorrupt(f"{path} is not what was pulled: {_REMEDY} again.")
+            raise ModelCorrupt(f"{path} was altered since it was pulled: {_REMEDY} again.")
         _seen.add(key)
 
 
-_seen: set[tuple[str, int, int, int, str]] = set()  # files of this process that were hashed and found sound
+_seen: set[tuple[str, int, int, int, str]] = set()  # file states that this process has verified
 
 
 def sha256_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str:
-    """The hash of a file's bytes, hex."""
+    """The SHA-256 of a file, hex. `report` gets the bytes read in each step."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_CHUNK_BYTES):
@@ -199,7 +199,7 @@ def sha256_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str
 
 
 def record_file(path: Path, sha256: str | None = None) -> StoredFile:
-    """The entry of a file that was just written; it is flushed to the disk."""
+    """The record of a file that was just written; flushes it to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
     state = path.stat()
@@ -207,7 +207,7 @@ def record_file(path: Path, sha256: str | None = None) -> StoredFile:
 
 
 def folder_state(folder: Path) -> dict[str, str]:
-    """Names, sizes and times of a local folder's files: cheap, and different as soon as one is written."""
+    """Sizes and modification times of a local folder's files by name: cheap, and changes when a file is written."""
     return {
         path.name: f"{state.st_size}:{state.st_mtime_ns}"
         for path in sorted(folder.iterdir())
@@ -216,7 +216,7 @@ def folder_state(folder: Path) -> dict[str, str]:
 
 
 def stored(settings: Settings) -> Iterator[tuple[Path, Checkpoint | ModelCorrupt]]:
-    """Every checkpoint in the store, in use or not."""
+    """Every checkpoint in the store, in use or not; a ModelCorrupt for a damaged record."""
     for path in sorted(settings.store.glob(f"*/*/{MANIFEST}")):
         if path.parent.parent.name not in STAGES:
             continue

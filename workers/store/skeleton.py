@@ -1,4 +1,4 @@
-"""A model without weights: built once on the meta device, filled and emptied by swapping pointers."""
+"""A model's modules without weights: built once on the meta device, filled and emptied by swapping tensors."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,18 +11,18 @@ from torch.overrides import TorchFunctionMode
 
 from golem_chain.shared.errors import ModelCorrupt
 
-#: Buffers that older files hold and today's classes compute: never an error when there are too many of them.
+#: Buffers that older files contain and current classes compute: ignored if the model does not have them.
 _COMPUTED = re.compile(r"(^|\.)(position_ids|masked_bias|attn\.bias|inv_freq|token_type_ids)$")
 _NAMED_AT_MOST = 3
 
 
-#: What draws initial weights. On the meta device nothing is drawn, but by way of Python and half a second of imports.
+#: Functions that initialise weights. On the meta device they do nothing, but take half a second of imports to do so.
 _DRAWS = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_", "zeros_", "ones_"})
 
 
 class _WithoutWeights(TorchFunctionMode):
-    """`torch.empty`, by which layers make their parameters, gives meta tensors, and these are not initialised; all else
-    is real, so that buffers that are computed (rotary frequencies, position ids) keep their values."""
+    """Makes `torch.empty`, which layers use for their parameters, return meta tensors, and skips their initialisation.
+    Everything else is real, so that computed buffers (rotary frequencies, position ids) keep their values."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
@@ -38,7 +38,7 @@ class _WithoutWeights(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor of the model and every place that refers to it: tied weights have several names."""
+    """A tensor of the model with every place that refers to it; tied weights have several names."""
 
     names: tuple[str, ...]
     places: tuple[tuple[nn.Module, str], ...]
@@ -47,15 +47,15 @@ class Slot:
 
 
 class Skeleton:
-    """The modules of a model, their weights on the meta device until `fill`.
+    """A model's modules, with weights on the meta device until `fill`.
 
-    Non-persistent buffers are kept on the CPU as they were computed and copied to the device with each `fill`.
+    Non-persistent buffers stay on the CPU as computed, and every `fill` copies them to the device.
     """
 
     def __init__(self, make: Callable[[Any], nn.Module], config: Any, dtype: torch.dtype) -> None:
         before = torch.get_default_dtype()
         try:
-            torch.set_default_dtype(dtype)  # what is computed takes the type that from_pretrained would give it
+            torch.set_default_dtype(dtype)  # gives computed buffers the same dtype as from_pretrained
             with _WithoutWeights():
                 self.model = make(config)
         finally:
@@ -65,11 +65,14 @@ class Skeleton:
         self._slots = [*self._parameters(), *self._persistent_buffers()]
         self._computed = self._computed_buffers()
         if any(value.is_meta for _, _, value in self._computed):
-            raise ModelCorrupt(f"{type(self.model).__name__} has a computed buffer that this loader cannot restore.")
+            raise ModelCorrupt(
+                f"{type(self.model).__name__} has a computed buffer that this loader cannot restore: choose another "
+                "model."
+            )
         self.clear()
 
     def _places(self, kind: str) -> dict[int, list[tuple[str, nn.Module, str]]]:
-        """Tensors by identity → (full name, module, attribute)."""
+        """Identity of each tensor → its (full name, module, attribute) entries."""
         found: dict[int, list[tuple[str, nn.Module, str]]] = {}
         for prefix, module in self.model.named_modules(remove_duplicate=False):
             for attribute, value in getattr(module, kind).items():
@@ -110,9 +113,9 @@ class Skeleton:
                     yield f"{prefix}.{attribute}" if prefix else attribute, module, attribute, value
 
     def fill(self, tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype, file: str) -> None:
-        """Point the modules at `tensors` (by their names in the file), on `device`, floats as `dtype`.
+        """Set the weights to `tensors` (by their names in the file), moved to `device`, floats converted to `dtype`.
 
-        Raises ModelCorrupt where a tensor is missing, left over or of another shape; the model is then empty.
+        Raises ModelCorrupt if a tensor is missing, unexpected or of the wrong shape; the model is then empty.
         """
         chosen = self.match(tensors, file)
         try:
@@ -127,7 +130,7 @@ class Skeleton:
             raise
 
     def clear(self) -> None:
-        """Back to the meta device: no module refers to a weight any more."""
+        """Put the meta tensors back, so that no module refers to a weight."""
         for slot in self._slots:
             self._put(slot, slot.meta)
         for module, attribute, value in self._computed:
@@ -142,7 +145,7 @@ class Skeleton:
                 module._buffers[attribute] = value
 
     def match(self, tensors: Mapping[str, torch.Tensor], file: str) -> list[torch.Tensor]:
-        """The tensor for each slot, in their order. Raises ModelCorrupt, naming at most three of what is wrong."""
+        """The tensor for each slot, in order. Raises ModelCorrupt, naming up to three tensors per kind of mismatch."""
         prefix = getattr(self.model, "base_model_prefix", "")
         renamed = rename([*tensors], {name for slot in self._slots for name in slot.names}, prefix)
         by_name = {new: tensors[old] for old, new in renamed.items()}
@@ -156,20 +159,18 @@ class Skeleton:
                 misshapen.append(f"{slot.names[0]} {list(tensor.shape)} instead of {list(slot.meta.shape)}")
             else:
                 chosen.append(tensor)
-        wrong = [*_said("missing", missing), *_said("of another shape", misshapen)]
-        wrong += _said(
-            "not known to the model", [name for name in by_name if name not in known and not self._spare(name)]
-        )
+        wrong = [*_listed("missing", missing), *_listed("wrong shape", misshapen)]
+        wrong += _listed("unexpected", [name for name in by_name if name not in known and not self._ignored(name)])
         if wrong:
             raise ModelCorrupt(
-                f"{file} is not a {type(self.model).__name__} of its config.json: {'; '.join(wrong)}. "
+                f"{file} does not match the {type(self.model).__name__} of its config.json: {'; '.join(wrong)}. "
                 "Run `golem models pull` again."
             )
         return chosen
 
-    def _spare(self, name: str) -> bool:
+    def _ignored(self, name: str) -> bool:
         patterns = getattr(self.model, "_keys_to_ignore_on_load_unexpected", None) or ()
-        # An encoder without its head: what the file has of a pooler or of another task is not needed.
+        # A bare encoder does not need a pooler or another task's head.
         head = not getattr(self.model, "base_model_prefix", "") or not _has_prefix(self.model)
         outside = head and name.split(".")[0] not in dict(self.model.named_children())
         return bool(_COMPUTED.search(name)) or outside or any(re.search(pattern, name) for pattern in patterns)
@@ -179,7 +180,7 @@ def _has_prefix(model: nn.Module) -> bool:
     return hasattr(model, str(getattr(model, "base_model_prefix", "")))
 
 
-def _said(what: str, names: list[str]) -> list[str]:
+def _listed(what: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
@@ -187,10 +188,10 @@ def _said(what: str, names: list[str]) -> list[str]:
 
 
 def rename(held: list[str], known: set[str], prefix: str) -> dict[str, str]:
-    """Names in a file → names in a model. Pure.
+    """Map names in a file to names in a model. Pure.
 
-    A file of the bare model lacks the prefix that the model with a head has, and the other way round
-    (`h.0…` ↔ `transformer.h.0…`); files older than 2019 say gamma and beta for a norm's weight and bias.
+    A file of the bare model lacks the prefix of the model with a head, and vice versa (`h.0…` ↔ `transformer.h.0…`);
+    files from before 2019 call a norm's weight and bias gamma and beta.
     """
     renamed = {}
     for name in held:

@@ -1,1 +1,1 @@
-"""Reading any source format, and writing the store's: safetensors with what transformers needs beside."""
+"""Readers of all source formats, and the writer of the store's: safetensors plus the files that transformers needs."""

@@ -1,7 +1,7 @@
-"""Any source format → the store's: config, tokenizer, and one safetensors file in the dtype that will run.
+"""Converts any source format to that of the store: config, tokenizer, and one safetensors file in the dtype that runs.
 
-What a folder holds decides: `model.safetensors` (or shards), `pytorch_model.bin` (or shards), CTranslate2's
-`model.bin` (or its parts), or a `.gguf`. No pickle is read but with torch's `weights_only` loader.
+The format follows from the file names: `model.safetensors` (or shards), `pytorch_model.bin` (or shards), CTranslate2's
+`model.bin` (or its parts), or a `.gguf`. Pickles are read only with torch's `weights_only` loader.
 """
 
 import json
@@ -19,7 +19,7 @@ from golem_chain.workers.store.formats.safetensors_files import Planned, map_ten
 
 WEIGHTS = "model.safetensors"
 
-#: The files beside the weights that a tokenizer, a feature extractor or a config loader reads.
+#: The files, other than weights, that tokenizers, feature extractors and config loaders read.
 SIDE_FILES = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
@@ -32,8 +32,8 @@ _SHARD = re.compile(r"[\w.-]+\.(safetensors|bin)")
 
 
 def weight_files(names: "set[str]", read_index: Callable[[str], dict[str, Any]]) -> list[str]:
-    """Which of the files of a folder or repository are its weights, best format first. Pure but for `read_index`,
-    which gives the JSON of an index file. Empty where there are none. Raises ModelCorrupt for an absurd index."""
+    """The weight files among the files of a folder or repository, in the best format available; empty if there are
+    none. `read_index` returns the JSON of an index file. Raises ModelCorrupt for an invalid index."""
     for whole, index in (
         (WEIGHTS, f"{WEIGHTS}.index.json"),
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -43,7 +43,7 @@ def weight_files(names: "set[str]", read_index: Callable[[str], dict[str, Any]])
         if index in names:
             shards = read_index(index).get("weight_map")
             if not isinstance(shards, dict) or not all(_SHARD.fullmatch(str(shard)) for shard in shards.values()):
-                raise ModelCorrupt(f"{index} is not an index of weights.")
+                raise ModelCorrupt(f"{index} is not an index of weight files.")
             return sorted({str(shard) for shard in shards.values()})
     if "model.bin" in names:
         return ["model.bin"]
@@ -52,14 +52,14 @@ def weight_files(names: "set[str]", read_index: Callable[[str], dict[str, Any]])
 
 
 def convert(source: Path, target: Path, dtype: torch.dtype, report: Callable[[int, int], None]) -> tuple[str, str]:
-    """Make the store's files from those in `source`; -> (what it was converted from, the dtype it had).
+    """Convert the files in `source` to the store's format; return the source format and the source dtype.
 
-    `report` is told the bytes written so far of how many. Raises ModelCorrupt where the source cannot be used.
+    `report` gets the bytes written so far and the total. Raises ModelCorrupt if the source cannot be used.
     """
     names = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
     weights = weight_files(names, lambda name: read_json(source / name))
     if not weights:
-        raise ModelCorrupt(f"{source.name} holds no weights: neither safetensors, .bin nor .gguf.")
+        raise ModelCorrupt(f"{source.name} has no weights: neither safetensors, .bin nor .gguf.")
     if weights[0].endswith(".gguf"):
         planned, kind = _from_gguf(source / weights[0], target), "GGUF"
     elif weights[0].startswith("model.bin"):
@@ -81,7 +81,7 @@ def convert(source: Path, target: Path, dtype: torch.dtype, report: Callable[[in
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ModelCorrupt."""
+    """Read a JSON object from a file. Raises ModelCorrupt."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -99,14 +99,14 @@ def _bytes(tensor: Planned, dtype: torch.dtype) -> int:
 def _copy_side_files(source: Path, target: Path, names: "set[str]") -> None:
     config = read_json(source / "config.json")
     if "quantization_config" in config:
-        raise ModelCorrupt(f"{source.name} holds quantised weights, which are not read here: take the full checkpoint.")
+        raise ModelCorrupt(f"{source.name} has quantised weights, which are not supported: use the full checkpoint.")
     for name in names & set(SIDE_FILES):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
 
 
 def _from_torch(paths: list[Path]) -> list[Planned]:
-    """Safetensors as they are; .bin through the loader that runs no code. Tensors that share bytes are kept once."""
+    """Read safetensors, or .bin with the loader that runs no code. Tensors that share memory are kept once."""
     tensors: dict[str, torch.Tensor] = {}
     for path in paths:
         tensors |= map_tensors(path, touch=False) if path.suffix == ".safetensors" else _read_bin(path)
@@ -124,13 +124,13 @@ def _from_torch(paths: list[Path]) -> list[Planned]:
 def _read_bin(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # noqa: BLE001 - malformed archives raise a dozen kinds
+    except Exception:  # noqa: BLE001 - malformed archives raise many types
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)  # the format before zip cannot be mapped
         except Exception:  # noqa: BLE001
-            raise ModelCorrupt(f"{path.name} is not a file of weights, or holds more than weights.") from None
+            raise ModelCorrupt(f"{path.name} is not a weight file, or contains more than weights.") from None
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
-        raise ModelCorrupt(f"{path.name} is not a plain table of weights.")
+        raise ModelCorrupt(f"{path.name} is not a plain dictionary of weights.")
     return {str(name): tensor for name, tensor in loaded.items()}
 
 

@@ -1,6 +1,6 @@
-"""CTranslate2 Whisper checkpoints (`model.bin`) → tensors and configuration under the names of transformers.
+"""Converts CTranslate2 Whisper checkpoints (`model.bin`) to tensors and configuration with transformers' names.
 
-Layout of the file: see `read_variables`. Names of the variables: CTranslate2's WhisperSpec,
+File layout: see `read_variables`. Variable names: CTranslate2's WhisperSpec,
 https://github.com/OpenNMT/CTranslate2/blob/master/python/ctranslate2/specs/whisper_spec.py
 """
 
@@ -16,7 +16,7 @@ from golem_chain.workers.store.formats.safetensors_files import Planned
 
 _DTYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.float16}
 _MAX_RANK = 8
-_GELU = 3  # CTranslate2's ActivationType for the exact form
+_GELU = 3  # CTranslate2's ActivationType for the exact GELU
 _LARGEST_LAYER = 256
 
 # CTranslate2's name inside a layer -> (attribute in transformers, parts stacked in it)
@@ -37,14 +37,14 @@ _NORMS = {
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of the file, a view of its bytes."""
+    """An array in the file, as a view of its bytes."""
 
     shape: tuple[int, ...]
     tensor: torch.Tensor
 
 
 def read_variables(data: bytes | bytearray | mmap.mmap, name: str) -> dict[str, Variable]:
-    """The variables by name, aliases resolved. Raises ModelCorrupt on anything that is not the format.
+    """Read the variables by name, with aliases resolved. Raises ModelCorrupt for anything that is not this format.
 
     Little-endian: uint32 version, text spec (uint16 length with NUL), uint32 revision, uint32 count; for each
     variable text name, uint8 rank, uint32 dimensions, uint8 type, uint32 bytes, data; uint32 count of aliases, each
@@ -53,7 +53,7 @@ def read_variables(data: bytes | bytearray | mmap.mmap, name: str) -> dict[str, 
     reader = Reader(data, name)
     version = reader.number("I")
     if not 4 <= version <= 6:
-        raise reader.corrupt(f"it announces version {version} of CTranslate2's format; 4 to 6 are read")
+        raise reader.corrupt(f"version {version} of CTranslate2's format is not supported, only 4 to 6")
     spec = reader.text("H")
     if spec != "WhisperSpec":
         raise reader.corrupt(f"it holds a {spec[:40]!r}, not a WhisperSpec")
@@ -67,7 +67,7 @@ def read_variables(data: bytes | bytearray | mmap.mmap, name: str) -> dict[str, 
     for _ in range(reader.number("I")):
         alias, target = reader.text("H"), reader.text("H")
         if target not in found:
-            raise reader.corrupt(f"the alias {alias} points to {target}, which is not there")
+            raise reader.corrupt(f"the alias {alias} points to {target}, which does not exist")
         found[alias] = found[target]
     return found
 
@@ -83,7 +83,7 @@ def _variable(reader: Reader, label: str) -> Variable:
     size = reader.number("I")
     dtype = _DTYPES[code]
     if size != math.prod(shape) * dtype.itemsize:
-        raise reader.corrupt(f"{label} has {size} bytes, which do not fit its shape {list(shape)}")
+        raise reader.corrupt(f"{label} has {size} bytes, which does not match its shape {list(shape)}")
     start = reader.skip(size)
     if size == 0:
         return Variable(shape, torch.empty(shape, dtype=dtype))
@@ -95,9 +95,9 @@ def _variable(reader: Reader, label: str) -> Variable:
 
 
 def whisper(data: bytearray | mmap.mmap, name: str) -> tuple[list[Planned], dict[str, object]]:
-    """The tensors and the architecture part of config.json of a Whisper in float16 or float32, values unchanged.
+    """The tensors and the architecture part of config.json of a float16 or float32 Whisper, with values unchanged.
 
-    Raises ModelCorrupt; an int8 checkpoint is refused, since it cannot be had back exactly.
+    Raises ModelCorrupt. An int8 checkpoint is rejected, since its original weights cannot be restored exactly.
     """
     found = read_variables(data, name)
     used = _Names(found, name)
@@ -121,7 +121,7 @@ def whisper(data: bytearray | mmap.mmap, name: str) -> tuple[list[Planned], dict
     width = embedded.shape[1]
     heads = {side: used.scalar(f"{side}/num_heads") for side in ("encoder", "decoder")}
     if any(count < 1 or width % count for count in heads.values()):
-        raise ModelCorrupt(f"{name} cannot be converted: its {heads} heads do not divide the width {width}.")
+        raise ModelCorrupt(f"{name} cannot be converted: its heads {heads} do not divide the width {width}.")
     config: dict[str, object] = {
         "d_model": width,
         "vocab_size": embedded.shape[0],
@@ -140,7 +140,7 @@ def whisper(data: bytearray | mmap.mmap, name: str) -> tuple[list[Planned], dict
 
 
 class _Names:
-    """The variables of a file, asked for by name."""
+    """Checked access to the variables of a file by name. Methods raise ModelCorrupt."""
 
     def __init__(self, found: dict[str, Variable], name: str) -> None:
         self._found = found
@@ -154,7 +154,7 @@ class _Names:
             raise ModelCorrupt(f"{self.name} cannot be converted: {label} has shape {list(variable.shape)}.")
         if rank is not None and not variable.tensor.dtype.is_floating_point:
             raise ModelCorrupt(
-                f"{self.name} cannot be converted exactly: {label} is quantised; take a float16 or float32 checkpoint."
+                f"{self.name} cannot be converted exactly: {label} is quantised; use a float16 or float32 checkpoint."
             )
         return variable
 
@@ -166,7 +166,7 @@ class _Names:
             return default
         tensor = self.get(label).tensor
         if tensor.numel() != 1:
-            raise ModelCorrupt(f"{self.name} cannot be converted: {label} is not one number.")
+            raise ModelCorrupt(f"{self.name} cannot be converted: {label} is not a single number.")
         return int(tensor.item())
 
     def layers(self, side: str) -> int:
@@ -191,9 +191,9 @@ def _layer(used: _Names, source: str, target: str) -> list[Planned]:
         for kind, rank in (("weight", 2), ("bias", 1)):
             whole = used.get(f"{source}/{label}/{kind}", rank).tensor
             if whole.shape[0] % len(parts):
-                raise ModelCorrupt(f"{used.name} cannot be converted: {source}/{label}/{kind} cannot be parted.")
+                raise ModelCorrupt(f"{used.name} cannot be converted: {source}/{label}/{kind} cannot be split evenly.")
             for part, piece in zip(parts, whole.chunk(len(parts)), strict=True):
-                if part == "k_proj" and kind == "bias":  # Whisper's keys have no bias: CTranslate2 stacks zeros
+                if part == "k_proj" and kind == "bias":  # Whisper's keys have no bias; CTranslate2 stores zeros
                     if piece.any():
                         raise ModelCorrupt(f"{used.name} cannot be converted: its attention keys have a bias.")
                     continue

@@ -1,6 +1,6 @@
-"""GGUF files: the metadata and the tensors, dequantised to float32, read with every size checked.
+"""Reads GGUF files: metadata, and tensors dequantised to float32, with every size checked.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; block layouts: ggml-common.h of the same project.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; block layouts: ggml-common.h in the same project.
 """
 
 import math
@@ -26,28 +26,28 @@ _BLOCK = 32  # elements that share one scale
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as it lies in the file; `shape` in torch's order (the slowest dimension first)."""
+    """A tensor in the file; `shape` is in torch's order (slowest dimension first)."""
 
     shape: tuple[int, ...]
     kind: int
-    offset: int  # from the beginning of the data
+    offset: int  # bytes from the start of the data
 
 
 @dataclass(frozen=True)
 class Gguf:
-    """A parsed file. The bytes stay where they are until `tensor` is asked."""
+    """A parsed file. Tensor data is read only by `tensor`."""
 
     name: str
     data: bytes | bytearray | mmap.mmap
     fields: dict[str, Value]
     stored: dict[str, Stored]
-    base: int  # where the data begins
+    base: int  # offset of the data, bytes
 
     def corrupt(self, why: str) -> ModelCorrupt:
         return ModelCorrupt(f"{self.name} cannot be converted: {why}.")
 
     def field(self, key: str, kind: type[Wanted], default: Wanted | None = None) -> Wanted:
-        """A metadata value. Raises ModelCorrupt where it is missing or of another type."""
+        """A metadata value. Raises ModelCorrupt if it is missing or has another type."""
         value = self.fields.get(key, default)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return kind(value)
@@ -56,14 +56,14 @@ class Gguf:
         return value
 
     def texts(self, key: str) -> list[str]:
-        """A list of texts. Raises ModelCorrupt where it is missing or of another type."""
+        """A list of strings. Raises ModelCorrupt if it is missing or has another type."""
         value = self.fields.get(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.corrupt(f"{key} is missing or not a list of texts")
+            raise self.corrupt(f"{key} is missing or not a list of strings")
         return [str(item) for item in value]
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, float32, exactly what the quantised values stand for. Raises ModelCorrupt."""
+        """A tensor, dequantised exactly to float32. Raises ModelCorrupt."""
         stored = self.stored[name]
         count = math.prod(stored.shape)
         block, block_bytes, unpack = _KINDS[stored.kind]
@@ -73,13 +73,13 @@ class Gguf:
 
 
 def parse(data: bytes | bytearray | mmap.mmap, name: str) -> Gguf:
-    """The metadata and the places of the tensors. Raises ModelCorrupt on anything that is not GGUF 2 or 3."""
+    """Parse the metadata and the positions of the tensors. Raises ModelCorrupt for anything but GGUF 2 or 3."""
     reader = Reader(data, name)
     if reader.take(4) != b"GGUF":
-        raise reader.corrupt("it does not begin with GGUF")
+        raise reader.corrupt("it does not start with GGUF")
     version = reader.number("I")
     if version not in (2, 3):
-        raise reader.corrupt(f"it is GGUF version {version}; 2 and 3 are read")
+        raise reader.corrupt(f"GGUF version {version} is not supported, only 2 and 3")
     tensors, pairs = reader.number("Q"), reader.number("Q")
     fields: dict[str, Value] = {}
     for _ in range(pairs):
@@ -113,8 +113,8 @@ def _value(reader: Reader, kind: int, nested: bool = False) -> Value:
         return reader.text("Q")
     if kind == _ARRAY and not nested:
         item, count = reader.number("I"), reader.number("Q")
-        if count > reader.size - reader.at:  # every item takes a byte at least
-            raise reader.corrupt(f"a list of {count} items is announced")
+        if count > reader.size - reader.at:  # every item takes at least one byte
+            raise reader.corrupt(f"a list claims {count} items, more than fit")
         return [_value(reader, item, nested=True) for _ in range(count)]
     raise reader.corrupt(f"a value has the unknown type {kind}")
 
@@ -126,7 +126,7 @@ def _place(reader: Reader, label: str) -> Stored:
     shape = tuple(reader.number("Q") for _ in range(rank))
     kind, offset = reader.number("I"), reader.number("Q")
     if kind not in _KINDS:
-        raise reader.corrupt(f"{label} is quantised in a way (type {kind}) that is not read here")
+        raise reader.corrupt(f"{label} has an unsupported quantisation (type {kind})")
     block = _KINDS[kind][0]
     if math.prod(shape) == 0 or shape[0] % block:
         raise reader.corrupt(f"{label} has shape {list(shape)}, which does not fit blocks of {block}")
@@ -141,7 +141,7 @@ def _halves(blocks: torch.Tensor, start: int) -> torch.Tensor:
 
 
 def _nibbles(blocks: torch.Tensor, start: int) -> torch.Tensor:
-    """16 bytes hold 32 numbers: the low halves are elements 0-15, the high ones 16-31."""
+    """Unpack 16 bytes into 32 numbers: the low nibbles are elements 0-15, the high ones 16-31."""
     packed = blocks[:, start : start + _BLOCK // 2]
     return torch.cat([packed & 15, packed >> 4], dim=1).to(torch.float32)
 
@@ -162,7 +162,7 @@ def _plain(dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda blocks: blocks.view(dtype).to(torch.float32)
 
 
-#: ggml type -> (elements in a block, bytes of a block, how it is unpacked)
+#: ggml type -> (elements per block, bytes per block, function that unpacks it)
 _KINDS: dict[int, tuple[int, int, Callable[[torch.Tensor], torch.Tensor]]] = {
     0: (1, 4, _plain(torch.float32)),
     1: (1, 2, _plain(torch.float16)),

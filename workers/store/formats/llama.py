@@ -1,4 +1,4 @@
-"""A Llama in a GGUF file → tensors, config, tokenizer and chat template under the names of transformers."""
+"""Converts a Llama in a GGUF file to tensors, config, tokenizer and chat template with transformers' names."""
 
 import json
 import re
@@ -26,16 +26,16 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_RECOMPUTED = "rope_freqs.weight"  # llama.cpp's copy of what the config says
-_CONTROL, _USER_DEFINED = 3, 4  # kinds of token that are matched before the text is split
+_RECOMPUTED = "rope_freqs.weight"  # llama.cpp's copy of what follows from the config
+_CONTROL, _USER_DEFINED = 3, 4  # token types that are matched before the text is split
 
 
 def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
-    """The tensors, float32, and config.json. Raises ModelCorrupt for another architecture or missing parts."""
+    """The tensors (float32) and config.json. Raises ModelCorrupt for another architecture or missing parts."""
     if gguf.fields.get("general.architecture") != "llama":
         raise gguf.corrupt(f"its architecture is {str(gguf.fields.get('general.architecture'))[:40]!r}, not llama")
     if any(key.startswith("llama.rope.scaling.") for key in gguf.fields):
-        raise gguf.corrupt("its rotary positions are scaled, which is not read here")
+        raise gguf.corrupt("scaled rotary positions are not supported")
     heads = gguf.field("llama.attention.head_count", int)
     kv_heads = gguf.field("llama.attention.head_count_kv", int, heads)
     if min(heads, kv_heads) < 1:
@@ -76,7 +76,7 @@ def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
 
 
 def token_ids(gguf: Gguf) -> dict[str, object]:
-    """`bos_token_id`, `eos_token_id` and `pad_token_id`, those that the file gives."""
+    """`bos_token_id`, `eos_token_id` and `pad_token_id`, as far as the file has them."""
     names = {"bos": "bos", "eos": "eos", "pad": "padding"}
     found = {short: gguf.fields.get(f"tokenizer.ggml.{long}_token_id") for short, long in names.items()}
     return {f"{short}_token_id": value for short, value in found.items() if isinstance(value, int)}
@@ -87,13 +87,13 @@ def _rename(gguf: Gguf, name: str) -> str:
         return _OUTSIDE[name]
     found = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
     if not found or found[2] not in _INSIDE:
-        raise gguf.corrupt(f"it holds {name[:80]!r}, which a Llama has not")
+        raise gguf.corrupt(f"{name[:80]!r} is not a tensor of a Llama")
     return f"model.layers.{found[1]}.{_INSIDE[found[2]]}.weight"
 
 
 def _tensor(gguf: Gguf, name: str, heads: int) -> torch.Tensor:
-    """llama.cpp interleaves the two halves of each rotary head (`permute` in its convert_hf_to_gguf.py); this
-    puts them back behind each other."""
+    """Read a tensor and undo llama.cpp's interleaving of the two halves of each rotary head (`permute` in its
+    convert_hf_to_gguf.py)."""
     tensor = gguf.tensor(name)
     if not heads:
         return tensor
@@ -102,20 +102,20 @@ def _tensor(gguf: Gguf, name: str, heads: int) -> torch.Tensor:
 
 
 def tokenizer_files(gguf: Gguf) -> dict[str, str]:
-    """tokenizer.json and tokenizer_config.json of a byte-level BPE. Raises ModelCorrupt for another kind."""
+    """tokenizer.json and tokenizer_config.json of a byte-level BPE. Raises ModelCorrupt for any other tokenizer."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     kind = gguf.fields.get("tokenizer.ggml.model")
     split = gguf.fields.get("tokenizer.ggml.pre", "default")
     if kind != "gpt2" or split not in ("smollm", "gpt-2", "default"):
-        raise gguf.corrupt(f"its tokenizer ({kind}, {split}) is not read here; take the safetensors checkpoint")
+        raise gguf.corrupt(f"its tokenizer ({kind}, {split}) is not supported; use the safetensors checkpoint")
     tokens, merges = gguf.texts("tokenizer.ggml.tokens"), gguf.texts("tokenizer.ggml.merges")
     vocabulary = {token: index for index, token in enumerate(tokens)}
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     try:
         tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     except Exception as exc:  # noqa: BLE001 - the Rust side raises plain Exception
-        raise gguf.corrupt(f"its vocabulary does not fit its merges ({exc})") from None
+        raise gguf.corrupt(f"its vocabulary does not match its merges ({exc})") from None
     levels: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     if split == "smollm":
         levels.insert(0, pre_tokenizers.Digits(individual_digits=True))

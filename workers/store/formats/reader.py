@@ -1,4 +1,4 @@
-"""A cursor over untrusted bytes: every read is checked against what is left before anything is allocated."""
+"""A cursor over untrusted bytes: checks every read against the remaining bytes before allocating memory."""
 
 import mmap
 import struct
@@ -8,7 +8,7 @@ from golem_chain.shared.errors import ModelCorrupt
 
 
 class Reader:
-    """Reads little-endian values from `data` in order. Every method raises ModelCorrupt at the end of the bytes."""
+    """Reads little-endian values from `data` in order. Every method raises ModelCorrupt at the end of the data."""
 
     def __init__(self, data: bytes | bytearray | mmap.mmap, name: str) -> None:
         self.data = data
@@ -17,13 +17,13 @@ class Reader:
         self.size = len(data)
 
     def corrupt(self, why: str) -> ModelCorrupt:
-        """The error to raise: one sentence with the file and the place."""
+        """An error to raise, naming the file and the position."""
         return ModelCorrupt(f"{self.name} cannot be read as a model: {why} (byte {self.at} of {self.size}).")
 
     def skip(self, count: int) -> int:
-        """The offset at which the next `count` bytes begin; moves past them."""
+        """Skip `count` bytes and return the offset at which they start."""
         if count < 0 or count > self.size - self.at:
-            raise self.corrupt(f"{count} bytes are announced but {self.size - self.at} are left")
+            raise self.corrupt(f"{count} bytes were expected but only {self.size - self.at} are left")
         start = self.at
         self.at += count
         return start
@@ -42,7 +42,7 @@ class Reader:
         return float(struct.unpack("<" + code, self.take(struct.calcsize(code)))[0])
 
     def text(self, length_code: str) -> str:
-        """UTF-8 text behind its length, without closing NULs."""
+        """UTF-8 text preceded by its length, without trailing NULs."""
         raw = self.take(self.number(length_code))
         try:
             return raw.rstrip(b"\0").decode("utf-8")
@@ -51,7 +51,7 @@ class Reader:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """The bytes of a file, mapped and private: writing to them changes no file. Raises ModelCorrupt when empty."""
+    """Map a file privately: writes do not change the file. Raises ModelCorrupt if it is empty."""
     with path.open("rb") as file:
         try:
             return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)

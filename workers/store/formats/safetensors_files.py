@@ -1,4 +1,4 @@
-"""Safetensors files: the header without any library, a mapping that aliases the file, a writer that streams.
+"""Safetensors files: a header parser without dependencies, zero-copy mapping, and a streaming writer.
 
 Format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON, data).
 """
@@ -18,21 +18,21 @@ from golem_chain.shared.errors import ModelCorrupt
 if TYPE_CHECKING:
     import torch
 
-#: Bytes per element of the types of safetensors that we read.
+#: Bytes per element of the supported safetensors types.
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
 _TORCH_NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-_HEADER_LIMIT_BYTES = 100 << 20  # as the reference implementation
-_ALIGN_BYTES = 64  # data begins on a cache line, so that mapped tensors are aligned
-_MADV_POPULATE_READ = 22  # Linux 5.14: map all pages at once instead of one fault per 16
+_HEADER_LIMIT_BYTES = 100 << 20  # as in the reference implementation
+_ALIGN_BYTES = 64  # data starts on a cache line, so that mapped tensors are aligned
+_MADV_POPULATE_READ = 22  # Linux 5.14: map all pages at once instead of one page fault per 16
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file; `start` and `stop` count bytes from the beginning of the file."""
+    """A tensor in a file; `start` and `stop` are byte offsets from the start of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,18 +41,18 @@ class Entry:
 
     @property
     def count(self) -> int:
-        """How many elements."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """The tensors of a safetensors file by name. Raises ModelCorrupt, FileNotFoundError."""
+    """Read the tensor entries of a safetensors file by name. Raises ModelCorrupt, FileNotFoundError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
         if not 2 <= length <= min(_HEADER_LIMIT_BYTES, size - 8):
-            raise _corrupt(path, "its header is cut off or damaged")
+            raise _corrupt(path, "its header is truncated or damaged")
         raw = file.read(length)
     try:
         header = json.loads(raw)
@@ -64,12 +64,12 @@ def read_header(path: Path) -> dict[str, Entry]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _corrupt(path, "its header is damaged") from None
     if not entries:
-        raise _corrupt(path, "it holds no tensor")
+        raise _corrupt(path, "it has no tensors")
     return entries
 
 
 def _corrupt(path: Path, why: str) -> ModelCorrupt:
-    return ModelCorrupt(f"{path} is not a sound safetensors file: {why}. Run `golem models pull` again.")
+    return ModelCorrupt(f"{path} is not a valid safetensors file: {why}. Run `golem models pull` again.")
 
 
 def _entry(path: Path, name: str, value: dict[str, object], base: int, size: int) -> Entry:
@@ -81,18 +81,18 @@ def _entry(path: Path, name: str, value: dict[str, object], base: int, size: int
     if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers):
         raise TypeError
     if dtype not in ITEM_BYTES:
-        raise _corrupt(path, f"{name} has type {dtype[:20]}, which is not read here")
+        raise _corrupt(path, f"{name} has the unsupported type {dtype[:20]}")
     entry = Entry(dtype, tuple(shape), base + start, base + stop)
     if entry.stop > size:
         raise _corrupt(path, f"it ends before the data of {name}")
     if entry.count * ITEM_BYTES[dtype] != entry.stop - entry.start:
-        raise _corrupt(path, f"the size of {name} does not fit its shape")
+        raise _corrupt(path, f"the size of {name} does not match its shape")
     return entry
 
 
 def map_tensors(path: Path, touch: bool = True) -> dict[str, "torch.Tensor"]:
-    """All tensors of a file as views of one private mapping: nothing is copied, and the mapping goes with the last
-    of them. `touch` maps all pages at once. Raises ModelCorrupt."""
+    """All tensors of a file as views of one private mapping, which is closed with the last of them. Nothing is copied.
+    `touch` maps all pages at once. Raises ModelCorrupt."""
     import torch
 
     entries = read_header(path)
@@ -105,7 +105,7 @@ def map_tensors(path: Path, touch: bool = True) -> dict[str, "torch.Tensor"]:
         dtype: torch.dtype = getattr(torch, _TORCH_NAMES[entry.dtype])
         if entry.count == 0:
             tensors[name] = torch.empty(entry.shape, dtype=dtype)
-        elif entry.start % ITEM_BYTES[entry.dtype]:  # a foreign writer's file: not aligned, so copied
+        elif entry.start % ITEM_BYTES[entry.dtype]:  # other writers do not always align tensors: copy
             raw = bytearray(mapped[entry.start : entry.stop])
             tensors[name] = torch.frombuffer(raw, dtype=dtype).view(entry.shape)
         else:
@@ -117,28 +117,28 @@ def map_tensors(path: Path, touch: bool = True) -> dict[str, "torch.Tensor"]:
 def _populate(mapped: mmap.mmap) -> None:
     try:
         mapped.madvise(_MADV_POPULATE_READ)
-    except (OSError, AttributeError):  # an older kernel or another system: pages come as they are touched
+    except (OSError, AttributeError):  # an older kernel or another system: pages are mapped on first access
         if hasattr(mmap, "MADV_WILLNEED"):
             mapped.madvise(mmap.MADV_WILLNEED)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A tensor to be written: `make` gives it when its turn comes."""
+    """A tensor to be written; `make` produces it when needed."""
 
     name: str
     shape: tuple[int, ...]
-    dtype: "torch.dtype"  # as `make` gives it; floats are written in the dtype of the file
+    dtype: "torch.dtype"  # as produced by `make`; floats are written in the dtype of the file
     make: "Callable[[], torch.Tensor]"
 
 
 def write_tensors(
     path: Path, planned: Sequence[Planned], dtype: "torch.dtype", report: Callable[[int], None] = lambda _: None
 ) -> str:
-    """Write one safetensors file tensor by tensor, floats as `dtype`; -> its sha256. Memory: one tensor at a time.
+    """Write a safetensors file, floats as `dtype`, and return its SHA-256. Holds one tensor in memory at a time.
 
-    `report` is told the bytes as they are written. The metadata says `{"format": "pt"}`, as transformers wants it.
-    Raises ModelCorrupt where a float does not survive the change of type (a number becomes infinite).
+    `report` gets the bytes written in each step. The metadata is `{"format": "pt"}`, which transformers requires.
+    Raises ModelCorrupt if the conversion makes a finite number infinite.
     """
     import torch
 
@@ -172,7 +172,7 @@ def _pieces(head: bytes, planned: Sequence[Planned], dtype: "torch.dtype") -> "I
         if tensor.dtype.is_floating_point and tensor.dtype != dtype:
             cast = tensor.to(dtype)
             if not torch.isfinite(cast).all() and torch.isfinite(tensor).all():
-                raise ModelCorrupt(f"{wanted.name} does not fit {dtype}: set GOLEM_DTYPE=float32 or bfloat16.")
+                raise ModelCorrupt(f"{wanted.name} overflows {dtype}: set GOLEM_DTYPE=float32 or bfloat16.")
             tensor = cast
         if tensor.numel():
             array: Any = tensor.contiguous().view(-1).view(torch.uint8).numpy()

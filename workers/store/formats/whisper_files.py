@@ -1,6 +1,6 @@
-"""The files around the weights of a converted Whisper: configuration, generation, tokenizer, features.
+"""Writes the files that accompany a converted Whisper's weights: model, generation, tokenizer and feature configs.
 
-They follow openai/whisper-tiny(.en) on the hub; token ids are read from the tokenizer, never assumed.
+They follow openai/whisper-tiny(.en) on the hub; token ids come from the tokenizer and are never assumed.
 """
 
 import json
@@ -19,8 +19,8 @@ _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 def whisper_files(
     shape: dict[str, object], source: dict[str, Any], tokenizer: dict[str, Any], name: str
 ) -> dict[str, str]:
-    """File name → text. `shape`: from `ctranslate2.whisper`; `source`: the config.json beside model.bin;
-    `tokenizer`: tokenizer.json. Raises ModelCorrupt where the parts do not belong together."""
+    """File name → text. `shape` comes from `ctranslate2.whisper`, `source` is the config.json beside model.bin,
+    `tokenizer` is tokenizer.json. Raises ModelCorrupt if the parts do not match."""
     added = _added(tokenizer, name)
     vocabulary = int(str(shape["vocab_size"]))
 
@@ -30,7 +30,7 @@ def whisper_files(
         return added[text]
 
     end, start, bare = token("<|endoftext|>"), token("<|startoftranscript|>"), token("<|notimestamps|>")
-    # The tokenizers of English-only checkpoints begin one token earlier; they name languages they never learnt.
+    # English-only vocabularies start one token earlier. They have language tokens too, although they learnt none.
     multilingual = start >= _FIRST_MULTILINGUAL_START
     if vocabulary < bare + 1 + _TIME_LAST + 1:
         raise ModelCorrupt(f"{name} cannot be converted: its tokenizer has more tokens than the weights.")
@@ -102,19 +102,19 @@ def _added(tokenizer: dict[str, Any], name: str) -> dict[str, int]:
     try:
         return {str(token["content"]): int(token["id"]) for token in tokenizer["added_tokens"]}
     except (KeyError, TypeError, ValueError):
-        raise ModelCorrupt(f"{name} cannot be converted: its tokenizer.json is not one.") from None
+        raise ModelCorrupt(f"{name} cannot be converted: its tokenizer.json is not a tokenizer.") from None
 
 
 def _numbers(source: dict[str, Any], key: str, below: int, name: str) -> list[int]:
     numbers = source.get(key, [])
     if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < below for n in numbers):
-        raise ModelCorrupt(f"{name} cannot be converted: {key} in its config.json is not a list of tokens.")
+        raise ModelCorrupt(f"{name} cannot be converted: {key} in its config.json is not a list of token ids.")
     return numbers
 
 
 def _with_times(tokenizer: dict[str, Any], first: int) -> dict[str, Any]:
-    """Add <|0.00|>, <|0.02|> … <|30.00|>, as the hub's own tokenizer has them: not special, or they could not be
-    shown."""
+    """Add <|0.00|>, <|0.02|> … <|30.00|> as in the hub's tokenizer. They are not special tokens, so that decoding can
+    show them."""
     known = {token["id"] for token in tokenizer["added_tokens"]}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
     times = [

@@ -1,1 +1,1 @@
-"""Where weights come from: the hub, the package index, a folder; and the disk that they land on."""
+"""Sources of checkpoints (the hub, the package index, a local folder) and writing to the store's disk."""

@@ -1,4 +1,4 @@
-"""The store's folder as a disk: one writer at a time, whole folders or none, refusals as one sentence."""
+"""Writing to the store's folder: one writer at a time, atomic replacement of folders, disk errors as BadSetting."""
 
 import errno
 import fcntl
@@ -17,8 +17,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def put(made: Path, folder: Path) -> None:
-    """Move a finished folder into its place, on disk when this returns. A folder that is replaced stays readable
-    for those who have it mapped."""
+    """Move a finished folder into place; it is flushed to disk on return. Processes that have mapped files of a
+    replaced folder can still read them."""
     flush_folder(made)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
@@ -28,7 +28,7 @@ def put(made: Path, folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder and all that is in it to the disk."""
+    """Flush a folder and its contents to disk."""
     for path in [*folder.rglob("*"), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -39,7 +39,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def temporary(store: Path) -> Iterator[Path]:
-    """A folder to build in, on the disk of the store; gone afterwards."""
+    """A temporary folder on the store's disk, removed afterwards."""
     work = store / f"{_TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
     work.mkdir()
     try:
@@ -49,45 +49,45 @@ def temporary(store: Path) -> Iterator[Path]:
 
 
 def sweep(store: Path) -> None:
-    """Remove what killed pulls left. Only the holder of the lock makes such folders, so none is in use."""
+    """Remove the leftovers of killed pulls. Call it with the lock held: then no such folder is in use."""
     for path in store.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def writable(store: Path) -> Iterator[None]:
-    """Turn a disk's refusals into one sentence."""
+    """Create the store if necessary, and turn disk errors into BadSetting."""
     try:
         store.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as exc:
         if exc.errno in _FULL:
-            raise BadSetting(f"GOLEM_STORE={store}: the disk is full; make room or name another folder.") from None
+            raise BadSetting(f"GOLEM_STORE={store}: the disk is full; free space or use another folder.") from None
         if isinstance(exc, (PermissionError, FileExistsError, NotADirectoryError)) or exc.errno == errno.EROFS:
             foreign = exc.filename and not Path(exc.filename).is_relative_to(store)
             if foreign and not store.is_relative_to(exc.filename):
-                raise BadSetting(f"{exc.filename} cannot be read ({exc.strerror}).") from None
-            raise BadSetting(f"GOLEM_STORE={store} cannot be written ({exc.strerror}): name another folder.") from None
+                raise BadSetting(f"{exc.filename} cannot be read ({exc.strerror}): check its permissions.") from None
+            raise BadSetting(f"GOLEM_STORE={store} cannot be written ({exc.strerror}): use another folder.") from None
         raise
 
 
 def check_room(store: Path, need: int) -> None:
-    """Refuse before anything is fetched. `need`: bytes. Raises BadSetting."""
+    """Raise BadSetting if fewer than `need` bytes are free, before anything is downloaded."""
     free = shutil.disk_usage(store).free
     if free < need:
         raise BadSetting(
-            f"GOLEM_STORE={store}: the disk has {format_bytes(free)} free and the pull may need {format_bytes(need)}; "
-            "make room or name another folder."
+            f"GOLEM_STORE={store}: the disk has {format_bytes(free)} free but the pull may need {format_bytes(need)}; "
+            "free space or use another folder."
         )
 
 
 @contextmanager
 def locked(store: Path, show: Show) -> Iterator[None]:
-    """Be the only pull on this store. The lock goes with the process that holds it."""
+    """Hold the store's pull lock. The kernel releases it if the process dies."""
     with (store / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            show.say(f"Another pull is at work on {store}: waiting for it.")
+            show.say(f"Waiting for another pull into {store} to finish.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

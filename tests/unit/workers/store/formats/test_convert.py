@@ -184,7 +184,7 @@ def test_a_bin_that_would_run_code_is_refused(tmp_path):
     gpt2().save_pretrained(source)
     (source / "model.safetensors").unlink()
     torch.save({"wte.weight": Trap()}, source / "pytorch_model.bin")
-    with pytest.raises(ModelCorrupt, match="holds more than weights"):
+    with pytest.raises(ModelCorrupt, match="contains more than weights"):
         converted(source, tmp_path / "out")
     assert not (tmp_path / "sprung").exists()
 
@@ -201,7 +201,7 @@ def test_quantised_checkpoints_and_folders_without_weights_are_refused(tmp_path)
     source = tmp_path / "source"
     source.mkdir()
     (source / "config.json").write_text('{"quantization_config": {}}')
-    with pytest.raises(ModelCorrupt, match="holds no weights"):
+    with pytest.raises(ModelCorrupt, match="has no weights"):
         converted(source, tmp_path / "a")
     gpt2().save_pretrained(source)
     (source / "config.json").write_text('{"quantization_config": {}}')

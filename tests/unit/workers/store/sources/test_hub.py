@@ -115,7 +115,7 @@ def test_auto_becomes_bundled_when_the_hub_does_not_answer(tmp_path, monkeypatch
     monkeypatch.setattr(catalog, "_PROFILES", {**catalog._PROFILES, "bundled": small})
     chosen, said = settings_of(tmp_path), Lines()
     pull(chosen, show=said)
-    assert "does not answer: GOLEM_MODELS=auto becomes bundled" in said.lines[0]
+    assert "is not reachable: GOLEM_MODELS=auto becomes bundled" in said.lines[0]
     assert find(chosen, "oracle").id == str(tmp_path / "oracle")
 
 
@@ -128,7 +128,7 @@ def test_a_hub_that_is_away_is_one_sentence_with_the_remedy(tmp_path):
 
 
 def test_an_unknown_repository_is_named(fake_hub, tmp_path):
-    with pytest.raises(HubAway, match="does not know a/nothing"):
+    with pytest.raises(HubAway, match="a/nothing does not exist on the hub"):
         pull(settings_of(tmp_path, scribe_model="a/nothing"), stages=("scribe",), show=QUIET)
 
 
@@ -136,7 +136,7 @@ def test_a_file_with_other_bytes_than_the_hub_states_is_refused(fake_hub, tmp_pa
     offer = Offer("oracle", "a/gpt2", hub="a/gpt2")
     listing = hub.listing(offer)
     wrong = replace(listing, hashes={"model.safetensors": "0" * 64})
-    with pytest.raises(ModelCorrupt, match="arrived with other bytes"):
+    with pytest.raises(ModelCorrupt, match="does not match the hash that the hub states"):
         hub.download(offer, wrong, tmp_path / "down", lambda done, total: None)
 
 

@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_made(three, monkeypatch):
         pull(three, show=QUIET)
     assert not list(three.store.glob(".tmp-*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(BadSetting, match="1 B free and the pull may need"):
+    with pytest.raises(BadSetting, match="1 B free but the pull may need"):
         disk.check_room(three.store, 10)
 
 
