@@ -1,1 +1,1 @@
-"""What each model does: one engine a file, knowing neither Celery nor its neighbours."""
+"""The stages' engines, independent of Celery and of each other."""

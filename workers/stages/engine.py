@@ -1,4 +1,4 @@
-"""The Engine protocol: how a stage's model is held and asked."""
+"""The Engine protocol that every stage implements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,40 +13,40 @@ Answer = TypeVar("Answer", covariant=True)
 
 @dataclass(frozen=True)
 class Ready(Generic[Item]):
-    """A request that needs the model, prepared without it (decoded, tokenised…)."""
+    """A request prepared for the model (decoded, tokenised…) without using it."""
 
     item: Item
 
 
 class Engine(Protocol[Request, Item, Answer]):
-    """One model family with its pre- and post-processing and its batching.
+    """A model family with its pre-processing, post-processing and batching.
 
-    `prepare` never touches the weights: it gives the final answer where none is needed (silence, an empty text),
-    or a `Ready` whose item `run` takes. `run` is called only while the model is loaded, answers in the order of its
-    batch, and gives a GolemError in the place of an item that failed alone.
+    `prepare` never touches the weights: it returns the final answer if the model is not needed (silence, empty text),
+    otherwise a `Ready` with an item for `run`. `run` is called only while the model is loaded. It answers in the order
+    of the batch, with a GolemError in place of the answer of an item that failed alone.
     """
 
     name: str
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of the weights on the device, known before they are loaded."""
+        """Size of the weights on the device in bytes, known before loading."""
         ...
 
     def working_bytes(self, batch: int) -> int:
-        """An estimate of the working memory that a batch of that many items takes beside the weights, bytes."""
+        """Estimated working memory of a batch of that many items, in bytes, without the weights."""
         ...
 
     def load(self) -> None:
-        """Bring the weights to the device. Raises ModelMissing, ModelCorrupt, OutOfMemory."""
+        """Load the weights onto the device. Raises ModelMissing, ModelCorrupt, OutOfMemory."""
         ...
 
     def unload(self) -> None:
-        """Drop every reference to the weights. Never raises; harmless when nothing is loaded."""
+        """Drop every reference to the weights. Never raises; does nothing if not loaded."""
         ...
 
     def prepare(self, request: Request) -> Answer | Ready[Item]:
-        """The answer itself, or a Ready. Raises a permanent GolemError for a request that cannot be served."""
+        """The final answer, or a Ready. Raises a permanent GolemError for a request that cannot be served."""
         ...
 
     def run(self, batch: Sequence[Item]) -> Sequence[Answer | GolemError]:
@@ -54,14 +54,14 @@ class Engine(Protocol[Request, Item, Answer]):
         ...
 
 
-#: An engine whose stage is not known: residency carries requests to it and answers from it without looking at them.
+#: An engine of any stage: residency passes requests and answers through without inspecting them.
 AnyEngine = Engine[Any, Any, Any]
 
 
 @runtime_checkable
 class Prefetching(Protocol):
-    """What an engine may offer beside: its weights brought near before they are wanted."""
+    """An engine that can read its weights in advance."""
 
     def prefetch(self) -> None:
-        """Called from a thread of its own while another engine runs; touches neither the device nor the model."""
+        """Called in a separate thread while another engine runs; must not touch the device or the model."""
         ...

@@ -1,4 +1,4 @@
-"""A bounded cache: the entries least recently used go first, and each weighs what it is said to weigh."""
+"""A bounded LRU cache with a weight for each entry."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Key, Value]):
-    """At most `limit` of weight in all. Not for several threads."""
+    """An LRU cache with a total weight of at most `limit`. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -17,14 +17,14 @@ class Lru(Generic[Key, Value]):
         self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
-        """The value, now the youngest; None where there is none."""
+        """The value, now the most recently used; None if it is not cached."""
         if key not in self._entries:
             return None
         self._entries.move_to_end(key)
         return self._entries[key][0]
 
     def put(self, key: Key, value: Value, weight: int = 1) -> None:
-        """Keep the value; one heavier than the whole cache is not kept."""
+        """Cache a value, unless it is heavier than the limit."""
         if key in self._entries:
             self.weight -= self._entries.pop(key)[1]
         if weight > self.limit:

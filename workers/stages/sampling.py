@@ -1,10 +1,10 @@
-"""Which token comes next: the rules of one row, its allowed tokens, and the choice among them.
+"""Sampling of the next token: the rules of one row, its allowed tokens, and the choice among them.
 
 The processors and their order are those of transformers' `generate`: n-grams, temperature, top-k, top-p. The choice is
 Gumbel-max (Gumbel 1954; Maddison, Tarlow and Minka, "A* Sampling", 2014): the token with the highest logit plus noise,
-which samples the softmax exactly. The noise is a function of (seed, step, token) alone, so that a row's choice does not
-depend on its neighbours, its device or the random state of the process; the last bits of the logits, which differ
-between batch sizes, change the choice only where two sums are as near to each other as those bits.
+which samples the softmax exactly. The noise is a function of (seed, step, token) alone, so a row's choice does not
+depend on its batch, its device or the random state of the process. The last bits of the logits differ between batch
+sizes; they change the choice only if two sums are that close.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _WORD = 2**64 - 1
 
 @dataclass(frozen=True)
 class Rules:
-    """How one row is sampled; zeros switch a rule off."""
+    """Sampling parameters of one row; 0 turns a rule off."""
 
     max_new_tokens: int
     temperature: float  # 0: greedy
@@ -28,7 +28,7 @@ class Rules:
 
 
 def banned(tokens: Sequence[int], size: int) -> set[int]:
-    """Tokens that would repeat an n-gram of that size, prompt included. Pure."""
+    """Tokens that would repeat an n-gram of that size, counting the prompt. Pure."""
     if size <= 0 or len(tokens) + 1 < size:
         return set()
     last = tuple(tokens[len(tokens) - size + 1 :])
@@ -39,9 +39,9 @@ def banned(tokens: Sequence[int], size: int) -> set[int]:
 def allowed(
     logits: torch.Tensor, tokens: Sequence[int], rules: Rules, never: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens that may come next, ascending, and their logits: (n,) int64, (n,) float32. Pure.
+    """The tokens allowed next, ascending, and their logits: (n,) int64, (n,) float32. Pure.
 
-    `logits` is (vocabulary,) float32, `tokens` the row so far, prompt included; `never` may not come now.
+    `logits` is (vocabulary,) float32, `tokens` the row so far including the prompt; tokens in `never` are excluded.
     """
     out = banned(tokens, rules.no_repeat_ngram_size) | set(never)
     if out and len(out) < len(logits):
@@ -67,14 +67,14 @@ def allowed(
 
 
 def choose(ids: torch.Tensor, scores: torch.Tensor, seed: int, step: int) -> int:
-    """One of the tokens, with the probabilities that the softmax of their scores gives. Pure."""
+    """Sample one of the tokens from the softmax of their scores. Pure."""
     if len(ids) == 1:
         return int(ids[0])
     return int(ids[int((scores.double().numpy() + gumbel(seed, step, ids.numpy())).argmax())])
 
 
 def gumbel(seed: int, step: int, ids: np.ndarray) -> np.ndarray:
-    """Standard Gumbel noise for tokens: (n,) float64, by SplitMix64 (Steele, Lea and Flood 2014) as a hash."""
+    """Standard Gumbel noise for tokens, (n,) float64, with SplitMix64 (Steele, Lea and Flood 2014) as the hash."""
     row = np.array([(seed + (step + 1) * 0x9E3779B97F4A7C15) & _WORD], dtype=np.uint64)
     mixed = _mix(_mix(row) + ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     uniform = ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -1,4 +1,4 @@
-"""An engine without a model, for tests of everything around engines."""
+"""A stub engine for tests of everything around engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from golem_chain.workers.stages.engine import Ready
 
 @dataclass
 class StubEngine:
-    """An engine without a model, for tests of residency, tasks and batching: a size, counters, failures on order."""
+    """An engine without a model, for tests of residency, tasks and batching: a size, counters, scripted failures."""
 
     name: str
     weights_bytes: int = 1000
     working: int = 0
     fail_load: Exception | None = None
-    fail_loads: int | None = None  # so many loads fail, None: all
+    fail_loads: int | None = None  # how many loads fail; None: all
     fail_prefetch: Exception | None = None
     fail_above: int | None = None  # a larger batch raises `error_above`
     error_above: Exception = field(default_factory=lambda: MemoryError("the fake device is full"))
@@ -50,7 +50,7 @@ class StubEngine:
         return Ready(ask)
 
     def run(self, batch: Sequence[object]) -> list[object]:
-        assert self.loaded, f"{self.name} was asked while it was not loaded"
+        assert self.loaded, f"{self.name} ran while it was not loaded"
         self.batches.append(len(batch))
         if self.fail_above is not None and len(batch) > self.fail_above:
             raise self.error_above

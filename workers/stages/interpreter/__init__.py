@@ -1,1 +1,1 @@
-"""The Interpreter: from a text and labels to an intent."""
+"""The Interpreter: transcript and labels to intent."""

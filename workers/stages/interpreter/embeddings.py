@@ -1,6 +1,6 @@
-"""Intents by sentence embeddings: how near is what was said to the phrasings of each label?
+"""Intents by sentence embeddings: the cosine of a text to the phrasings of each label.
 
-Mean pooling over the tokens and normalisation, as sentence-transformers/all-MiniLM-L6-v2 is published (Reimers and
+Mean pooling over the tokens and normalisation, as published for sentence-transformers/all-MiniLM-L6-v2 (Reimers and
 Gurevych, "Sentence-BERT", EMNLP 2019).
 """
 
@@ -18,15 +18,15 @@ from golem_chain.workers.stages.tokenizer import by_length, cut_to
 
 
 class SentenceEncoder:
-    """Texts → unit vectors (n, width), float32 on the CPU, on a loaded encoder; vectors of phrasings are kept."""
+    """Texts → unit vectors (n, width), float32 on the CPU, with a loaded encoder. Caches the vectors of phrasings."""
 
     def __init__(self, folder: Path, tokenizer: Any, context: int, most_tokens: int, keep: int) -> None:
         self.tokenizer, self.context, self.most_tokens = tokenizer, context, most_tokens
         self.first_token = pools_first_token(folder)
-        self.kept: Lru[str, torch.Tensor] = Lru(keep)  # a row each: 1.5 kB for a width of 384
+        self.kept: Lru[str, torch.Tensor] = Lru(keep)  # one vector each: 1.5 kB for a width of 384
 
     def encode(self, model: Any, texts: Sequence[str]) -> torch.Tensor:
-        """A row for each text, in order; equal texts are computed once."""
+        """One vector for each text, in order; equal texts are computed once."""
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         encoded = self.tokenizer(
             [cut_to(text, self.context, self.tokenizer) for text in places], truncation=True, max_length=self.context
@@ -44,7 +44,7 @@ class SentenceEncoder:
         return torch.stack([found[places[text]] for text in texts])
 
     def phrasing_vectors(self, model: Any, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The vectors of label phrasings, from the cache where they are in it."""
+        """The vectors of label phrasings, from the cache if possible."""
         found = {phrase: self.kept.get(phrase) for phrase in phrases}
         if missing := [phrase for phrase, vector in found.items() if vector is None]:
             for phrase, vector in zip(missing, self.encode(model, missing), strict=True):
@@ -54,13 +54,13 @@ class SentenceEncoder:
 
 
 def mean_pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean over the tokens that are not padding: (rows, tokens, width), (rows, tokens) → (rows, width)."""
+    """The mean over non-padding tokens: (rows, tokens, width), (rows, tokens) → (rows, width)."""
     kept = mask.unsqueeze(-1).to(states.dtype)
     return (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9)
 
 
 def pools_first_token(folder: Path) -> bool:
-    """Whether the checkpoint says that its sentence vector is the first token's; the mean is the rule."""
+    """Whether the checkpoint is configured to use the first token's vector; the default is the mean."""
     try:
         return bool(json.loads((folder / "1_Pooling" / "config.json").read_text()).get("pooling_mode_cls_token"))
     except (OSError, ValueError, AttributeError):
@@ -68,15 +68,15 @@ def pools_first_token(folder: Path) -> bool:
 
 
 def label_cosines(text: torch.Tensor, labels: Sequence[torch.Tensor]) -> list[float]:
-    """The cosine of a text (width,) to each label, whose phrasings are (phrasings, width). Pure."""
+    """The cosine of a text, (width,), to the mean of each label's phrasings, (phrasings, width). Pure."""
     return [float(torch.nn.functional.normalize(label.mean(0), dim=0) @ text) for label in labels]
 
 
 def scores(cosines: Sequence[float], temperature: float, threshold: float, multi_label: bool) -> list[float]:
     """The score of each label. Pure.
 
-    Of several labels, one true: softmax(cosine / temperature). With `multi_label`, or a single label: logistic of
-    the distance to the threshold of `unknown`, 0.5 at the threshold itself.
+    By default softmax(cosine / temperature) over the labels. With `multi_label` or a single label:
+    logistic((cosine - threshold) / temperature), which is 0.5 at the threshold of `unknown`.
     """
     if multi_label or len(cosines) == 1:
         return [_logistic((cosine - threshold) / temperature) for cosine in cosines]
@@ -84,7 +84,7 @@ def scores(cosines: Sequence[float], temperature: float, threshold: float, multi
 
 
 def unknown_score(cosines: Sequence[float], temperature: float, threshold: float) -> float:
-    """The share that `unknown` has among the labels when it stands at the threshold. Pure."""
+    """The softmax share of `unknown` among the labels, taking its cosine to be the threshold. Pure."""
     return softmax([threshold / temperature, *(cosine / temperature for cosine in cosines)])[0]
 
 

@@ -1,6 +1,6 @@
-"""The Interpreter: what a text asks for, out of the labels of its job, by entailment or by sentence embeddings.
+"""The Interpreter: chooses one of the job's labels for a text, by entailment or by sentence embeddings.
 
-The checkpoint's config says which: a sequence classification head with an entailment label, or a sentence encoder.
+The checkpoint's config determines the method: a sequence classifier with an entailment label, or a sentence encoder.
 """
 
 import math
@@ -24,34 +24,32 @@ if TYPE_CHECKING:
 
 Method = Literal["entailment", "cosine"]
 
-#: Longer texts are not kept with their scores, characters.
+#: Longest text whose scores are cached, characters.
 LONGEST_KEPT = 2000
-#: Decimals of a score on the wire.
+#: Decimal places of a score on the wire.
 DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said, and what it may mean."""
+    """A transcript with the candidate labels."""
 
     text: str
-    language: str | None  # ISO 639-1, of the text: English where it was translated
+    language: str | None  # ISO 639-1, of the text: English if it was translated
     labels: LabelSet
-    shares: Mapping[str, float] | None = None  # of labels, the likeliest first, where the Scribe chose a phrasing
+    shares: Mapping[str, float] | None = None  # posterior by label, best first, if the Scribe chose a phrasing
 
 
 @dataclass(frozen=True)
 class LabelEvidence:
-    """What one text's intent is decided by."""
+    """The raw values behind the intent of one text."""
 
-    scores: list[float]  # by label: cosine or entailment logit, which become scores by a softmax at the temperature
-    nearness: (
-        float  # of the likeliest label, alone: its cosine or its belief; what the threshold of `unknown` is put to
-    )
+    scores: list[float]  # cosine or entailment logit by label, before the softmax with temperature
+    nearness: float  # cosine or belief of the likeliest label, which is compared with the threshold of `unknown`
 
 
 def method_of(config: Any) -> Method:
-    """How a checkpoint tells intents, from its config. Raises ModelCorrupt where it cannot."""
+    """The method that a checkpoint's config implies. Raises ModelCorrupt if it supports neither."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     kinds = tuple(config.architectures or ())
@@ -59,20 +57,20 @@ def method_of(config: Any) -> Method:
         if any(str(name).lower().startswith("entail") for name in config.label2id):
             return "entailment"
         raise ModelCorrupt(
-            f"The interpreter's checkpoint is a classifier of {', '.join(map(str, config.label2id))[:100]} without an "
-            "entailment label: choose one trained on MNLI, as valhalla/distilbart-mnli-12-3."
+            f"The interpreter's checkpoint classifies {', '.join(map(str, config.label2id))[:100]} and has no "
+            "entailment label: choose one trained on MNLI, such as valhalla/distilbart-mnli-12-3."
         )
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_encoder_decoder
     if encoder and any(kind.endswith("Model") for kind in kinds):
         return "cosine"
     raise ModelCorrupt(
         f"The interpreter's checkpoint ({', '.join(kinds) or config.model_type}) is neither an NLI classifier nor a "
-        "sentence encoder: set GOLEM_INTERPRETER_MODEL to one of these."
+        "sentence encoder: set GOLEM_INTERPRETER_MODEL to either kind."
     )
 
 
 def make(config: Any) -> Any:
-    """The model of a config, without its weights: the skeleton that the store fills."""
+    """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import AutoModel, AutoModelForSequenceClassification
 
     kind = AutoModelForSequenceClassification if method_of(config) == "entailment" else AutoModel
@@ -80,7 +78,7 @@ def make(config: Any) -> Any:
 
 
 class Interpreter:
-    """`Utterance` → `Intent`. What survives an unload is the tokenizer, label vectors and scores, never weights."""
+    """`Utterance` → `Intent`. An unload drops the weights but keeps the tokenizer, label vectors and cached scores."""
 
     name = "interpreter"
 
@@ -101,8 +99,8 @@ class Interpreter:
         return int(self.weights.nbytes)
 
     def working_bytes(self, batch: int) -> int:
-        """Activations of one sub-batch (they are bounded by tokens, whatever the batch): some rows of the width and
-        one of the feed-forward width for each token, in float32, and the attention weights where they are formed."""
+        """Activations of one sub-batch, which is bounded in tokens whatever the batch size: float32 rows of the model's
+        and the feed-forward width for each token, with room for attention weights."""
         config = self.weights.config
         width = int(getattr(config, "d_model", None) or config.hidden_size)
         inner = int(getattr(config, "encoder_ffn_dim", None) or getattr(config, "intermediate_size", None) or 4 * width)
@@ -120,7 +118,7 @@ class Interpreter:
         self.weights.prefetch()
 
     def prepare(self, request: Utterance) -> Intent | Ready[Utterance]:
-        """An Intent for a text without words (`noise`), a phrasing that the Scribe chose or a text seen before; else
+        """An Intent for a text without words (`noise`), a phrasing that the Scribe chose, or a cached text; otherwise
         a Ready. Raises BadLabels."""
         if not any(letter.isalnum() for letter in request.text):
             return Intent(label="noise", score=1.0, method="silence")
@@ -132,8 +130,8 @@ class Interpreter:
         return known or Ready(Utterance(request.text, request.language, check_labels(labels)))
 
     def run(self, batch: Sequence[Utterance]) -> list[Intent | GolemError]:
-        """An Intent for each Utterance; ModelCorrupt in the place of one whose scores are not numbers."""
-        assert self.model is not None, "the interpreter was asked while it was not loaded"
+        """An Intent for each Utterance, or a ModelCorrupt if its scores are not finite."""
+        assert self.model is not None, "the interpreter ran while it was not loaded"
         if not batch:
             return []
         answers = self._by_entailment(batch) if self.method == "entailment" else self._by_cosine(batch)
@@ -145,7 +143,7 @@ class Interpreter:
         return list(answers)
 
     def evidence(self, requests: Sequence[Utterance]) -> list[LabelEvidence]:
-        """What intents are decided by, for measuring and fitting. The model is loaded."""
+        """The raw values behind intents, for evaluation and fitting. The model must be loaded."""
         requests = [
             replace(request, labels=in_language(check_labels(request.labels), request.language)) for request in requests
         ]
@@ -158,7 +156,7 @@ class Interpreter:
         return found
 
     def _logits(self, requests: Sequence[Utterance]) -> list[list[list[entailment.Logits]]]:
-        """By text, label and phrasing: all of the batch as one list of pairs."""
+        """Logits by text, label and phrasing. The whole batch is scored as one list of pairs."""
         if self._scorer is None:
             config, tokenizer = self.weights.config, self.tokenizer
             context = context_of(config, tokenizer)
@@ -188,11 +186,11 @@ class Interpreter:
         return found
 
     def _asked(self, label: Label) -> tuple[str, ...]:
-        """The phrasings that an NLI model is asked about: each is a pass of the whole model."""
+        """The phrasings to test with an NLI model, one forward pass each."""
         return phrasings(label)[: self.settings.interpreter_phrasings or None]
 
     def _cosines(self, requests: Sequence[Utterance]) -> list[list[float]]:
-        """By text and label."""
+        """Cosines by text and label."""
         if self._scorer is None:
             context = context_of(self.weights.config, self.tokenizer)
             self._scorer = embeddings.SentenceEncoder(
@@ -226,15 +224,15 @@ class Interpreter:
 
     @property
     def tokenizer(self) -> Any:
-        """Loaded at the first need and kept: it holds no weights."""
+        """Loaded on first use and kept, since it has no weights."""
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self.weights.folder)
         return self._tokenizer
 
 
 def _intent(request: Utterance, scores: Sequence[float], method: Method, unknown: float | None) -> Intent:
-    """The record: scores rounded, the highest first, labels of equal scores in the order of the set. `unknown` is
-    the score of that answer where no label is near enough."""
+    """Build the record: rounded scores, highest first, ties in the order of the set. `unknown` is the score of that
+    answer if no label is close enough, otherwise None."""
     ranked = sorted(
         zip((label.name for label in request.labels.labels), scores, strict=True), key=lambda entry: -entry[1]
     )
@@ -244,4 +242,4 @@ def _intent(request: Utterance, scores: Sequence[float], method: Method, unknown
 
 
 def _not_numbers(folder: object) -> ModelCorrupt:
-    return ModelCorrupt(f"The weights in {folder} give scores that are not numbers: run `golem models verify`.")
+    return ModelCorrupt(f"The weights in {folder} produce scores that are not finite: run `golem models verify`.")

@@ -1,7 +1,7 @@
-"""Intents by natural language inference: does what was said entail the hypothesis that a label is about?
+"""Intents by natural language inference: does the text entail the hypothesis built from a label?
 
-The method is that of Yin, Hay and Roth, "Benchmarking Zero-shot Text Classification" (EMNLP 2019), with the scores of
-transformers' `zero-shot-classification` pipeline where a label has one phrasing.
+The method is that of Yin, Hay and Roth, "Benchmarking Zero-shot Text Classification" (EMNLP 2019). For labels with one
+phrasing the scores equal those of transformers' `zero-shot-classification` pipeline.
 """
 
 import inspect
@@ -17,21 +17,22 @@ Logits = tuple[float, float]  # of entailment and of contradiction
 
 
 class EntailmentScorer:
-    """Pairs of premise and hypothesis → logits, on a loaded sequence classification model."""
+    """Pairs of premise and hypothesis → logits, with a loaded sequence classification model."""
 
     def __init__(self, config: Any, tokenizer: Any, context: int, most_tokens: int) -> None:
         names = {str(name).lower(): int(index) for name, index in config.label2id.items()}
         self.entailment = next(index for name, index in names.items() if name.startswith("entail"))
-        # By its name; where nothing is called so, as transformers does: the first, or the last if that is entailment.
+        # Found by name. Without such a name, as transformers does: the first label, or the last if the first is
+        # entailment.
         named = next((index for name, index in names.items() if name.startswith(("contra", "not_entail"))), None)
         self.contradiction = named if named is not None else (0 if self.entailment else len(names) - 1)
         self.tokenizer, self.context, self.most_tokens = tokenizer, context, most_tokens
 
     def score(self, model: Any, pairs: Sequence[tuple[str, str]]) -> list[Logits]:
-        """Logits for each pair, in order. Equal pairs are computed once; the premise gives way where it is long."""
+        """Logits for each pair, in order. Equal pairs are computed once; a premise that is too long is truncated."""
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         cut = {text: cut_to(text, self.context, self.tokenizer) for text, _ in places}
-        # A hypothesis may take half of the context at most, so that something of the premise is always left.
+        # A hypothesis may take at most half of the context, so that part of the premise always remains.
         short = {text: cut_to(text, self.context // 2, self.tokenizer) for _, text in places}
         encoded = self.tokenizer(
             [cut[premise] for premise, _ in places],
@@ -41,7 +42,7 @@ class EntailmentScorer:
         )
         columns = [name for name in self.tokenizer.model_input_names if name in encoded]
         rows = [{name: encoded[name][place] for name in columns} for place in range(len(places))]
-        # An encoder-decoder would keep keys and values for tokens that never come.
+        # An encoder-decoder would cache keys and values for tokens that are never generated.
         extra = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         found: list[Logits] = [(math.nan, math.nan)] * len(rows)
         for batch in by_length([len(row["input_ids"]) for row in rows], self.most_tokens):
@@ -57,11 +58,10 @@ class EntailmentScorer:
 def scores(labels: Sequence[Sequence[Logits]], multi_label: bool, temperature: float = 1.0) -> list[float]:
     """The score of each label from the logits of its phrasings. Pure.
 
-    Of several labels, one true: softmax over labels of the entailment logit. With `multi_label`, or a single label:
-    entailment against contradiction. A label's phrasings are taken as equally likely ways to put it, and their
-    probabilities are averaged: in the softmax a phrasing weighs exp(logit) / (phrasings of its label), so that a
-    label gains nothing by having more of them, and one phrasing that fits is worth more than three that half fit.
-    A temperature that was fitted divides the logits of the softmax.
+    By default the softmax over labels of the entailment logit, divided by the temperature. With `multi_label` or a
+    single label: the probability of entailment against contradiction. A label's phrasings count as equally likely and
+    their probabilities are averaged: in the softmax a phrasing weighs exp(logit) / (number of phrasings of its label).
+    So more phrasings give no advantage, and one that fits well counts more than three that half fit.
     """
     if multi_label or len(labels) == 1:
         return [sum(_sigmoid(entails - contra) for entails, contra in label) / len(label) for label in labels]
@@ -69,18 +69,18 @@ def scores(labels: Sequence[Sequence[Logits]], multi_label: bool, temperature: f
 
 
 def joined(labels: Sequence[Sequence[Logits]]) -> list[float]:
-    """The entailment logit of each label, its phrasings joined. Pure."""
+    """The entailment logit of each label, combined over its phrasings. Pure."""
     return [_logmeanexp([entails for entails, _ in label]) for label in labels]
 
 
 def belief(phrasings: Sequence[Logits]) -> float:
-    """How far a label is believed by itself, whatever the others: entailment against contradiction of the phrasing
-    that fits best. Below 0.5 every way to put it is contradicted rather than entailed. Pure."""
+    """The belief in a label, independent of the others: the probability of entailment against contradiction of its best
+    phrasing. Below 0.5 every phrasing is contradicted rather than entailed. Pure."""
     return max(_sigmoid(entails - contra) for entails, contra in phrasings)
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
-    """Probabilities in double precision."""
+    """Softmax in double precision."""
     top = max(logits)
     weights = [math.exp(value - top) for value in logits]
     total = sum(weights)

@@ -1,1 +1,1 @@
-"""The Oracle: from an intent to a reply."""
+"""The Oracle: transcript and intent to reply."""

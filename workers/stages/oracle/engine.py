@@ -1,4 +1,4 @@
-"""The Oracle: a short reply to what was said, by a causal language model, plain or with a chat template."""
+"""The Oracle: a short reply to the transcript from a causal language model, plain or with a chat template."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,18 +19,19 @@ from golem_chain.workers.stages.tokenizer import context_of, cut_to, harmless, l
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
 
-#: The usual rules for models that continue a text.
+#: Default rules for plain language models.
 PLAIN = Rules(max_new_tokens=40, temperature=1.0, top_k=50, top_p=0.95, no_repeat_ngram_size=2)
-#: Small chat models wander at higher temperatures; a ban on bigrams, those of the prompt included, makes them babble.
+#: Default rules for chat models. Small ones drift at higher temperatures, and a ban on repeated bigrams, which counts
+#: those of the prompt, makes them babble.
 CHAT = Rules(max_new_tokens=40, temperature=0.3, top_k=50, top_p=0.95, no_repeat_ngram_size=0)
 
-#: Most tokens of a prompt, whatever the model's context: bounds the memory of a batch.
+#: Maximum tokens of a prompt, even if the model's context is longer: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
 
 
 @dataclass(frozen=True)
 class ReplyRequest:
-    """What was said, what it means, and how to reply."""
+    """The transcript, its intent, and how to reply."""
 
     text: str
     intent: Intent
@@ -42,17 +43,17 @@ class ReplyRequest:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A cue in the tokens of the model."""
+    """A prompt in the model's tokens."""
 
     text: str
     tokens: tuple[int, ...]
     rules: Rules
     seed: int
-    one_sentence: bool = False  # a chat model without a limit of the job's own: more is drivel or too long to listen to
+    one_sentence: bool = False  # stop after a sentence: chat models, unless the job sets max_new_tokens
 
 
 def make(config: Any) -> Any:
-    """The model of a config, without its weights: the skeleton that the store fills. Raises ModelCorrupt."""
+    """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -61,7 +62,7 @@ def make(config: Any) -> Any:
     if not causal or not any(kind.endswith(("LMHeadModel", "ForCausalLM")) for kind in kinds):
         raise ModelCorrupt(
             f"The oracle's checkpoint ({', '.join(kinds) or config.model_type}) is not a causal language model: "
-            "set GOLEM_ORACLE_MODEL to one, as distilbert/distilgpt2."
+            "set GOLEM_ORACLE_MODEL to one, such as distilbert/distilgpt2."
         )
     model = AutoModelForCausalLM.from_config(config)
     if (head := model.get_output_embeddings()) is not None:
@@ -70,21 +71,21 @@ def make(config: Any) -> Any:
 
 
 def _in_one_piece(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The last hidden states, (rows, 1, width), are a view of a longer prompt's: in half precision torch would multiply
-    each row by a copy of its own of the vocabulary's vectors (77 MB a row for distilgpt2)."""
+    """Make the last hidden states, (rows, 1, width), contiguous. They are a view into a longer prompt's; in half
+    precision torch would multiply each row by its own copy of the vocabulary matrix (77 MB a row for distilgpt2)."""
     del module
     return (given[0].contiguous(), *given[1:])
 
 
 def rules_for(params: OracleParams, chat: bool) -> Rules:
-    """The rules of a job: its own parameters, the defaults of the kind of model where it has none. Pure."""
+    """The job's sampling rules, with the defaults of the kind of model for parameters not set. Pure."""
     usual = CHAT if chat else PLAIN
     given = {name: getattr(params, name) for name in Rules.__dataclass_fields__}
     return Rules(**{name: getattr(usual, name) if value is None else value for name, value in given.items()})
 
 
 class Oracle:
-    """`ReplyRequest` → `Reply`. The reply depends on the cue and the checkpoint, not on the batch."""
+    """`ReplyRequest` → `Reply`. The reply depends on the prompt and the checkpoint, not on the batch."""
 
     name = "oracle"
 
@@ -93,15 +94,15 @@ class Oracle:
         self.model: Any = None
         self._tokenizer: Any = None
         self._prefix: list[int] | None = None
-        self._read: Any = None  # the cache after the prefix: on the device, so it goes with the weights
+        self._read: Any = None  # key/value cache of the prefix: on the device, so dropped with the weights
 
     @property
     def weights_bytes(self) -> int:
         return int(self.weights.nbytes)
 
     def working_bytes(self, batch: int) -> int:
-        """Keys and values of whole rows, the activations of reading their prompts, and logits in float32. Reckoned
-        with prompts of 320 tokens, which is more than the quotation limit lets them be, and 40 new ones."""
+        """Keys and values of full rows, activations of the prompt pass, and float32 logits. Assumes prompts of 320
+        tokens, more than the quotation limit allows, and 40 new tokens."""
         config = self.weights.config
         heads = int(config.num_attention_heads)
         width = int(config.hidden_size)
@@ -124,19 +125,19 @@ class Oracle:
 
     @property
     def tokenizer(self) -> Any:
-        """Loaded at the first need and kept: it holds no weights."""
+        """Loaded on first use and kept, since it has no weights."""
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self.weights.folder)
         return self._tokenizer
 
     @property
     def chat(self) -> bool:
-        """Whether the tokenizer brings a chat template."""
+        """Whether the tokenizer has a chat template."""
         return bool(self.tokenizer.chat_template)
 
     def prepare(self, request: ReplyRequest) -> Reply | Ready[Prompt]:
-        """A Ready of the prompt's tokens; an empty Reply where nothing was said. Raises BadRequest for a prompt that
-        is longer than the model can read."""
+        """A Ready with the prompt's tokens, or an empty Reply if nothing was said. Raises BadRequest if the prompt
+        does not fit into the context."""
         if request.intent.label == "noise":
             return Reply(text="", prompt="", seed=request.seed, new_tokens=0)
         rules = rules_for(request.params, self.chat)
@@ -146,20 +147,20 @@ class Oracle:
         said = harmless(request.text[:100_000], self.tokenizer)
         prompt = prompts.prompt_for(said, request.intent, labels)
         tokens = self._tokens(prompt, labels.turns)
-        if len(tokens) > room:  # some scripts take several tokens a letter: quote less
+        if len(tokens) > room:  # some scripts take several tokens per letter: quote less
             less = cut_to(prompts.quoted(said), max(8, room // 4), self.tokenizer)
             prompt = prompts.prompt_for(less, request.intent, labels)
             tokens = self._tokens(prompt, labels.turns)
         if len(tokens) > room or room < 1:
             raise BadRequest(
-                f"The reply prompt of {request.intent.label!r} has {len(tokens)} tokens, and {max(room, 0)} are left "
-                f"in the oracle's context of {context} beside {rules.max_new_tokens} new ones: shorten the prompt."
+                f"The reply prompt of {request.intent.label!r} has {len(tokens)} tokens but only {max(room, 0)} are "
+                f"left in the oracle's context of {context} beside {rules.max_new_tokens} new ones: shorten the prompt."
             )
         return Ready(Prompt(prompt, tokens, rules, request.seed, self.chat and request.params.max_new_tokens is None))
 
     def run(self, batch: Sequence[Prompt]) -> list[Reply | GolemError]:
-        """A Reply for each Prompt; ModelCorrupt in the place of one whose logits are not numbers."""
-        assert self.model is not None, "the oracle was asked while it was not loaded"
+        """A Reply for each Prompt, or a ModelCorrupt if its logits are not finite."""
+        assert self.model is not None, "the oracle ran while it was not loaded"
         if not batch:
             return []
         prefix = self.prefix
@@ -174,13 +175,13 @@ class Oracle:
     def _reply(self, prompt: Prompt, row: Row) -> Reply | GolemError:
         if row.broken:
             return ModelCorrupt(
-                f"The weights in {self.weights.folder} give logits that are not numbers: run `golem models verify`."
+                f"The weights in {self.weights.folder} produce logits that are not finite: run `golem models verify`."
             )
         text = prompts.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
         return Reply(text=text, prompt=prompt.text, seed=prompt.seed, new_tokens=len(row.new))
 
     def _ending(self, prompt: Prompt) -> Callable[[Sequence[int]], bool]:
-        """When a row has said enough."""
+        """The predicate that ends a row early: after one sentence, or when the quotation is closed."""
         if self.chat:
             return lambda new: prompt.one_sentence and prompts.has_sentence(self._text(new), prompt.text)
         return lambda new: prompts.closes_quote(prompt.text, self._text(new))
@@ -189,7 +190,7 @@ class Oracle:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _ends(self) -> frozenset[int]:
-        """Tokens that end a text: by the generation config, the config and the tokenizer."""
+        """The end tokens named by the generation config, the config and the tokenizer."""
         generation = getattr(self.model, "generation_config", None)
         given = [getattr(generation, "eos_token_id", None), getattr(self.weights.config, "eos_token_id", None)]
         ends = {self.tokenizer.eos_token_id}
@@ -199,7 +200,7 @@ class Oracle:
 
     @property
     def prefix(self) -> list[int]:
-        """What every prompt of a chat model begins with: read once for each load, not once for each job."""
+        """The tokens that every prompt of a chat model starts with: computed once per load, not once per job."""
         if self._prefix is None:
             self._prefix = prompts.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
         return self._prefix
@@ -211,13 +212,15 @@ class Oracle:
         turns = prompts.chat_turns(prompt, examples or prompts.TURNS)
         try:
             return self._chat_tokens(turns)
-        except Exception as exc:  # noqa: BLE001  templates raise jinja's errors; some know no system
+        except Exception as exc:  # noqa: BLE001  templates raise jinja's errors; some support no system role
             system, first, *others = turns
             merged = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
             try:
                 return self._chat_tokens([merged, *others])
             except Exception:  # noqa: BLE001
-                raise ModelCorrupt(f"The chat template in {self.weights.folder} cannot be used ({exc}).") from None
+                raise ModelCorrupt(
+                    f"The chat template in {self.weights.folder} cannot be used ({exc}): choose another oracle."
+                ) from None
 
     def _chat_tokens(self, turns: list[dict[str, str]]) -> tuple[int, ...]:
         text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)

@@ -1,4 +1,4 @@
-"""Rows of tokens continued together by a causal language model: left padding, one cache, rows leave as they end."""
+"""Batched generation with a causal language model: left padding, one cache, finished rows leave the batch."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from golem_chain.workers.stages.sampling import Rules, allowed, choose
 
 @dataclass
 class Row:
-    """One text under way."""
+    """A text being generated."""
 
     prompt: Sequence[int]  # what follows the shared prefix; at least one token
     rules: Rules
     seed: int
-    ended: Callable[[Sequence[int]], bool] = lambda new: False  # noqa: ARG005  asked after each new token
+    ended: Callable[[Sequence[int]], bool] = lambda new: False  # noqa: ARG005  called after each new token
     new: list[int] = field(default_factory=list)
     complete: bool = False  # ended by an end token
-    enough: bool = False  # by `ended`
-    broken: bool = False  # the model gave something that is not a number
+    enough: bool = False  # ended by `ended`
+    broken: bool = False  # ended by logits that are not finite
 
 
 def read_prefix(model: Any, prefix: Sequence[int]) -> Any:
-    """The cache after a prefix that many rows share: (1, tokens), to be computed once. None for no prefix."""
+    """Compute the key/value cache of a prefix that many rows share, for a batch of 1; None if the prefix is empty."""
     from transformers import DynamicCache
 
     if not prefix:
@@ -42,8 +42,8 @@ def read_prefix(model: Any, prefix: Sequence[int]) -> Any:
 
 
 def generate(model: Any, rows: Sequence[Row], ends: frozenset[int], prefix: Sequence[int], read: Any) -> None:
-    """Fill each row's `new`, end token excluded. `ends` are the tokens that end a text, `read` is
-    `read_prefix(model, prefix)`. The first token never is an end: a reply has at least one token."""
+    """Fill each row's `new`, without the end token. `ends` are the end tokens, `read` is `read_prefix(model, prefix)`.
+    End tokens are not allowed as the first token: a reply has at least one token."""
     from transformers import DynamicCache
 
     live = [row for row in rows if row.rules.max_new_tokens > 0]
@@ -58,7 +58,7 @@ def generate(model: Any, rows: Sequence[Row], ends: frozenset[int], prefix: Sequ
         [[1] * len(prefix) + [0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in live],
         device=model.device,
     )
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]  # padding is counted by nobody
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]  # padding does not count
     step = 0
     while live:
         with torch.inference_mode():
@@ -88,8 +88,8 @@ def generate(model: Any, rows: Sequence[Row], ends: frozenset[int], prefix: Sequ
 
 
 def _advance(row: Row, logits: torch.Tensor, prefix: Sequence[int], ends: frozenset[int], step: int) -> None:
-    """One more token for the row, or its end."""
-    if not bool(torch.isfinite(logits.max())):  # the maximum of a row with a NaN is NaN
+    """Add one token to the row, or end it."""
+    if not bool(torch.isfinite(logits.max())):  # the maximum is NaN if any logit is
         row.broken = True
         return
     seen = [*prefix, *row.prompt, *row.new] if row.rules.no_repeat_ngram_size else ()

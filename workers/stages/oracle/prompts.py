@@ -1,4 +1,4 @@
-"""What the Oracle is told, and what of its words becomes the reply. Pure."""
+"""Builds the Oracle's prompt and extracts the reply from its output. Pure."""
 
 import re
 import unicodedata
@@ -8,15 +8,15 @@ from functools import lru_cache
 from golem_chain.shared.labels import spoken
 from golem_chain.shared.records import Intent, LabelSet, Turn
 
-#: Where neither the label nor the set has a prompt of its own.
+#: Used if neither the label nor the set has a prompt.
 DEFAULT_PROMPT = 'I say: "{text}" Your task is: {intent}. You answer: "'
 UNKNOWN_PROMPT = 'I say: "{text}" You do not understand me. You answer: "'
 
-#: Of a long text, the prompt quotes the beginning: a short reply needs no more. Characters.
+#: Maximum characters of the transcript that the prompt quotes: a short reply needs only the start of a long text.
 LONGEST_QUOTE = 400
 
-#: For chat models: what the golem is, and turns as they should be, for prompts like the default one and for prompts
-#: that say what the golem does. The order matters to a small model: it copies the last one most.
+#: For chat models: the golem's role, and example turns for prompts like the default and for prompts that state what the
+#: golem does. The order matters: a small model copies the last example most.
 SYSTEM = "You are a golem, a kind servant made of stone. You answer in one short and friendly sentence."
 TURNS = tuple(
     Turn(prompt=prompt, reply=reply)
@@ -40,19 +40,19 @@ _ABBREVIATION = re.compile(r"(?:^|[\s(\"'])(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|[
 
 
 def prompt_for(text: str, intent: Intent, labels: LabelSet) -> str:
-    """The label's prompt, else the set's, else the default, with what was said and the intent put in their places."""
+    """The prompt of the label, of the set, or the default, with the transcript and the intent filled in."""
     own = next((label.prompt for label in labels.labels if label.name == intent.label), None)
     template = own or labels.prompt or (UNKNOWN_PROMPT if intent.label == "unknown" else DEFAULT_PROMPT)
     return fill(template, quoted(text), spoken(intent.label))
 
 
 def fill(template: str, text: str, intent: str) -> str:
-    """`{text}` and `{intent}` replaced in one pass: braces in what was said, or others in the template, stay."""
+    """Replace `{text}` and `{intent}` in one pass, so that other braces in the template or the transcript stay."""
     return _SLOT.sub(lambda slot: text if slot[1] == "text" else intent, template)
 
 
 def quoted(text: str) -> str:
-    """What was said as one line that can stand between double quotes, cut at a word where it is long."""
+    """The transcript as one line without double quotes, cut at a word if it is too long."""
     line = one_line(text).replace('"', "'")
     if len(line) <= LONGEST_QUOTE:
         return line
@@ -60,8 +60,8 @@ def quoted(text: str) -> str:
 
 
 def chat_turns(prompt: str, examples: Sequence[Turn] = TURNS) -> list[dict[str, str]]:
-    """System line, example turns and the prompt, as the chat template takes them. The clause that opens a quotation
-    at the end of a prompt is for models that continue a text: it is left out."""
+    """The system message, example turns and prompt for the chat template. The clause that opens a quotation at the end
+    of a prompt is removed: it is meant for plain language models."""
     turns = [{"role": "system", "content": SYSTEM}]
     for example in examples:
         turns += [{"role": "user", "content": _asked(example.prompt)}, {"role": "assistant", "content": example.reply}]
@@ -69,25 +69,25 @@ def chat_turns(prompt: str, examples: Sequence[Turn] = TURNS) -> list[dict[str, 
 
 
 def _asked(prompt: str) -> str:
-    """What a chat model is asked: the prompt without the clause that opens a quotation at its end."""
+    """The prompt without the clause that opens a quotation at its end."""
     return _OPENING.sub("", prompt).strip() or prompt
 
 
 def closes_quote(prompt: str, raw: str) -> bool:
-    """Whether the text has closed the quotation that its prompt opened: then the reply is whole."""
+    """Whether the text has closed the quotation that the prompt opened, which completes the reply."""
     return prompt.endswith('"') and '"' in raw.lstrip()[1:]
 
 
 def has_sentence(raw: str, prompt: str = "") -> bool:
-    """Whether a sentence of its own has ended and something follows: `3.` may yet become `3.5`, and a sentence that
-    only repeats the prompt is none."""
+    """Whether the text has a complete sentence with more after it (`3.` may still become `3.5`). Sentences that repeat
+    the prompt do not count."""
     said = without_echo(raw, prompt) if prompt else raw
     ends = (found for found in _SENTENCE_END.finditer(said) if found.end() < len(said))
     return any(not _ABBREVIATION.search(said[: found.end()]) for found in ends)
 
 
 def without_echo(line: str, prompt: str) -> str:
-    """The text without the prompt wherever it stands whole, and without clauses of it at the beginning."""
+    """The text without full copies of the prompt anywhere and without clauses of the prompt at the start."""
     whole, clauses = _echoes(prompt)
     for echo in whole:
         line = line.replace(echo, " ")
@@ -101,19 +101,18 @@ def without_echo(line: str, prompt: str) -> str:
 
 @lru_cache(maxsize=64)
 def _echoes(prompt: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The prompt with and without its last quote, and its clauses. A sentence of two words may be a reply of its own.
-    Asked after each token of each row: remembered."""
+    """The prompt with and without its last quote, and its clauses. Sentences of two words are left out, since they may
+    be a genuine reply. Cached because it is called after each token of each row."""
     whole = one_line(prompt)
     clauses = (clause for clause in _CLAUSE.findall(whole) if clause.endswith((":", '"')) or clause.count(" ") > 1)
     return tuple(filter(None, (whole, whole.removesuffix('"').rstrip()))), tuple(clauses)
 
 
 def reply_text(raw: str, prompt: str, complete: bool, quotes: bool = True) -> str:
-    """One line that ends with a sentence and holds nothing of the prompt.
+    """Extract the reply: one line of whole sentences, without echoes of the prompt.
 
-    `complete` tells that the model ended by itself, `quotes` that it was to close the quotation of its prompt.
-    Otherwise what follows the last end of a sentence is cut off; where no sentence ends, the words stay and `…` says
-    that more would have come.
+    `complete`: the model emitted an end token; `quotes`: it was expected to close the quotation of its prompt. If the
+    reply is incomplete, text after the last sentence is cut off; if no sentence is complete, `…` is appended.
     """
     line = one_line(raw)
     if quotes and prompt.endswith('"'):
@@ -131,17 +130,17 @@ def reply_text(raw: str, prompt: str, complete: bool, quotes: bool = True) -> st
 
 
 def one_line(text: str) -> str:
-    """Printable characters, runs of blanks and line ends as one blank, none at the ends."""
+    """The text on one line, without control characters, with whitespace collapsed and trimmed."""
     shown = "".join(
         " " if unicodedata.category(letter) in ("Cc", "Zl", "Zp", "Zs") else letter
         for letter in text
-        if letter != "\ufffd"  # half a character, where the last token ended
+        if letter != "\ufffd"  # an incomplete character at the end of the last token
     )
     return " ".join(shown.split())
 
 
 def _unquoted(line: str) -> str:
-    """Without quotation marks around the whole, or one that is left alone at an end."""
+    """Remove quotation marks around the whole text, or a single one at either end."""
     line = line.strip()
     if len(line) > 1 and line[0] in '"“' and line[-1] in '"”' and line[1:-1].count('"') == 0:
         return line[1:-1].strip()
@@ -151,7 +150,7 @@ def _unquoted(line: str) -> str:
 
 
 def shared_start(rows: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens with which all rows begin."""
+    """The longest common prefix of the rows."""
     start: list[int] = []
     for column in zip(*rows, strict=False):
         if len(set(column)) > 1:

@@ -1,1 +1,1 @@
-"""The Scribe: Whisper, from the bytes of a file to a transcript."""
+"""The Scribe: Whisper, audio file to transcript."""

@@ -35,37 +35,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is to be heard."""
+    """A recording to transcribe."""
 
-    name: str  # for errors
+    name: str  # used in errors
     data: bytes
     language: str | None = None  # ISO 639-1; None: detected
     task: Task = "transcribe"
     vocabulary: Vocabulary | None = None  # the phrases to choose from
     word_times: bool = False
-    progress: Callable[[float, float], None] | None = None  # told of the seconds heard, and of how many
+    progress: Callable[[float, float], None] | None = None  # called with the seconds transcribed and the total
 
 
 #: <|startoftranscript|>, language, task and <|notimestamps|>.
 _PROMPT_TOKENS = 4
-#: A timestamp of the model may be so much beside the voice, seconds.
+#: How far a timestamp of the model may be from the voice, seconds.
 _TIMESTAMP_S = 1.0
 
 
 def make(config: Any) -> Any:
-    """The model of a config, without its weights: the skeleton that the store fills. Raises ModelCorrupt."""
+    """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import WhisperForConditionalGeneration
 
     if config.model_type != "whisper":
         raise ModelCorrupt(
-            f"The scribe's checkpoint is a {config.model_type} model and not Whisper: set GOLEM_SCRIBE_MODEL to one, "
-            "as openai/whisper-tiny."
+            f"The scribe's checkpoint is a {config.model_type} model, not Whisper: set GOLEM_SCRIBE_MODEL to a Whisper "
+            "checkpoint such as openai/whisper-tiny."
         )
     return WhisperForConditionalGeneration(config)
 
 
 class Scribe:
-    """`Recording` → `Transcript`. Tokenizer and feature extractor survive an unload, weights do not."""
+    """`Recording` → `Transcript`. An unload drops the weights but keeps tokenizer and feature extractor."""
 
     name = "scribe"
 
@@ -93,7 +93,7 @@ class Scribe:
             )
         except (OSError, ValueError, AttributeError, TypeError) as exc:
             raise ModelCorrupt(
-                f"{weights.folder} lacks what Whisper needs beside its weights ({type(exc).__name__}): "
+                f"{weights.folder} lacks files that Whisper needs besides its weights ({type(exc).__name__}): "
                 "run `golem models pull` again."
             ) from None
 
@@ -103,34 +103,34 @@ class Scribe:
         return self.weights.nbytes
 
     def working_bytes(self, batch: int) -> int:
-        """Of the windows at once: the encoder's activations, the decoder's cross-attention cache, features and logits.
-        Long recordings take no more, their windows go through in the same batches. Measured on a CPU: 0 to 40 % above
-        what tiny.en and base take in float32 and bfloat16, for 1, 4 and 8 windows."""
+        """Encoder activations, the decoder's cross-attention cache, features and logits of the windows in one batch.
+        Long recordings need no more, since their windows run in the same batches. Measured on a CPU: 0 to 40 % above
+        the actual use of tiny.en and base in float32 and bfloat16, for 1, 4 and 8 windows."""
         config, at_once = self.weights.config, min(batch, WINDOWS_AT_ONCE)
         frames, width = config.max_source_positions, config.d_model
         activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
         cross = 2 * config.decoder_layers * frames * width
-        product = self.transcriber.product  # a copy of the vocabulary's vectors in it is made for each batch
+        product = self.transcriber.product  # every batch copies the output projection to this dtype
         head = config.vocab_size * width * product.itemsize if product != self.weights.dtype else 0
         return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + head + 32_000_000
 
     def load(self) -> None:
-        """Bring the weights to the device."""
+        """Load the weights onto the device."""
         self.model = self.weights.load()
 
     def unload(self) -> None:
-        """Drop every reference to them."""
+        """Drop every reference to the weights."""
         self.model = None
         self.weights.unload()
 
     def prefetch(self) -> None:
-        """Bring them near beforehand."""
+        """Read the weights in advance."""
         self.weights.prefetch()
 
     def prepare(self, request: Recording) -> Transcript | Ready[PreparedAudio]:
-        """Decode, and listen for a voice: a recording without one is answered here.
+        """Decode the audio and detect voice; a recording without voice is answered here.
 
-        Raises BadAudio, AudioAboveLimit, LanguageRefused.
+        Raises BadAudio, AudioAboveLimit, LanguageRefused, BadVocabulary.
         """
         self._check_language(request)
         lexicon = None if request.vocabulary is None else self._lexicons.of(request.vocabulary, request.name)
@@ -150,7 +150,7 @@ class Scribe:
             return Transcript(duration_s=duration, guards=("vad",))
         windows = (cut if lexicon is None else utterances)(spans, chances, len(samples) / decode.RATE)
         limit = self.settings.no_speech_threshold
-        limit = limit if limit >= 1 else limit + shift  # 1: the guard is off
+        limit = limit if limit >= 1 else limit + shift  # 1 disables the guard
         return Ready(
             PreparedAudio(
                 samples,
@@ -169,15 +169,15 @@ class Scribe:
         )
 
     def run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
-        """Hear every window of every recording, in batches."""
+        """Transcribe every window of every recording, in batches."""
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
         work = self.transcriber.hear(self.model, work, ProgressMeter())
         found = [item for first in work for item in self._believed(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]
 
     def _believed(self, item: Work) -> list[Work]:
-        """A window after the guards; one that loops is heard once more in the other mode, for a loop seldom happens in
-        both."""
+        """Apply the guards to a window. If its text loops, decode it once more in the other mode, with or without
+        timestamps: a loop seldom happens in both."""
         self._judge(item)
         if item.guards != ["loop"] or item.choice is not None:
             return [item]
@@ -189,25 +189,25 @@ class Scribe:
     def _check_language(self, request: Recording) -> None:
         known = self.specials.languages
         if not known and (request.task == "translate" or request.language not in (None, "en")):
-            asked = "translation" if request.task == "translate" else f"language {request.language!r}"
+            asked = "translation" if request.task == "translate" else f"the language {request.language!r}"
             raise LanguageRefused(
-                f"{request.name}: {asked} was asked of {self.weights.checkpoint.id}, which knows only English: set "
-                "GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual one as openai/whisper-tiny."
+                f"{request.name}: {self.weights.checkpoint.id} is English-only and does not support {asked}: set "
+                "GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual model such as openai/whisper-tiny."
             )
         if known and request.language is not None and request.language not in known:
             raise LanguageRefused(
-                f"{request.name}: {self.weights.checkpoint.id} does not know the language {request.language!r}: give "
-                "an ISO 639-1 code as en, de or ru, or none to have it detected."
+                f"{request.name}: {self.weights.checkpoint.id} does not support the language {request.language!r}: use "
+                "an ISO 639-1 code such as en, de or ru, or omit the language to detect it."
             )
 
     def _judge(self, item: Work) -> None:
-        """Take away the text that a guard does not believe, and name the guard."""
+        """Choose the phrase if there is a vocabulary, then clear text that a guard rejects and record the guard."""
         sound, window = item.sound, item.window
         applied, limit = self.settings.guards, sound.limit
         if item.scores and sound.lexicon is not None:
             free = Free(item.text, item.heard.tokens, item.heard.raw_logprob)
             item.choice = choose(sound.lexicon, item.scores, free, self._limits)
-            if item.choice.phrase != UNKNOWN:  # believed for its probability: the other guards judge what is made up
+            if item.choice.phrase != UNKNOWN:  # its probability vouches for it; the other guards judge free text
                 item.text, applied = item.choice.phrase, tuple(name for name in applied if name == "no_speech")
                 limit += speech.SURE_LIMIT if item.choice.posterior >= SURE else 0.0
         evidence = guards.Evidence(
@@ -241,11 +241,11 @@ class Scribe:
         )
 
     def _free_text(self, item: Work) -> str:
-        """What the Scribe would have written without a vocabulary."""
+        """The window's transcript without the vocabulary."""
         return guards.tidy(self.transcriber.words(item.heard.tokens))
 
     def _segments(self, item: Work) -> list[Segment]:
-        """One for each pair of timestamps; without timestamps one for the voice in the window."""
+        """The segments of a window: one for each pair of timestamps, or without timestamps one for all its voice."""
         window, spans = item.window, item.sound.spans
         if item.timestamps:
             parts = timestamps.pieces(item.heard.tokens, self.specials.first_time, window.end_s - window.start_s)
@@ -256,7 +256,7 @@ class Scribe:
         return [self._timed(_segment(item, start, end, item.text), item, item.heard.tokens, 0)]
 
     def _segment(self, item: Work, part: timestamps.Piece) -> Segment | None:
-        """A piece of a window; None without text, or where nobody can have said it."""
+        """The segment of a piece of a window; None if it has no text, or if the text is an invention."""
         start_s, end_s = item.window.start_s + part.start_s, item.window.start_s + part.end_s
         text = guards.tidy(self.transcriber.words(part.tokens))
         clear_s = self._clear_s(item.sound, start_s - _TIMESTAMP_S, end_s + _TIMESTAMP_S)
@@ -266,10 +266,10 @@ class Scribe:
         return self._timed(_segment(item, start_s, end_s, text), item, part.tokens, part.first) if text else None
 
     def _timed(self, segment: Segment, item: Work, tokens: Sequence[int], first: int) -> Segment:
-        """The segment with the times of its words, where they were asked for; `first`: the place of its first token
-        among those of the window's text."""
+        """Add word times to a segment if requested. `first` is the index of its first token among the window's text
+        tokens."""
         if not item.heard.times or (item.choice is not None and item.choice.phrase != UNKNOWN):
-            return segment  # the times are those of the free text
+            return segment  # the times belong to the free text, not to the chosen phrase
         said = [token for token in tokens if token < self.specials.end]
         pieces = self.transcriber.pieces(said, item.heard.language)
         times = item.heard.times[first : first + len(said)]
@@ -293,7 +293,7 @@ def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:
 
 
 def _language(work: Sequence[Work]) -> str | None:
-    """The language in which most was said, by the length of the windows that gave text; of equals the first."""
+    """The language with the most window seconds among windows with text; the first one if tied."""
     lengths_s: dict[str, float] = {}
     for item in work:
         if item.text and item.heard.language:

@@ -1,14 +1,14 @@
-"""Pure: the sentences that Whisper makes up where it hears no words, and whether there was time to say them.
+"""Sentences that Whisper hallucinates in audio without words, and the time it takes to say them. Pure.
 
-The model learnt from subtitles, whose last lines stand over music and applause: thanks, farewells, credits. Sources:
-Barański et al., "Investigation of Whisper ASR Hallucinations Induced by Non-Speech Audio", arXiv 2501.11378, which
-proposes such a bag, and what tiny.en makes of silence and noise. People say most of these sentences too: one counts as
-made up only where the voice is too short for it.
+The model was trained on subtitles, whose last lines (thanks, farewells, credits) often accompany music and applause.
+Sources: Barański et al., "Investigation of Whisper ASR Hallucinations Induced by Non-Speech Audio", arXiv 2501.11378,
+which proposes such a bag of phrases, and the output of tiny.en on silence and noise. People say most of these sentences
+too, so one counts as an invention only if the voice is too short for it.
 """
 
 import re
 
-#: Sentences without their punctuation, in small letters.
+#: Sentences in lower case, without punctuation.
 _BAG = frozenset(
     """
     you|thank you|thank you very much|thank you so much|thanks|thank you all|thank you for your time
@@ -32,19 +32,19 @@ _BAG = frozenset(
     .replace("    ", "")
     .split("|")
 )
-#: What only a credit line has.
+#: Text that occurs only in credit lines.
 _CREDIT = re.compile(
     r"amara\.?\s?org|subtitles? by|subtitled by|captions? by|captioned by|transcri(bed|ption) by|sous-titr"
     r"|untertitel (von|der|im)|subtítulos|sottotitoli|legendas|napisy|altyazı|субтитры|редактор субтитров|字幕|자막"
 )
-#: The least that any word takes, seconds, and a letter of a longer sentence: 33 letters a second, which nobody reaches
-#: (quick talk has 20).
+#: Minimum duration of any text, and of each letter in a longer one, seconds: 33 letters per second, which no speaker
+#: reaches (fast speech has 20).
 _WORD_S = 0.12
 _LETTER_S = 0.03
 
 
 def is_invention(text: str) -> bool:
-    """Is the text nothing but sentences that Whisper is known to make up?"""
+    """Whether the text consists only of sentences that Whisper is known to invent."""
     lower = text.lower().replace("’", "'")
     if _CREDIT.search(lower):
         return True
@@ -54,5 +54,5 @@ def is_invention(text: str) -> bool:
 
 
 def least_s(text: str) -> float:
-    """Seconds of voice below which nobody can have said the text."""
+    """The minimum duration of the text if it was spoken, seconds."""
     return max(_WORD_S, _LETTER_S * sum(char.isalnum() for char in text))

@@ -1,4 +1,4 @@
-"""A recording on its way through the Scribe: its samples, the voice in it, what is wanted of it, how far it is."""
+"""A recording prepared for Whisper: samples, voice, windows, options and progress."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon
 
 @dataclass(frozen=True, eq=False)
 class PreparedAudio:
-    """A recording with voice in it, decoded."""
+    """A decoded recording that has voice."""
 
     samples: npt.NDArray[np.float32]  # (n,), mono, 16 kHz
     chances: npt.NDArray[np.float32]  # p(voice) of every frame
@@ -23,32 +23,33 @@ class PreparedAudio:
     windows: list[Window]
     language: str | None
     task: Task
-    gain: float  # what the model hears it multiplied by
-    limit: float  # of p(no speech), by how sure the detector is of the voice
-    fallback: bool  # a text that fails is sampled again, warmer
+    gain: float  # applied to the samples before the model
+    limit: float  # threshold for p(no speech), adjusted by how sure the detector is of the voice
+    fallback: bool  # sample again at higher temperatures if a text fails
     word_times: bool
-    progress: Callable[[float, float], None] | None  # told of the seconds heard, and of how many
+    progress: Callable[[float, float], None] | None  # called with the seconds transcribed and the total
     lexicon: Lexicon | None = None  # the phrases to choose from
 
     def timestamps(self, window: Window) -> bool:
-        """Whether a window is decoded with timestamps: those of long recordings are, short ones not, as transformers
-        does. An utterance that is scored has none."""
+        """Whether to decode a window with timestamps: only in long recordings, as transformers does. With a vocabulary,
+        only windows too long to score."""
         return window.end_s - window.start_s > WINDOW_S if self.lexicon else len(self.windows) > 1
 
     @property
     def duration_s(self) -> float:
-        """Seconds of sound."""
+        """Duration of the recording, seconds."""
         return len(self.samples) / RATE
 
 
 class ProgressMeter:
-    """How much of each recording went through the model, told to those who asked."""
+    """Tracks how much of each recording is transcribed, and calls its `progress`."""
 
     def __init__(self) -> None:
         self._heard: dict[PreparedAudio, float] = {}
 
     def count(self, batch: Iterable[tuple[PreparedAudio, Window]]) -> None:
-        """These windows are heard. What of a window is heard once more is no progress."""
+        """Count windows as transcribed. A recording's progress is capped at its duration, since parts of a window may
+        run twice."""
         for sound, window in batch:
             if sound.progress is not None:
                 self._heard[sound] = self._heard.get(sound, 0.0) + window.heard_s

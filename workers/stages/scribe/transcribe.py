@@ -1,5 +1,5 @@
-"""Windows through the model, in batches and rounds: what was not heard to its end is heard on, and a text of a long
-recording that fails is sampled again."""
+"""Transcribes windows in batches. A window whose text stops early is continued in the next round; a failed text of a
+long recording is sampled again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,19 +22,19 @@ from golem_chain.workers.stages.scribe.whisper.encoder import encode
 from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
 
-#: Windows that the encoder sees at once.
+#: Windows per batch of the encoder.
 WINDOWS_AT_ONCE = 8
-#: Tokens of one window at most, prompt and end among them. Source: openai/whisper, half of the decoder's context.
+#: Maximum tokens of one window, including prompt and end. Source: openai/whisper, half of the decoder's context.
 MOST_TOKENS = 228
-#: A text that fails is sampled again at these temperatures, and fails where it loops or its mean log-probability is
-#: below the limit. Source of both: openai/whisper.
+#: A text fails if it loops or if its mean log-probability is below the limit; it is then sampled again at these
+#: temperatures. Source of both: openai/whisper.
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_LOGPROB = -1.0
 
 
 @dataclass
 class Work:
-    """One window of one recording, and what was heard in it."""
+    """A window of a recording with its results."""
 
     sound: PreparedAudio
     window: Window
@@ -42,18 +42,18 @@ class Work:
     said: Decoded | None = None
     text: str = ""
     guards: list[str] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)  # log-probabilities of the phrases of the vocabulary, if any
-    choice: Choice | None = None  # of these
+    scores: list[float] = field(default_factory=list)  # log-probabilities of the vocabulary's phrases, if any
+    choice: Choice | None = None  # the chosen phrase
 
     @property
     def heard(self) -> Decoded:
-        """What the model said. Only after the window went through it."""
+        """The model's output. Available only after the window has been decoded."""
         assert self.said is not None
         return self.said
 
 
 class Transcriber:
-    """Whisper on windows. Holds the checkpoint's tokenizer and features, never its weights."""
+    """Runs Whisper on windows. Holds the checkpoint's tokenizer and feature extractor, never its weights."""
 
     def __init__(
         self,
@@ -64,16 +64,16 @@ class Transcriber:
         product: torch.dtype,
         fast: bool = False,
     ) -> None:
-        """`heads`: those of the decoder that follow the sound; `product`: the dtype of the encoder's matrix products;
-        `fast`: short recordings without most of their padding (`context.py`)."""
+        """`heads`: the decoder's alignment heads; `product`: the dtype of the encoder's matrix products; `fast`: skip
+        most of the padding of short recordings (`short_context.py`)."""
         self._features, self.product, self._fast = features, product, fast
         self._tokenizer = tokenizer
         self.specials = specials
         self._heads = heads
 
     def hear(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
-        """All of the work, and what it took beyond it, in the order of the work; `said` and `text` are set. The `meter`
-        counts each batch when it went through."""
+        """Decode all windows and set `said` and `text`. Returns them in order, each followed by its continuations. The
+        `meter` counts each batch when it is done."""
         done: list[tuple[int, Work]] = []
         pending = list(enumerate(work))
         while pending:
@@ -91,16 +91,16 @@ class Transcriber:
         return [item for _, item in sorted(done, key=lambda pair: (pair[0], pair[1].window.start_s))]
 
     def words(self, tokens: Sequence[int]) -> str:
-        """Text of tokens, timestamps and other special ones left out."""
+        """The text of tokens, without timestamps and other special tokens."""
         plain = [token for token in tokens if token < self.specials.end]
         return str(self._tokenizer.decode(plain, skip_special_tokens=True))
 
     def pieces(self, tokens: Sequence[int], language: str | None) -> list[WordPiece]:
-        """The words of tokens of text."""
+        """Group text tokens into words."""
         return word_pieces(tokens, lambda some: str(self._tokenizer.decode(some)), language)
 
     def _rest(self, item: Work) -> Window | None:
-        """What is still to be heard of a window; the item is cut back to what was."""
+        """The rest of a window that is not transcribed yet, or None; the item is cut back to the part before it."""
         tokens, first = item.heard.tokens, self.specials.first_time
         found = resume(tokens, first, item.heard.full)
         last = last_time(tokens, first)
@@ -112,8 +112,8 @@ class Transcriber:
         return left
 
     def _sample_again(self, model: Any, work: Sequence[Work]) -> None:
-        """Texts that fail are sampled, warmer each time, until one does not; where all do, the likeliest of those that
-        do not loop is kept."""
+        """Sample failed texts again at rising temperatures until one passes. If none does, keep the likeliest that does
+        not loop, or else the likeliest."""
         failing = [item for item in work if self._fails(item)]
         tries = [[item.heard] for item in failing]
         for temperature in TEMPERATURES:
@@ -128,7 +128,7 @@ class Transcriber:
                 item.said = max(said, key=likely.__getitem__)
 
     def _fails(self, item: Work) -> bool:
-        """Is it a text that openai/whisper would not take? Silence is: a guard will say so."""
+        """Whether openai/whisper would reject the text. Silence passes, since a guard rejects it later."""
         if item.heard.no_speech_prob > item.sound.limit:
             return False
         return item.heard.avg_logprob < LEAST_LOGPROB or self._loops(item, item.heard)
@@ -141,7 +141,7 @@ class Transcriber:
     def _batches(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None) -> None:
         for timestamps in (False, True):
             same = [item for item in work if item.timestamps is timestamps]
-            same.sort(key=lambda item: item.window.heard_s)  # texts of about one length end together
+            same.sort(key=lambda item: item.window.heard_s)  # texts of similar length finish together
             for at in range(0, len(same), WINDOWS_AT_ONCE):
                 batch = same[at : at + WINDOWS_AT_ONCE]
                 if self._fast and not timestamps:
@@ -167,7 +167,7 @@ class Transcriber:
         temperature: float = 0.0,
         context_s: float = WINDOW_S,
     ) -> None:
-        """One batch of windows through encoder and decoder."""
+        """Encode and decode one batch of windows."""
         pieces = []
         for item in work:
             start = round(item.window.start_s * RATE)
@@ -204,18 +204,17 @@ class Transcriber:
                 self._score(scorer, item, own)
 
     def _score(self, scorer: Scorer, item: Work, cross: Cross) -> None:
-        """The phrases of the recording's vocabulary on one window that was just heard freely."""
+        """Score the phrases of the recording's vocabulary on a window that was just decoded freely."""
         lexicon = item.sound.lexicon
         assert lexicon is not None
         prompt = [self.specials.start, *self.specials.prompt(item.heard.language, item.sound.task, timestamps=False)]
         item.scores = scorer.score(cross, prompt, lexicon.tree, lexicon.size)
 
     def _times(self, model: Any, cross: Cross, item: Work, said: Decoded) -> tuple[TokenTime, ...]:
-        """When the tokens of text were said in one window, where that was asked for."""
+        """The times of a window's text tokens, if requested."""
         if not item.sound.word_times:
             return ()
-        told = self.specials.prompt(said.language, item.sound.task, timestamps=False)
         text = [token for token in said.tokens if token < self.specials.end]
         frames = min(round(item.window.heard_s / FRAME_S), cross[0][0].shape[2])
-        prompt = [self.specials.start, *told]
+        prompt = [self.specials.start, *self.specials.prompt(said.language, item.sound.task, timestamps=False)]
         return tuple(align(model, cross, prompt, text, self.specials.end, self._heads, frames))

@@ -1,1 +1,1 @@
-"""From the bytes of a file to speech: decoding, levels, voice activity, windows."""
+"""Audio preparation: decoding, levels, voice activity detection and windows."""

@@ -1,4 +1,4 @@
-"""The two decoders: libsndfile (soundfile) first, FFmpeg (PyAV) for what it cannot read, both block by block."""
+"""The two audio decoders, both streaming: libsndfile (soundfile) first, FFmpeg (PyAV) for what that cannot read."""
 
 import io
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ import av.logging
 import numpy as np
 import soundfile
 
-av.logging.set_level(None)  # FFmpeg reports damaged packets on standard error; we say it in our own words
+av.logging.set_level(None)  # FFmpeg prints warnings about damaged packets to standard error; we raise our own errors
 av.logging.set_libav_level(av.logging.PANIC)
 
-_SAMPLES = 1 << 18  # samples read at once, over all channels: 1 MB
-_HEADER = 1024  # bytes; a file with no frames but more than this behind its header has a header that lies
+_SAMPLES = 1 << 18  # samples per read, over all channels: 1 MB
+_HEADER = 1024  # bytes; if a larger file yields no frames, its header is wrong
 
-#: PyAV (18.1) counts the planes of a frame up to a null pointer, which FFmpeg does not put behind the eighth: a frame
-#: of so many planes, a damaged one mostly, is interleaved by FFmpeg first, or reading it ends the process.
+#: PyAV (18.1) counts a frame's planes up to a null pointer, which FFmpeg does not set after the eighth. Frames with
+#: that many planes, mostly damaged ones, are interleaved by FFmpeg first; otherwise reading them crashes the process.
 _MOST_PLANES = 8
 
-#: Demuxers that read one file of sound. All others are refused: playlists (hls, concat, dash) open further files and
-#: addresses, image and subtitle demuxers hold no sound.
+#: Allowed demuxers, each of which reads a single audio file. Playlists (hls, concat, dash) are excluded because they
+#: open further files and addresses, image and subtitle demuxers because they have no audio.
 _CONTAINERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,caf,dts,eac3,flac,flv,g722,gsm,loas,matroska,webm,mka,mov,mp4,m4a,"
     "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,nut,oga,ogg,rm,tak,tta,voc,w64,wav,wv,xwma"
@@ -29,24 +29,24 @@ _CONTAINERS = (
 
 
 class Broken(Exception):
-    """Neither decoder can read the bytes; the text says why."""
+    """Neither decoder can read the bytes; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some decoded sound: float32 (frames, channels) at `rate` Hz."""
+    """A block of decoded audio: float32 (frames, channels) at `rate` Hz."""
 
     samples: np.ndarray
     rate: int
 
 
 def decode_blocks(data: bytes) -> Iterator[Block]:
-    """The sound of `data` from its beginning. A file that breaks off or is damaged later on gives what comes before.
+    """Decode `data` block by block. A truncated or partly damaged file yields the audio before the damage.
 
-    Raises Broken where nothing can be decoded; yields nothing for a good file without frames.
+    Raises Broken if nothing can be decoded; yields nothing for a valid file without frames.
     """
     why = ""
-    if not _is_mpeg(data):  # libsndfile's MPEG reader writes its warnings to standard error
+    if not _is_mpeg(data):  # libsndfile's MPEG reader prints warnings to standard error
         got = False
         try:
             for block in _soundfile_blocks(data):
@@ -66,14 +66,14 @@ def decode_blocks(data: bytes) -> Iterator[Block]:
 
 
 def _is_mpeg(data: bytes) -> bool:
-    """MPEG audio of any layer: an ID3 tag, a frame at the beginning, or such a codec in a WAV file."""
+    """Whether the data is MPEG audio of any layer: an ID3 tag or frame at the start, or an MPEG codec in a WAV file."""
     frame = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
     return frame or data[:3] == b"ID3" or (data[:4] == b"RIFF" and data[20:22] in (b"\x50\x00", b"\x55\x00"))
 
 
 class _Bytes(io.BytesIO):
-    """Stays where it is when asked for a place that no file has: libsndfile asks that of damaged files, and an
-    exception in its callback would end as a traceback on standard error."""
+    """Ignores seeks to invalid positions: libsndfile makes them in damaged files, and an exception in its callback
+    would print a traceback to standard error."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
@@ -92,11 +92,11 @@ def _soundfile_blocks(data: bytes) -> Iterator[Block]:
 def _av_blocks(data: bytes) -> Iterator[Block]:
     got = False
     try:
-        # No protocol at all: a container must not make us open files or addresses.
+        # No protocols: a container must not make FFmpeg open other files or addresses.
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
         with av.open(io.BytesIO(data), options=options, metadata_errors="ignore") as container:
             if not container.streams.audio:
-                raise Broken("there is no sound in it")
+                raise Broken("it has no audio stream")
             stream = container.streams.audio[0]
             for packet in container.demux(stream):
                 try:
@@ -104,7 +104,7 @@ def _av_blocks(data: bytes) -> Iterator[Block]:
                 except av.error.FFmpegError:
                     if not got:
                         raise
-                    continue  # a damaged packet between good ones: the decoder finds the next
+                    continue  # skip a damaged packet: the decoder resynchronises
                 for frame in frames:
                     if frame.samples and frame.sample_rate:
                         got = True
@@ -115,7 +115,7 @@ def _av_blocks(data: bytes) -> Iterator[Block]:
 
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
-    """float32 (frames, channels) of a frame in any of FFmpeg's sample formats."""
+    """Convert a frame in any of FFmpeg's sample formats to float32 (frames, channels)."""
     if frame.format.is_planar and frame.layout.nb_channels >= _MOST_PLANES:
         (frame,) = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)
     raw: np.ndarray = frame.to_ndarray()
@@ -128,7 +128,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _reason(exc: Exception) -> str:
-    """FFmpeg's word for it, without numbers and function names."""
+    """A short reason for an FFmpeg error, without numbers and function names."""
     if isinstance(exc, av.error.DecoderNotFoundError):
         return "its codec is unknown"
-    return "damaged, or not audio at all"
+    return "it is damaged or not audio"

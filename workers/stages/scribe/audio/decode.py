@@ -1,9 +1,9 @@
-"""Audio files: bytes of any container → float32 mono at 16 kHz, within the limits of the settings.
+"""Decodes audio files of any container to float32 mono at 16 kHz, within the limits of the settings.
 
 A file is decoded block by block (`containers.py`), its channels are averaged, and soxr resamples the result at the
-quality that librosa calls `soxr_hq`. Nothing is believed of a header but its sample rate and channels: decoding stops
-where the limit is passed, so a decompression bomb costs one block. Audio longer than five minutes lies in an unlinked
-temporary file that is mapped, so that memory does not grow with the length.
+quality that librosa calls `soxr_hq`. Of the header, only sample rate and channels are trusted: decoding stops when a
+limit is exceeded, so a decompression bomb costs one block. Audio longer than five minutes is stored in an unlinked,
+memory-mapped temporary file, so that memory use does not grow with the duration.
 """
 
 import mmap
@@ -19,24 +19,24 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.stages.scribe.audio.containers import Block, Broken, decode_blocks
 
 RATE = 16_000  # Hz, what Whisper and the voice activity detector take
-QUALITY = "HQ"  # soxr's recipe of 20 bits, librosa's `soxr_hq`
-LOWEST_RATE = 3000  # Hz; below it no speech can be in the file
-_SPILL = 300 * RATE  # samples held in memory, 19 MB
-_LOUDEST = 65_536.0  # float files may hold integers' values; beyond that it is no sound
+QUALITY = "HQ"  # soxr's 20-bit recipe, librosa's `soxr_hq`
+LOWEST_RATE = 3000  # Hz; lower rates cannot carry speech
+_SPILL = 300 * RATE  # samples kept in memory, 19 MB
+_LOUDEST = 65_536.0  # float files may have integer-scaled values; larger ones are not audio
 
 
 def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
-    """The sound of a file: float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames.
+    """Decode a file to float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames.
 
-    Raises BadAudio (not audio, damaged, no sound in it) and AudioAboveLimit (bytes, seconds, channels, sample rate),
-    each with a sentence that names `name` and what to do.
+    Raises BadAudio (not audio, damaged, no audio stream) or AudioAboveLimit (bytes, seconds, channels, sample rate),
+    with a message that starts with `name`.
     """
     if not data:
         raise BadAudio(f"{name} is empty (0 bytes): record or copy it again.")
     if len(data) > settings.audio_max_bytes:
         raise AudioAboveLimit(
-            f"{name} has {format_bytes(len(data))}, the limit is {format_bytes(settings.audio_max_bytes)}: "
-            "cut or compress it, or raise GOLEM_AUDIO_MAX_BYTES."
+            f"{name} has {format_bytes(len(data))} but the limit is {format_bytes(settings.audio_max_bytes)}: "
+            "shorten or compress it, or raise GOLEM_AUDIO_MAX_BYTES."
         )
     try:
         mono, mix_cancels = _gather(decode_blocks(data), name, settings)
@@ -48,22 +48,22 @@ def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
 
 
 def loudest(samples: np.ndarray) -> float:
-    """The largest absolute sample, 0.0 of none; read in blocks."""
+    """The largest absolute sample, 0.0 if there are none; reads in blocks."""
     starts = range(0, len(samples), _SPILL)
     return max((float(np.abs(samples[start : start + _SPILL]).max()) for start in starts), default=0.0)
 
 
 def release(samples: np.ndarray) -> None:
-    """Give back the memory of what was read of a mapped recording: it is read from its file again when it is wanted."""
+    """Release the pages of a memory-mapped recording; they are read from its file again on access."""
     held: object = samples.base
     if isinstance(held, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         held.madvise(mmap.MADV_DONTNEED)
 
 
 def cancels(mix_energy: float, channel_energies: np.ndarray) -> int | None:
-    """The loudest channel where averaging erases the sound (channels in opposite phase), else None.
+    """The loudest channel if averaging cancels the audio (channels in opposite phase), otherwise None.
 
-    Speech in one of n channels leaves 1/n² of its energy in the average; far below that it was cancelled.
+    Speech in one of n channels keeps 1/n² of its energy in the average; far less means that it was cancelled.
     """
     if len(channel_energies) < 2:
         return None
@@ -74,7 +74,7 @@ def cancels(mix_energy: float, channel_energies: np.ndarray) -> int | None:
 def _gather(
     blocks: Iterable[Block], name: str, settings: Settings, channel: int | None = None
 ) -> tuple[np.ndarray, int | None]:
-    """All blocks as one mono array (the average, or one channel), and what `cancels` says of it."""
+    """Combine the blocks into one mono array (the average, or one channel), and return it with what `cancels` gives."""
     sink = _Sink()
     resampler: soxr.ResampleStream | None = None
     rate, seconds, mix_energy = 0, 0.0, 0.0
@@ -90,7 +90,7 @@ def _gather(
         seconds += len(mono) / block.rate
         if seconds > settings.audio_max_s:
             raise AudioAboveLimit(
-                f"{name} is longer than {settings.audio_max_s:g} s: cut it, or raise GOLEM_AUDIO_MAX_S."
+                f"{name} is longer than {settings.audio_max_s:g} s: shorten it, or raise GOLEM_AUDIO_MAX_S."
             )
         if block.rate != rate:
             if resampler is not None:
@@ -107,27 +107,27 @@ def _check_format(block: Block, name: str, settings: Settings) -> None:
     channels = block.samples.shape[1]
     if channels > settings.audio_max_channels:
         raise AudioAboveLimit(
-            f"{name} has {channels} channels, the limit is {settings.audio_max_channels}: mix it down, or raise "
+            f"{name} has {channels} channels but the limit is {settings.audio_max_channels}: mix it down, or raise "
             "GOLEM_AUDIO_MAX_CHANNELS."
         )
     if block.rate > settings.audio_max_rate:
         raise AudioAboveLimit(
-            f"{name} has a sample rate of {block.rate} Hz, the limit is {settings.audio_max_rate} Hz: resample it, or "
-            "raise GOLEM_AUDIO_MAX_RATE."
+            f"{name} has a sample rate of {block.rate} Hz but the limit is {settings.audio_max_rate} Hz: resample it, "
+            "or raise GOLEM_AUDIO_MAX_RATE."
         )
     if block.rate < LOWEST_RATE:
         raise BadAudio(f"{name} has a sample rate of {block.rate} Hz, too low for speech: record it at 16000 Hz.")
 
 
 def _clean(samples: np.ndarray) -> np.ndarray:
-    """Samples without NaN and infinities, which become silence, and without absurd values."""
+    """Replace NaN and infinities by 0 and clip absurd values."""
     if not np.isfinite(samples).all():
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
     return np.asarray(np.clip(samples, -_LOUDEST, _LOUDEST), np.float32)
 
 
 class _Sink:
-    """Collects mono blocks, in memory up to `_SPILL` samples, then in a temporary file."""
+    """Collects mono blocks in memory up to `_SPILL` samples, then in a temporary file."""
 
     def __init__(self) -> None:
         self._blocks: list[np.ndarray] = []
@@ -148,7 +148,7 @@ class _Sink:
             self._blocks, self._held = [], 0
 
     def close(self) -> np.ndarray:
-        """What was written, scaled into [-1, 1] where it went beyond (float files)."""
+        """Return the samples written, scaled down if any exceeds [-1, 1] (float files)."""
         scale = np.float32(1 / max(self._peak, 1.0))
         if self._file is None:
             whole = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.float32)
@@ -156,7 +156,7 @@ class _Sink:
         for held in self._blocks:
             self._file.write(held.data)
         self._file.flush()
-        mapped = np.memmap(self._file.name, np.float32, "r+")  # the mapping outlives the name
+        mapped = np.memmap(self._file.name, np.float32, "r+")  # stays valid after the file is unlinked
         self._file.close()
         if scale < 1:
             for start in range(0, len(mapped), _SPILL):

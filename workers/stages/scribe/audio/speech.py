@@ -1,4 +1,4 @@
-"""Pure: where in a recording somebody speaks, and how loud it is. The guards `level` and `vad` decide by it."""
+"""Levels and spans of voice in a recording, the basis of the guards `level` and `vad`. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -8,49 +8,49 @@ import numpy as np
 import numpy.typing as npt
 
 FRAME_S = 0.032  # of the voice activity detector
-#: A file whose loudest sample is below this (-78 dB) holds no sound that a 16-bit recorder could have meant.
+#: A file whose loudest sample is below this (-78 dB) counts as silent: that is 4 steps of 16-bit audio.
 SILENT_PEAK = 1.25e-4
-#: Where the loudest sample of a quiet recording is lifted to, and by how much at most (40 dB).
+#: Quiet recordings are amplified until the loudest sample reaches LEVEL, by at most MOST_GAIN (40 dB).
 LEVEL = 0.5
 MOST_GAIN = 100.0
-#: The model hears a lifted recording only where its loudest sample is below this: others reach it as they are.
+#: The model gets the amplified recording only if its loudest sample is below this, otherwise the original.
 QUIET_PEAK = 0.15
 #: A voice is doubtful between this share of the threshold and the threshold itself. Measured on 36 clips without speech
 #: and 248 with: at 0.5 the threshold alone loses two keywords and one quiet command, at 0.3 one keyword.
 DOUBT = 0.85
-#: A voice is sure where the detector gives this probability for so many seconds, and in proportion for fewer.
+#: A voice is certain if the detector gives this probability for this many seconds; less counts in proportion.
 SURE = (0.8, 0.25)
-#: The limit of p(no speech) is lower by this where the voice is doubtful and higher where it is sure. Measured with
-#: tiny.en: clips without speech 0.59 and more (or no voice at all), with speech up to 0.48, one sure voice 0.66.
+#: Change of the limit for p(no speech) if the voice is doubtful or certain. Measured with tiny.en: clips without speech
+#: 0.59 and more (or no voice at all), with speech up to 0.48, one certain voice 0.66.
 DOUBTFUL_LIMIT = -0.1
 SURE_LIMIT = 0.2
-#: A pause shorter than this does not end a span of voice.
+#: Shorter pauses do not end a span of voice.
 PAUSE_S = 0.3
-#: Kept around a span of voice: soft consonants lie outside of what the detector calls voice.
+#: Margin kept around a span of voice, since the detector misses soft consonants.
 MARGIN_S = 0.25
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of voice, seconds."""
+    """A stretch of voice, in seconds."""
 
     start_s: float
     end_s: float
 
 
 def is_silent(peak: float) -> bool:
-    """The level gate; `peak` is the largest absolute sample of [-1, 1]."""
+    """The `level` guard; `peak` is the largest absolute sample, in [0, 1]."""
     return peak < SILENT_PEAK
 
 
 def gain(peak: float) -> float:
-    """What a quiet recording is multiplied by before the detector listens, which was trained on speech at ordinary
-    levels. Bounded (40 dB), so that the hiss of an empty room stays hiss."""
+    """The gain for the detector, which was trained on speech at normal levels. Limited to 40 dB, so that the hiss of an
+    empty room does not turn into voice."""
     return min(max(LEVEL / peak, 1.0), MOST_GAIN) if peak > 0 else 1.0
 
 
 def voiced(probabilities: npt.NDArray[np.float32], threshold: float) -> list[Span]:
-    """Spans of voice from the frames' probabilities: what is above the threshold, short pauses bridged."""
+    """Spans of voice: frames at or above the threshold, with short pauses bridged."""
     spans: list[Span] = []
     for at in np.flatnonzero(probabilities >= threshold):
         start, end = float(at) * FRAME_S, float(at + 1) * FRAME_S
@@ -62,8 +62,8 @@ def voiced(probabilities: npt.NDArray[np.float32], threshold: float) -> list[Spa
 
 
 def voice(probabilities: npt.NDArray[np.float32], threshold: float) -> tuple[list[Span], float]:
-    """Spans of voice, and what is added to the limit of p(no speech): a voice that only comes near the threshold is
-    heard by the model, which then must be surer that it is speech; a long clear one is believed more easily."""
+    """Spans of voice, and the change of the limit for p(no speech). A voice slightly below the threshold still goes to
+    the model, with a stricter limit; a long, clear voice gets a more lenient one."""
     spans = voiced(probabilities, threshold)
     if not spans:
         return voiced(probabilities, threshold * DOUBT), DOUBTFUL_LIMIT
@@ -72,13 +72,13 @@ def voice(probabilities: npt.NDArray[np.float32], threshold: float) -> tuple[lis
 
 
 def model_gain(peak: float) -> float:
-    """What a recording is multiplied by before the model hears it: nothing but the very quiet, which Whisper would call
-    silent (five of forty commands at -40 dB)."""
+    """The gain for the model: only very quiet recordings are amplified, which Whisper would take for silence (five of
+    forty commands at -40 dB)."""
     return gain(peak) if peak < QUIET_PEAK else 1.0
 
 
 def spans_between(spans: Sequence[Span], start_s: float, end_s: float) -> Sequence[Span]:
-    """Those of the spans, which are in order, that reach into the time between."""
+    """The spans that overlap the time range; `spans` must be sorted."""
     first = bisect_right(spans, start_s, key=lambda span: span.end_s)
     return spans[first : bisect_left(spans, end_s, lo=first, key=lambda span: span.start_s)]
 
@@ -89,11 +89,11 @@ def voiced_between(spans: Sequence[Span], start_s: float, end_s: float) -> float
 
 
 def clear_between(probabilities: npt.NDArray[np.float32], threshold: float, start_s: float, end_s: float) -> float:
-    """Seconds of the frames above the threshold between two times."""
+    """Seconds of frames at or above the threshold between two times."""
     inside = probabilities[max(0, int(start_s / FRAME_S)) : int(np.ceil(end_s / FRAME_S))]
     return FRAME_S * int((inside >= threshold).sum())
 
 
 def speech_s(spans: Sequence[Span]) -> float:
-    """Seconds of voice."""
+    """Total seconds of voice."""
     return sum(span.end_s - span.start_s for span in spans)

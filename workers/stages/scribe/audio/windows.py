@@ -1,4 +1,4 @@
-"""Pure: where a long recording is cut into windows that Whisper can hear, so that no word is cut, lost or doubled."""
+"""Cuts a long recording into windows for Whisper without splitting, losing or repeating words. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,33 +8,33 @@ import numpy.typing as npt
 
 from golem_chain.workers.stages.scribe.audio.speech import FRAME_S, MARGIN_S, Span, voiced_between
 
-#: What Whisper's encoder sees at once.
+#: Length of Whisper's input, seconds.
 WINDOW_S = 30.0
-#: A pause of this length ends an utterance; within one people pause for less.
+#: A pause of this length ends an utterance; pauses within one are shorter.
 UTTERANCE_PAUSE_S = 0.8
-#: Voice without a pause may be cut at a dip within these last seconds of a window.
+#: Voice without a pause may be cut at a dip within this many seconds of the end of a window.
 _SEARCH_S = 12.0
-#: p(voice) of a frame that may be cut: a stop between two words is that low, a vowel is not.
+#: A frame may be cut if its p(voice) is at most this: gaps between words are that low, vowels are not.
 _DIP = 0.35
-#: Less voice than this behind the model's last timestamp is the tail of a word that it has heard.
+#: Less voice than this after the model's last timestamp is the end of a word already transcribed, seconds.
 _TAIL_S = 0.4
-#: So much voice after a text that claims to be complete was skipped over.
+#: More voice than this after an apparently complete text means that the model skipped it, seconds.
 _SKIPPED_S = 1.5
-#: Going on must take at least this much of the window, or the model could stay where it is for ever.
+#: Minimum advance when a window is resumed, seconds; with less the loop might never end.
 _PROGRESS_S = 1.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the recording, seconds. Longer than WINDOW_S only where nobody pauses: the model then hears its
-    beginning and says by a timestamp where to go on."""
+    """A stretch of the recording, in seconds. Longer than WINDOW_S only if the voice has no pause: the model then gets
+    the start, and its timestamps show where to resume."""
 
     start_s: float
     end_s: float
 
     @property
     def heard_s(self) -> float:
-        """Seconds that fit into the model at once."""
+        """The seconds that the model gets at once."""
         return min(self.end_s - self.start_s, WINDOW_S)
 
 
@@ -43,14 +43,13 @@ def cut(
 ) -> list[Window]:
     """Windows that cover every span of voice once, in order and without overlap.
 
-    A recording that fits is one window, pauses and all. A longer one is cut in the middle of its pauses, as late as
-    possible; where a span is longer than a window, it is cut at its least voiced frame if that is no voice, and else
-    stays whole.
+    A recording that fits is a single window, pauses included. A longer one is cut in the middle of pauses, as late as
+    possible. A span longer than a window is cut at its least voiced frame, or stays whole if that is still voice.
     """
     if duration_s <= most_s:
         return [Window(0.0, duration_s)]
     windows: list[Window] = []
-    floor = 0.0  # where the previous window ended
+    floor = 0.0  # end of the previous window
     parts = [part for span in spans for part in _parts(span, probabilities, most_s - 2 * MARGIN_S)]
     first = 0
     while first < len(parts):
@@ -69,7 +68,7 @@ def cut(
 def utterances(
     spans: Sequence[Span], probabilities: npt.NDArray[np.float32], duration_s: float, most_s: float = WINDOW_S
 ) -> list[Window]:
-    """Windows that hold one utterance each: a recording that fits is one, a longer one is cut at every long pause."""
+    """Windows of one utterance each: a recording that fits is one window, a longer one is cut at every long pause."""
     if duration_s <= most_s:
         return [Window(0.0, duration_s)]
     groups: list[list[Span]] = []
@@ -82,14 +81,14 @@ def utterances(
 
 
 def rest(window: Window, at_s: float | None, last_s: float | None, spans: Sequence[Span]) -> Window | None:
-    """What of a window is still to be heard, or None.
+    """The part of a window still to be transcribed, or None.
 
-    `at_s`: where the model wants to go on, `last_s`: its last timestamp, both in seconds into the window, or None. It
-    goes on only where voice is left, so that a trailing silence is not heard again.
+    `at_s`: where the model asks to resume, `last_s`: its last timestamp, both in seconds into the window or None.
+    Returns a window only if voice is left, so that trailing silence is not transcribed.
     """
     if at_s is not None and at_s >= _PROGRESS_S:
         start, least = window.start_s + at_s, _TAIL_S
-    elif window.end_s - window.start_s > WINDOW_S:  # it said nothing of the time: on with what it has not seen
+    elif window.end_s - window.start_s > WINDOW_S:  # no usable timestamp: resume with the audio not seen yet
         start, least = window.start_s + WINDOW_S, 0.0
     elif last_s is not None and last_s >= _PROGRESS_S:
         start, least = window.start_s + last_s, _SKIPPED_S
@@ -99,7 +98,7 @@ def rest(window: Window, at_s: float | None, last_s: float | None, spans: Sequen
 
 
 def _parts(span: Span, probabilities: npt.NDArray[np.float32], most_s: float) -> list[Span]:
-    """The span itself, or its pieces where it is longer than a window and dips somewhere."""
+    """The span itself, or its pieces if it is longer than a window and has a dip."""
     pieces, start = [], span.start_s
     while span.end_s - start > most_s:
         low = round((start + most_s - _SEARCH_S) / FRAME_S)

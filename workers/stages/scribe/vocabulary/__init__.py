@@ -1,1 +1,1 @@
-"""Choosing between given phrases instead of writing freely."""
+"""Choosing among given phrases instead of transcribing freely."""

@@ -1,4 +1,4 @@
-"""Pure: the phrases of a job as a tree of tokens, and which of them was said, from log-probabilities."""
+"""A vocabulary's phrases as a token tree, and the choice among them from log-probabilities. Pure."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from golem_chain.shared.records import Candidate, Choice, Vocabulary
 from golem_chain.workers.stages.scribe.vocabulary.spellings import key
 
 UNKNOWN = "unknown"
-#: A phrase is allowed so much less log-probability for each token beyond its first: long ones are spelled in more ways,
-#: and heard with more small faults.
+#: The floor is this much lower for each token after the first: long phrases have more spellings, and more small errors
+#: in recognition.
 PER_TOKEN = 1.0
-#: From this posterior on a phrase is sure.
+#: A phrase with at least this posterior is certain.
 SURE = 0.9
-#: A margin is told up to this: phrases further behind are not computed to the end.
+#: Margins are capped at this value: phrases further behind are not scored to the end.
 MOST_MARGIN = 10.0
-#: How many phrases a choice names beside its answer, and the least posterior of those behind the first.
+#: Maximum number of candidates in a choice, and the minimum posterior of those after the first.
 MOST_CANDIDATES = 5
 LEAST_POSTERIOR = 0.001
 _DECIMALS = 4
@@ -24,14 +24,14 @@ _DECIMALS = 4
 
 @dataclass(frozen=True)
 class Tree:
-    """Token sequences by what they begin with: what two of them share is computed once. Node 0 is the empty one."""
+    """Token sequences as a prefix tree, so that shared prefixes are computed once. Node 0 is the empty sequence."""
 
     children: tuple[dict[int, int], ...]  # node → token → node
     ends: tuple[tuple[int, ...], ...]  # node → the phrases that are complete there
 
     @classmethod
     def of(cls, sequences: Iterable[tuple[int, Sequence[int]]]) -> "Tree":
-        """From (phrase, tokens) pairs; a phrase may have several, and several phrases may share one."""
+        """Build from (phrase, tokens) pairs; a phrase may have several sequences, and phrases may share one."""
         children: list[dict[int, int]] = [{}]
         ends: list[tuple[int, ...]] = [()]
         for phrase, tokens in sequences:
@@ -47,7 +47,7 @@ class Tree:
         return cls(tuple(children), tuple(ends))
 
     def complete(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """The phrases that this very sequence is a spelling of."""
+        """The phrases that have exactly this token sequence as a spelling."""
         node: int | None = 0
         for token in tokens:
             node = self.children[node].get(token) if node is not None else None
@@ -56,7 +56,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """A vocabulary made ready for one checkpoint: phrases first, fillers behind them."""
+    """A vocabulary tokenised for one checkpoint: phrases first, then fillers."""
 
     vocabulary: Vocabulary
     tree: Tree
@@ -64,42 +64,41 @@ class Lexicon:
 
     @property
     def size(self) -> int:
-        """Phrases and fillers."""
+        """Number of phrases and fillers."""
         return len(self.vocabulary.phrases) + len(self.vocabulary.fillers)
 
     @cached_property
     def known(self) -> dict[str, int]:
-        """The number of each phrase and filler by what its spellings have in common."""
+        """The index of each phrase and filler by the key that all its spellings share."""
         both = (*self.vocabulary.phrases, *self.vocabulary.fillers)
         return {key(phrase): number for number, phrase in reversed(list(enumerate(both)))}
 
 
 @dataclass(frozen=True)
 class Free:
-    """What was heard without the vocabulary."""
+    """The transcript without the vocabulary."""
 
     text: str
     tokens: tuple[int, ...]
-    logprob: float  # natural, of the tokens and <|endoftext|>, nothing suppressed
+    logprob: float  # natural, of the tokens and <|endoftext|>, without suppression
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When nothing of a vocabulary was said, natural logarithms."""
+    """Limits beyond which the answer is `unknown`, natural logarithms."""
 
-    floor: float  # the least log-probability of a phrase of one token, its minus left out
-    margin: float  # by how much the free text may be likelier than the phrase
+    floor: float  # negated minimum log-probability of a phrase of one token
+    margin: float  # how much likelier than the phrase the free text may be
 
 
 def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits) -> Choice:
     """The phrase that was said, or `unknown`.
 
-    `scores`: the log-probability of each phrase and filler, summed over its spellings. The free text is one more way to
-    write the phrase that it equals but for case, marks and numbers.
+    `scores`: the log-probability of each phrase and filler, summed over its spellings. The free text counts as one more
+    spelling of the phrase that it equals apart from case, punctuation and the form of numbers.
 
-    What stands for all that the vocabulary lacks: its fillers, which together are expected as often as one phrase; the
-    floor; and the free text at `margin` below its own log-probability, if that text is no phrase. The likeliest of
-    phrases and these wins.
+    The phrases compete with everything else: the fillers, whose prior together is that of one phrase; the floor; and
+    the free text at `margin` below its own log-probability, unless it is a phrase. The likeliest wins.
     """
     scores = _with_free(lexicon, scores, free)
     count = len(lexicon.vocabulary.phrases)
@@ -126,7 +125,7 @@ def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits
 
 
 def softmax(values: Sequence[float]) -> list[float]:
-    """Shares of log-probabilities; -inf has none."""
+    """The softmax of log-probabilities; the share of -inf is 0."""
     top = max(values)
     powers = [math.exp(value - top) for value in values]
     total = sum(powers)

@@ -1,4 +1,4 @@
-"""Vocabularies made ready for a checkpoint: spelled, in tokens, as a tree; the last few are kept."""
+"""Prepares vocabularies for a checkpoint (spellings, tokens, prefix tree) and caches recent ones."""
 
 import unicodedata
 from typing import Any
@@ -10,21 +10,21 @@ from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon, Tree
 from golem_chain.workers.stages.scribe.vocabulary.spellings import spellings
 
-#: Phrases of the vocabularies that are kept, about 2 kB each.
+#: Number of phrases in the cached vocabularies, about 2 kB each.
 _KEPT = 20_000
 
 
 class Lexicons:
-    """The vocabularies of jobs by one checkpoint's tokenizer."""
+    """Vocabularies tokenised for one checkpoint, with a cache."""
 
     def __init__(self, tokenizer: Any, *, english_only: bool, checkpoint: str, most_tokens: int) -> None:
-        """`checkpoint`: its id, for errors; `most_tokens`: what one phrase may have behind the prompt."""
+        """`checkpoint`: its id, for errors; `most_tokens`: the maximum tokens of a phrase after the prompt."""
         self._tokenizer, self._english_only, self._checkpoint = tokenizer, english_only, checkpoint
         self._most_tokens = most_tokens
         self._kept: Lru[Vocabulary, Lexicon] = Lru(_KEPT)
 
     def of(self, vocabulary: Vocabulary, name: str) -> Lexicon:
-        """The vocabulary of the recording of that name. Raises BadVocabulary, LanguageRefused."""
+        """Prepare a vocabulary; `name` is the recording's, for errors. Raises BadVocabulary, LanguageRefused."""
         found = self._kept.get(vocabulary)
         if found is None:
             found = self._made(vocabulary, name)
@@ -36,9 +36,9 @@ class Lexicons:
         for phrase in phrases if self._english_only else ():
             if not _latin(phrase):
                 raise LanguageRefused(
-                    f"{name}: the phrase {_shown(phrase)} is not in Latin letters, and {self._checkpoint} knows only "
-                    "English: set GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual one as "
-                    "openai/whisper-tiny."
+                    f"{name}: the phrase {_shown(phrase)} is not in Latin letters, but {self._checkpoint} is "
+                    "English-only: set GOLEM_MODELS=multilingual, or GOLEM_SCRIBE_MODEL to a multilingual model such "
+                    "as openai/whisper-tiny."
                 )
         written = [(number, text) for number, phrase in enumerate(phrases) for text in spellings(phrase)]
         tokens = self._tokenizer([text for _, text in written], add_special_tokens=False, verbose=False)["input_ids"]
@@ -49,7 +49,7 @@ class Lexicons:
         for phrase, found in zip(phrases, spelled, strict=True):
             if not found:
                 raise BadVocabulary(
-                    f"{name}: {self._checkpoint} cannot say the phrase {_shown(phrase)}: make it shorter than "
+                    f"{name}: the phrase {_shown(phrase)} is too long for {self._checkpoint}: shorten it to at most "
                     f"{self._most_tokens} tokens."
                 )
         tree = Tree.of((number, one) for number, found in enumerate(spelled) for one in found)
@@ -61,6 +61,6 @@ def _shown(phrase: str) -> str:
 
 
 def _latin(phrase: str) -> bool:
-    """Whether most letters are Latin ones; a phrase without letters is."""
+    """Whether at least half of the letters are Latin; true for a phrase without letters."""
     letters = [letter for letter in phrase if letter.isalpha()]
     return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) >= len(letters)

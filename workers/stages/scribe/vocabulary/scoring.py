@@ -1,9 +1,9 @@
-"""How likely is each phrase of a vocabulary, given the sound? Whisper's decoder over a tree of tokens.
+"""Scores each phrase of a vocabulary against the audio by running Whisper's decoder over the token tree.
 
-The log-probability of a spelling is that of its tokens and of <|endoftext|> behind the prompt, nothing suppressed; that
-of a phrase is the logsumexp over its spellings. The tree is searched depth first, the likeliest beginnings ahead and
-some tens of them at once; a beginning that is already far less likely than the best whole phrase is left (branch and
-bound): a token more can only make it less likely, and all that is left has together less than a thousandth of the best.
+A spelling's log-probability is that of its tokens and of <|endoftext|> after the prompt, without suppression; that of a
+phrase is the logsumexp over its spellings. The search is depth first, the likeliest prefixes first, dozens in a batch.
+A prefix far less likely than the best complete phrase is pruned (branch and bound): more tokens can only make it less
+likely, and everything pruned has together less than a thousandth of the best phrase's probability.
 """
 
 import math
@@ -17,44 +17,44 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
 
-#: Beginnings that go through the decoder at once: the logits of one take 200 KB.
+#: Maximum prefixes in one decoder batch: the logits of one take 200 KB.
 _AT_ONCE = 32
-#: What the beginnings that are left may have together, natural log, against the best phrase.
+#: Maximum total probability of the pruned prefixes relative to the best phrase, natural log.
 _LEFT = -7.0
-#: A phrase below this log-probability was not said: where no phrase is above, the search goes no deeper for the best.
+#: A phrase below this log-probability was not said; pruning uses this bound while no phrase is above it.
 _HOPELESS = -12.0
-#: Tokens whose logits are exact where the others come from a faster dtype.
+#: Number of likeliest tokens whose logits are computed exactly when the others use a faster dtype.
 _EXACT = 64
-#: Bytes of keys and values that one group of beginnings may hold; of long ones fewer go at once.
+#: Maximum bytes of keys and values in one batch of prefixes; batches of long prefixes are smaller.
 _CACHE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class _Beginnings:
-    """Nodes of one depth whose last token is still to go through the decoder, the likeliest first."""
+class _Prefixes:
+    """Prefixes of one depth whose last token the decoder has not processed yet, likeliest first."""
 
-    before: Cross  # keys and values of all tokens but the last, (rows, heads, tokens, width of a head)
-    rows: list[int]  # of `before`
-    tokens: list[int]  # the last ones
+    before: Cross  # keys and values of all tokens but the last, (rows, heads, tokens, head width)
+    rows: list[int]  # row of each prefix in `before`
+    tokens: list[int]  # last token of each prefix
     nodes: list[int]
-    logprobs: list[float]  # of the whole beginning
+    logprobs: list[float]  # of the whole prefix
 
-    def cut(self, most: int, floor: float) -> "tuple[_Beginnings, _Beginnings]":
-        """Those to go now and those that wait; what is less likely than `floor` is in neither."""
+    def cut(self, most: int, floor: float) -> "tuple[_Prefixes, _Prefixes]":
+        """Split into the prefixes to run now and those to run later, without those less likely than `floor`."""
         likely = sum(logprob >= floor for logprob in self.logprobs)
         return self._part(0, min(most, likely)), self._part(min(most, likely), likely)
 
-    def _part(self, low: int, high: int) -> "_Beginnings":
-        return _Beginnings(
+    def _part(self, low: int, high: int) -> "_Prefixes":
+        return _Prefixes(
             self.before, self.rows[low:high], self.tokens[low:high], self.nodes[low:high], self.logprobs[low:high]
         )
 
 
 class Scorer:
-    """Scores trees of tokens on the sound of one window after the other, by one loaded model."""
+    """Scores token trees against windows, one at a time, with one loaded model."""
 
     def __init__(self, model: Any, end: int, product: torch.dtype | None = None) -> None:
-        """`end`: the token of <|endoftext|>; `product`: a faster dtype for the logits of unlikely tokens."""
+        """`end`: the <|endoftext|> token; `product`: a faster dtype for the logits of unlikely tokens."""
         body = model.model.decoder
         self._layers = list(body.layers)
         self._embed: torch.Tensor = body.embed_tokens.weight
@@ -68,10 +68,10 @@ class Scorer:
     def score(
         self, cross: Cross, prompt: Sequence[int], tree: Tree, phrases: int, slack: float | None = None
     ) -> list[float]:
-        """The log-probability of each phrase of the tree, -inf for one that is far behind the best.
+        """The log-probability of each phrase of the tree; -inf if it is far behind the best.
 
-        `cross`: of one window, (1, heads, frames, width of a head); `prompt`: from <|startoftranscript|> on. `slack`:
-        how far behind the best a beginning is left, natural log; None: so that all together do not matter.
+        `cross`: keys and values of one window, (1, heads, frames, head width); `prompt`: from <|startoftranscript|> on;
+        `slack`: how far behind the best a prefix is pruned, natural log; None: so far that all pruned are negligible.
         """
         totals, top = [-math.inf] * phrases, -math.inf
         if slack is None:
@@ -80,7 +80,7 @@ class Scorer:
         cache: Cross = [(empty, empty)] * len(self._layers)
         for token in prompt[:-1]:
             _, cache = self._advance(cross, cache, [0], [token])
-        waiting = [_Beginnings(cache, [0], [prompt[-1]], [0], [0.0])]
+        waiting = [_Prefixes(cache, [0], [prompt[-1]], [0], [0.0])]
         while waiting:
             floor = max(top, _HOPELESS) - slack
             now, later = waiting.pop().cut(self._most(cache, waiting), floor)
@@ -98,18 +98,16 @@ class Scorer:
                 waiting.append(following)
         return totals
 
-    def _ended(
-        self, tree: Tree, now: _Beginnings, hidden: torch.Tensor, norms: torch.Tensor
-    ) -> list[tuple[int, float]]:
-        """Rows that are whole spellings, with the log-probability of these."""
+    def _ended(self, tree: Tree, now: _Prefixes, hidden: torch.Tensor, norms: torch.Tensor) -> list[tuple[int, float]]:
+        """The rows that are complete spellings, with their log-probabilities."""
         rows = [row for row, node in enumerate(now.nodes) if tree.ends[node]]
         ends = self._logprobs(hidden, norms, rows, [self._end] * len(rows))
         return [(row, now.logprobs[row] + end) for row, end in zip(rows, ends, strict=True)]
 
     def _following(
-        self, tree: Tree, now: _Beginnings, hidden: torch.Tensor, norms: torch.Tensor, past: Cross
-    ) -> _Beginnings | None:
-        """All that go on from these beginnings, the likeliest first."""
+        self, tree: Tree, now: _Prefixes, hidden: torch.Tensor, norms: torch.Tensor, past: Cross
+    ) -> _Prefixes | None:
+        """The children of these prefixes, likeliest first."""
         found = [(row, token, node) for row, at in enumerate(now.nodes) for token, node in tree.children[at].items()]
         if not found:
             return None
@@ -117,7 +115,7 @@ class Scorer:
         each = self._logprobs(hidden, norms, rows, tokens)
         gained = [now.logprobs[row] + one for row, one in zip(rows, each, strict=True)]
         order = sorted(range(len(gained)), key=lambda place: -gained[place])
-        return _Beginnings(
+        return _Prefixes(
             past,
             [rows[place] for place in order],
             [tokens[place] for place in order],
@@ -125,8 +123,8 @@ class Scorer:
             [gained[place] for place in order],
         )
 
-    def _most(self, cache: Cross, waiting: Sequence[_Beginnings]) -> int:
-        """How many beginnings may go at once."""
+    def _most(self, cache: Cross, waiting: Sequence[_Prefixes]) -> int:
+        """Maximum size of the next batch of prefixes."""
         keys = waiting[-1].before[0][0] if waiting else cache[0][0]
         each = 2 * len(self._layers) * (keys.shape[2] + 2) * keys.shape[1] * keys.shape[3] * keys.element_size()
         return max(1, min(_AT_ONCE, _CACHE_BYTES // each))
@@ -134,7 +132,7 @@ class Scorer:
     def _advance(
         self, cross: Cross, before: Cross, rows: Sequence[int], tokens: Sequence[int]
     ) -> tuple[torch.Tensor, Cross]:
-        """One token more for each row: the last hidden states (n, width), and the keys and values with it."""
+        """Run one token for each row: last hidden states (n, width), and the extended keys and values."""
         device = self._embed.device
         index = torch.tensor(rows, device=device)
         depth = before[0][0].shape[2]
@@ -148,7 +146,7 @@ class Scorer:
             past.append((keys, values))
             hidden = hidden + self._attend(attention, normed, keys, values)[:, 0]
             attention = layer.encoder_attn
-            # All rows hear the same sound: they stand as one sequence of queries, so that it need not be copied.
+            # All rows attend to the same audio: as one sequence of queries they need no copies of its keys and values.
             normed = layer.encoder_attn_layer_norm(hidden)[None]
             hidden = hidden + self._attend(attention, normed, sound_keys, sound_values)[0]
             inner = layer.fc1(layer.final_layer_norm(hidden))
@@ -156,8 +154,8 @@ class Scorer:
         return self._norm(hidden), past
 
     def _norms(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The logsumexp of all logits, float32 (n,). In a faster dtype those of the likeliest tokens, which make most
-        of it, are computed again: reading the vocabulary's vectors is most of the work of a tiny model."""
+        """The logsumexp of all logits, float32 (n,). Reading the vocabulary matrix is most of the work of a tiny model:
+        with a faster dtype only the likeliest tokens, which dominate the sum, are computed again exactly."""
         logits = F.linear(hidden.to(self._quick.dtype), self._quick).float()
         if self._quick.dtype != self._out.dtype:
             likely = logits.topk(_EXACT).indices
@@ -168,7 +166,7 @@ class Scorer:
     def _logprobs(
         self, hidden: torch.Tensor, norms: torch.Tensor, rows: Sequence[int], tokens: Sequence[int]
     ) -> list[float]:
-        """Log-probabilities of single tokens, each behind one of the rows."""
+        """Log-probabilities of single tokens, each following one of the rows."""
         index = torch.tensor(rows, dtype=torch.long, device=hidden.device)
         out = self._out[torch.tensor(tokens, dtype=torch.long, device=hidden.device)]
         found: list[float] = ((hidden[index] * out).sum(-1).float() - norms[index]).tolist()

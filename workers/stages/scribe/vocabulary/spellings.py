@@ -1,4 +1,4 @@
-"""Pure: how Whisper may write a phrase. Case, the mark at its end, and numbers as digits or as English words."""
+"""The ways Whisper may spell a phrase: case, final punctuation, and numbers as digits or English words. Pure."""
 
 import re
 import unicodedata
@@ -18,11 +18,11 @@ LARGEST = 9999
 
 
 def spellings(phrase: str) -> tuple[str, ...]:
-    """The texts that stand for a phrase, with the blank that Whisper's tokens begin with; the first is the phrase.
+    """All spellings of a phrase, with the leading blank that Whisper's tokens have; the first is the phrase itself.
 
-    As typed and in small letters, with and without a capital at the beginning; with no mark, a full stop, an
-    exclamation or a question mark at the end; its numbers as typed, as digits and in words. A phrase in a script
-    without capitals may also begin without the blank, as Chinese and Japanese do.
+    They combine: as typed or in lower case, with or without an initial capital; no punctuation, a full stop, an
+    exclamation mark or a question mark at the end; numbers as typed, as digits or in words. In scripts without case,
+    the leading blank may be missing, as in Chinese and Japanese.
     """
     bare = _bare(phrase)
     forms = dict.fromkeys((bare, in_digits(bare), in_words(bare)))
@@ -34,21 +34,21 @@ def spellings(phrase: str) -> tuple[str, ...]:
 
 
 def key(text: str) -> str:
-    """What two spellings of one phrase have in common: letters and digits, without case, numbers as digits."""
+    """The key that all spellings of a phrase share: letters and digits only, case-folded, numbers as digits."""
     folded = in_digits(unicodedata.normalize("NFKC", text).casefold()).replace("%", " percent")
     kept = "".join(letter for letter in folded if unicodedata.category(letter)[0] in "LNM")
     return kept or folded.strip()
 
 
 def in_words(text: str) -> str:
-    """Numbers of up to four digits in English words: `5 minutes` → `five minutes`, `50%` → `fifty percent`."""
+    """Write numbers of up to four digits in English words: `5 minutes` → `five minutes`, `50%` → `fifty percent`."""
     text = re.sub(r"(?<=\d)\s?%", " percent", text)
     return re.sub(r"(?<![\w.,:])(?:0|[1-9]\d{0,3})(?![\w:]|[.,]\d)", lambda found: _word(int(found.group())), text)
 
 
 def in_digits(text: str) -> str:
-    """English words for numbers as digits: `twenty five minutes` → `25 minutes`."""
-    pieces = re.split(r"([A-Za-z]+)", text)  # words stand at the odd places
+    """Write English number words as digits: `twenty five minutes` → `25 minutes`."""
+    pieces = re.split(r"([A-Za-z]+)", text)  # words are at the odd indices
     found: list[str] = [pieces[0]]
     at = 1
     while at < len(pieces):
@@ -60,7 +60,7 @@ def in_digits(text: str) -> str:
 
 
 def _bare(phrase: str) -> str:
-    """Without the mark at the end, if anything is left."""
+    """The phrase without final punctuation, unless nothing else is left."""
     return phrase.strip().rstrip(_ENDS + ",;:").rstrip() or phrase.strip()
 
 
@@ -76,7 +76,7 @@ def _word(number: int) -> str:
 
 
 def _number(pieces: list[str], at: int) -> tuple[int | None, int]:
-    """The number whose first word stands at that place, and the place behind its last word."""
+    """The number whose first word is at index `at` (None if there is none), and the index after its last word."""
     total = part = 0
     end, step = at + 1, ""
     for place, word in _run(pieces, at):
@@ -92,7 +92,7 @@ def _number(pieces: list[str], at: int) -> tuple[int | None, int]:
 
 
 def _run(pieces: list[str], at: int) -> Iterator[tuple[int, str]]:
-    """Words from a place on that only a blank or a hyphen divides, with their places."""
+    """The words from index `at` on that are separated only by a blank or a hyphen, with their indices."""
     while at < len(pieces):
         yield at, pieces[at].lower()
         if pieces[at + 1] not in (" ", "-"):
@@ -108,7 +108,7 @@ def _kind(word: str) -> tuple[str, int]:
 
 
 def _follows(step: str, kind: str) -> bool:
-    """Whether a number may go on so; `step` is what stood before: nothing, a kind, or the scale itself."""
+    """Whether `kind` may follow in a number; `step` is what came before: "", a kind, or the scale word."""
     return kind in {
         "": ("unit", "ten"),
         "unit": ("scale",),

@@ -1,5 +1,5 @@
-"""Where the decoder looks as it writes: a pass over a known text that keeps the attention of the heads that follow the
-sound, which the decoder's own passes never make (`decoder.py` leaves it to torch's fused attention)."""
+"""Token times from cross-attention: a decoder pass over a known text that computes the weights of the alignment heads
+explicitly. (`decoder.py` uses torch's fused attention, which does not return weights.)"""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, first_frames, smooth
 
-#: Heads of the decoder as (layer, head).
+#: Heads of the decoder as (layer, head) pairs.
 Heads = tuple[tuple[int, int], ...]
 
 
 def heads_of(generation: Any, config: Any) -> Heads:
-    """The heads that follow the sound: those that the generation config names, else all of the last half of the layers,
-    as openai/whisper takes them."""
+    """The alignment heads: those in the generation config, otherwise all heads in the second half of the layers, as in
+    openai/whisper."""
     named = getattr(generation, "alignment_heads", None)
     if named:
         return tuple((int(layer), int(head)) for layer, head in named)
@@ -31,9 +31,9 @@ def heads_of(generation: Any, config: Any) -> Heads:
 def align(
     model: nn.Module, cross: Cross, prompt: Sequence[int], text: Sequence[int], end: int, heads: Heads, frames: int
 ) -> list[TokenTime]:
-    """When each token of a text was said in one window. `cross`: its keys and values, (1, heads, frames, width of a
-    head); `prompt`: <|startoftranscript|> to <|notimestamps|>; `end`: <|endoftext|>; `frames`: those of the encoder
-    that hold sound."""
+    """The time of each token of a text in one window. `cross`: its keys and values, (1, heads, frames, head width);
+    `prompt`: <|startoftranscript|> to <|notimestamps|>; `end`: <|endoftext|>; `frames`: number of encoder frames that
+    are not padding."""
     if not text:
         return []
     body = cast(Any, model).model.decoder
@@ -50,7 +50,7 @@ def align(
             matrix += _seen(query[0, head], cross[n][0][0, head, :frames])[len(prompt) - 1 : -1]
         hidden = hidden + _attend(other, query, *cross[n], causal=False)
         hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden))))
-    writing = body.layer_norm(hidden[0, len(prompt) - 1 : -2])  # the positions after which each token was written
+    writing = body.layer_norm(hidden[0, len(prompt) - 1 : -2])  # the position that predicts each token
     logits = F.linear(writing, cast(Any, model).proj_out.weight).float()[:, :end]
     chosen = torch.tensor(text, device=logits.device)[:, None]
     probs: list[float] = logits.softmax(-1).gather(1, chosen)[:, 0].tolist()
@@ -70,8 +70,8 @@ def _attend(
 
 
 def _seen(query: torch.Tensor, keys: torch.Tensor) -> np.ndarray:
-    """One head's attention, (tokens, frames): normed over the tokens, so that a frame that all of them look at says
-    nothing, and smoothed."""
+    """One head's attention, (tokens, frames): normalised over the tokens, so that frames to which all tokens attend
+    carry no weight, and smoothed."""
     weights = (query.float() @ keys.float().T).softmax(-1)
     spread, mean = torch.std_mean(weights, dim=0, keepdim=True, unbiased=False)
     return smooth(((weights - mean) / spread.clamp(min=math.ulp(1.0))).cpu().numpy())

@@ -1,8 +1,8 @@
-"""Whisper's decoder with a key/value cache of our own: one step of a batch whose rows can leave.
+"""Whisper's decoder with its own key/value cache, stepping through a batch from which rows can be dropped.
 
-It computes with the modules of transformers' WhisperForConditionalGeneration and gives the same numbers; what it leaves
-out is the bookkeeping around them, which costs more than the arithmetic of a small model. Architecture: Radford et al.,
-"Robust Speech Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
+It uses the modules of transformers' WhisperForConditionalGeneration and produces the same numbers, without the
+bookkeeping around them, which costs more than the arithmetic of a small model. Architecture: Radford et al., "Robust
+Speech Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
 """
 
 from typing import Any, cast
@@ -12,19 +12,19 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 _ROOM = 64  # positions by which the cache grows
-#: Logits this near to the best of the faster product are computed again: its rounding errs by 0.1 at most (bfloat16 has
-#: 8 bits, logits reach 30), so that the likeliest token is always among them.
+#: Logits from the faster dtype that are this close to the best are recomputed exactly. The rounding error is at most
+#: 0.1 (bfloat16 has 8 bits, logits reach 30), so the likeliest token is always among them.
 _NEAR = 1.0
-_MOST_NEAR = 1000  # a row
+_MOST_NEAR = 1000  # per row
 
-#: Keys and values of the sound for each layer, (batch, heads, frames, width of a head).
+#: Cross-attention keys and values of the audio for each layer, (batch, heads, frames, head width).
 Cross = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @torch.inference_mode()
 def cross_of(model: nn.Module, encoded: torch.Tensor, product: torch.dtype | None = None) -> Cross:
-    """What the decoder attends to in encoded windows, (batch, frames, width): made once for all that is asked of
-    them. `product`: the dtype of the multiplication, None: that of the weights; what comes of it has theirs."""
+    """Cross-attention keys and values of encoded windows, (batch, frames, width), computed once for all later passes.
+    `product`: the dtype of the multiplication (None: that of the weights); the result has the dtype of `encoded`."""
     layers = cast(Any, model).model.decoder.layers
     heads = layers[0].self_attn.num_heads
     seen = encoded.to(product or encoded.dtype)
@@ -38,7 +38,7 @@ def cross_of(model: nn.Module, encoded: torch.Tensor, product: torch.dtype | Non
 
 
 def split(states: torch.Tensor, heads: int) -> torch.Tensor:
-    """(batch, n, width) → (batch, heads, n, width of a head)."""
+    """(batch, n, width) → (batch, heads, n, head width)."""
     batch, count, width = states.shape
     return states.view(batch, count, heads, width // heads).transpose(1, 2)
 
@@ -49,8 +49,8 @@ class Decoder:
     def __init__(
         self, model: nn.Module, encoded: torch.Tensor, cross: Cross | None = None, product: torch.dtype | None = None
     ) -> None:
-        """`encoded`: the encoder's output, (batch, frames, width); `cross`: what `cross_of` makes of it, if it is there
-        already; `product`: the dtype in which likely tokens are looked for, None: that of the weights."""
+        """`encoded`: the encoder's output, (batch, frames, width); `cross`: the result of `cross_of`, if already
+        computed; `product`: the dtype for the first pass over all logits (None: that of the weights)."""
         body = cast(Any, model).model.decoder
         self._layers = list(body.layers)
         self._embed: torch.Tensor = body.embed_tokens.weight
@@ -68,11 +68,11 @@ class Decoder:
 
     @property
     def room(self) -> int:
-        """How many more tokens the positions allow."""
+        """The number of tokens that can still be fed, limited by the position table."""
         return int(self._positions.shape[0]) - self._past
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Feed tokens int64 (batch, n): float32 logits (batch, vocabulary) after the last of them."""
+        """Feed tokens, int64 (batch, n); return the logits after the last one, float32 (batch, vocabulary)."""
         count = tokens.shape[1]
         end = self._past + count
         hidden = F.embedding(tokens, self._embed) + self._positions[self._past : end]
@@ -87,24 +87,24 @@ class Decoder:
             inner = layer.fc1(layer.final_layer_norm(hidden))
             hidden = hidden + layer.fc2(layer.activation_fn(inner))
         first, self._past = self._past == 0, end
-        return self._logits(self._norm(hidden[:, -1]), exact=first)  # the first tells of silence and language
+        return self._logits(self._norm(hidden[:, -1]), exact=first)  # the first step decides on silence and language
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows only (int64 indices)."""
+        """Continue with these rows only (int64 indices)."""
         self._own = [(keys[rows], values[rows]) for keys, values in self._own]
-        for n, (keys, values) in enumerate(self._cross):  # one after the other: together they are the largest of all
+        for n, (keys, values) in enumerate(self._cross):  # layer by layer: two copies of all of it would take too much
             self._cross[n] = keys[rows], values[rows]
 
     def _logits(self, last: torch.Tensor, exact: bool) -> torch.Tensor:
-        """float32 (batch, vocabulary) of the last hidden state. In a faster dtype all tokens are tried, and those that
-        come near the best are computed again: reading the vocabulary's vectors is half of a step of a tiny model."""
+        """Logits of the last hidden state, float32 (batch, vocabulary). With a faster dtype, logits close to the best
+        are recomputed exactly: reading the vocabulary matrix is half of a step of a tiny model."""
         if exact or self._product == self._out.dtype:
             return F.linear(last, self._out).float()
         if self._quick is None:
             self._quick = self._out.to(self._product)
         logits = F.linear(last.to(self._product), self._quick).float()
         rows, tokens = (logits > logits.amax(-1, keepdim=True) - _NEAR).nonzero(as_tuple=True)
-        if len(rows) > _MOST_NEAR * len(last):  # the model has no idea: all of them at once are cheaper
+        if len(rows) > _MOST_NEAR * len(last):  # nearly flat logits: computing all of them is cheaper
             return F.linear(last, self._out).float()
         logits[rows, tokens] = (last[rows] * self._out[tokens]).sum(-1).float()
         return logits
@@ -125,7 +125,7 @@ class Decoder:
     def _attend(
         self, attention: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        # The query is scaled before the product, as in transformers: the order matters in the last bits.
+        # The query is scaled before the product, as in transformers: the order affects the last bits.
         scaled = self._split(attention.q_proj(query) * attention.scaling)
         mixed = F.scaled_dot_product_attention(scaled, keys, values, attn_mask=mask, scale=1.0)
         return cast(torch.Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))

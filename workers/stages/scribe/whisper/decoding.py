@@ -1,7 +1,7 @@
-"""Decoding of a batch of windows: the prompt, the rules on tokens, the loop.
+"""Decodes a batch of windows: the prompt, the token rules and the loop.
 
-Greedy, it gives the tokens of transformers' `generate` on the same weights (with and without timestamps); rows that
-ended leave the batch. The rules on timestamps are those of openai/whisper's `ApplyTimestampRules`.
+Greedy decoding gives the same tokens as transformers' `generate` with the same weights, with and without timestamps.
+Finished rows leave the batch. The timestamp rules are those of openai/whisper's `ApplyTimestampRules`.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from golem_chain.workers.stages.sampling import gumbel
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder
 from golem_chain.workers.stages.scribe.whisper.timing import TokenTime
 
-TIME_STEP_S = 0.02  # seconds between two timestamp tokens
+TIME_STEP_S = 0.02  # between two timestamp tokens
 
 
 @dataclass(frozen=True)
 class Specials:
-    """The token ids of a checkpoint that mean something, from its generation config."""
+    """A checkpoint's special token ids, from its generation config."""
 
     start: int
     end: int
     no_timestamps: int
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
-    languages: dict[str, int] = field(default_factory=dict)  # ISO code → token; empty where English only
+    languages: dict[str, int] = field(default_factory=dict)  # ISO code → token; empty if English-only
     tasks: dict[str, int] = field(default_factory=dict)
-    last_first_time: int | None = None  # the first timestamp is at most this many steps
+    last_first_time: int | None = None  # upper limit of the first timestamp, in time steps
 
     @property
     def first_time(self) -> int:
@@ -40,17 +40,17 @@ class Specials:
 
     @property
     def no_speech(self) -> int:
-        """<|nospeech|> stands right before <|notimestamps|> in every vocabulary of Whisper."""
+        """The token of <|nospeech|>, which is right before <|notimestamps|> in every Whisper vocabulary."""
         return self.no_timestamps - 1
 
     def prompt(self, language: str | None, task: Task, timestamps: bool) -> list[int]:
         """The tokens between <|startoftranscript|> and the text."""
-        told = [self.languages[language], self.tasks[task]] if self.languages and language else []
-        return told + ([] if timestamps else [self.no_timestamps])
+        chosen = [self.languages[language], self.tasks[task]] if self.languages and language else []
+        return chosen + ([] if timestamps else [self.no_timestamps])
 
     @classmethod
     def of(cls, generation: Any) -> "Specials":
-        """From a transformers GenerationConfig. Raises AttributeError where it is not one of Whisper."""
+        """Build from a transformers GenerationConfig. Raises AttributeError if it is not Whisper's."""
         multilingual = bool(getattr(generation, "is_multilingual", False))
         languages = (getattr(generation, "lang_to_id", None) or {}) if multilingual else {}
         return cls(
@@ -67,15 +67,15 @@ class Specials:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What came of one window."""
+    """The decoding result of a window."""
 
-    tokens: tuple[int, ...]  # without prompt and <|endoftext|>; timestamps where they were asked for
+    tokens: tuple[int, ...]  # without prompt and <|endoftext|>; with timestamps if requested
     avg_logprob: float  # mean natural log-probability of the tokens and of <|endoftext|>
     no_speech_prob: float  # at <|startoftranscript|>, before suppression
-    language: str | None  # ISO code; None from an English-only checkpoint
+    language: str | None  # ISO code; None for an English-only checkpoint
     full: bool = False  # stopped by the length limit, not by <|endoftext|>
-    raw_logprob: float = 0.0  # sum of the natural log-probabilities of tokens and <|endoftext|>, nothing suppressed
-    times: tuple[TokenTime, ...] = ()  # of the tokens of text, where they were asked for
+    raw_logprob: float = 0.0  # sum of natural log-probabilities of tokens and <|endoftext|>, without suppression
+    times: tuple[TokenTime, ...] = ()  # of the text tokens, if requested
 
 
 @torch.inference_mode()
@@ -94,9 +94,8 @@ def decode_tokens(
     product: torch.dtype | None = None,
 ) -> list[Decoded]:
     """Decode encoded windows, (batch, frames, width). A language of None is detected (multilingual checkpoints).
-    `max_tokens` counts the prompt too, as transformers' `max_length` does; `cross` and `product`: as of `Decoder`.
-    Above a temperature of 0 tokens are sampled, by a seed for each window; log-probabilities are those at a
-    temperature of 1."""
+    `max_tokens` includes the prompt, as transformers' `max_length` does; `cross` and `product` as in `Decoder`. Above a
+    temperature of 0 tokens are sampled with one seed per window; log-probabilities are always at temperature 1."""
     device = encoded.device
     batch = encoded.shape[0]
     decoder = Decoder(model, encoded, cross, product)
@@ -107,7 +106,7 @@ def decode_tokens(
     logits = decoder.step(torch.tensor(prompt, device=device)) if prompt[0] else first
 
     masks = _Masks(specials, logits.shape[1], device)
-    rows = list(range(batch))  # which window each row of the decoder belongs to
+    rows = list(range(batch))  # the window of each decoder row
     tokens: list[list[int]] = [[] for _ in rows]
     total = [0.0] * batch
     raw = [0.0] * batch
@@ -133,7 +132,7 @@ def decode_tokens(
         alive = [n for n, row in enumerate(rows) if not ended[row]]
         if not alive or step == limit - 1:
             break
-        if 4 * len(alive) <= 3 * len(rows):  # dropping rows copies the caches: only when a quarter ended
+        if 4 * len(alive) <= 3 * len(rows):  # dropping rows copies the caches: only once a quarter has finished
             index = torch.tensor(alive, device=device)
             decoder.keep(index)
             best = best[index]
@@ -153,14 +152,14 @@ def decode_tokens(
 
 
 def _sample(scores: torch.Tensor, seeds: Sequence[int], step: int) -> torch.Tensor:
-    """A token for each row of scores (rows, vocabulary), with the probabilities of their softmax."""
+    """Sample a token for each row of scores, (rows, vocabulary), from their softmax."""
     ids = np.arange(scores.shape[1])
     noise = torch.from_numpy(np.stack([gumbel(seed, step, ids) for seed in seeds]))
     return (scores.double().cpu() + noise).argmax(-1).to(scores.device)
 
 
 def _detect(logits: torch.Tensor, specials: Specials, asked: Sequence[str | None]) -> list[str | None]:
-    """The language of each row: what was asked for, else the likeliest by the first step."""
+    """The language of each row: the requested one, otherwise the likeliest at the first step."""
     if not specials.languages:
         return [None] * len(asked)
     codes = list(specials.languages)
@@ -170,7 +169,7 @@ def _detect(logits: torch.Tensor, specials: Specials, asked: Sequence[str | None
 
 
 class _Masks:
-    """The rules on what may come next, applied to logits in place."""
+    """Rules on the next token, applied to the logits in place."""
 
     def __init__(self, specials: Specials, vocabulary: int, device: torch.device) -> None:
         self._specials = specials
@@ -179,7 +178,7 @@ class _Masks:
         self._ids = torch.arange(vocabulary, device=device)
 
     def apply(self, logits: torch.Tensor, said: Sequence[Sequence[int]], timestamps: bool, begin: bool) -> None:
-        """`said`: the tokens of each row so far; `begin`: nothing was said yet."""
+        """`said`: the tokens of each row so far; `begin`: whether this is the first token."""
         if begin:
             logits[:, self._first] = -torch.inf
         logits[:, self._always] = -torch.inf
@@ -199,7 +198,7 @@ class _Masks:
                 else:
                     logits[row, : self._specials.end] = -torch.inf
             latest = next((token for token in reversed(tokens) if token >= zero), None)
-            # They never go back; the end of a segment may be the beginning of the next, nothing else repeats.
+            # They never decrease. Only a segment's end may repeat, as the start of the next segment.
             lowest.append(zero if latest is None else latest if last and not before else latest + 1)
         floor = torch.tensor(lowest, device=logits.device)[:, None]
         logits.masked_fill_((self._ids >= zero) & (self._ids < floor), -torch.inf)
@@ -207,7 +206,7 @@ class _Masks:
             logits[:, :zero] = -torch.inf
             if self._specials.last_first_time is not None:
                 logits[:, zero + self._specials.last_first_time + 1 :] = -torch.inf
-        # A timestamp comes where all timestamps together are likelier than any one token of text.
+        # Force a timestamp if all timestamps together are likelier than any single text token.
         logprobs = logits.log_softmax(-1)
         times = logprobs[:, zero:].logsumexp(-1)
         text = logprobs[:, :zero].amax(-1)

@@ -1,8 +1,8 @@
-"""Whisper's encoder in bfloat16 for CPUs that are fast at it, and over less than 30 s where that is asked for.
+"""Whisper's encoder with bfloat16 products for CPUs that are fast at it, optionally over less than 30 s.
 
-The sums between the layers stay float32, the products are bfloat16: the decoder, in float32, then finds the same words.
-It computes with the modules of transformers' WhisperForConditionalGeneration. Architecture: Radford et al., "Robust
-Speech Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
+The residual stream stays float32 and the matrix products are bfloat16; with a float32 decoder the words are the same.
+It uses the modules of transformers' WhisperForConditionalGeneration. Architecture: Radford et al., "Robust Speech
+Recognition via Large-Scale Weak Supervision", arXiv 2212.04356.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.devices.cpu import fast_at_bfloat16
 
-#: Queries that attend at once. Their scores, 375 × 1500 numbers of 2 bytes, stay in a core's cache: this takes 16 ms a
-#: layer where torch's `scaled_dot_product_attention` takes 40 (bfloat16, one core, torch 2.13).
+#: Queries per attention block. Their scores, 375 × 1500 numbers of 2 bytes, fit into a core's cache: 16 ms per layer
+#: instead of 40 with torch's `scaled_dot_product_attention` (bfloat16, one core, torch 2.13).
 _QUERIES = 375
 
 
 def product_of(weights: torch.dtype, device: torch.device, asked: str, flags: frozenset[str]) -> torch.dtype:
-    """The dtype of the encoder's matrix products: bfloat16 for weights in float32 on a processor whose `flags` name
-    instructions for it, unless GOLEM_DTYPE (`asked`) names a dtype; else that of the weights. Pure."""
+    """The dtype of the encoder's matrix products: bfloat16 for float32 weights on a CPU whose `flags` include bfloat16
+    instructions, unless GOLEM_DTYPE (`asked`) names a dtype; otherwise that of the weights. Pure."""
     fast = asked in ("auto", "fast") and device.type == "cpu" and fast_at_bfloat16(flags)
     return torch.bfloat16 if fast and weights == torch.float32 else weights
 
 
 @torch.inference_mode()
 def encode(model: nn.Module, features: torch.Tensor, product: torch.dtype) -> torch.Tensor:
-    """Features (batch, mels, frames), any even number of frames up to the model's: (batch, frames / 2, width) in the
-    dtype of the weights; `product` is the dtype of the matrix products."""
+    """Encode features (batch, mels, frames), with any even number of frames up to the model's, to (batch, frames / 2,
+    width) in the dtype of the weights. `product` is the dtype of the matrix products."""
     body = cast(Any, model).model.encoder
     weight: torch.Tensor = body.conv1.weight
     features = features.to(weight.device)
@@ -43,14 +43,14 @@ def encode(model: nn.Module, features: torch.Tensor, product: torch.dtype) -> to
     hidden = seen.transpose(1, 2).to(weight.dtype) + positions
     for layer in body.layers:
         run = _layer(layer, product)
-        for window in hidden:  # one after the other: what a window needs fits into the cache
+        for window in hidden:  # one at a time: the data of one window fits into the cache
             run(window)
     return cast(torch.Tensor, body.layer_norm(hidden))
 
 
 def _layer(layer: Any, product: torch.dtype) -> Callable[[torch.Tensor], None]:
-    """One layer on one window (frames, width), in place. Its weights are converted here, once for all windows: 1 % of
-    the arithmetic, and no second copy of them stays in memory."""
+    """A function that applies one layer to a window (frames, width) in place. The weights are converted here, once for
+    all windows: that costs 1 % of the arithmetic, and no second copy stays in memory."""
     attention = layer.self_attn
     heads: int = attention.num_heads
     query, key, value = (_linear(part, product) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
@@ -72,7 +72,7 @@ def _linear(module: Any, product: torch.dtype) -> Callable[[torch.Tensor], torch
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-    """Every frame attends to every frame: (frames, width) each, the query scaled."""
+    """Self-attention over all frames; query (already scaled), key and value are (frames, width)."""
     frames, width = query.shape
     size = width // heads
     mixed = torch.empty_like(query)

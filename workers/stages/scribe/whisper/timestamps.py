@@ -1,7 +1,7 @@
-"""Pure: Whisper's tokens with timestamps → timed pieces, and where in the audio to go on listening.
+"""Splits Whisper's tokens at timestamps into timed pieces, and finds where transcription should resume. Pure.
 
-The grammar of timestamps is that of openai/whisper (`transcribe.py`): <|start|> text <|end|> <|start|> text <|end|>;
-two timestamps at the very end say that there is more to hear from there on, a single one that all was heard.
+The timestamp grammar is that of openai/whisper (`transcribe.py`): <|start|> text <|end|> <|start|> text <|end|>. Two
+timestamps at the very end mean that the audio continues from there, a single one that it is complete.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from golem_chain.workers.stages.scribe.whisper.decoding import TIME_STEP_S
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens of text between two timestamps, seconds from the beginning of the window."""
+    """The text tokens between two timestamps, which are in seconds from the start of the window."""
 
     start_s: float
     end_s: float
     tokens: tuple[int, ...]
-    first: int  # the place of its first token among all tokens of text
+    first: int  # index of its first token among all text tokens
 
 
 def pieces(tokens: Sequence[int], first_time: int, length_s: float) -> list[Piece]:
-    """The timed pieces of a window of that length; what follows the last timestamp reaches to the end."""
+    """The timed pieces of a window of length `length_s`; text after the last timestamp extends to the end."""
     found: list[Piece] = []
     text: list[int] = []
     start, count = 0.0, 0
@@ -38,10 +38,10 @@ def pieces(tokens: Sequence[int], first_time: int, length_s: float) -> list[Piec
 
 
 def resume(tokens: Sequence[int], first_time: int, full: bool) -> tuple[int, float] | None:
-    """Where the model wants to go on: how many of its tokens to keep, and seconds into the window.
+    """Where to resume: the number of tokens to keep, and seconds into the window.
 
-    That is at a pair of timestamps at the end; for a text that was stopped by the length limit (`full`) at its last
-    pair; None where all was heard or no time is known.
+    This is at a pair of timestamps at the very end, or for a text stopped by the length limit (`full`) at its last
+    pair. None if the audio is complete or no time is known.
     """
     for at in range(len(tokens) - 1, 0, -1):
         if tokens[at] >= first_time and tokens[at - 1] >= first_time:
@@ -52,6 +52,6 @@ def resume(tokens: Sequence[int], first_time: int, full: bool) -> tuple[int, flo
 
 
 def last_time(tokens: Sequence[int], first_time: int) -> float | None:
-    """The last timestamp, seconds into the window; None where there is none but the first."""
+    """The last timestamp, seconds into the window; None if there is none after the first token."""
     times = [token for token in tokens[1:] if token >= first_time]
     return (times[-1] - first_time) * TIME_STEP_S if times else None

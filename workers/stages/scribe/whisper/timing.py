@@ -1,8 +1,8 @@
-"""Pure: when each word was said, from where the decoder looked as it wrote each token.
+"""Word times from the decoder's cross-attention. Pure.
 
-Attention weights of the heads that follow the sound, (tokens, frames), become a path through both by dynamic time
-warping (Sakoe and Chiba, 1978); the tokens become words, and the words keep to the voice. Source of the method:
-openai/whisper, `timing.py`. The voice is our addition: the decoder's attention leaves a word in the pause behind it.
+Dynamic time warping (Sakoe and Chiba, 1978) finds a path through the attention weights of the alignment heads, (tokens,
+frames); tokens are grouped into words, and words are limited to the voice. Source of the method: openai/whisper,
+`timing.py`. The limit to the voice is our addition, since attention lets a word extend into the pause after it.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ from golem_chain.shared.records import Word
 from golem_chain.workers.stages.scribe.audio.speech import Span, spans_between
 
 FRAME_S = 0.02  # of the encoder
-#: Frames over which the weights are smoothed. Source: openai/whisper.
+#: Width of the median filter, frames. Source: openai/whisper.
 _SMOOTH = 7
-#: Languages that do not put blanks between words: every character that ends a token is one.
+#: Languages without blanks between words: every token that completes a character counts as a word.
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-#: What the detector calls voice begins this much late and ends as much early, seconds.
+#: The detector's spans start this much late and end this much early, seconds.
 _SOFT_S = 0.1
-#: Less of a word than this in a span of voice is the edge of its neighbour.
+#: A shorter overlap of a word with a span is the edge of the neighbouring word, seconds.
 _LEAST_S = 0.06
-#: A word that ends so stands before a pause.
+#: A word that ends with one of these is followed by a pause.
 _PAUSES = frozenset(".,;:!?…。！？、，")
 
 
 @dataclass(frozen=True)
 class TokenTime:
-    """When a token was said, seconds from the beginning of the window, and its probability."""
+    """A token's time, in seconds from the start of the window, and its probability."""
 
     start_s: float
     end_s: float
@@ -38,14 +38,14 @@ class TokenTime:
 
 @dataclass(frozen=True)
 class WordPiece:
-    """A word of the text: how many tokens it has, and its text without blanks around it."""
+    """A word of the text, trimmed, and its number of tokens."""
 
     text: str
     tokens: int
 
 
 def smooth(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The median of seven neighbours along the last axis, mirrored at the ends; fewer columns stay as they are."""
+    """A median filter of width seven along the last axis, mirrored at the ends; too few columns stay unchanged."""
     half = _SMOOTH // 2
     if weights.shape[-1] <= half:
         return weights
@@ -55,10 +55,10 @@ def smooth(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def first_frames(cost: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """The cheapest path from corner to corner that never goes back: for each row of the cost (rows, columns) the first
-    column on it. Computed by anti-diagonals, whose cells do not depend on each other."""
+    """The cheapest monotonic path from corner to corner through the cost, (rows, columns): the first column of each row
+    on the path. Computed by anti-diagonals, whose cells are independent of each other."""
     rows, columns = cost.shape
-    moves = np.full((rows + 1, columns + 1), 2, np.int8)  # 0: from both before, 1: from the row before, 2: the column
+    moves = np.full((rows + 1, columns + 1), 2, np.int8)  # 0: diagonal, 1: from the previous row, 2: previous column
     moves[:, 0] = 1
     total = np.full((rows + columns + 1, rows + 1), np.inf)  # by anti-diagonal and row: cell (i, j) is [i + j, i]
     total[0, 0] = 0.0
@@ -78,8 +78,8 @@ def first_frames(cost: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
 
 
 def word_pieces(tokens: Sequence[int], decode: Callable[[Sequence[int]], str], language: str | None) -> list[WordPiece]:
-    """The words of a text: tokens of half a letter are joined, then what has no blank before it. Punctuation stays
-    with its word."""
+    """Group the tokens of a text into words: tokens of an incomplete character are joined first, then tokens without a
+    leading blank. Punctuation stays with its word."""
     spaced = language not in UNSPACED
     found: list[WordPiece] = []
     held: list[int] = []
@@ -100,8 +100,8 @@ def word_pieces(tokens: Sequence[int], decode: Callable[[Sequence[int]], str], l
 def words(
     found: Sequence[WordPiece], times: Sequence[TokenTime], window_start_s: float, spans: Sequence[Span]
 ) -> tuple[Word, ...]:
-    """The words with their times in the recording, each kept to the voice: `times` are those of the pieces' tokens,
-    `spans` the voice in the recording."""
+    """The words with their times in the recording, each limited to the voice. `times` are those of the tokens, `spans`
+    the voice in the recording."""
     made: list[Word] = []
     at = 0
     for piece in found:
@@ -117,8 +117,8 @@ def words(
 
 
 def kept(start_s: float, end_s: float, spans: Sequence[Span], *, last: bool) -> tuple[float, float]:
-    """The part of a word's time that has voice: that of the first span for the `last` word before a pause, else that
-    of the span with most of it. A word without any stays."""
+    """Limit a word's time to its voice: to the first span if it is the `last` word before a pause, otherwise to the
+    span with the largest overlap. A word that overlaps no span keeps its time."""
     around = spans_between(spans, start_s - _SOFT_S, end_s + _SOFT_S)
     parts = [(max(start_s, span.start_s - _SOFT_S), min(end_s, span.end_s + _SOFT_S)) for span in around]
     parts = [part for part in parts if part[1] - part[0] >= min(_LEAST_S, end_s - start_s)]

@@ -77,7 +77,7 @@ def test_ten_thousand_phrases_are_made_ready_once_for_many_clips(held: Any) -> N
 @pytest.mark.parametrize(
     ("phrase", "error", "says"),
     [
-        ("go on and on " * 30, BadVocabulary, "shorter than 60 tokens"),  # this model's context is 64
+        ("go on and on " * 30, BadVocabulary, "to at most 60 tokens"),  # this model's context is 64
         ("включи свет", LanguageRefused, "not in Latin letters.*GOLEM_MODELS=multilingual"),
     ],
 )
