@@ -81,9 +81,9 @@ def describe(settings: Settings) -> list[dict[str, object]]:
             rows.append(_row(checkpoint, "in use"))
             shown.add((stage, checkpoint.id))
         except ModelMissing as exc:
-            rows.append(_absent(stage, _asked(settings, stage), "missing", exc.message))
+            rows.append(_absent(stage, _configured(settings, stage), "missing", exc.message))
         except ModelCorrupt as exc:
-            rows.append(_absent(stage, _asked(settings, stage), "damaged", exc.message))
+            rows.append(_absent(stage, _configured(settings, stage), "damaged", exc.message))
     for folder, held in manifest.stored(settings):
         if isinstance(held, ModelCorrupt):
             if not any(row["state"] == "damaged" and row["stage"] == folder.parent.name for row in rows):
@@ -109,7 +109,7 @@ def _absent(stage: str, name: str, state: str, why: str) -> dict[str, object]:
     return {"stage": stage, "id": name, **blank, "size_bytes": 0, "state": state, "why": why}
 
 
-def _asked(settings: Settings, stage: str) -> str:
+def _configured(settings: Settings, stage: str) -> str:
     try:
         return manifest.wanted(settings, stage).id
     except GolemError:

@@ -166,10 +166,13 @@ class Interpreter:
             for request in requests
             for template in [request.labels.template or self.template]
             for label in request.labels.labels
-            for phrase in self._asked(label)
+            for phrase in self._tested_phrasings(label)
         ]
         logits = iter(self._scorer.score(self.model, pairs))
-        return [[[next(logits) for _ in self._asked(label)] for label in request.labels.labels] for request in requests]
+        return [
+            [[next(logits) for _ in self._tested_phrasings(label)] for label in request.labels.labels]
+            for request in requests
+        ]
 
     def _by_entailment(self, requests: Sequence[Utterance]) -> list[Intent | GolemError]:
         found: list[Intent | GolemError] = []
@@ -185,7 +188,7 @@ class Interpreter:
             found.append(_intent(request, scores, "entailment", unknown))
         return found
 
-    def _asked(self, label: Label) -> tuple[str, ...]:
+    def _tested_phrasings(self, label: Label) -> tuple[str, ...]:
         """The phrasings to test with an NLI model, one forward pass each."""
         return phrasings(label)[: self.settings.interpreter_phrasings or None]
 

@@ -64,11 +64,14 @@ def chat_turns(prompt: str, examples: Sequence[Turn] = TURNS) -> list[dict[str, 
     of a prompt is removed: it is meant for plain language models."""
     turns = [{"role": "system", "content": SYSTEM}]
     for example in examples:
-        turns += [{"role": "user", "content": _asked(example.prompt)}, {"role": "assistant", "content": example.reply}]
-    return [*turns, {"role": "user", "content": _asked(prompt)}]
+        turns += [
+            {"role": "user", "content": _without_opening(example.prompt)},
+            {"role": "assistant", "content": example.reply},
+        ]
+    return [*turns, {"role": "user", "content": _without_opening(prompt)}]
 
 
-def _asked(prompt: str) -> str:
+def _without_opening(prompt: str) -> str:
     """The prompt without the clause that opens a quotation at its end."""
     return _OPENING.sub("", prompt).strip() or prompt
 

@@ -172,10 +172,10 @@ class Scribe:
         """Transcribe every window of every recording, in batches."""
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
         work = self.transcriber.hear(self.model, work, ProgressMeter())
-        found = [item for first in work for item in self._believed(first)]
+        found = [item for first in work for item in self._guarded(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]
 
-    def _believed(self, item: Work) -> list[Work]:
+    def _guarded(self, item: Work) -> list[Work]:
         """Apply the guards to a window. If its text loops, decode it once more in the other mode, with or without
         timestamps: a loop seldom happens in both."""
         self._judge(item)

@@ -31,7 +31,7 @@ _LOOP_TIMES = 4
 _ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
 
 #: Replacement character (incomplete UTF-8), zero-width space, byte order mark, soft hyphen. Joiners must stay.
-_NOTHING = "\ufffd\u200b\ufeff\u00ad"
+_INVISIBLE = "\ufffd\u200b\ufeff\u00ad"
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ def is_invented(text: str, clear_s: float, no_speech_prob: float) -> bool:
 def tidy(text: str) -> str:
     """The text on one line in NFC, without control and invisible characters."""
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
-    return "".join(c for c in text if c == " " or (c not in _NOTHING and unicodedata.category(c) != "Cc")).strip()
+    return "".join(c for c in text if c == " " or (c not in _INVISIBLE and unicodedata.category(c) != "Cc")).strip()

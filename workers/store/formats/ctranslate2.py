@@ -56,7 +56,7 @@ def read_variables(data: bytes | bytearray | mmap.mmap, name: str) -> dict[str, 
         raise reader.corrupt(f"version {version} of CTranslate2's format is not supported, only 4 to 6")
     spec = reader.text("H")
     if spec != "WhisperSpec":
-        raise reader.corrupt(f"it holds a {spec[:40]!r}, not a WhisperSpec")
+        raise reader.corrupt(f"its spec is {spec[:40]!r}, not WhisperSpec")
     reader.number("I")  # revision of the spec
     found: dict[str, Variable] = {}
     for _ in range(reader.number("I")):

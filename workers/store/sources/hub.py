@@ -60,7 +60,7 @@ def answers(offer: Offer, within_s: float = _PROBE_S) -> bool:
 
 def listing(offer: Offer, timeout_s: float = _TIMEOUT_S) -> Listing:
     """List the repository's files at the current commit of the offer's revision. Raises HubAway, ModelCorrupt."""
-    info = _asked(
+    info = _call(
         offer,
         lambda hub: hub.HfApi(endpoint=endpoint()).model_info(
             offer.hub, revision=offer.revision, timeout=timeout_s, files_metadata=True
@@ -85,7 +85,7 @@ def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
 
     def fetch(name: str) -> Path:
         path = Path(
-            _asked(
+            _call(
                 offer,
                 lambda hub: hub.hf_hub_download(
                     offer.hub, name, revision=found.commit, local_dir=folder, endpoint=endpoint()
@@ -143,7 +143,7 @@ def _size(path: Path) -> int:
         return 0  # finished and renamed since it was listed
 
 
-def _asked(offer: Offer, ask: Callable[[Any], Any]) -> Any:
+def _call(offer: Offer, ask: Callable[[Any], Any]) -> Any:
     """Call the hub's client without its progress bars, and turn its exceptions into errors with one sentence."""
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -169,11 +169,11 @@ def _asked(offer: Offer, ask: Callable[[Any], Any]) -> Any:
     except OSError as exc:
         if exc.errno in (28, 122):  # ENOSPC, EDQUOT
             raise
-        raise _away(offer, exc, remedy) from None
+        raise _unreachable(offer, exc, remedy) from None
     except Exception as exc:  # noqa: BLE001 - httpx, xet and the client raise many types
-        raise _away(offer, exc, remedy) from None
+        raise _unreachable(offer, exc, remedy) from None
 
 
-def _away(offer: Offer, exc: Exception, remedy: str) -> HubAway:
+def _unreachable(offer: Offer, exc: Exception, remedy: str) -> HubAway:
     logging.getLogger(__name__).debug("hub: %r", exc)
     return HubAway(f"The model hub at {endpoint()} cannot be reached for {offer.hub} ({type(exc).__name__}); {remedy}.")

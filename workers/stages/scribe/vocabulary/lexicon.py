@@ -27,11 +27,11 @@ class Lexicons:
         """Prepare a vocabulary; `name` is the recording's, for errors. Raises BadVocabulary, LanguageRefused."""
         found = self._kept.get(vocabulary)
         if found is None:
-            found = self._made(vocabulary, name)
+            found = self._prepare(vocabulary, name)
             self._kept.put(vocabulary, found, found.size)
         return found
 
-    def _made(self, vocabulary: Vocabulary, name: str) -> Lexicon:
+    def _prepare(self, vocabulary: Vocabulary, name: str) -> Lexicon:
         phrases = (*vocabulary.phrases, *vocabulary.fillers)
         for phrase in phrases if self._english_only else ():
             if not _latin(phrase):
