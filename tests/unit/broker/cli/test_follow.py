@@ -133,7 +133,8 @@ def test_a_submit_that_gives_up_halfway_says_which_jobs_continue(golem, redis, m
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.errors import VaultFull
 
-    submit, ids = Pipeline.submit_with, []
+    ids: list[str] = []
+    submit = Pipeline.submit_with
 
     def full(pipeline, *args, **options):
         if ids:
