@@ -1,1 +1,1 @@
-"""The road: queues, transport, vault and pipeline. A producer needs nothing above this package."""
+"""Queues, transport, vault and the Python API. A producer needs this package and `shared`, nothing else."""

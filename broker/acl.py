@@ -1,15 +1,15 @@
 """Redis users with least privilege: `python -m golem_chain.broker.acl > users.acl`, an `aclfile` for redis.conf.
 
-Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _MONITOR and _FLOWER; one that is not set is made up and said on
-stderr. The file holds their SHA-256 only. The user `default` is off: nobody comes in without a name.
-The channels of remote control and events are those of database 0. Needs Redis 7 (selectors).
+Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _MONITOR and _FLOWER; a missing one is generated and printed to
+stderr. The file holds only their SHA-256. The user `default` is disabled, so anonymous access is impossible.
+The channels of remote control and events are those of database 0. Requires Redis 7 (selectors).
 
 | user | for | may |
 |---|---|---|
-| producer | submit, results, cancel | queue jobs, read and end them, put audio and label sets; no queue is read |
-| worker | golem worker | all of that and the books, the results, remote control; no flush, no config, no other keys |
-| monitor | status, timeline, dead list | read what Golem Chain keeps, but for the audio and the jobs; write nothing |
-| flower | golem flower | hear events, ask workers by remote control (which can stop them); no job, no queue |
+| producer | submit, results, cancel | publish, read and end jobs, store audio and label sets; cannot read a queue |
+| worker | golem worker | all that, queues, messages in hand, results, remote control; no flush, config or other keys |
+| monitor | status, timeline, dead list | read all of Golem Chain's keys except audio and jobs; write nothing |
+| flower | golem flower | receive events, send remote control commands (which can stop workers); no jobs, no queues |
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from collections.abc import Mapping
 
 from golem_chain.broker.queues import STAGES
 
-#: Whatever a group of commands holds besides, none of these: they reach beyond our keys, or stop the server.
-#: `@dangerous` has KEYS, FLUSHALL, CONFIG, ACL, DEBUG, MONITOR, SORT, INFO; INFO is needed by the clients.
+#: Denied whatever other groups allow: these commands reach beyond our keys, or stop the server.
+#: `@dangerous` includes KEYS, FLUSHALL, CONFIG, ACL, DEBUG, MONITOR, SORT and INFO; the clients need INFO.
 _NEVER = "-@dangerous -@admin +info"
 _QUEUES = " ".join(f"~{stage}" for stage in STAGES)
 _EVERYBODY = "+@connection -@dangerous"
@@ -29,10 +29,10 @@ _EVERYBODY = "+@connection -@dangerous"
 RULES = {
     "producer": (
         f"{_EVERYBODY} +info +eval +evalsha +script|load +script|exists +multi +exec +discard +time "
-        # the message: its queue and wake mark, and kombu's note of which queues there are, which every sender renews;
-        # a selector of its own, since DEL, which the others need, would empty the queue
+        # the message: its queue, its wake mark, and kombu's list of bound queues, which every publisher refreshes; in
+        # a selector of its own because DEL, which the other keys need, would empty the queue
         f"(%W~{STAGES[0]} %W~golem:wake:* ~_kombu.binding* +lpush +llen +zadd +sadd +smembers +eval +time) "
-        # the job, its audio, labels and vocabulary, its end
+        # the job, its audio, labels, vocabulary and Outcome
         "~golem:job:* ~golem:outcome:* ~golem:vault:* ~golem:vault-* ~golem:labels* ~golem:vocabulary* "
         "+get +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
         "+hset +hsetnx +hget +hmget +hgetall +hdel +hexists +zrem +zrange +zrangebyscore +sadd +srem +scard "
@@ -50,7 +50,7 @@ RULES = {
     ),
     "flower": (
         f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "
-        # kombu's notes of who listens, the answers of workers, and the queue of events, a name without messages
+        # kombu's list of bound queues, the workers' replies, and the event queue, which never holds messages
         "~_kombu.binding* ~*.reply.celery.pidbox* ~celeryev.* ~golem:flower:* "
         "+sadd +srem +smembers +zadd +zrem +zrange +zrangebyscore +zrevrangebyscore +exists +llen +brpop +del +lpush "
         "+expire +pexpire +set +get "
@@ -60,7 +60,7 @@ RULES = {
 
 
 def render(passwords: Mapping[str, str]) -> str:
-    """The lines of an ACL file. `passwords`: by user."""
+    """Return the text of the ACL file. `passwords` maps users to passwords."""
     lines = ["user default off resetchannels -@all"]
     for user, rules in RULES.items():
         secret = hashlib.sha256(passwords[user].encode()).hexdigest()
@@ -69,7 +69,7 @@ def render(passwords: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Print the file."""
+    """Print the ACL file to stdout and generated passwords to stderr."""
     passwords = {}
     for user in RULES:
         given = os.environ.get(f"GOLEM_ACL_{user.upper()}")

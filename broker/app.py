@@ -1,4 +1,4 @@
-"""The Celery app that producers and workers share; each setting that is not Celery's default carries its reason."""
+"""The Celery app that producers and workers share. Every non-default setting states its reason."""
 
 import ssl
 from typing import Any
@@ -16,16 +16,16 @@ _REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "
 
 
 class Results(RedisBackend):
-    """Celery's results, without a subscription for every task sent: a producer asks for outcomes."""
+    """Celery's result backend without a subscription per published task: producers read Outcomes instead."""
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Nothing to wait for yet."""
+        """Do not subscribe to the task's result."""
 
 
 def make_app(settings: Settings) -> Celery:
-    """The app for these settings. It connects to nothing yet. Raises BadSetting for an URL that cannot be used."""
+    """Return the app for these settings, not yet connected. Raises BadSetting if the URL cannot be used."""
     url, tls = broker_url(settings)
-    app = Celery("golem", set_as_current=False)  # a producer may be a Celery program of its own
+    app = Celery("golem", set_as_current=False)  # a producer may have a Celery app of its own
     app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "golem_chain.broker.app:Results")
     app.conf.update(
         broker_url=url,
@@ -33,10 +33,10 @@ def make_app(settings: Settings) -> Celery:
         broker_use_ssl=tls,
         result_backend=url.replace("redis+socket://", "socket://"),
         redis_backend_use_ssl=tls,
-        # -- the wire
+        # -- serialisation
         task_serializer="json",
         result_serializer="json",
-        accept_content=["json"],  # never pickle: whoever can write to Redis could run code
+        accept_content=["json"],  # never pickle: anyone with write access to Redis could execute code
         result_accept_content=["json"],
         event_serializer="json",
         # -- queues
@@ -45,56 +45,56 @@ def make_app(settings: Settings) -> Celery:
         task_default_queue=STAGES[0],
         task_default_exchange=EXCHANGE.name,
         task_default_routing_key=STAGES[0],
-        task_create_missing_queues=False,  # a typing error is an error, not a queue that nobody serves
+        task_create_missing_queues=False,  # a misspelt queue raises instead of being created
         # -- the pool
-        worker_pool="prefork",  # heartbeats, limits and revokes go on while the child computes; solo has none of them
+        worker_pool="prefork",  # heartbeats, time limits and revokes keep working during a batch; solo has none of them
         worker_concurrency=1,  # one process holds the models of one card
-        worker_prefetch_multiplier=1,  # nothing waits in a box that another could do; batches are the transport's
-        worker_disable_rate_limits=True,  # none are used
+        worker_prefetch_multiplier=1,  # messages stay in the queue for other workers; the transport makes batches
+        worker_disable_rate_limits=True,  # no task has one
         worker_max_tasks_per_child=None,
         # -- delivery
-        # a stage's answer waits for a server that is away or takes no writes; a producer has a policy of its own
+        # a worker retries until Redis is back and accepts writes; a producer has its own policy
         task_publish_retry_policy={"max_retries": None, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1},
-        task_acks_late=True,  # a message is done when its result is stored
-        task_reject_on_worker_lost=True,  # it goes back when its process dies; the transport counts deliveries
+        task_acks_late=True,  # acknowledge once the result is stored
+        task_reject_on_worker_lost=True,  # requeue if the child dies; the transport counts deliveries
         task_acks_on_failure_or_timeout=True,
-        task_time_limit=settings.time_limit_s,  # the lease would keep a hung task alive for ever
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # True lost jobs at restarts of Redis
-        worker_enable_prefetch_count_reduction=False,  # credit is counted by what the process has in hand
-        task_track_started=False,  # in a batch it would come after the work; the event task-started comes in time
+        task_time_limit=settings.time_limit_s,  # lease renewal would keep a hung task alive forever
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses jobs when Redis restarts
+        worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
+        task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time
         broker_transport_options={
             "visibility_timeout": settings.lease_s,
             "lease_renewal": settings.lease_s / 3,
-            "unacked_restore_interval": 1,  # the default sweep comes every 100 s
+            "unacked_restore_interval": 1,  # by default every 100 s
             "batch": {stage: settings.batch_of(stage) for stage in STAGES},
             "prefer": settings.prefer,
             "max_deliveries": settings.max_deliveries,
             "socket_connect_timeout": 5,
-            "socket_timeout": 30,  # a silent peer must not stop the renewal of leases for ever
+            "socket_timeout": 30,  # a silent peer must not block lease renewal forever
             "socket_keepalive": True,
-            "health_check_interval": 10,  # a connection that a router forgot is given up after 21 s; by default 51
+            "health_check_interval": 10,  # detects a silently dropped connection after 21 s; by default 51 s
         },
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # a worker waits for its broker, however long
+        broker_connection_max_retries=None,  # a worker retries forever
         # -- results
         result_expires=max(1, round(settings.keep_s)),
         redis_socket_timeout=30.0,
         redis_socket_keepalive=True,
-        # -- watching
+        # -- monitoring
         worker_send_task_events=True,  # Flower
-        task_send_sent_event=False,  # one message less for each stage; received and started tell as much
-        worker_hijack_root_logger=False,  # the worker sets up its own log
+        task_send_sent_event=False,  # saves one message per stage; received and started are enough
+        worker_hijack_root_logger=False,  # the worker configures its own logging
         worker_redirect_stdouts=False,
     )
     return app
 
 
 def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
-    """The URL as kombu and Celery read it, and how TLS is to be spoken (None: not).
+    """Return the URL as kombu and Celery expect it, and the TLS options (None: no TLS).
 
-    `unix://[user:password@]/path.sock?db=0` becomes kombu's `redis+socket://`. The query of a `rediss://` URL may say
+    `unix://[user:password@]/path.sock?db=0` becomes kombu's `redis+socket://`. The query of a `rediss://` URL may set
     `ssl_cert_reqs` (required, the default; optional; none), `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
-    Raises BadSetting.
+    Raises BadSetting if the scheme or `ssl_cert_reqs` is unknown.
     """
     parts = urlsplit(settings.redis_url)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -105,7 +105,7 @@ def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
         return settings.redis_url, None
     if parts.scheme != "rediss":
         raise BadSetting(
-            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not Redis: write redis://, rediss:// or unix://."
+            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not a Redis URL: use redis://, rediss:// or unix://."
         )
     wanted = query.pop("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if wanted not in _REQUIREMENTS:

@@ -1,8 +1,8 @@
-"""Connections to Redis: how long each kind tries, and one sentence for a person when it fails, without the password.
+"""Redis clients with their retry policies, and one-sentence errors that never contain the password.
 
-connect        a producer's or a worker's client: tries for a while
-connect_once   for timers, and for commands that only look
-Connection     the transport's: a server that takes no writes is treated as one that is away
+connect        a producer's or a worker's client: retries for a while
+connect_once   for timers and read-only commands: does not retry
+Connection     the transport's: treats a server that accepts no writes as unavailable
 """
 
 import ssl
@@ -21,14 +21,14 @@ from redis.retry import Retry
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
 
-#: Tries beyond the first. Producers give up within about a second; a worker rides out a restart of Redis (20 s).
+#: Retries after the first attempt. A producer gives up within about 1 s; a worker survives a restart of Redis (20 s).
 PRODUCER_RETRIES = 4
 WORKER_RETRIES = 24
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
 
 
 def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
-    """A client that connects at its first command; bytes in, bytes out. Raises BadSetting."""
+    """Return a client that connects on its first command; bytes in, bytes out. Raises BadSetting if the URL is bad."""
     try:
         client: redis.Redis = redis.Redis.from_url(
             settings.redis_url,
@@ -41,14 +41,14 @@ def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
         )
     except ValueError:
         raise BadSetting(
-            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not the address of a Redis: "
-            "write redis://:password@host:6379/0, or rediss:// for TLS."
+            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not a valid Redis URL: "
+            "use redis://:password@host:6379/0, or rediss:// for TLS."
         ) from None
     return client
 
 
 def masked(url: str) -> str:
-    """The address without user and password."""
+    """Return the URL without user and password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
@@ -58,7 +58,7 @@ def masked(url: str) -> str:
 
 
 def connect_once(settings: Settings, **options: Any) -> redis.Redis:
-    """A plain client of the same Redis that tries once: for those who look, and for timers. Nothing is sent yet."""
+    """Return a client that does not retry, for timers and read-only commands. It connects on its first command."""
     given = {"socket_connect_timeout": _CONNECT_S, "retry": Retry(NoBackoff(), 0), **options}
     client: redis.Redis = redis.Redis.from_url(settings.redis_url, **given)
     return client
@@ -66,39 +66,39 @@ def connect_once(settings: Settings, **options: Any) -> redis.Redis:
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """What goes wrong with Redis inside the block becomes BrokerAway: one sentence that names GOLEM_REDIS_URL."""
+    """Turn Redis errors inside the block into BrokerAway: one sentence with the server and the remedy."""
     try:
         yield
     except (redis.RedisError, KombuError, OperationalError) as exc:
         why = _why(exc)
-        remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server runs")
+        remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server is running")
         raise BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.") from None
 
 
 _OUT_OF_MEMORY = "is out of memory"
-_DISK_FULL = "cannot write to its disk and takes nothing more"
-_REPLICA = "is a replica and takes no writes"
+_DISK_FULL = "cannot write to its disk and rejects writes"
+_REPLICA = "is a replica and accepts no writes"
 _REMEDIES = {
     _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
-    _DISK_FULL: "make room on the server's disk, it goes on by itself",
+    _DISK_FULL: "free space on the server's disk; workers then continue on their own",
     _REPLICA: "wait for the failover to end, or name the primary in GOLEM_REDIS_URL",
 }
 
 
 def _why(exc: BaseException) -> str:
-    """What Redis did, without quoting an error text that could hold a secret."""
+    """Describe the failure without quoting error text that could contain a secret."""
     causes = [exc]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
     text = " ".join(str(cause) for cause in causes)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
-        return "shows a certificate that is not trusted (rediss://…?ssl_ca_certs=ca.pem names who vouches for it)"
+        return "presented an untrusted certificate (name its CA with rediss://…?ssl_ca_certs=ca.pem)"
     if any(isinstance(cause, redis.AuthenticationError) for cause in causes) or any(
         word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH", "uthentication required")
     ):
-        return "refuses the password"
+        return "rejected the password"
     if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
-        return "forbids this user a command"
+        return "denied this user a command"
     if any(isinstance(cause, exceptions.ReadOnlyError | exceptions.MasterDownError) for cause in causes):
         return _REPLICA
     if any(isinstance(cause, exceptions.OutOfMemoryError) for cause in causes) or "maxmemory" in text:
@@ -106,46 +106,46 @@ def _why(exc: BaseException) -> str:
     if "MISCONF" in text:
         return _DISK_FULL
     if any(isinstance(cause, redis.TimeoutError) for cause in causes):
-        return "does not answer in time"
+        return "did not answer in time"
     if any(isinstance(cause, redis.ResponseError) for cause in causes):
-        return f"refuses a command ({text.splitlines()[0][:100]})"
+        return f"rejected a command ({text.splitlines()[0][:100]})"
     return "cannot be reached"
 
 
 def check_broker(settings: Settings) -> None:
-    """Raises BrokerAway with the reason if Redis does not answer, BadSetting for an address that is none."""
+    """Ping Redis. Raises BrokerAway with the reason if it does not answer, BadSetting if the URL is bad."""
     with reaching(settings), connect(settings, retries=0) as client:
         client.ping()
 
 
-#: Answers of a server that accepts no writes now, and will later: its memory is full, it has become a replica, or it
-#: is a replica whose primary is away. redis-py takes the code off the text of those that it has a class for.
+#: Errors of a server that temporarily accepts no writes: its memory is full, it became a replica, or it is a replica
+#: whose primary is down. redis-py removes the error code from the text of errors with a class of their own.
 _REFUSALS = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
-#: How the others begin: the disk is full, too few replicas answer, a script runs for too long.
+#: Codes of such errors without a class: the disk is full, too few replicas are connected, a script runs too long.
 _REFUSAL_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 
 
 def refuses_writes(exc: redis.ResponseError) -> bool:
-    """Whether the server accepts no writes for now, whatever the command was."""
+    """Return whether the error means that the server temporarily accepts no writes at all."""
     return isinstance(exc, _REFUSALS) or str(exc).startswith(_REFUSAL_CODES)
 
 
-class _Waits(redis.connection.AbstractConnection):
-    """Turns such an answer into a ConnectionError, which kombu and Celery ride out."""
+class _RefusedWritesDisconnect(redis.connection.AbstractConnection):
+    """Turns such an error into a ConnectionError, which kombu and Celery recover from."""
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """As redis-py's. Raises ConnectionError for a refusal as well."""
+        """As redis-py's, but raises ConnectionError for a refused write as well."""
         try:
             return super().read_response(*args, **kwargs)
         except redis.ResponseError as exc:
             if refuses_writes(exc):
-                raise redis.ConnectionError(f"Redis takes no writes: {exc}") from exc
+                raise redis.ConnectionError(f"Redis accepts no writes: {exc}") from exc
             raise
 
 
-class Connection(_Waits, redis.Connection):
-    """TCP. On it a server that takes no writes is one that is away: the worker waits, as for a restart."""
+class Connection(_RefusedWritesDisconnect, redis.Connection):
+    """A TCP connection. A server that accepts no writes counts as down: the worker waits, as it does for a restart."""
 
 
-class SecureConnection(_Waits, redis.SSLConnection):
+class SecureConnection(_RefusedWritesDisconnect, redis.SSLConnection):
     """The same over TLS."""

@@ -1,40 +1,38 @@
-"""Every Redis key and channel of ours, in one place: what it is, and who lets it go.
+"""Every Redis key and channel, with its type and its lifetime. No other module builds a key.
 
-Names of jobs, label sets, boxes and queues are parts of keys; no other module spells a key out.
-
-    a job         golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
-    what it uses  golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of its users
-    a message     unacked  unacked_index  golem:holders  golem:deliveries  golem:crashes
-    a box         golem:box:<node>  golem:claim:<queue>  golem:checkpoint:<stage>
+job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
+shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
+message       unacked  unacked_index  golem:holders  golem:deliveries  golem:crashes
+box           golem:box:<node>  golem:claim:<queue>  golem:checkpoint:<stage>
 """
 
-# -- a job: expires GOLEM_KEEP_S after its Outcome was written, or an hour after it was registered and never sent
+# -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or an hour after registration if never published
 
-#: Channel: the ids of jobs as they end.
+#: Channel: ids of jobs as they end.
 ENDED = "golem:ended"
 
 
 def job(id: str) -> str:
-    """What is known of a job under way (hash)."""
+    """A job's record and the results of its finished stages (hash)."""
     return f"golem:job:{id}"
 
 
 def outcome(id: str) -> str:
-    """How a job ended (JSON)."""
+    """A job's Outcome (JSON)."""
     return f"golem:outcome:{id}"
 
 
 # -- audio
 
-#: Bytes booked in all.
+#: Bytes reserved in total.
 VAULT_TOTAL = "golem:vault-total"
-#: id -> bytes booked (hash).
+#: id -> bytes reserved (hash).
 VAULT_SIZES = "golem:vault-sizes"
-#: id -> when its bytes go, Unix seconds of the server (sorted set).
+#: id -> when its bytes expire, Unix seconds of the server (sorted set).
 VAULT_LEAVING = "golem:vault-leaving"
-#: The same for those whose Outcome is stored: they go earlier when a new job needs the room.
+#: The same for ended jobs: their bytes are dropped earlier if a new job needs the space.
 VAULT_ENDED = "golem:vault-ended"
-#: What the bytes of all jobs begin with, for a script that is given ids.
+#: Prefix of the audio keys, for a script that receives ids.
 AUDIO_PREFIX = "golem:vault:"
 
 
@@ -43,7 +41,7 @@ def audio(id: str) -> str:
     return AUDIO_PREFIX + id
 
 
-# -- label sets and vocabularies that are too large for messages: stay while jobs use them
+# -- label sets and vocabularies too large for messages: kept while jobs use them
 
 
 def labels(sha256: str) -> str:
@@ -57,68 +55,68 @@ def vocabulary(sha256: str) -> str:
 
 
 def is_shared(key: str) -> bool:
-    """Whether a key is that of a stored label set or vocabulary: a record was written by whoever sent the job."""
+    """Return whether a key is that of a stored label set or vocabulary. A job record, which names it, is untrusted."""
     return key.startswith((labels(""), vocabulary("")))
 
 
 def users(stored: str) -> str:
-    """The jobs under way that need a stored label set or vocabulary (set); `stored` is its key."""
+    """The unfinished jobs that use a stored label set or vocabulary (set); `stored` is its key."""
     kind = stored.split(":")[1]
     return stored.replace(f"golem:{kind}:", f"golem:{kind}-users:", 1)
 
 
-# -- messages in hand: an entry goes when its message ends, is put back or dies
+# -- messages in hand: an entry is deleted when its message is acknowledged, requeued or becomes a dead letter
 
-#: tag -> message, as kombu books it: `[message, exchange, routing key]` (hash).
+#: Kombu's unacknowledged hash: tag -> `[message, exchange, routing key]`.
 UNACKED = "unacked"
 #: tag -> when its lease was last renewed (sorted set).
 UNACKED_INDEX = "unacked_index"
-#: tag -> the node name of the box that has it (hash).
+#: tag -> node name of the worker that has it (hash).
 HOLDERS = "golem:holders"
-#: tag -> how often it was given to a worker (hash). A tag names one published message: a retry has a new one.
+#: tag -> number of deliveries (hash). A tag names one published message: a retry has a new one.
 DELIVERIES = "golem:deliveries"
-#: tag -> the last error of a worker that failed on it (hash).
+#: tag -> last error of a worker that failed on it (hash).
 CRASHES = "golem:crashes"
 #: Dead letters (JSON: raw, why, queue, at, box, deliveries, error), newest first; bounded (list).
 DEAD = "golem:dead"
-#: Copies of those letters whose job has yet to be ended (list).
+#: Copies of those dead letters whose job has no Outcome yet (list).
 DYING = "golem:dying"
 
 
 def wake(queue: str) -> str:
-    """What an idle worker blocks on while it waits for work on a queue (sorted set of one mark)."""
+    """The wake mark that an idle worker blocks on (sorted set with one member)."""
     return f"golem:wake:{queue}"
 
 
 def result(task_id: str) -> str:
-    """Celery's result of a task."""
+    """A task's result in Celery's backend."""
     return f"celery-task-meta-{task_id}"
 
 
-# -- boxes: expire a few seconds after the box was last heard of
+# -- boxes: expire a few seconds after the box last renewed them
 
-#: queue -> when any box last took from it (hash).
+#: queue -> when any box last took messages from it (hash).
 SERVED = "golem:served"
-#: What the boxes did: loads, unloads, batches (stream, bounded).
+#: Loads, unloads, out-of-memories and batches of all boxes (stream, bounded).
 EVENTS = "golem:events"
-#: What the keys of all boxes begin with.
+#: Prefix of the keys of all boxes.
 BOX_PREFIX = "golem:box:"
 
 
 def box(node: str) -> str:
-    """A box: the claim on its name, and what it tells of itself (hash)."""
+    """A worker's claim on its node name, with its reported state (hash)."""
     return BOX_PREFIX + node
 
 
 def claim(queue: str) -> str:
-    """The boxes that serve a queue: node name -> when it last said so (sorted set)."""
+    """The claims on a queue: node name -> when it last renewed its claim (sorted set)."""
     return f"golem:claim:{queue}"
 
 
 def checkpoint(stage: str) -> str:
-    """The checkpoint that all live boxes run for a stage (hash)."""
+    """The checkpoint that all live workers use for a stage (hash)."""
     return f"golem:checkpoint:{stage}"
 
 
-#: Flower's own books, always empty: with kombu's common names it would put back what workers have in hand.
+#: Flower's unacknowledged keys, always empty: with kombu's default names Flower would requeue messages in hand.
 FLOWER_BOOKS = {f"unacked{part}_key": f"golem:flower:unacked{part}" for part in ("", "_index", "_mutex")}

@@ -1,4 +1,4 @@
-"""The Python API: submit audio, ask for outcomes, wait for them, cancel.
+"""The Python API: submit audio, read Outcomes, wait for them, cancel jobs.
 
 from golem_chain import Pipeline
 
@@ -24,7 +24,7 @@ from golem_chain.shared.settings import Settings
 
 
 class Pipeline:
-    """A producer's hold of the system. May be used by several threads. Every method raises BrokerAway."""
+    """A producer's client. Thread-safe. Every method raises BrokerAway if Redis fails."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.read()
@@ -47,13 +47,14 @@ class Pipeline:
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
-        """Hand in one job and return its id.
+        """Submit one job and return its id.
 
-        `audio` is a path or the bytes of a file. `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`), a
-        label file, a set, or None for the worker's own. `vocabulary` holds the phrases that may be said: a text as in
-        `--vocabulary` (`yes,no`, `@phrases.txt`, `from-labels`), or a record, which has fillers too. With an `id` of
-        yours, submitting again is harmless: the job runs once. `wait_s` is how long to wait while the vault is above
-        its limit. Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
+        `audio` is a path or the bytes of a file. `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`),
+        the path of a label file, a LabelSet, or None for the worker's default. `vocabulary` lists the phrases that may
+        be said: a text as in `--vocabulary` (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also
+        have fillers. With an `id` of your own, submitting twice is safe: the job runs once. `wait_s` is how long to
+        wait for space in a full vault, seconds.
+        Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
         options = job_options(
             labels=labels,
@@ -74,11 +75,11 @@ class Pipeline:
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
-        """As `submit`, with options that were made before: the same for many recordings."""
+        """Like `submit`, with prepared options that several recordings can share."""
         return self._submitter.submit(audio, options, id or uuid.uuid4().hex, name, wait_s)
 
     def outcome(self, job: str) -> Outcome | None:
-        """The Outcome of a job; None while it is under way. Raises BadRequest for a job that Redis does not know."""
+        """Return a job's Outcome, None while it is unfinished. Raises BadRequest if Redis does not know the job."""
         with reaching(self.settings):
             if found := self._outcomes.get(job):
                 return found
@@ -87,33 +88,34 @@ class Pipeline:
         return None
 
     def wait(self, jobs: Iterable[str], timeout_s: float | None = None) -> Iterator[Outcome]:
-        """Outcomes as jobs end, each job once; ends early after `timeout_s` seconds (None: never).
+        """Yield each job's Outcome as it ends; stop after `timeout_s` seconds (None: never).
 
-        Rides out a restart of Redis. Raises BadRequest for a job that Redis does not know.
+        Survives a restart of Redis. Raises BadRequest if Redis does not know a job.
         """
         with reaching(self.settings):
             yield from self._outcomes.wait(jobs, timeout_s)
 
     def progress(self, jobs: Iterable[str]) -> dict[str, int]:
-        """How many of these jobs have passed each stage, or ended before it."""
+        """Return for each stage how many of these jobs have finished it or have ended."""
         with reaching(self.settings):
             return self._jobs.progress(list(jobs))
 
     def heard(self, jobs: Iterable[str]) -> tuple[float, float]:
-        """Seconds heard, and of how many, of the long recordings among these jobs that are being heard."""
+        """Return transcribed and total seconds of the long recordings among these jobs that are being transcribed."""
         with reaching(self.settings):
             return self._jobs.heard(list(jobs))
 
     def status(self) -> dict[str, Any]:
-        """Queues, boxes and dead letters, as `golem status --json` prints them: see `broker.monitoring.status.read`."""
-        from golem_chain.broker.monitoring import status  # what only status needs
+        """Return queues, boxes and dead letters, as `golem status --json` does: see `broker.monitoring.status.read`."""
+        from golem_chain.broker.monitoring import status
 
         return status.read(self.settings)
 
     def cancel(self, job: str) -> Outcome:
-        """End a job as `cancelled` and return its Outcome, or the one that it had already.
+        """Cancel a job and return its Outcome; a job that has already ended keeps the Outcome that it has.
 
-        A stage that is queued will not run; what a running one still gives is dropped. Raises BadRequest.
+        A queued stage does not run; the result of a running one is discarded. Raises BadRequest if Redis does not know
+        the job.
         """
         with reaching(self.settings):
             if not (found := self._outcomes.get(job)):
@@ -126,7 +128,7 @@ class Pipeline:
         return found
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._client.close()
         self._submitter.close()
 

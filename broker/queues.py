@@ -1,10 +1,10 @@
-"""Queue names, task names and routes, one of each for each stage: the contract by which broker and workers meet."""
+"""Queue names, task names and routes, one of each per stage: the contract between broker and workers."""
 
 from kombu import Exchange, Queue
 
 from golem_chain.shared.records import CHAIN
 
-#: The stages in the order of the chain. Queue names are the stage names.
+#: The stages in chain order. Queues have the same names.
 STAGES = tuple(CHAIN)
 
 EXCHANGE = Exchange("golem", type="direct")
@@ -12,12 +12,12 @@ QUEUES = tuple(Queue(stage, EXCHANGE, routing_key=stage) for stage in STAGES)
 
 
 def task_name(stage: str) -> str:
-    """`golem.scribe`, as Flower shows it."""
+    """Return the Celery task name of a stage, such as `golem.scribe`."""
     return f"golem.{stage}"
 
 
 def task_id(job: str, stage: str) -> str:
-    """`<job>.scribe`: the Celery task id of one stage of a job."""
+    """Return the Celery task id of one stage of a job, such as `<job>.scribe`."""
     return f"{job}.{stage}"
 
 

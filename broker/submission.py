@@ -1,4 +1,4 @@
-"""From what a producer hands in to a job on its way: checked, its audio referenced or stored, its message published."""
+"""Submits jobs: validates the input, stores or references the audio, publishes the first message."""
 
 import hashlib
 import json
@@ -28,9 +28,9 @@ from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, wi
 if TYPE_CHECKING:
     from celery import Celery
 
-_HEAD_BYTES = 4096  # of a file that is not read by the producer: enough for a WAVE header
-_NAME_IN_MESSAGES = 100  # characters; the Outcome has the name in full
-#: Celery's own tries to publish, beyond the first: about a second in all.
+_HEAD_BYTES = 4096  # read from a referenced file: enough for a WAVE header
+_NAME_IN_MESSAGES = 100  # characters; the Outcome has the full name
+#: Celery's retries of a publish after the first attempt: about a second in all.
 _RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
 
@@ -41,7 +41,7 @@ def job_options(
     oracle: OracleParams | None,
     **others: Any,
 ) -> JobOptions:
-    """The options of a job, label set and vocabulary read and checked. Raises BadLabels, BadVocabulary, BadRequest."""
+    """Read and validate the options of a job. Raises BadLabels, BadVocabulary, BadRequest."""
     read: dict[str, Any] = {
         "labels": _labels(labels),
         "vocabulary": _vocabulary(vocabulary),
@@ -52,7 +52,7 @@ def job_options(
 
 
 class Submitter:
-    """Hands in jobs. Every method raises BrokerAway."""
+    """Submits jobs. Every method raises BrokerAway if Redis fails."""
 
     def __init__(self, settings: Settings, jobs: Jobs, vault: Vault) -> None:
         self._settings, self._jobs, self._vault = settings, jobs, vault
@@ -74,18 +74,18 @@ class Submitter:
         return job.id
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if "_app" in vars(self):
             self._app.close()
 
-    # -- what is asked for
+    # -- building the job
 
     def describe(
         self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None
     ) -> tuple[Job, bytes | None]:
-        """The job, and the bytes for the vault (None: it travels as a `file:` reference)."""
+        """Return the job and the bytes for the vault (None: the audio is a `file:` reference)."""
         if options.vocabulary and options.labels:
-            with_labels(options.vocabulary, options.labels)  # says now what else the worker would say
+            with_labels(options.vocabulary, options.labels)  # fail here rather than in the worker
         data, ref = (audio, None) if isinstance(audio, bytes) else (None, self._file(Path(audio)))
         if ref is None:
             data = audio if isinstance(audio, bytes) else read_file(Path(audio), self._settings.audio_max_bytes)
@@ -98,7 +98,7 @@ class Submitter:
         return self._stored(job), data
 
     def _stored(self, job: Job) -> Job:
-        """The job with its label set and vocabulary stored by hash as far as they are too large to travel with it."""
+        """Return the job, its label set and vocabulary replaced by keys where they are too large for a message."""
         asked, spoken = job.labels, job.vocabulary
         labels_bytes, vocabulary_bytes = (len(json.dumps(one.wire())) if one else 0 for one in (asked, spoken))
         with reaching(self._settings):
@@ -113,8 +113,8 @@ class Submitter:
         most = self._settings.audio_max_bytes
         if len(data) > most:
             raise AudioAboveLimit(
-                f"The audio has {format_bytes(len(data))}, at most {format_bytes(most)} are accepted: "
-                "cut it, or raise GOLEM_AUDIO_MAX_BYTES."
+                f"The audio is {format_bytes(len(data))}, above the limit of {format_bytes(most)}: "
+                "shorten it, or raise GOLEM_AUDIO_MAX_BYTES."
             )
         return AudioRef(
             key=f"vault:{id}",
@@ -124,18 +124,18 @@ class Submitter:
         )
 
     def _file(self, path: Path) -> AudioRef | None:
-        """A reference to a file under GOLEM_AUDIO_ROOT; None for one that lies elsewhere."""
+        """Return a reference to a file under GOLEM_AUDIO_ROOT, None for any other file."""
         if not self._settings.audio_root:
             return None
         try:
             real = within(path, self._settings.audio_root)
             found = real.stat()
         except (AudioMissing, OSError):
-            return None  # reading it says why it cannot be read, or puts it into the vault
+            return None  # the caller reads it: into the vault, or with an error that says why not
         if not stat.S_ISREG(found.st_mode) or found.st_size > self._settings.audio_max_bytes:
             return None  # likewise
         if not os.access(real, os.R_OK) or storable(str(real)) != str(real):
-            return None  # likewise; JSON cannot carry a path that is not UTF-8
+            return None  # likewise; JSON cannot hold a path that is not UTF-8
         with real.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         return AudioRef(
@@ -144,7 +144,7 @@ class Submitter:
             about_s=about_s(head, found.st_size, self._settings.audio_max_s),
         )
 
-    # -- what is sent
+    # -- publishing
 
     @cached_property
     def _app(self) -> "Celery":
@@ -153,7 +153,7 @@ class Submitter:
         return make_app(self._settings)
 
     def _send(self, job: Job) -> None:
-        """Publish the chain: one message now, the rest of it inside."""
+        """Publish the chain: one message that contains the signatures of the later stages."""
         from celery import chain
 
         limit_s = self._settings.time_limit_s + self._settings.time_limit_per_audio_s * job.audio.about_s
@@ -175,7 +175,7 @@ class Submitter:
         chain(*steps, app=self._app).apply_async(retry=True, retry_policy=_RETRY_POLICY)
 
     def _undo(self, job: Job) -> None:
-        """Best effort: what is left expires by itself."""
+        """Delete the job's audio and record as far as possible; the rest expires."""
         try:
             with reaching(self._settings):
                 self._vault.drop(job.id)
@@ -186,7 +186,7 @@ class Submitter:
 
 @contextmanager
 def _validated() -> Iterator[None]:
-    """A field that does not hold becomes BadRequest: one sentence that names it."""
+    """Turn a validation error into BadRequest: one sentence that names the field."""
     try:
         yield
     except ValidationError as exc:
@@ -196,7 +196,7 @@ def _validated() -> Iterator[None]:
 
 
 def _labels(labels: str | Path | LabelSet | None) -> LabelSet | None:
-    """A checked set. Raises BadLabels."""
+    """Return a validated label set. Raises BadLabels."""
     if labels is None:
         return None
     if isinstance(labels, LabelSet):
@@ -205,5 +205,5 @@ def _labels(labels: str | Path | LabelSet | None) -> LabelSet | None:
 
 
 def _vocabulary(vocabulary: str | Vocabulary | None) -> Vocabulary | None:
-    """A checked vocabulary. Raises BadVocabulary."""
+    """Return a validated vocabulary. Raises BadVocabulary."""
     return check_vocabulary(vocabulary) if isinstance(vocabulary, Vocabulary) else parse_vocabulary(vocabulary)

@@ -1,1 +1,1 @@
-"""golem: the command line. Each command imports what it needs when it runs."""
+"""The command line `golem`. Each command imports what it needs when it runs."""

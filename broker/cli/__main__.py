@@ -1,4 +1,4 @@
-"""`python -m golem_chain.broker.cli`: the same as the command golem."""
+"""`python -m golem_chain.broker.cli`: the same as the command `golem`."""
 
 from golem_chain.broker.cli.main import main
 

@@ -1,4 +1,4 @@
-"""From what a person typed (files, folders, patterns, `-` for a list) to the audio files that are meant."""
+"""Expands arguments (files, folders, patterns, `-` for a list on stdin) into audio files."""
 
 import glob
 import os
@@ -13,9 +13,9 @@ from golem_chain.shared.text import visible
 
 
 def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:
-    """The files, as typed and in that order; those of a folder by name, with all below it.
+    """Return the files in the order of the arguments; a folder yields all files below it, sorted by name.
 
-    A file named twice is meant twice. Raises BadRequest where something typed names no file, before any is touched.
+    A file named twice is returned twice. Raises BadRequest if an argument names no file, before any file is opened.
     """
     if list(typed).count("-") > 1:
         raise BadRequest("`-` was given twice, but standard input can be read only once.")
@@ -28,14 +28,14 @@ def expand(typed: Sequence[str], stdin: BinaryIO) -> list[str]:
 
 
 def listed(stdin: BinaryIO) -> list[str]:
-    """The paths of a list, one a line (or each ended by a NUL byte, as `find -print0` writes them)."""
+    """Return the paths of a list, one per line (or NUL-terminated, as `find -print0` writes them)."""
     text = stdin.read()
     words = text.split(b"\0") if b"\0" in text else text.splitlines()
     return [file for word in words if word.strip() for file in found(os.fsdecode(word))]
 
 
 def found(word: str) -> list[str]:
-    """The files that one word names. An existing path is taken as it is, whatever characters it has."""
+    """Return the files that one argument names. An existing path is never treated as a pattern."""
     try:
         kind = os.stat(word).st_mode  # noqa: PTH116 - Path would change how the word was typed
     except (OSError, ValueError) as exc:
@@ -59,7 +59,7 @@ def found(word: str) -> list[str]:
 
 
 def below(folder: str) -> Iterator[str]:
-    """The audio files of a folder and of all folders in it, by name; nothing hidden, no links to folders followed."""
+    """Yield the audio files below a folder by name, without hidden files and without following links to folders."""
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):

@@ -1,4 +1,4 @@
-"""golem dead: the operator's commands for dead letters. What they do is in `broker.jobs.dead_letters`."""
+"""The commands `golem dead …`. The actions are in `broker.jobs.dead_letters`."""
 
 import time
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""Outcomes as files that other programs read, and where those files go. Subtitles: SubRip (srt) and WebVTT (vtt).
+"""Exports Outcomes as text, JSON, TSV and subtitles (SubRip and WebVTT), and chooses the paths of the files.
 
-txt   the words, one segment a line
+txt   the transcript, one segment per line
 json  the whole Outcome, as `--json` prints it
 srt   numbered cues, `00:01:02,345 --> 00:01:04,000`
-vtt   the same for browsers; with word times every word carries its own
+vtt   the same for browsers; with word times, each word has its own timestamp
 tsv   start, end (milliseconds), text, as openai/whisper writes them
 """
 
@@ -20,14 +20,14 @@ from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome, Segment, Word
 from golem_chain.shared.text import storable, visible
 
-#: A cue has at most two lines of so many characters, the customary measure of subtitles.
+#: A cue has at most two lines of this many characters, as is usual for subtitles.
 _LINE = 42
 _LINES = 2
 
 
 @dataclass(frozen=True)
 class Cue:
-    """What is on the screen at once, seconds from the beginning."""
+    """One subtitle; times in seconds from the start."""
 
     start_s: float
     end_s: float
@@ -36,12 +36,12 @@ class Cue:
 
 
 def render(outcome: Outcome, form: str) -> str:
-    """The text of the file of a job that is done; `form` is one of FORMATS. Silence gives a file without words."""
+    """Return the file contents for a job that is done; `form` is one of FORMATS. Silence gives a file without text."""
     return FORMATS[form](outcome)
 
 
 def cues(segments: Sequence[Segment]) -> Iterator[Cue]:
-    """Segments cut to what two lines hold: at its words' times where they are known, else in proportion."""
+    """Yield cues of at most two lines; segments are split at their word times if known, else proportionally."""
     for segment in segments:
         lines = textwrap.wrap(segment.text, _LINE, break_on_hyphens=False)
         blocks = [tuple(lines[at : at + _LINES]) for at in range(0, len(lines), _LINES)]
@@ -58,7 +58,7 @@ def cues(segments: Sequence[Segment]) -> Iterator[Cue]:
 
 
 def stamp(seconds: float, mark: str) -> str:
-    """`01:02:03,456`, with the mark before the milliseconds."""
+    """Return `01:02:03,456`, with `mark` before the milliseconds."""
     total = round(max(seconds, 0.0) * 1000)
     return f"{total // 3_600_000:02}:{total // 60_000 % 60:02}:{total // 1000 % 60:02}{mark}{total % 1000:03}"
 
@@ -76,7 +76,7 @@ def _json(outcome: Outcome) -> str:
 
 
 def _srt(outcome: Outcome) -> str:
-    """Its players know no escapes: an arrow in the text, which would begin a new cue, is drawn otherwise."""
+    """SubRip has no escapes, so an arrow in the text, which would start a new cue, is replaced."""
     return "".join(
         f"{number}\n{stamp(cue.start_s, ',')} --> {stamp(cue.end_s, ',')}\n"
         f"{chr(10).join(cue.lines).replace('-->', '->')}\n\n"
@@ -92,7 +92,7 @@ def _vtt(outcome: Outcome) -> str:
 
 
 def _timed(cue: Cue) -> Iterator[str]:
-    """The lines, `&`, `<` and `>` escaped; before each word but the first its time, where that is later."""
+    """Yield the lines with `&`, `<` and `>` escaped, and timestamps before all words but the first, if increasing."""
     words = list(cue.words)
     last = round(cue.start_s, 3)
     for line in cue.lines:
@@ -116,10 +116,10 @@ FORMATS: dict[str, Callable[[Outcome], str]] = {"txt": _txt, "json": _json, "srt
 
 
 def places(names: Sequence[str], form: str, folder: Path | None) -> dict[str, Path]:
-    """Where the file of each name goes. Pure.
+    """Return the output path of each name. Pure.
 
-    `clip.wav` becomes `clip.srt`; where two would meet, or meet one of the recordings, both keep their endings
-    (`clip.wav.srt`, `clip.mp3.srt`), and what still meets is numbered. A name that comes twice is one file.
+    `clip.wav` becomes `clip.srt`. Where two paths would collide, or collide with a recording, the suffix is kept
+    (`clip.wav.srt`, `clip.mp3.srt`); remaining collisions are numbered. A repeated name is one file.
     """
     once = list(dict.fromkeys(names))
     parent = {name: folder if folder is not None else Path(name).parent for name in once}
@@ -141,7 +141,7 @@ def places(names: Sequence[str], form: str, folder: Path | None) -> dict[str, Pa
 
 
 def _same(path: Path) -> str:
-    """What two paths have in common that are one file where letters' case does not count."""
+    """Return a key that is equal for paths that a case-insensitive file system treats as one file."""
     return os.path.normpath(path).casefold()
 
 
@@ -149,7 +149,7 @@ class Files:
     """The files of a set of jobs. `write` is called as jobs end."""
 
     def __init__(self, names: Sequence[str], form: str, folder: Path | None) -> None:
-        """`names`: the audio, as it was typed. Raises BadRequest where a folder cannot be written to."""
+        """`names`: the audio arguments. Raises BadRequest if a folder is not writable."""
         self._form, self._written = form, set[Path]()
         if folder is not None:
             try:
@@ -164,7 +164,7 @@ class Files:
                 raise _refused(parent, "permission denied")
 
     def write(self, ended: Sequence[Outcome]) -> None:
-        """The files of jobs that are done, replaced where they exist; a job that failed has none. Raises BadRequest."""
+        """Write or replace the files of jobs that are done; failed jobs have none. Raises BadRequest if one fails."""
         for outcome in (one for one in ended if one.state == "done"):
             path = self._places[outcome.name]
             part = path.with_name(f".{path.name}.part")
@@ -176,7 +176,7 @@ class Files:
             self._written.add(path)
 
     def summary(self) -> str:
-        """What was written."""
+        """Return a sentence about the written files."""
         if len(self._written) == 1:
             return f"Wrote {visible(str(*self._written))}."
         return f"Wrote {len(self._written)} {self._form} files."

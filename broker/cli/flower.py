@@ -1,4 +1,4 @@
-"""Flower on the running system: on loopback unless told otherwise, never without a password."""
+"""Runs Flower on the running system: on loopback by default, always with a password."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from golem_chain.shared.settings import Settings
 
 
 def credentials(given: str | None) -> tuple[str, bool]:
-    """`user:password` for Flower's basic auth, and whether it was made up just now. Raises BadSetting."""
+    """Return `user:password` for Flower's basic auth, and whether it was generated. Raises BadSetting."""
     if not given:
         return f"golem:{secrets.token_urlsafe(12)}", True
     user, colon, password = given.partition(":")
@@ -29,14 +29,14 @@ def serve(settings: Settings) -> None:
     from golem_chain.broker.connection import check_broker
 
     check_broker(settings)
-    os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which everybody can read
+    os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which other users can read
     os.environ["FLOWER_UNAUTHENTICATED_API"] = "false"
     host = "127.0.0.1" if settings.flower_address in ("0.0.0.0", "::") else settings.flower_address  # noqa: S104
     login = f", login {auth.replace(':', ' / ')}" if made else ""
     say(f"Flower is running at http://{host}:{settings.flower_port}{login}. Press Ctrl-C to stop it.")
     app = make_app(settings)
-    app.conf.broker_transport = None  # Flower takes no jobs, and its broker page knows only the stock transports
-    # With the common names Flower's transport would put back, by its own clock, what our workers hold.
+    app.conf.broker_transport = None  # Flower takes no jobs, and its broker page supports only stock transports
+    # With the default key names Flower's transport would requeue messages in hand, by its own clock.
     app.conf.broker_transport_options |= keys.FLOWER_BOOKS
     app.start(
         argv=[

@@ -1,4 +1,4 @@
-"""From files to outcomes on the screen: hand the jobs in, follow them to their ends, tell what came of them."""
+"""Submits files, waits for their jobs with progress bars, and reports the Outcomes."""
 
 import time
 import uuid
@@ -15,16 +15,16 @@ from golem_chain.shared.errors import BadAudio
 from golem_chain.shared.records import Failure, JobOptions, Outcome
 from golem_chain.shared.text import storable
 
-#: How often the bars move, and whether the worker still lives is asked. Many jobs make each look dearer.
+#: Interval of updating the bars and checking the worker, seconds; longer for many jobs, where each poll costs more.
 LOOK_S, LOOK_MANY_S, MANY = 0.3, 1.0, 200
 
 
 def hand_in(pipeline: Pipeline, files: Sequence[str], options: JobOptions) -> Iterator[tuple[str, Outcome | None]]:
-    """Submit the files one by one: the job's id, and its end where the file could not even be read."""
+    """Submit the files and yield each job's id, with a failed Outcome if the file could not be submitted."""
     for file in files:
         name = storable(file)
         try:
-            # A name that is not UTF-8 cannot stand in a message as a reference: the bytes go instead.
+            # A path that is not UTF-8 cannot be a reference in a message: submit the bytes instead.
             path = Path(file)
             audio = path if name == file else read_file(path, pipeline.settings.audio_max_bytes)
             yield pipeline.submit_with(audio, options, name=name), None
@@ -42,7 +42,7 @@ def follow(
     as_json: bool,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Outcome]:
-    """Wait for all jobs, with bars on a terminal, with JSON lines and files as they end. `check` raises to give up."""
+    """Wait for all jobs, with bars on a terminal and JSON lines and files as jobs end. `check` may raise to abort."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
     with Progress(len(left)) as progress:
@@ -74,7 +74,7 @@ def gather(
     as_json: bool,
     check: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """The outcomes of what was handed in, in that order, once all have ended; those that never started come first."""
+    """Wait for the submitted jobs and return their Outcomes in order; jobs that never started are reported first."""
     failed = {job: outcome for job, outcome in handed.items() if outcome}
     for outcome in failed.values() if as_json else ():
         line(outcome.model_dump(mode="json"))
@@ -85,7 +85,7 @@ def gather(
 
 
 def report(outcomes: Sequence[Outcome], started: float, kept: Files | None = None, *, as_json: bool) -> int:
-    """The table (JSON lines were told as they came) and the totals; the exit code."""
+    """Print the table (JSON lines are already printed) and the totals, and return the exit code."""
     if not as_json:
         tables.outcomes(outcomes, as_json=False)
     console().print(tables.totals(outcomes, time.monotonic() - started))

@@ -1,4 +1,4 @@
-"""golem: what a person types. Only argument handling is here; each command imports what it needs when it runs."""
+"""The commands of `golem`: argument handling only. Each command imports what it needs when it runs."""
 
 import os
 import sys
@@ -119,7 +119,7 @@ def submit(
                     tables.submitted(job, file, failed, as_json=as_json)
             outcomes = follow.gather(pipeline, handed, kept, as_json=as_json) if wait else []
         except (KeyboardInterrupt, GolemError):
-            if wait:  # nobody has seen the ids yet, and the jobs continue
+            if wait:  # the ids are not printed yet, and the jobs continue
                 for (job, failed), file in zip(handed.items(), files, strict=False):
                     if failed is None:
                         tables.submitted(job, file, None, as_json=as_json)
@@ -219,9 +219,9 @@ def flower() -> None:
         serve(Settings.read())
 
 
-#: The commands that another program runs: everything after their name, the options for help too, goes to it as typed.
+#: Options of commands that another program runs: all arguments after the name, including --help, are passed on.
 FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
-#: Their subcommands, for the completion of the shell. The programs that have them are too heavy to be asked.
+#: Their subcommands, for shell completion; importing the programs themselves would be too slow.
 SUBCOMMANDS = {
     "models": ("pull", "list", "verify"),
     "eval": ("ks", "asr", "guards", "intents"),
@@ -261,14 +261,14 @@ def bench(args: Args = None) -> None:
 
 
 def _hand_over(command: str, args: list[str]) -> NoReturn:
-    """Become `python -m workers`: the broker side imports nothing of it."""
+    """Replace this process by `python -m golem_chain.workers`, which the broker does not import."""
     from golem_chain.broker.local.system import WORKERS
 
     _become([*WORKERS[1:], command, *args])
 
 
 def _become(args: list[str]) -> NoReturn:
-    """Go on as another command of this interpreter, one that needs the model libraries. Raises MissingExtra."""
+    """Replace this process by another command of the interpreter. Raises MissingExtra without the model libraries."""
     from golem_chain.broker.local.system import need_worker
 
     need_worker()
@@ -278,7 +278,7 @@ def _become(args: list[str]) -> NoReturn:
 
 @contextmanager
 def _interrupted(sentence: str) -> Iterator[None]:
-    """Ctrl-C ends with a sentence and the shell's code for it."""
+    """Make Ctrl-C exit with a sentence and the shell's exit code for it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -289,14 +289,14 @@ def _interrupted(sentence: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """The console script. An error is one sentence on stderr: exit 2 for what was typed wrongly, else 1."""
+    """Run the console script. Errors are one sentence on stderr; exit code 2 for usage errors, else 1."""
     debug = os.environ.get("GOLEM_DEBUG") == "1"
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     from golem_chain.broker.cli.console import say
 
     try:
-        app(prog_name="golem")  # also as a module: completion goes by this name
+        app(prog_name="golem")  # for `python -m` too: shell completion uses this name
     except BrokenPipeError:  # `golem results … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -305,7 +305,7 @@ def main() -> None:
             raise
         say(exc.message)
         sys.exit(2 if isinstance(exc, BadSetting | BadRequest | BadLabels) else 1)
-    except Exception as exc:  # the last resort: a sentence, and the way to the traceback
+    except Exception as exc:  # last resort: one sentence, with a hint to the traceback
         if debug:
             raise
         say(f"Internal error: {type(exc).__name__}: {exc}. Set GOLEM_DEBUG=1 to see the traceback.")

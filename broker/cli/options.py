@@ -1,4 +1,4 @@
-"""The options that commands share, and what they amount to."""
+"""The options that commands share, and their conversion."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -80,7 +80,7 @@ JobIds = Annotated[
 
 
 def job_ids(typed: list[str]) -> list[str]:
-    """Job ids, each once; `-` stands for those on standard input. Raises BadRequest."""
+    """Return the job ids, each once; `-` reads ids from standard input. Raises BadRequest."""
     found = [one for word in typed for one in (sys.stdin.read().split() if word == "-" else [word])]
     if not found:
         raise BadRequest("The list of job ids on standard input is empty.")
@@ -98,7 +98,7 @@ def job_options(
     temperature: Temperature = None,
     word_times: WordTimes = False,
 ) -> "JobOptions":
-    """What was typed, as one record. Raises BadLabels, BadVocabulary."""
+    """Return the options as one record. Raises BadLabels, BadVocabulary."""
     from golem_chain.shared.labels import parse_labels
     from golem_chain.shared.records import JobOptions, OracleParams
     from golem_chain.shared.vocabulary import parse_vocabulary
@@ -114,10 +114,9 @@ def job_options(
 
 
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the parameters of `job_options` in the place of its parameter `options`.
+    """Replace a command's parameter `options` by the parameters of `job_options`.
 
-    The command line shows them one by one; the command is called with a function that makes the record, so that the
-    files are looked for before a label set is read.
+    The command receives a function that creates the record, so that files are checked before a label set is read.
     """
     own, asked = signature(command), signature(job_options)
 
@@ -135,7 +134,7 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def export_files(names: Sequence[str], form: Format, out: Path | None) -> "Files | None":
-    """Where the results go beside the screen, None where no format was asked for. Raises BadRequest."""
+    """Return the files for the results, None if no format was requested. Raises BadRequest."""
     if form is None:
         if out is not None:
             raise BadRequest("--out needs a --format, for example --format srt.")

@@ -1,4 +1,4 @@
-"""Progress bars of jobs under way, one for each stage."""
+"""Progress bars of unfinished jobs, one per stage."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,14 +15,14 @@ VERBS = {"scribe": "heard", "interpreter": "understood", "oracle": "answered"}
 
 
 def clock(seconds: float) -> str:
-    """`5:03`, `1:05:03`."""
+    """Format seconds as `5:03` or `1:05:03`."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 class Progress:
-    """Three live bars on a terminal; nothing at all where stderr is not one."""
+    """Three live bars if stderr is a terminal, else nothing."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -52,18 +52,18 @@ class Progress:
 
     @property
     def live(self) -> bool:
-        """Whether there is anything to move."""
+        """Whether bars are shown."""
         return self._bars is not None
 
     def tell(self, sentence: str) -> None:
-        """A sentence above the bars, or on stderr where there are none."""
+        """Print a sentence above the bars, or to stderr if there are none."""
         if self._bars:
             self._bars.console.print(f"golem: {visible(sentence)}")
         else:
             say(sentence)
 
     def show(self, done: dict[str, int], far: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Jobs that passed each stage; how `far` the Scribe is in long recordings: seconds heard, of how many."""
+        """Update the bars. `done`: jobs that finished each stage; `far`: transcribed and total seconds of audio."""
         if self._bars:
             for stage, row in self._rows.items():
                 self._bars.update(row, completed=done.get(stage, 0))

@@ -1,4 +1,4 @@
-"""What a person sees of jobs and of the system, as tables and totals."""
+"""Prints jobs and the state of the system as tables and totals."""
 
 import sys
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-#: A wait shorter than this was no load, seconds.
+#: A shorter wait does not count as a load, seconds.
 LOAD_S = 0.002
-#: Rows of the table of leases; `--json` has all that were read.
+#: Rows in the table of leases; `--json` has all leases that were read.
 LEASES_SHOWN = 10
 
 
 def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
-    """File, words, intent with its score, reply, seconds from submit to end: what the table says of one job."""
+    """Return a job's row: file, transcript, intent with its score, reply, seconds from submit to end."""
     seconds = sum(run.queued_s + run.load_s + run.compute_s for run in outcome.stages.values())
     words = outcome.transcript.text if outcome.transcript else ""
     if words and outcome.transcript and outcome.transcript.choice and outcome.transcript.choice.phrase == "unknown":
-        words += " (unknown)"  # none of the vocabulary's phrases
+        words += " (unknown)"  # no phrase of the vocabulary
     if outcome.state != "done":
         why = outcome.error.message if outcome.error else outcome.state
         return outcome.name, words, outcome.state, why, f"{seconds:.1f}" if outcome.stages else ""
@@ -33,7 +33,7 @@ def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
 
 
 def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
-    """The table at the end, in the order of the command line. Below 80 columns each job takes a few lines."""
+    """Return the table of results in the order of the arguments. Below 80 columns each job takes several lines."""
     from rich.table import Table
 
     narrow = width < 80
@@ -76,16 +76,16 @@ def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
 
 
 def why(outcome: Outcome) -> str:
-    """The sentence of a job that did not end well."""
+    """Return the error sentence of a job that did not end as done."""
     message = outcome.error.message if outcome.error else outcome.state
     return message if outcome.name in message else f"{outcome.name}: {message}"
 
 
 def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:
-    """The line under the table: jobs, wall time, model loads, memory at its highest."""
+    """Return the line below the table: jobs, wall time, model loads, peak memory."""
     failed = sum(outcome.state != "done" for outcome in outcomes)
     runs = [(stage, run) for outcome in outcomes for stage, run in outcome.stages.items()]
-    # The jobs of a batch share their load: one load is one (worker, stage, seconds). Finding it loaded takes 0.1 ms.
+    # The jobs of a batch share a load, which (worker, stage, seconds) identifies. With a resident model it is 0.1 ms.
     loads = len({(run.worker, stage, run.load_s) for stage, run in runs if run.load_s > LOAD_S})
     peak = max((run.peak_bytes for _, run in runs), default=0)
     devices = ", ".join(sorted({run.device for _, run in runs}))
@@ -100,7 +100,7 @@ def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:
 
 
 def outcomes(ended: Sequence[Outcome], *, as_json: bool) -> None:
-    """Outcomes as JSON lines or as a table."""
+    """Print Outcomes as JSON lines or as a table."""
     if as_json:
         for outcome in ended:
             line(outcome.model_dump(mode="json"))
@@ -110,7 +110,7 @@ def outcomes(ended: Sequence[Outcome], *, as_json: bool) -> None:
 
 
 def submitted(job: str, file: str, failed: Outcome | None, *, as_json: bool) -> None:
-    """One job handed in: its id (with the file beside it on a terminal), or why it was not."""
+    """Print the id of a submitted job (on a terminal with its file), or why it was not submitted."""
     if failed:
         if as_json:
             line(failed.model_dump(mode="json"))
@@ -149,7 +149,7 @@ def _box() -> Any:
 
 
 def of_system(state: dict[str, Any]) -> "list[Table | Text]":
-    """The state as two tables, queues and boxes, and a line on dead letters."""
+    """Return the tables of queues and boxes, and a line about dead letters."""
     from rich import box as boxes
     from rich.table import Table
     from rich.text import Text
@@ -174,7 +174,7 @@ def of_system(state: dict[str, Any]) -> "list[Table | Text]":
 
 
 def holds(told: dict[str, Any]) -> str:
-    """The stages whose model is in that box's memory, with the names of the models where they are told."""
+    """Return a box's resident stages, with the names of the models if reported."""
     resident, models = told.get("resident") or [], told.get("models")
     if not isinstance(resident, list | dict):
         return str(resident) or "–"
@@ -184,7 +184,7 @@ def holds(told: dict[str, Any]) -> str:
 
 
 def memory(told: dict[str, Any]) -> str:
-    """Bytes allocated, and what the budget is where there is one."""
+    """Return the allocated bytes, and the budget if there is one."""
     used, budget = told.get("allocated"), told.get("budget")
     if not isinstance(used, int):
         return "–"
@@ -192,13 +192,13 @@ def memory(told: dict[str, Any]) -> str:
 
 
 def peak(told: dict[str, Any]) -> str:
-    """The highest memory since the worker began."""
+    """Return the peak memory since the worker started."""
     highest = told.get("peak")
     return format_bytes(highest) if isinstance(highest, int) else "–"
 
 
 def last_event(told: dict[str, Any]) -> str:
-    """What was last loaded, unloaded or found no room, and how long ago."""
+    """Return the last load, unload or out-of-memory, and its age."""
     event = told.get("last_event")
     if not isinstance(event, dict):
         return "–"
@@ -208,7 +208,7 @@ def last_event(told: dict[str, Any]) -> str:
 
 
 def of_leases(leases: list[dict[str, Any]]) -> "Table":
-    """The oldest leases."""
+    """Return the table of the oldest leases."""
     from rich import box as boxes
     from rich.table import Table
     from rich.text import Text

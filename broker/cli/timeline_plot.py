@@ -1,4 +1,4 @@
-"""Draws a timeline: memory over time, stages as coloured spans, every switch marked. Needs matplotlib."""
+"""Plots a timeline with matplotlib: memory over time, stages as coloured spans, model switches as marks."""
 
 import time
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadRequest, MissingExtra
 from golem_chain.shared.settings import Settings
 
-#: Okabe and Ito's colours, told apart by colour-blind readers too.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def colour(stage: str) -> str:
-    """The colour of a stage."""
+    """Return the colour of a stage."""
     return COLOURS[STAGES.index(stage) % len(COLOURS)] if stage in STAGES else "#999999"
 
 
 def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str, *, as_json: bool) -> None:
-    """`golem timeline`: of some jobs, or of the last so many seconds. Raises BadRequest, BrokerAway, MissingExtra."""
+    """Run `golem timeline` for jobs or for the last seconds. Raises BadRequest, BrokerAway, MissingExtra."""
     if bool(jobs) == bool(last):
         raise BadRequest("Give either jobs or --last, for example golem timeline --last 10m.")
     now = time.time()
@@ -45,7 +45,7 @@ def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str,
 
 
 def draw(boxes: Sequence[Lane], start: float, end: float, out: Path) -> None:
-    """Write the picture; the suffix of `out` says the format. Raises MissingExtra, BadRequest."""
+    """Write the plot; the suffix of `out` selects the format. Raises MissingExtra, BadRequest."""
     try:
         import matplotlib as mpl
 

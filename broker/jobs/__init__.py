@@ -1,1 +1,1 @@
-"""What Redis keeps of jobs: their records, audio, outcomes, and the dead letters that belong to them."""
+"""Jobs in Redis: records, audio, Outcomes, and operations on their dead letters."""

@@ -1,4 +1,4 @@
-"""The end of a job: one Outcome, written once, announced to those who wait, kept for GOLEM_KEEP_S."""
+"""Outcomes: one for each job, written once, announced to waiting producers, kept for GOLEM_KEEP_S."""
 
 import logging
 import time
@@ -16,13 +16,13 @@ from golem_chain.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 1.0  # an announcement can be lost (a connection that broke): look again after this
-AWAY_S = 30.0  # a wait survives a restart of Redis of this length
+POLL_S = 1.0  # an announcement can be lost with its connection: poll at this interval too
+AWAY_S = 30.0  # how long Redis may be down before a wait fails
 _CHUNK = 200
 
 
 class Outcomes:
-    """The Outcomes of one Redis."""
+    """The Outcomes of one Redis server."""
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client = settings, client
@@ -30,21 +30,21 @@ class Outcomes:
         self._write = client.register_script(load("end", __package__))
 
     def get(self, job: str) -> Outcome | None:
-        """The Outcome, or None for a job that is under way, unknown, or ended longer ago than GOLEM_KEEP_S."""
+        """Return the Outcome, None for a job that is unfinished, unknown, or ended more than GOLEM_KEEP_S ago."""
         body = cast("bytes | None", self._client.get(keys.outcome(job)))
         return Outcome.model_validate_json(body) if body else None
 
     def ended(self, ids: Sequence[str]) -> set[str]:
-        """Those of the jobs that have ended."""
+        """Return the ids of those jobs that have ended."""
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
                 pipe.exists(keys.outcome(job))
             return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
 
     def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
-        """Write the Outcome of a job from what its finished stages stored; False if it had ended before.
+        """Write a job's Outcome from the results of its finished stages; return False if it had already ended.
 
-        `intent` stands where the Interpreter did not run.
+        `intent` is used if the Interpreter did not run.
         """
         [found] = self._jobs.finished([job])
         if found.ended:
@@ -57,14 +57,14 @@ class Outcomes:
         return self.write(outcome, asked)
 
     def fail(self, job: str, error: GolemError) -> bool:
-        """Write the Outcome `failed`; False if the job had ended before."""
+        """Write the Outcome `failed`; return False if the job had already ended."""
         return self.end(job, "failed", Failure(code=error.code, message=error.message))
 
     def write(self, outcome: Outcome, asked: Job | None = None) -> bool:
-        """Store and announce an Outcome; False (and nothing changed) if the job had ended before.
+        """Store and announce an Outcome; change nothing and return False if the job had already ended.
 
-        In one step with it, everything of the job gets its expiry: the record, the audio, and what it shared with other
-        jobs if it was the last of them.
+        The same script sets the expiry of the job's record and audio, and of label sets and vocabularies that no other
+        job uses.
         """
         keep_ms = max(1, int(self._settings.keep_s * 1000))
         job = outcome.job
@@ -78,9 +78,9 @@ class Outcomes:
         return first
 
     def wait(self, ids: Iterable[str], timeout_s: float | None = None) -> Iterator[Outcome]:
-        """Outcomes as jobs end, each job once; stops early after `timeout_s` seconds (None: never).
+        """Yield each job's Outcome as it ends; stop after `timeout_s` seconds (None: never).
 
-        Rides out a restart of Redis. Raises BadRequest for a job that Redis does not know (any more).
+        Survives a restart of Redis. Raises BadRequest if Redis does not know a job, or no longer does.
         """
         pending = dict.fromkeys(ids)
         end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -88,7 +88,7 @@ class Outcomes:
         while pending:
             try:
                 with self._client.pubsub(ignore_subscribe_messages=True) as listener:
-                    listener.subscribe(keys.ENDED)  # before the first look: nothing falls in between
+                    listener.subscribe(keys.ENDED)  # before the first poll, so that no end is missed
                     while pending:
                         for outcome in self._look(list(pending)):
                             del pending[outcome.job]
@@ -106,7 +106,7 @@ class Outcomes:
                 time.sleep(0.2)
 
     def _listen(self, listener: redis.client.PubSub, pending: dict[str, None], end: float | None) -> Iterator[Outcome]:
-        """Outcomes that are announced until it is time to look at all again."""
+        """Yield announced Outcomes until the next poll is due."""
         look = time.monotonic() + POLL_S
         until = look if end is None else min(look, end)
         while pending and (left_s := until - time.monotonic()) > 0:
@@ -115,12 +115,12 @@ class Outcomes:
                 yield outcome
 
     def _look(self, ids: Sequence[str]) -> Iterator[Outcome]:
-        """The Outcomes that are there. Raises BadRequest for a job that is neither under way nor ended."""
+        """Yield the stored Outcomes. Raises BadRequest if a job has neither record nor Outcome."""
         for at in range(0, len(ids), _CHUNK):
             part = ids[at : at + _CHUNK]
             with self._client.pipeline(transaction=False) as pipe:
                 for job in part:
-                    pipe.exists(keys.job(job))  # first: a job that ends in between is still found
+                    pipe.exists(keys.job(job))  # first: a job that ends between the two is still found
                     pipe.get(keys.outcome(job))
                 found = pipe.execute()
             for n, job in enumerate(part):
@@ -132,7 +132,7 @@ class Outcomes:
 
 
 def unknown(job: str, keep_s: float) -> BadRequest:
-    """The error for an id that Redis does not know."""
+    """Return the error for an id that Redis does not know."""
     return BadRequest(
-        f"There is no job {job[:80]!a}: it was never submitted, or ended more than {keep_s:g} s ago (GOLEM_KEEP_S)."
+        f"There is no job {job[:80]!a}: it was never submitted, or it ended more than {keep_s:g} s ago (GOLEM_KEEP_S)."
     )

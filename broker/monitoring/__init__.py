@@ -1,1 +1,1 @@
-"""Readings of the running system, from Redis alone."""
+"""Monitoring of the running system, from Redis alone."""

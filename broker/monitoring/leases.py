@@ -1,4 +1,4 @@
-"""Who works on what: the books of messages in hand, as `golem status` shows them."""
+"""The leases of messages in hand, as `golem status` shows them."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -9,20 +9,20 @@ from golem_chain.shared.text import visible
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Leases that are read at most, the oldest first.
+#: Maximum number of leases to read, oldest first.
 MOST = 1000
 
 
 def read(client: "Redis", now: float) -> list[dict[str, Any]]:
-    """Messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
-    `renewed_s`, how long ago the lease was renewed, seconds. `client` decodes its answers; `now` is the server's."""
+    """Return messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
+    `renewed_s`, seconds since the lease was renewed. `client` must decode replies; `now` is the server's time."""
     tags: list[tuple[str, float]] = client.zrange(keys.UNACKED_INDEX, 0, MOST - 1, withscores=True)  # type: ignore[assignment]
     if not tags:
         return []
     names = [tag for tag, _ in tags]
     with client.pipeline(transaction=False) as pipe:
-        for book in (keys.UNACKED, keys.HOLDERS, keys.DELIVERIES):
-            pipe.hmget(book, names)
+        for key in (keys.UNACKED, keys.HOLDERS, keys.DELIVERIES):
+            pipe.hmget(key, names)
         messages, boxes, deliveries = pipe.execute()
     return [
         {
@@ -36,8 +36,8 @@ def read(client: "Redis", now: float) -> list[dict[str, Any]]:
     ]
 
 
-def _task(book: str) -> str:
+def _task(entry: str) -> str:
     try:
-        return visible(str(json.loads(book)[0]["headers"]["id"]), 80)
+        return visible(str(json.loads(entry)[0]["headers"]["id"]), 80)
     except (ValueError, KeyError, IndexError, TypeError):
         return "?"

@@ -1,7 +1,7 @@
-"""What the running system looks like: queues, boxes, what each holds, dead letters; read from Redis alone."""
+"""A snapshot of the running system, read from Redis: queues, boxes and their models, dead letters, leases."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from golem_chain.broker import keys
 from golem_chain.broker.connection import check_broker, connect_once, reaching
@@ -10,22 +10,19 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-
-#: Fields of a box that are its claim on its name, and nobody else's concern.
+#: Internal fields of a box: its claim on the node name.
 CLAIM = {"token", "host", "pid"}
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """The state as plain JSON types.
+    """Return the snapshot as plain JSON types.
 
-    `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null when none waits);
-    `in_hand`: messages that a box works on; `boxes`: by node name what each tells of itself, and its `in_hand`;
-    `dead`: dead letters; `leases`: see `broker.monitoring.leases.read`. Raises BrokerAway.
+    `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null if none waits);
+    `in_hand`: messages in hand; `boxes`: by node name the fields that each reports, and its `in_hand`; `dead`: number
+    of dead letters; `leases`: see `broker.monitoring.leases.read`. Raises BrokerAway if Redis fails.
     """
     check_broker(settings)
-    given = {"decode_responses": True, "encoding_errors": "replace"}  # whatever a stranger wrote
+    given = {"decode_responses": True, "encoding_errors": "replace"}  # messages may hold arbitrary bytes
     with reaching(settings), connect_once(settings, socket_timeout=10, **given) as client:
         now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
         unacked = set(client.hkeys(keys.UNACKED))
@@ -47,7 +44,7 @@ def read(settings: Settings) -> dict[str, Any]:
 
 
 def of_box(fields: dict[str, str], now: float) -> dict[str, Any]:
-    """What a box tells of itself: its hash, fields that are JSON read as such, and `last_event_age_s` at `now` (Unix
+    """Return the public fields of a box's hash, parsed where they are JSON, and `last_event_age_s` at `now` (Unix
     seconds)."""
     told: dict[str, Any] = {}
     for key in fields.keys() - CLAIM:

@@ -1,6 +1,6 @@
-"""What the boxes did and when: the stream of loads, unloads, out-of-memories and batches, read back as a timeline.
+"""The timeline: writes loads, unloads, out-of-memories and batches to a stream, and reads them back.
 
-golem:events   one entry each, newest last, at most EVENTS_KEPT; written by the boxes, read by `golem timeline`
+golem:events   one entry per event, newest last, about EVENTS_KEPT; written by workers, read by `golem timeline`
 """
 
 import json
@@ -21,7 +21,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 @dataclass(frozen=True)
 class BatchSpan:
-    """A batch: one stage at work."""
+    """The time that one batch took."""
 
     stage: str
     start: float  # Unix seconds
@@ -32,7 +32,7 @@ class BatchSpan:
 
 @dataclass(frozen=True)
 class Mark:
-    """A load, an unload or an out-of-memory."""
+    """The moment of a load, an unload or an out-of-memory."""
 
     kind: str
     stage: str
@@ -42,7 +42,7 @@ class Mark:
 
 @dataclass
 class Lane:
-    """One box over time."""
+    """The events of one box over time."""
 
     box: str
     spans: list[BatchSpan] = field(default_factory=list)
@@ -53,26 +53,26 @@ class Lane:
 
 
 def tell(client: redis.Redis, box: str, event: dict[str, Any]) -> None:
-    """Append an event of a box. Raises redis.RedisError."""
+    """Append an event of a box. Raises redis.RedisError if Redis fails."""
     client.xadd(keys.EVENTS, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
 
 
 def read(client: redis.Redis, since: float) -> list[dict[str, Any]]:
-    """The events from a moment on (Unix seconds), oldest first. Raises redis.RedisError."""
+    """Return the events since a time (Unix seconds), oldest first. Raises redis.RedisError if Redis fails."""
     found: Any = client.xrange(keys.EVENTS, min=str(int(since * 1000)))
     return [json.loads(fields[b"event"] if b"event" in fields else fields["event"]) for _, fields in found]
 
 
 def parse_last(text: str) -> float:
-    """Seconds of `10m`, `90s`, `2h`. Raises BadRequest."""
+    """Parse a duration such as `10m`, `90s`, `2h` into seconds. Raises BadRequest if it is malformed."""
     parts = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", text)
     if not parts or float(parts[1]) <= 0:
-        raise BadRequest(f"--last {text!r} is not a length of time: write it as in 90s, 10m or 2h.")
+        raise BadRequest(f"--last {text!r} is not a duration: use a value such as 90s, 10m or 2h.")
     return float(parts[1]) * _UNITS_S[parts[2]]
 
 
 def window(events: Iterable[dict[str, Any]], jobs: Sequence[str]) -> tuple[float, float]:
-    """From the first to the last moment at which one of the jobs was worked on. Raises BadRequest for none."""
+    """Return start and end of the time in which these jobs ran. Raises BadRequest if no event names them."""
     wanted = set(jobs)
     spans = [
         (event["at"] - event["seconds"], event["at"])
@@ -80,12 +80,14 @@ def window(events: Iterable[dict[str, Any]], jobs: Sequence[str]) -> tuple[float
         if event["kind"] == "batch" and wanted & set(event["jobs"])
     ]
     if not spans:
-        raise BadRequest(f"No box has told of {', '.join(sorted(wanted))}: the job is unknown, queued or too long ago.")
+        raise BadRequest(
+            f"The timeline has no events of {', '.join(sorted(wanted))}: the job is unknown, still queued or too old."
+        )
     return min(start for start, _ in spans), max(end for _, end in spans)
 
 
 def lanes(events: Iterable[dict[str, Any]], start: float, end: float) -> list[Lane]:
-    """The events between two moments as one lane for each box, in the order of their names."""
+    """Return the events between two times as one lane per box, sorted by name."""
     found: dict[str, Lane] = {}
     for event in sorted(events, key=lambda event: event["at"]):
         began, at = event["at"] - event["seconds"], event["at"]
@@ -100,5 +102,6 @@ def lanes(events: Iterable[dict[str, Any]], start: float, end: float) -> list[La
         else:
             lane.marks.append(Mark(event["kind"], event["stage"], at, event["reason"]))
     for lane in found.values():
-        lane.memory.sort(key=lambda point: point[0])  # a batch is told at its end, after the loads within it
+        lane.memory.sort(key=lambda point: point[0])  # a batch is written at its end, after its loads
+
     return [found[box] for box in sorted(found)]

@@ -1,1 +1,1 @@
-"""The delivery of messages: which queue next, the atomic take, leases, dead letters."""
+"""Message delivery: scheduling, the atomic take, acknowledgements, leases, dead letters."""

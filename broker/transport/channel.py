@@ -1,17 +1,17 @@
-"""Kombu's Redis transport with an atomic take of several messages of one queue, chosen by the affinity decision.
+"""Kombu's Redis transport with an atomic take: several messages of one queue, which the scheduler chooses.
 
-peek   one call tells what this box holds and sees depth and age of each queue and how many other boxes serve it;
-       `affinity.decide` says which queue and how many.
-take   one Lua call moves them from the queue into the books (`scripts.TAKE`): no message is ever outside both. Stock
-       kombu pops and books in two steps, and a kill in between loses the message. A box that moves to a queue claims
-       it in the same call, unless another was quicker since the peek.
-wake   an idle worker blocks in BZPOPMIN on one small sorted set per queue, which the publisher touches together with
-       the push. A lost mark costs at most half a second, never a message. Whoever is woken for work that it leaves to
-       another box passes the mark on.
-lease  the timer of the event loop renews the lease of every message in hand, whichever connection it came over.
+peek   one script renews this worker's claims and reads each queue's depth, age and number of other servers;
+       `scheduler.decide` chooses the queue and the number of messages.
+take   one script (`scripts.TAKE`) moves them from the queue into the unacknowledged hash, so that no message is ever
+       outside both. Stock kombu does this in two steps, and a kill in between loses the message. A worker that moves
+       to a queue claims it in the same script, unless another has claimed it since the peek.
+wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which the publisher sets together with the push. A
+       lost mark costs half a second at most, never a message. A worker that leaves the work to another box sets the
+       mark again.
+lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 
-It leans on kombu 5.7: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the books. Priorities, key
-prefixes and queue expiry are not supported.
+Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the unacknowledged
+hash. Priorities, key prefixes and queue expiry are not supported.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ logger = get_logger(__name__)
 
 
 class Asked(Enum):
-    """The requests of which one may be under way on the connection that the poller watches."""
+    """Requests on the connection that the poller watches; at most one is outstanding."""
 
     PEEK = "look at the queues"
     TAKE = "take messages"
@@ -47,7 +47,7 @@ class Asked(Enum):
 
 
 class Channel(redis.Channel):
-    """A channel that takes messages by affinity, in one step."""
+    """A channel that takes batches of messages atomically, by affinity."""
 
     QoS = QoS
     connection_class = Connection
@@ -60,26 +60,26 @@ class Channel(redis.Channel):
     batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
     prefer: Prefer = "balanced"
     max_deliveries = 3
-    box = ""  # the node name; a producer has none
-    gather_s = 0.005  # how long an idle worker waits for company for the first message of a burst
+    box = ""  # node name; empty for a producer
+    gather_s = 0.005  # how long an idle worker waits for the rest of a burst after its first message, seconds
 
-    _asked: Asked | None = None  # which reply the connection waits for
+    _outstanding: Asked | None = None  # the request whose reply the connection waits for
     _chosen = ""
-    _woken: str | None = None  # the queue whose wake mark was taken last
-    _listens: tuple[str, ...] = ()  # what an idle wait is for
-    _patience_s = LOOK_S  # and how long
-    _awaited = False  # the last thing was a wait
+    _woken: str | None = None  # the wake mark popped last
+    _wait_queues: tuple[str, ...] = ()  # whose wake marks an idle wait blocks on
+    _wait_s = LOOK_S
+    _awaited = False  # the last request was a wait
     _maybe_work = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._unbooked: set[str] = set()
-        self.consumer_state = ConsumerState()  # a producer's own; kombu sets a worker's, the same on all its channels
+        self._no_ack_queues: set[str] = set()
+        self.consumer_state = ConsumerState()  # a producer's own; in a worker kombu sets one for all channels
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """As kombu's; what is consumed without acks (replies to remote control) keeps the stock pop."""
+        """As kombu's; queues consumed without acknowledgements (remote control replies) keep the stock pop."""
         if no_ack:
-            self._unbooked.add(queue)
+            self._no_ack_queues.add(queue)
         else:
             self.consumer_state.channel = self
         return super().basic_consume(queue, no_ack, *args, **kwargs)
@@ -87,9 +87,9 @@ class Channel(redis.Channel):
     # -- taking: called by kombu's poller ------------------------------------------------------------------------------
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """The poller calls this when there is credit and no request is under way."""
-        self._asked = None
-        if self._unbooked.intersection(self.active_queues):
+        """Send the next request. Kombu's poller calls this if `can_consume` holds and no request is outstanding."""
+        self._outstanding = None
+        if self._no_ack_queues.intersection(self.active_queues):
             super()._brpop_start(timeout)
             return
         queues = self._in_chain_order()
@@ -100,32 +100,32 @@ class Channel(redis.Channel):
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
-            marks = [keys.wake(queue) for queue in self._listens] or [keys.wake(f"@{self.box}")]
-            self._send(Asked.WAIT, "BZPOPMIN", *marks, round(self._patience_s, 3))
+            marks = [keys.wake(queue) for queue in self._wait_queues] or [keys.wake(f"@{self.box}")]
+            self._send(Asked.WAIT, "BZPOPMIN", *marks, round(self._wait_s, 3))
 
     def _in_chain_order(self) -> list[str]:
-        """Our queues in the order of the settings, whatever order they were consumed in."""
+        """The consumed queues in chain order; `active_queues` has them in the order of `basic_consume`."""
         return sorted(self.active_queues, key=list(self.batch).index if self.batch else None)
 
     def _send(self, asked: Asked, *command: Any) -> None:
-        self._asked, self._brpop_sent_at = asked, monotonic()
+        self._outstanding, self._brpop_sent_at = asked, monotonic()
         self._in_poll = self.client.connection
         self.client.connection.send_command(*command)
 
     def _brpop_read(self, **options: Any) -> bool:
-        """The poller calls this when the reply is there."""
-        if self._asked is None:
+        """Handle the reply. Kombu's poller calls this when the connection is readable."""
+        if self._outstanding is None:
             return bool(super()._brpop_read(**options))
-        asked, self._asked = self._asked, None
+        asked, self._outstanding = self._outstanding, None
         try:
             reply = self.client.connection.read_response()
         except self.connection_errors:
             self._maybe_work = True
             self.client.connection.disconnect()
             raise
-        except self.ResponseError as exc:  # such as a key of the wrong type, or a script refused: not ours to die of
-            logger.error("Redis refused to %s: %s", asked.value, exc)
-            self._maybe_work, self._listens, self._patience_s = False, (), 1.0
+        except self.ResponseError as exc:  # a key of the wrong type, a rejected script: the worker must survive it
+            logger.error("Redis rejected the request to %s: %s", asked.value, exc)
+            self._maybe_work, self._wait_queues, self._wait_s = False, (), 1.0
             raise Empty from None
         finally:
             self._in_poll = None
@@ -151,14 +151,14 @@ class Channel(redis.Channel):
         move = decide(view)
         if move is None:
             self._maybe_work = self._awaited = False
-            self._listens, self._patience_s = tuple(listens(view)), patience_s(view)
+            self._wait_queues, self._wait_s = tuple(listens(view)), patience_s(view)
             if woken in [keys.wake(line.queue) for line in view.lines if line.depth]:
                 self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
         if awaited and move.queue == queues[0] and move.take_n < self.batch.get(move.queue, 1):
             age = next(line.oldest_s for line in view.lines if line.queue == move.queue)
-            if age < self.gather_s:  # a burst may be coming in, and its first message need not go alone
+            if age < self.gather_s:  # this may be the first message of a burst: take more of it in one batch
                 sleep(self.gather_s - age)
                 move = type(move)(move.queue, self.batch.get(move.queue, 1))
         self._take(move, view)
@@ -177,7 +177,7 @@ class Channel(redis.Channel):
         self._maybe_work = True
         raws, tags, buried, forgotten = reply
         if buried:
-            logger.error("%d message(s) of %s became dead letters", buried, self._chosen)
+            logger.error("%d message(s) of queue %s became dead letters", buried, self._chosen)
             log_forgotten(forgotten)
         if raws:
             self.consumer_state.takes(self._chosen)
@@ -192,7 +192,7 @@ class Channel(redis.Channel):
                     self.connection._deliver({**message, "booked": True}, self._chosen)
             except self.connection_errors:
                 raise
-            except Exception as exc:  # noqa: BLE001  (whatever a stranger wrote into the queue)
+            except Exception as exc:  # noqa: BLE001  (untrusted content of the queue)
                 self.qos.bury(tag, raw.decode(errors="replace"), f"malformed: {exc!r}", self._chosen)
 
     # -- publishing ----------------------------------------------------------------------------------------------------
@@ -210,27 +210,27 @@ class Channel(redis.Channel):
             client.eval(scripts.PUSH, 0, queue, keys.wake(queue), dumps(message), mark)
 
     def close(self) -> None:
-        """As kombu's, without waiting for the end of an idle wait."""
-        if self._in_poll and self._asked is Asked.WAIT:
+        """As kombu's, but interrupts an idle wait."""
+        if self._in_poll and self._outstanding is Asked.WAIT:
             self._in_poll = None
             self.client.connection.disconnect()
         super().close()
 
 
 def _due_by_our_clock(headers: dict[str, Any]) -> None:
-    """Count the delay of a retried message from now on: its sender's clock may be hours off, ahead or behind."""
+    """Make a retry's delay count from now: the sender's clock may be hours ahead or behind."""
     if headers.get("eta") and isinstance(delay_s := headers.get("delay_s"), int | float):
         headers["eta"] = datetime.fromtimestamp(time() + delay_s, UTC).isoformat()
 
 
 def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, float, float, int]]:
-    """What `scripts.PEEK` saw, as the desk wants it."""
-    clock, told, n = float(reply[0]), reply[1:], 2 * len(queues)
+    """Convert the reply of `scripts.PEEK` into the rows of `ConsumerState.view`."""
+    clock, values, n = float(reply[0]), reply[1:], 2 * len(queues)
 
     def since(at: Any, never: float) -> float:
         return max(0.0, clock - float(at)) if at else never
 
-    columns = zip(queues, told[:n:2], told[1:n:2], told[n::2], told[n + 1 :: 2], strict=True)
+    columns = zip(queues, values[:n:2], values[1:n:2], values[n::2], values[n + 1 :: 2], strict=True)
     return [
         (queue, int(depth), since(sent, 0.0), since(served, inf), int(servers))
         for queue, depth, sent, served, servers in columns
@@ -238,12 +238,12 @@ def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, f
 
 
 class Transport(redis.Transport):
-    """Kombu finds it by its dotted name, `golem_chain.broker.transport.channel:Transport`."""
+    """The transport; kombu imports it by its dotted name, `golem_chain.broker.transport.channel:Transport`."""
 
     Channel = Channel
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """As kombu's, with the timer that renews our leases; celery cancels it when the connection breaks."""
+        """As kombu's, plus the lease renewal timer, which Celery cancels when the connection breaks."""
         super().register_with_event_loop(connection, loop)
 
         def renew() -> None:
@@ -252,6 +252,6 @@ class Transport(redis.Transport):
                     channel.qos.renew()
                 except channel.connection_errors as exc:
                     logger.warning("The leases could not be renewed: %s", exc)
-                return  # the books are the same for all channels
+                return  # one channel renews for all
 
         loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)

@@ -1,4 +1,4 @@
-"""A dead letter: a message that no worker can end, and what may safely be shown of it."""
+"""A dead letter, and a safe view of its untrusted content."""
 
 import hashlib
 import json
@@ -10,25 +10,24 @@ from typing import Any
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.text import visible
 
-#: Characters of a stranger's bytes that are shown.
+#: Characters of the untrusted message that are shown.
 SHOWN = 2000
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One entry of `golem:dead`, as it stands there. What it says of itself was written by workers; what `raw` says,
-    by anybody."""
+    """One entry of `golem:dead`. Workers wrote it, but `raw`, the message itself, can come from anyone."""
 
     body: bytes
 
     @property
     def id(self) -> str:
-        """Twelve hex digits that name it for as long as it is there."""
+        """Twelve hex digits that identify the letter."""
         return hashlib.sha256(self.body).hexdigest()[:12]
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """raw, why, queue, at, box, deliveries, error, as far as they are there."""
+        """Those of raw, why, queue, at, box, deliveries and error that are present."""
         try:
             told = json.loads(self.body.decode(errors="backslashreplace"))
         except (ValueError, RecursionError):
@@ -42,7 +41,7 @@ class Letter:
 
     @cached_property
     def message(self) -> dict[str, Any] | None:
-        """The message, if it is one of a stage of ours."""
+        """The parsed message, None unless it is one of our stages' messages."""
         try:
             message = json.loads(self.raw)
             id_ = message["headers"]["id"]
@@ -54,11 +53,11 @@ class Letter:
 
     @property
     def job(self) -> str | None:
-        """The id of its job; None for a malformed one."""
+        """The id of the job, None for a malformed message."""
         return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
 
     def summary(self) -> dict[str, Any]:
-        """What a list tells of it, JSON types: everything printable and short, nothing of what the user said."""
+        """Return a row for listings, in JSON types: short printable values, none of the user's content."""
         told = self.told
         at, deliveries = told.get("at"), told.get("deliveries")
         return {
@@ -74,5 +73,5 @@ class Letter:
         }
 
     def shown(self) -> dict[str, Any]:
-        """The same with the first bytes of the message, escaped."""
+        """Return the summary plus the start of the message, escaped."""
         return {**self.summary(), "raw": visible(self.raw[:SHOWN]), "raw_cut": len(self.raw) > SHOWN}

@@ -1,4 +1,4 @@
-"""The books of messages in hand: ack, put back, lease, dead letter, on any connection."""
+"""Acknowledgements, requeues, leases and dead letters of messages in hand, across connections."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -19,42 +19,42 @@ logger = get_logger(__name__)
 
 
 class QoS(redis.QoS):
-    """Kombu's acknowledgements over our books. Nothing is put back by the mere end of a connection: the child may be
-    at work on it. `give_back` does that on purpose, and the lease does where a box died."""
+    """Kombu's QoS over our Redis keys. Closing a connection requeues nothing, because the child may still be working on
+    the messages: `give_back` requeues on purpose, and an expired lease does when a box dies."""
 
     restore_at_shutdown = False
 
     @property
     def _state(self) -> ConsumerState:
-        """The same for all channels of a worker."""
+        """The worker's state, shared by its channels."""
         state: ConsumerState = self.channel.consumer_state
         return state
 
     def can_consume(self) -> bool:
-        """Credit by what the process has in hand, whichever connection it came over."""
+        """Apply the prefetch limit to all messages in hand, whichever connection they came over."""
         return not self._state.stopping and (not self.prefetch_count or len(self._state.in_hand) < self.prefetch_count)
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a delivery; a message of ours is in the books already."""
+        """Note a delivery; a message from `take` is already in the unacknowledged hash."""
         booked = virtual.QoS if message._raw.pop("booked", False) else redis.QoS
         booked.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """The message has ended."""
-        self._state.owed.add(delivery_tag)  # if Redis is away, `settle` does it
+        """Acknowledge the message."""
+        self._state.owed.add(delivery_tag)  # if Redis is down, `settle` acknowledges it later
         with self._client() as client:
-            _strike(client.pipeline(), self, delivery_tag).execute()
+            _remove(client.pipeline(), self, delivery_tag).execute()
         self._state.owed.discard(delivery_tag)
         self._forget(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Put the message back, to be taken next; or bury it, since nobody will ever end it."""
+        """Requeue the message at the head of its queue, or make it a dead letter."""
         if requeue:
             try:
                 self.restore_by_tag(delivery_tag)
-            except self.channel.connection_errors as exc:  # the books still name us: `settle` does it
+            except self.channel.connection_errors as exc:  # we are still its holder: `settle` requeues it
                 self._state.unsettled = True
-                logger.warning("%s is put back when Redis takes it: %s", delivery_tag, exc)
+                logger.warning("Message %s will be requeued when Redis is back: %s", delivery_tag, exc)
         else:
             message = self._delivered.get(delivery_tag)
             raw = dumps(message._raw) if message is not None else ""
@@ -62,65 +62,65 @@ class QoS(redis.QoS):
         self._forget(delivery_tag)
 
     def bury(self, tag: str, raw: str, why: str, queue: str) -> None:
-        """Make a dead letter of a message that nobody can run."""
+        """Make a message a dead letter."""
         with self._client() as client:
             seconds, micros = client.time()
             at = seconds + micros / 1e6
             letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
-            _strike(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
+            _remove(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
             forgotten = client.eval(scripts.FORGET, 1, keys.DEAD)
         self._state.done(tag)
-        logger.error("A message of %s became a dead letter: %s", queue, why)
+        logger.error("A message of queue %s became a dead letter: %s", queue, why)
         log_forgotten(forgotten)
 
     def crashed(self, tag: str, error: str) -> None:
-        """Write down what was heard of a worker that failed on the message, for a dead letter to tell."""
+        """Store a worker's error on the message, for its dead letter."""
         with self._client() as client:
             client.hset(keys.CRASHES, tag, error)
 
     def restore_by_tag(
         self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False, whose: str | None = None
     ) -> None:
-        """Put a message back. `uncounted`: it was handed back unharmed, so this was no delivery. `whose`: the box that
-        must hold it, None for ours and empty for any."""
-        del leftmost  # always to where it is taken next: it has waited before
+        """Requeue a message. `uncounted`: it was handed back unharmed and does not count as a delivery. `whose`: the
+        box that must hold it, None for ours and empty for any."""
+        del leftmost  # always to the head of the queue: the message has waited before
         with self._client(client) as client:
-            book = client.hget(self.unacked_key, tag)
-            if book is None:
+            entry = client.hget(self.unacked_key, tag)
+            if entry is None:
                 client.zrem(self.unacked_index_key, tag)
                 self._state.done(bytes_to_str(tag))
                 return
             try:
-                message, exchange, routing_key = loads(bytes_to_str(book))
-                if not uncounted:  # a message that was given back unharmed may run in a batch again
+                message, exchange, routing_key = loads(bytes_to_str(entry))
+                if not uncounted:  # a message handed back unharmed may run in a batch again
                     message["headers"]["redelivered"] = True
                     message["properties"]["delivery_info"]["redelivered"] = True
-            except Exception as exc:  # noqa: BLE001  (Lua and Python do not agree on what JSON is)
-                self.bury(bytes_to_str(tag), bytes_to_str(book), f"cannot be put back: {exc!r}", "")
+            except Exception as exc:  # noqa: BLE001  (Lua's JSON parser accepts text that Python's rejects)
+                self.bury(bytes_to_str(tag), bytes_to_str(entry), f"cannot be requeued: {exc!r}", "")
                 return
-            ways = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
-            touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *ways)
+            queues = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
+            touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *queues)
             whose = self.channel.box if whose is None else whose
             client.eval(scripts.RESTORE, len(touched), *touched, tag, dumps(message), int(uncounted), whose)
         self._state.done(bytes_to_str(tag))
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
-        """Put back what other boxes have let go: their leases are over."""
+        """Requeue messages whose lease has expired."""
         del start, num, interval
         with self._client() as client:
             for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
-                if bytes_to_str(tag) not in self._state.in_hand:  # ours: the renewal was late, no more
-                    logger.warning("The lease of %s is over: put back", bytes_to_str(tag))
-                    self._restore_or_say(tag, client, whose="")
+                if bytes_to_str(tag) not in self._state.in_hand:  # ours: only the renewal was late
+                    logger.warning("The lease of message %s expired: requeued", bytes_to_str(tag))
+                    self._restore_or_log(tag, client, whose="")
 
     def renew(self) -> None:
-        """Renew the lease of all that is in hand."""
+        """Renew the leases of all messages in hand."""
         if self._state.in_hand:
             with self._client() as client:
                 client.eval(scripts.RENEW, 1, self.unacked_index_key, *self._state.in_hand)
 
     def give_back(self) -> int:
-        """Hand back all that is in hand, unharmed and uncounted, in the order in which it waited. Gives how many."""
+        """Requeue all messages in hand in their order, without counting a delivery, and return their number."""
         tags = list(self._state.in_hand)
         for tag in reversed(tags):
             self.restore_by_tag(tag, uncounted=True)
@@ -128,12 +128,12 @@ class QoS(redis.QoS):
         return len(tags)
 
     def settle(self) -> int:
-        """On a fresh connection, or when Redis takes writes again: end what could not be ended while it was away, and
-        put back what the books say that this box has but nobody here works on. That is what a dead worker of the same
-        name left behind, or what was on its way when the connection broke. Gives how many were put back."""
+        """Reconcile with Redis on a new connection, or when it accepts writes again: acknowledge what ended meanwhile,
+        and requeue messages that Redis assigns to this worker but are not in hand. A dead worker of the same name left
+        those behind, or they were in transit when the connection broke. Returns the number of requeued messages."""
         with self._client() as client:
             for tag in list(self._state.owed):
-                _strike(client.pipeline(), self, tag).execute()
+                _remove(client.pipeline(), self, tag).execute()
                 self._state.owed.discard(tag)
                 self._forget(tag)
             ours = [
@@ -143,25 +143,25 @@ class QoS(redis.QoS):
             ]
             left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
             for tag in left:
-                self._restore_or_say(tag, client)
+                self._restore_or_log(tag, client)
         self._state.unsettled = False
         self.renew()
         return len(left)
 
-    def _restore_or_say(self, tag: str, client: Any, **how: Any) -> None:
-        """Put one of several messages back; what is wrong with it must not keep the others from it."""
+    def _restore_or_log(self, tag: str, client: Any, **how: Any) -> None:
+        """Requeue one of several messages; an error is logged so that the others are still requeued."""
         try:
             self.restore_by_tag(tag, client, **how)
         except self.channel.connection_errors:
             raise
         except Exception:
-            logger.exception("%s could not be put back", bytes_to_str(tag))
+            logger.exception("Message %s could not be requeued", bytes_to_str(tag))
 
     @contextmanager
     def _client(self, client: Any = None) -> Iterator[Any]:
-        """A client of our channel, or of the one that took its place after the connection broke."""
+        """Yield a client of our channel, or of the channel that replaced it after the connection broke."""
         channel = self.channel if self.channel.connection is not None else self._state.channel
-        assert channel is not None  # messages came in over one
+        assert channel is not None  # there is a message, so there was a channel
         with channel.conn_or_acquire(client) as live:
             yield live
 
@@ -171,11 +171,11 @@ class QoS(redis.QoS):
 
 
 def log_forgotten(bodies: Iterable[bytes]) -> None:
-    """Say which letters fell out of the list of dead letters: it keeps the newest `scripts.DEAD_MOST`."""
-    for told in (Letter(body).summary() for body in bodies):
+    """Log the letters that were dropped because only the newest `scripts.DEAD_MOST` are kept."""
+    for row in (Letter(body).summary() for body in bodies):
         logger.error(
-            "The dead letter %s of %s (job %s, %s) fell out: the newest %d are kept",
-            *(told["letter"], told["queue"], told["job"] or "none", told["why"], scripts.DEAD_MOST),
+            "The dead letter %s of queue %s (job %s, %s) was dropped: only the newest %d are kept",
+            *(row["letter"], row["queue"], row["job"] or "none", row["why"], scripts.DEAD_MOST),
         )
 
 
@@ -183,7 +183,7 @@ def _queue_of(message: Any) -> str:
     return str((message.delivery_info or {}).get("routing_key", "")) if message is not None else ""
 
 
-def _strike(pipe: Any, qos: QoS, tag: str) -> Any:
-    """Strike a message out of all books."""
+def _remove(pipe: Any, qos: QoS, tag: str) -> Any:
+    """Queue the commands that delete a message from every key of messages in hand."""
     pipe.zrem(qos.unacked_index_key, tag).hdel(qos.unacked_key, tag)
     return pipe.hdel(keys.HOLDERS, tag).hdel(keys.DELIVERIES, tag).hdel(keys.CRASHES, tag)

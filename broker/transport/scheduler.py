@@ -1,24 +1,24 @@
-"""Which queue next, and how many messages: a pure decision of what a box knows.
+"""The scheduler: a pure function that chooses the next queue and the number of messages to take.
 
-The policy, for one box with one model in memory and queues in the order of the chain:
+The policy, for one box with one model in memory and queues in chain order:
 
-    scribe       ████████▁▁▁▁▁▁▁▁  stay while there is work for the model that is loaded
-    interpreter  ▁▁▁▁▁▁▁▁████████  leave when it is done, or when the dwell is over and somebody waits
+    scribe       ████████▁▁▁▁▁▁▁▁  stay while there is work for the loaded model
+    interpreter  ▁▁▁▁▁▁▁▁████████  leave when it is done, or when the dwell bound is reached and another queue waits
 
-(1) A queue that nobody has served for far too long comes first, whatever it costs: nobody starves.
+(1) A starving queue comes first, whatever it costs.
 (2) Work for a loaded model comes next: a move between loaded models is free.
-(3) The dwell bound, a multiple of the measured cost of a switch, ends a stay when another queue's oldest message has
-    waited longer than its own bound. What is left of the current queue is finished first where one batch will do.
-(4) The next queue is the one downstream, so that jobs finish; for `throughput` the one upstream, so that each model
-    is loaded once for a backlog of any size.
+(3) The dwell bound, a multiple of the measured cost of a switch, ends a stay if another queue's oldest message has
+    waited longer than its own bound. The rest of the current queue is finished first if it fits into one batch.
+(4) The next queue is the one furthest downstream, so that jobs finish; for `throughput` the one furthest upstream, so
+    that each model is loaded once for a backlog of any size.
 
-Among several boxes, which see one another by what they hold:
+With several boxes, which see each other's claims:
 
-(5) A queue that others serve is left to them, unless it is deeper than their batches, or waits long although they are
-    said to serve it: what is known of others may be stale. A box with work of its own goes to help only where far
-    more waits for each server than here.
-(6) A box whose messages come in a stream lingers on its queue before it moves: the next one is on its way, and another
-    box may be free for the work elsewhere.
+(5) A queue that other boxes serve is left to them, unless its backlog exceeds their batches or it waits long in spite
+    of their claims, which may be stale. A box with work of its own helps only where the backlog per server is far
+    larger than here.
+(6) A box whose messages arrive in a stream lingers on its queue before it moves: the next message is probably on its
+    way, and another box may be free for the other queue.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,71 +28,71 @@ from typing import Literal
 
 Prefer = Literal["throughput", "latency", "balanced"]
 
-#: What a switch is taken to cost until any was measured, seconds.
+#: Assumed cost of a switch until one is measured, seconds.
 DEFAULT_COST_S = 0.5
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long a stay may last, in costs of a switch."""
+    """Bounds of a stay, in multiples of the cost of a switch."""
 
-    dwell: float  # a stay is safe for so long, its load included
-    wait: float  # another queue's oldest message must have waited so long to end a stay
-    starve: float  # a queue that was not served for so long comes first
+    dwell: float  # minimum stay, load included
+    wait: float  # how long another queue's oldest message must have waited to end a stay
+    starve: float  # how long a queue may go unserved before it comes first
 
 
-#: `throughput` is bounded by seconds (`_starve_s`): it leaves a queue with work only to save another from starving.
+#: `throughput` is bounded in seconds (`_starve_s`): it leaves a queue with work only if another starves.
 BOUNDS: Mapping[Prefer, Bounds] = {
     "throughput": Bounds(inf, inf, inf),
     "balanced": Bounds(5, 2, 30),
     "latency": Bounds(2, 0, 10),
 }
-#: The longest that anybody waits while another queue is served, seconds.
+#: Upper limit of the starve bound, seconds.
 STARVED_S = 3600.0
-#: The least wait that counts as starving, seconds: a batch alone may take as long.
+#: Lower limit of the starve bound, seconds: a single batch may take as long.
 STARVING_S = 10.0
-#: A queue that others serve and whose oldest message has waited for so many costs of a switch, and so many seconds, is
-#: anybody's who has nothing else to do.
+#: After this wait of its oldest message, in costs of a switch and at least in seconds, an idle box takes from a queue
+#: that others claim.
 LEFT_ALONE, LEFT_ALONE_S = 5, 1.0
-#: How long a box whose messages come in a stream waits for the next one before it moves, seconds.
+#: How long a box whose messages arrive in a stream waits for the next one before it moves, seconds.
 LINGER_S = 0.5
-#: How long an idle box waits at most before it looks again at what it left to others, seconds.
+#: The longest that an idle box waits before it peeks again at queues left to others, seconds.
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Line:
-    """A queue as it is seen."""
+    """The state of one queue."""
 
     queue: str
     depth: int
-    oldest_s: float = 0.0  # how long its oldest message has waited
+    oldest_s: float = 0.0  # age of its oldest message
     unserved_s: float = inf  # since any box last took from it
-    servers: int = 0  # other boxes that hold its model
+    servers: int = 0  # other boxes that claim it
 
     @property
     def waited_s(self) -> float:
-        """How long somebody has waited here without any box taking anybody."""
+        """How long messages have waited without any box taking from the queue, seconds."""
         return min(self.oldest_s, self.unserved_s)
 
 
 @dataclass(frozen=True)
 class View:
-    """All that a box knows when it is free to take messages."""
+    """The scheduler's input: all that a box knows when it is free to take messages."""
 
-    lines: Sequence[Line]  # in the order of the chain
-    batch: Mapping[str, int]  # most messages at once, by queue
+    lines: Sequence[Line]  # in chain order
+    batch: Mapping[str, int]  # maximum batch size by queue
     resident: frozenset[str] = frozenset()
     current: str | None = None  # the queue last served
     dwell_s: float = 0.0  # since the box moved to it
     cost_s: Mapping[str, float] = field(default_factory=dict)  # measured load of each model
     prefer: Prefer = "balanced"
-    idle_s: float = inf  # since the box had anything in hand
-    gap_s: float = inf  # between its latest takes of the current queue; inf where there was but one
+    idle_s: float = inf  # since the box last had a message in hand
+    gap_s: float = inf  # average time between takes of the current queue; inf after only one
 
     def cost(self, queue: str) -> float:
-        """Seconds that a move to the queue costs."""
-        guess = max(self.cost_s.values(), default=DEFAULT_COST_S)  # of a model that was not loaded yet
+        """Return the cost of a move to the queue, seconds."""
+        guess = max(self.cost_s.values(), default=DEFAULT_COST_S)  # for a model not loaded so far
         return 0.0 if queue in self.resident else self.cost_s.get(queue, guess)
 
 
@@ -105,7 +105,7 @@ class Move:
 
 
 def decide(view: View) -> Move | None:
-    """The next move, or None where nothing waits (or other boxes are to be left to it)."""
+    """Return the next move, None if nothing waits or other boxes should take it."""
     waiting = [line for line in view.lines if line.depth > 0]
     if not waiting:
         return None
@@ -124,13 +124,13 @@ def decide(view: View) -> Move | None:
 
 
 def listens(view: View) -> list[str]:
-    """The queues for whose next message a box that was told None wakes at once: those whose model it has, and those
-    that nobody serves. Not those that it has just left to others: it would only take the wake-up away from them."""
+    """Return the queues that wake an idle box: those whose model it holds and those that no box serves. Queues that it
+    has just left to others are excluded, because it would consume their wake marks."""
     return [line.queue for line in view.lines if not line.depth and (line.queue in view.resident or not line.servers)]
 
 
 def patience_s(view: View) -> float:
-    """Seconds after which a box that was told None looks again: when the first of the reasons will be over."""
+    """Return the seconds after which an idle box peeks again: when the first reason to leave a queue alone ends."""
     left = [LOOK_S]
     for line in view.lines:
         if line.depth:
@@ -145,13 +145,13 @@ def _take(view: View, line: Line) -> Move:
 
 
 def _starve_s(view: View) -> float:
-    """Seconds after which a queue that nobody served comes first."""
+    """Return the starve bound: a queue unserved for longer comes first, seconds."""
     worst = max((view.cost(other.queue) for other in view.lines), default=0.0)
     return min(max(BOUNDS[view.prefer].starve * worst, STARVING_S), STARVED_S)
 
 
 def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> bool:
-    """(3): the stay was long enough, and somebody else has waited long enough."""
+    """(3): whether the dwell bound is reached and another queue has waited long enough."""
     away = [line for line in waiting if line not in here]
     if not any(_due(view, line, here) for line in away):
         return False
@@ -161,7 +161,7 @@ def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> boo
 
 
 def _due(view: View, line: Line, here: Sequence[Line]) -> bool:
-    """Whether a queue is worth leaving work of our own, once the stay was long enough (3, 5)."""
+    """(3, 5): whether a queue justifies leaving work of our own once the dwell bound is reached."""
     if line.waited_s < BOUNDS[view.prefer].wait * view.cost(line.queue):
         return False
     ours = max(own.depth / (own.servers + 1) for own in here)
@@ -173,7 +173,7 @@ def _free_for(view: View, line: Line) -> bool:
 
 
 def _welcome(view: View, line: Line) -> bool:
-    """(5)"""
+    """(5): whether an idle box may take from this queue."""
     return (
         line.servers == 0
         or line.depth > line.servers * view.batch.get(line.queue, 1)
@@ -182,14 +182,14 @@ def _welcome(view: View, line: Line) -> bool:
 
 
 def _left_alone_s(view: View, line: Line) -> float:
-    """How old a message must be for a box that has nothing to do to step in. A box that has long had nothing to do
-    loses nothing by it: no free box has taken the message, and it has waited for as long as a load takes."""
+    """Return the age in seconds at which an idle box takes a message of a queue that others claim. For a box that has
+    long been idle the cost of a load is enough: no free box has taken the message in that time."""
     bound = max(LEFT_ALONE * view.cost(line.queue), LEFT_ALONE_S)
     return view.cost(line.queue) if view.idle_s >= bound else bound
 
 
 def _lingers(view: View, line: Line) -> bool:
-    """(6): a lone box never does, nor one whose messages come one by one, nor for long."""
+    """(6): never a lone box, nor one whose messages arrive one by one, nor for long."""
     bound = LEFT_ALONE if line.servers else min(BOUNDS[view.prefer].wait, LEFT_ALONE)
     return (
         max(view.gap_s, view.idle_s) < LINGER_S

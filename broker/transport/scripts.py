@@ -1,19 +1,19 @@
-"""Loads the Lua scripts: what happens inside Redis in one step stands in `lua/*.lua`, one file each.
+"""Loads the Lua scripts, the operations that Redis runs atomically, one per file in `lua/*.lua`.
 
-A file begins with what it is for, its keys and arguments in order, what it reads, writes and returns. A line
-`-- include: _claims` puts a file of shared functions before it. Times are the server's (`TIME`), so that boxes whose
-clocks differ agree on when a lease is over. Keys are those of `broker.keys`.
+The header of a file gives its purpose, its keys and arguments in order, and what it reads, writes and returns. A line
+`-- include: _claims` inserts a file of shared functions. All times come from the server (`TIME`), so that boxes with
+different clocks agree on when a lease expires. The keys are those of `broker.keys`.
 """
 
 import re
 from importlib.resources import files
 
-#: How many dead letters are kept. What falls out is logged; the job of a letter has its Outcome, and keeps it.
+#: Maximum number of dead letters. Dropped letters are logged; their jobs keep their Outcomes.
 DEAD_MOST = 1000
-#: How long what a box says that it holds is believed, seconds. It says it whenever it looks, and every second.
+#: Lifetime of a claim on a queue, seconds. A worker renews its claims at each peek and every second.
 HOLD_S = 3
 
-#: What stands in a message's headers until the server's time takes its place.
+#: Placeholder in a message's headers that Redis replaces by the server's time.
 SENT_AT_MARK = "@the server's time@"
 
 _CONSTANTS = f"local DEAD_MOST, HOLD_S = {DEAD_MOST}, {HOLD_S}\n"
@@ -21,7 +21,7 @@ _INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 
 
 def load(name: str, package: str = __package__) -> str:
-    """The text of `lua/<name>.lua` of a package, with what it includes and without comments: it crosses the wire."""
+    """Return the text of a package's `lua/<name>.lua` with its includes, without comment lines: it is sent to Redis."""
     text = _read(name, package)
     includes = [_read(one.strip(), package) for found in _INCLUDE.findall(text) for one in found.split(",")]
     lines = [line for part in (*includes, text) for line in part.splitlines() if not line.startswith("--")]

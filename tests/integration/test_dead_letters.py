@@ -1,4 +1,4 @@
-"""Dead letters in the operator's hands: whatever is in them is shown safely, and a job's second life ends once too."""
+"""Dead letter commands: untrusted content is displayed safely, and a retried job ends exactly once."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def letters(chain):
 
 @pytest.fixture
 def golem(chain, monkeypatch, capsys):
-    """Types a command; (exit code, stdout, stderr)."""
+    """Runs a command and returns (exit code, stdout, stderr)."""
     monkeypatch.setenv("GOLEM_REDIS_URL", chain.settings.redis_url)
 
     def typed(*args, stdin=""):
@@ -70,10 +70,10 @@ def test_a_job_that_did_not_fail_is_not_run_again(chain, letters):
         with pytest.raises(BadRequest, match=says):
             letters.retry(letter)
     chain.client.delete(f"golem:outcome:{job}")
-    with pytest.raises(BadRequest, match="just being ended"):
+    with pytest.raises(BadRequest, match="has no Outcome yet"):
         letters.retry(letter)
     chain.client.delete(f"golem:job:{job}")
-    with pytest.raises(BadRequest, match="is forgotten"):
+    with pytest.raises(BadRequest, match="has expired"):
         letters.retry(letter)
     assert letters.all() == [letter], "a refusal changes nothing"
 
@@ -96,7 +96,7 @@ def test_what_a_stranger_wrote_is_shown_without_acting_and_can_only_be_dropped(c
         assert len(one.shown()["raw"]) <= 12_000
     code, _, err = golem("dead", "retry", found[0].id)
     assert code == 1
-    assert "can only be shown and dropped" in err
+    assert "can only be shown or dropped" in err
     assert golem("dead", "retry", "--all")[0] == 0, "it retries what is a job"
     code, out, _ = golem("dead", "drop", found[0].id, "--json")
     assert (code, json.loads(out)["dropped"]) == (0, True)

@@ -1,4 +1,4 @@
-"""A server whose disk or memory is full: one sentence for a submit, nothing lost, and work goes on by itself."""
+"""A server whose disk or memory is full: a submit gets one sentence, nothing is lost, and work resumes on its own."""
 
 import subprocess
 import time
@@ -17,7 +17,7 @@ JOBS = 12
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small file system of its own."""
+    """A small separate file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -30,7 +30,7 @@ def disk(tmp_path):
 
 
 def fill(ballast):
-    """Leave no room on the ballast's disk."""
+    """Fill the disk that holds the ballast."""
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
@@ -38,7 +38,7 @@ def fill(ballast):
 
 @pytest.fixture
 def chain_on(tmp_path):
-    """Starts a running chain on a server with an append-only file in a folder."""
+    """Starts a chain on a server with an append-only file in a folder."""
     made = []
 
     def start(folder):
@@ -56,7 +56,7 @@ def chain_on(tmp_path):
 
 
 def refused(pipeline):
-    """What a submit is told, once the server has noticed."""
+    """Return the error of a submit once the server has noticed."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -68,7 +68,7 @@ def refused(pipeline):
 
 
 def goes_on(chain, eventually, fill, make_room):
-    """Fill the server in the midst of the work, wait, make room: all jobs end; -> what a submit was told meanwhile."""
+    """Fill the server during work, free space again, check that all jobs end; return the error of a submit between."""
     is_full = chain.folder / "is_full"
     jobs = [chain.pipeline.submit(f"until {is_full}".encode(), labels="a,b") for _ in range(JOBS)]
     eventually((chain.folder / "is_full.begun").exists)
@@ -76,7 +76,7 @@ def goes_on(chain, eventually, fill, make_room):
     with Pipeline(chain.settings) as pipeline:
         said = refused(pipeline)
         is_full.touch()
-        eventually(lambda: "Redis is away" in chain.log.read_text())  # the worker has met it in the midst of a batch
+        eventually(lambda: "Redis is unavailable" in chain.log.read_text())  # in the middle of a batch
         assert chain.worker.poll() is None, chain.log.read_text()
         make_room()
         found = chain.outcomes(jobs, 60)
@@ -90,7 +90,7 @@ def goes_on(chain, eventually, fill, make_room):
 def test_a_full_disk_of_the_server_refuses_in_one_sentence_and_loses_nothing(chain_on, disk, eventually):
     chain, ballast = chain_on(disk), disk / "ballast"
     said = goes_on(chain, eventually, lambda: fill(ballast), ballast.unlink)
-    assert said.endswith("takes nothing more: make room on the server's disk, it goes on by itself.")
+    assert said.endswith("rejects writes: free space on the server's disk; workers then continue on their own.")
 
 
 def test_a_server_that_becomes_a_replica_refuses_in_one_sentence_and_loses_nothing(chain_on, tmp_path, eventually):
@@ -98,7 +98,7 @@ def test_a_server_that_becomes_a_replica_refuses_in_one_sentence_and_loses_nothi
     demote = lambda: chain.client.execute_command("REPLICAOF", "127.0.0.1", "1")  # noqa: E731
     promote = lambda: chain.client.execute_command("REPLICAOF", "NO", "ONE")  # noqa: E731
     said = goes_on(chain, eventually, demote, promote)
-    assert said.endswith("takes no writes: wait for the failover to end, or name the primary in GOLEM_REDIS_URL.")
+    assert said.endswith("accepts no writes: wait for the failover to end, or name the primary in GOLEM_REDIS_URL.")
 
 
 def test_a_full_memory_of_the_server_refuses_in_one_sentence_and_loses_nothing(chain_on, tmp_path, eventually):
@@ -118,8 +118,8 @@ def test_an_absence_longer_than_every_patience_loses_no_job(tmp_path, monkeypatc
         job = chain.pipeline.submit(f"until {back}".encode(), labels="a,b")
         eventually((tmp_path / "back.begun").exists)
         server.kill()
-        back.touch()  # the lone job ends in a Redis that is away: its answer cannot be stored, its retry not be sent
-        eventually(lambda: "Reject" in chain.log.read_text() or "is put back when" in chain.log.read_text())
+        back.touch()  # the job ends while Redis is down: neither its answer nor its retry can be written
+        eventually(lambda: "Reject" in chain.log.read_text() or "will be requeued when" in chain.log.read_text())
         server.restart()
         assert chain.outcomes([job])[job].state == "done"
         assert not chain.client.exists("golem:dead", "golem:dying")

@@ -1,4 +1,4 @@
-"""What a producer can rely on, without any worker: ids, sizes, expiry, sentences."""
+"""The producer's API without a worker: ids, sizes, expiry, error messages."""
 
 import json
 import threading
@@ -219,7 +219,7 @@ def test_an_outcome_is_written_once_and_everything_of_the_job_then_expires(pipel
 
 @pytest.fixture
 def once_waited_for(monkeypatch):
-    """Calls something in a thread as soon as `wait` has looked at its jobs for the first time, and listens."""
+    """Call something in a thread as soon as `wait` has polled its jobs once and is subscribed."""
     threads, looked, look = [], threading.Event(), Outcomes._look
 
     def looks(self, ids):
@@ -249,7 +249,7 @@ def test_wait_yields_as_jobs_end_and_each_once(pipeline, settings, client):
         for n in (3, 1, 0, 4, 2):
             ended.append(n)
             ends.end(jobs[n], "done")
-            assert heard.acquire(timeout=60)  # the next one ends when this one was told
+            assert heard.acquire(timeout=60)  # the next one ends after this one was yielded
 
     thread = threading.Thread(target=end_all)
     thread.start()
@@ -275,11 +275,11 @@ def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path, once_waited_f
         with Pipeline(settings) as pipeline, connect(settings, 20) as client:
             job = pipeline.submit(b"sound")
             client.config_set("appendfsync", "always")
-            client.set("any", "write")  # so that all before it is on the disk
+            client.set("any", "write")  # everything before it is on disk
 
             def restart():
                 server.kill()
-                time.sleep(0.5)  # its absence
+                time.sleep(0.5)  # downtime
                 server.restart()
                 Outcomes(settings, client).end(job, "done")
 
@@ -291,7 +291,7 @@ def test_wait_ends_at_its_timeout_and_refuses_unknown_jobs(pipeline):
     job = pipeline.submit(b"sound")
     begun = time.monotonic()
     assert list(pipeline.wait([job], timeout_s=0.3)) == []
-    assert 0.3 <= time.monotonic() - begun < 30  # without a timeout it would be for ever
+    assert 0.3 <= time.monotonic() - begun < 30  # without a timeout it would wait forever
     for ask in (pipeline.outcome, pipeline.cancel, lambda job: list(pipeline.wait([job]))):
         with pytest.raises(BadRequest, match="no job 'nobody'"):
             ask("nobody")
@@ -306,7 +306,7 @@ def test_a_cancelled_job_ends_as_cancelled_with_what_was_there(pipeline, client)
     assert pipeline.progress([job]) == {"scribe": 1, "interpreter": 1, "oracle": 1}
 
 
-# -- Redis away
+# -- Redis unavailable
 
 
 def test_redis_away_is_one_sentence_without_the_password(tmp_path):
@@ -327,7 +327,7 @@ def test_redis_away_is_one_sentence_without_the_password(tmp_path):
 
 def test_a_wrong_password_is_named_as_such(settings):
     wrong = settings.model_copy(update={"redis_url": settings.redis_url.replace("@", "wrong@")})
-    with Pipeline(wrong) as pipeline, pytest.raises(BrokerAway, match="refuses the password"):
+    with Pipeline(wrong) as pipeline, pytest.raises(BrokerAway, match="rejected the password"):
         pipeline.submit(b"x")
 
 

@@ -1,4 +1,4 @@
-"""Who may do what on a real server, what crosses the wire in the clear, and what never appears anywhere."""
+"""Security on a real server: permissions of each user, TLS, and secrets that must never appear in output."""
 
 import base64
 import json
@@ -28,13 +28,13 @@ from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
 
-#: Of an entry of ACL LOG.
+#: Fields of an ACL LOG entry.
 WHAT = ("username", "reason", "object")
 PASSWORDS = {user: f"{user}-pass-word" for user in acl.RULES}
 
 
 class Users:
-    """A running chain on a server where the default user is off; `as_` gives the settings of one user."""
+    """A running chain on a server with the default user disabled; `as_` returns the settings of one user."""
 
     chain: Chain
 
@@ -55,7 +55,7 @@ class Users:
 
 
 class Behind:
-    """A server as a worker sees it who has a user of his own."""
+    """A server as seen by a worker that connects as its own user."""
 
     def __init__(self, users):
         self.url, self.stop, self.port = users.url("worker"), users.server.stop, users.server.port
@@ -97,7 +97,7 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
 
 
 def refusals(users):
-    """What was refused to whom, as the server noted it."""
+    """Return user, reason and object of each denied command in the server's log."""
     log = users.root.execute_command("ACL", "LOG")
     entries = [entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True)) for entry in log]
     return [{key: value for key, value in entry.items() if key in WHAT or key.decode() in WHAT} for entry in entries]
@@ -163,13 +163,13 @@ def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_
 def test_nobody_comes_in_without_a_name_or_with_a_wrong_password(users):
     place = f"127.0.0.1:{users.server.port}/0"
     for login in ("", ":guess@", "producer:guess-word@", "default:x@", "nobody:x@"):
-        with pytest.raises(BrokerAway, match="refuses the password") as refused:
+        with pytest.raises(BrokerAway, match="rejected the password") as refused:
             check_broker(Settings.read(_env_file=None, redis_url=f"redis://{login}{place}"))
         assert "guess" not in refused.value.message
 
 
 def test_a_user_who_may_not_do_something_is_told_so_in_one_sentence(users):
-    with pytest.raises(BrokerAway, match="forbids this user a command"), Pipeline(users.as_("monitor")) as pipeline:
+    with pytest.raises(BrokerAway, match="denied this user a command"), Pipeline(users.as_("monitor")) as pipeline:
         pipeline.submit(b"a")
 
 
@@ -203,7 +203,7 @@ def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
-    """A server that speaks TLS only, with a certificate of our own: (port, folder with ca.pem)."""
+    """A TLS-only server with a self-signed certificate: (port, folder with ca.pem)."""
     program = shutil.which("redis-server")
     if not program or not shutil.which("openssl"):
         pytest.skip("TLS needs redis-server (the embedded server has none) and openssl")
@@ -247,9 +247,9 @@ def test_a_job_crosses_tls_and_the_certificate_is_checked(tls):
     with Pipeline(trusted) as pipeline:
         assert pipeline.outcome(pipeline.submit(b"a")) is None
     for settings in (
-        secure(tls),  # nobody vouches for it
-        secure(tls, f"?ssl_ca_certs={folder}/ca.pem", host="127.0.0.2"),  # another host's
-        Settings.read(_env_file=None, redis_url=f"redis://:pw@localhost:{port}/0"),  # in the clear
+        secure(tls),  # unknown CA
+        secure(tls, f"?ssl_ca_certs={folder}/ca.pem", host="127.0.0.2"),  # wrong host name
+        Settings.read(_env_file=None, redis_url=f"redis://:pw@localhost:{port}/0"),  # without TLS
     ):
         with pytest.raises(BrokerAway) as refused:
             check_broker(settings)

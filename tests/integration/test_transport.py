@@ -1,4 +1,4 @@
-"""The delivery contract on real processes: kills, restarts, strangers' messages, names, idle hops."""
+"""The delivery contract in real processes: kills, restarts, malformed messages, node names, idle latency."""
 
 import base64
 import json
@@ -28,14 +28,14 @@ def test_an_idle_worker_takes_a_lone_job_at_once(fleet: Fleet) -> None:
     fleet.done(["warm"])
     took = []
     for n in range(15):
-        fleet.settled()  # it is idle again
+        fleet.settled()  # the box is idle again
         start = time.perf_counter()
         fleet.submit([f"j{n}"])
         while fleet.state(f"j{n}") != "SUCCESS":
             time.sleep(0.0005)
         took.append((time.perf_counter() - start) * 1000)
     print(f"a lone chain of three hops: {statistics.median(took):.1f} ms in the median")
-    assert statistics.median(took) < 900  # woken, not polled: three polls of 1 s would show; 20 ms on a quiet machine
+    assert statistics.median(took) < 900  # woken, not polling: three polls of 1 s would show; 20 ms on an idle machine
 
 
 def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_seconds(fleet: Fleet) -> None:
@@ -53,7 +53,7 @@ def test_a_killed_worker_loses_nothing_and_its_successor_goes_on_within_three_se
     print(f"at work again {time.monotonic() - start:.2f} s after the start of the successor")
     assert (
         time.monotonic() - start < 12
-    )  # 3 s on a quiet machine, see `make chaos`; half the lease, which it is not for
+    )  # 3 s on an idle machine, see `make chaos`; half the lease, so no lease expired
     assert not lives(child)
     fleet.done(jobs)
     assert len(fleet.log("end", stage="oracle")) == len(jobs)
@@ -69,7 +69,7 @@ def test_the_messages_of_a_dead_box_are_taken_by_another_when_its_lease_is_over(
     fleet.box("second", lease_s=5, SLOW_S=0)
     fleet.done(["slow", "j"])
     print(f"done by another box {time.monotonic() - start:.1f} s after the kill, with a lease of 5 s")
-    assert time.monotonic() - start < 22  # below what the default of 25 s would take
+    assert time.monotonic() - start < 22  # shorter than with the default of 25 s
     fleet.settled()
 
 
@@ -96,15 +96,15 @@ def test_a_box_that_slept_longer_than_its_lease_takes_nothing_back_and_ends_noth
     first = fleet.box("first", lease_s=5, SLOW_S=2)
     fleet.submit(["slow"])
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
-    os.kill(first.pid, signal.SIGSTOP)  # its child goes on, and ends the stage
+    os.kill(first.pid, signal.SIGSTOP)  # its child continues and ends the stage
     fleet.box("second", lease_s=5, SLOW_S=2)
     fleet.done(["slow"])
-    fleet.settled()  # the second took the stage too, and saw that it had ended
+    fleet.settled()  # the second also took the message and saw that the stage had ended
     os.kill(first.pid, signal.SIGCONT)
     fleet.submit(["after"])
     fleet.done(["after"])
-    fleet.until(lambda: fleet.redis.keys("golem:box:first*"))  # its name ran out while it slept, and is its own again
-    time.sleep(0.5)  # nothing more is to come, and nothing tells when it would have come
+    fleet.until(lambda: fleet.redis.keys("golem:box:first*"))  # its claim had expired and is renewed
+    time.sleep(0.5)  # time for an erroneous event
     for stage in STAGES[1:]:
         assert len(fleet.log("end", stage=stage, job="slow")) == 1
     assert not fleet.log("failed")
@@ -119,9 +119,9 @@ def test_a_box_that_slept_does_not_put_back_what_another_works_on(fleet: Fleet) 
     os.kill(descendants(first.pid)[0], signal.SIGSTOP)
     fleet.box("second", lease_s=5, SLOW_S=3)
     fleet.until(lambda: len(fleet.log("batch", stage="interpreter")) == 2)
-    os.kill(first.pid, signal.SIGTERM)  # it will want to hand back what it has in hand
+    os.kill(first.pid, signal.SIGTERM)  # it will try to requeue its messages in hand
     os.kill(first.pid, signal.SIGCONT)
-    assert first.wait(25) == 0  # within the 30 s of what it had in hand
+    assert first.wait(25) == 0  # within the 30 s of the message in hand
     fleet.done(["slow"])
     assert len(fleet.log("batch", stage="interpreter")) == 2
     assert len(fleet.log("end", stage="oracle")) == 1
@@ -142,7 +142,7 @@ def test_sigterm_finishes_or_hands_back_uncounted(fleet: Fleet, stopped: str) ->
         assert all(fleet.state(job, "interpreter") == "SUCCESS" for job in jobs)
     else:
         waiting = [json.loads(raw)["headers"]["id"] for raw in fleet.redis.lrange("interpreter", 0, -1)]
-        assert waiting == [f"{job}.interpreter" for job in reversed(jobs)]  # in their order: the next one last
+        assert waiting == [f"{job}.interpreter" for job in reversed(jobs)]  # original order: the next one is last
         assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} <= {0}
     fleet.box(SLOW_S=0)
     fleet.done(jobs)
@@ -154,7 +154,7 @@ def test_a_sigterm_to_the_whole_group_counts_no_delivery(fleet: Fleet) -> None:
     box = fleet.box(SLOW_S=30)
     fleet.submit(["slow", "j"])
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
-    os.killpg(box.pid, signal.SIGTERM)  # as some service managers do: the child dies of it
+    os.killpg(box.pid, signal.SIGTERM)  # as some service managers do; this kills the child
     assert box.wait(25) == 0, fleet.said(box)
     assert fleet.redis.llen("interpreter") == 2
     assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} == {0}
@@ -206,7 +206,7 @@ def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nob
 
 
 def hostile() -> list[str]:
-    """Messages that Lua's parser accepts, and that Python's refuses or nobody could put back."""
+    """Return messages that Lua's parser accepts but Python's rejects, or that could not be requeued."""
     body = base64.b64encode(json.dumps([["poison"], {}, {}]).encode()).decode()
 
     def message(tag: str, exchange: object = "golem", routing_key: str = "interpreter") -> dict[str, Any]:
@@ -241,7 +241,7 @@ def test_a_message_that_parsers_read_differently_leaves_no_booking_and_stops_no_
     second = fleet.box("second", lease_s=5)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    again = fleet.box("first", lease_s=5)  # puts back what its predecessor had in hand
+    again = fleet.box("first", lease_s=5)  # requeues what its predecessor had in hand
     fleet.submit(["after"])
     fleet.done(["after"])
     assert [box.poll() for box in (second, again)] == [None, None]
@@ -254,10 +254,10 @@ def test_a_booking_that_cannot_be_put_back_is_buried_and_others_are_put_back(fle
     good = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
     fleet.redis.hset("unacked", mapping={"junk": "no json", "number": "7", "good": good})
     fleet.redis.zadd("unacked_index", {"junk": 1, "number": 2, "good": 3})
-    fleet.until(lambda: fleet.redis.llen("golem:dead") == 3)  # the good one is put back, and read as malformed
+    fleet.until(lambda: fleet.redis.llen("golem:dead") == 3)  # the valid one is requeued, then found malformed
     fleet.settled()
     whys = [json.loads(raw)["why"] for raw in fleet.redis.lrange("golem:dead", 0, -1)]
-    assert sum(why.startswith("cannot be put back") for why in whys) == 2
+    assert sum(why.startswith("cannot be requeued") for why in whys) == 2
     assert whys.count("malformed") == 1
     assert box.poll() is None
 
@@ -287,15 +287,15 @@ def test_a_worker_without_a_broker_says_so_in_one_sentence(fleet: Fleet) -> None
 def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
     fleet: Fleet, server: embedded.Server, away_s: float
 ) -> None:
-    """The shorter absence ends within the batch, the longer one only after it."""
+    """The shorter downtime ends within the batch, the longer one after it."""
     jobs = ["slow", *(f"j{n}" for n in range(11))]
     fleet.box(SLOW_S=2.5, lease_s=5)
     fleet.submit(jobs)
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     fleet.redis.config_set("appendfsync", "always")
-    fleet.redis.set("any", "write")  # all before it is on the disk
+    fleet.redis.set("any", "write")  # everything before it is on disk
     server.kill()
-    time.sleep(away_s)  # its absence
+    time.sleep(away_s)  # downtime
     server.restart()
     fleet.done(jobs)
     assert len(fleet.log("batch", stage="interpreter")) == 2
@@ -311,7 +311,7 @@ def test_two_boxes_share_the_work_and_nothing_runs_twice(fleet: Fleet) -> None:
     fleet.box("second")
     fleet.until(
         lambda: sum(fleet.redis.hexists(box, "queues") for box in fleet.redis.keys("golem:box:*")) == 2
-    )  # at work
+    )  # running
     fleet.submit(jobs)
     fleet.done(jobs)
     assert len(fleet.log("end")) == 3 * len(jobs)
@@ -323,6 +323,6 @@ def test_a_pinned_box_serves_its_queues_only(fleet: Fleet) -> None:
     fleet.submit(["j"])
     fleet.box(queues="scribe,interpreter")
     fleet.until(lambda: fleet.state("j", "interpreter") == "SUCCESS")
-    time.sleep(0.3)  # nobody is to take what is left, and nothing tells when he would
+    time.sleep(0.3)  # time for an erroneous take of the rest
     assert fleet.redis.llen("oracle") == 1
     assert {event["stage"] for event in fleet.log("batch")} == set(STAGES[:2])

@@ -1,15 +1,14 @@
--- Keeps a job and all that belongs to it until its Outcome, now that its message is sent.
+-- Keeps the data of a job until its Outcome, once its message is published.
 --
--- A worker may have been quicker: a job that has ended, or is gone already, keeps the expiry that its end gave it.
+-- A worker may have been faster: a job that has ended or expired keeps the expiry that was set then.
 --
--- KEYS      job, outcome, audio, vault leaving; then each label set or vocabulary that the job shares with others, and
---           its users
--- ARGV      id
+-- KEYS      job, outcome, audio, vault leaving; then each shared label set or vocabulary and its users
+-- ARGV      job id
 -- reads     job, outcome
 -- writes    job, audio, vault leaving, users, label sets, vocabularies
--- returns   1, or 0 where the job has ended
+-- returns   1, or 0 if the job has ended
 local job, outcome, audio, leaving = unpack(KEYS)
-local FIXED = 4  -- keys before those that the job shares
+local FIXED = 4  -- keys before the shared ones
 local id = ARGV[1]
 if redis.call('EXISTS', job) == 0 or redis.call('EXISTS', outcome) == 1 then return 0 end
 redis.call('HSET', job, 'queued', '1')

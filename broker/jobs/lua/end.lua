@@ -1,13 +1,13 @@
--- Ends a job: its Outcome is written once, and with it all that belongs to the job gets its expiry.
+-- Ends a job: writes its Outcome once and sets the expiry of everything that belongs to the job.
 --
--- KEYS      outcome, job, audio, vault sizes, vault leaving, vault ended; then each label set or vocabulary that the job
---           shares with others, and its users
--- ARGV      the outcome, milliseconds to keep it, id, channel of ends
+-- KEYS      outcome, job, audio, vault sizes, vault leaving, vault ended; then each shared label set or vocabulary and
+--           its users
+-- ARGV      Outcome, milliseconds to keep it, job id, channel to announce it on
 -- reads     vault sizes, users
 -- writes    outcome, job, audio, vault leaving, vault ended, users, label sets, vocabularies; publishes the id
--- returns   1 where this was the first end of the job
+-- returns   1, or 0 if the job had already ended
 local outcome, job, audio, sizes, leaving, ended = unpack(KEYS)
-local FIXED = 6  -- keys before those that the job shares
+local FIXED = 6  -- keys before the shared ones
 local text, keep, id, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 if not redis.call('SET', outcome, text, 'NX', 'PX', keep) then return 0 end
 redis.call('PEXPIRE', job, keep)

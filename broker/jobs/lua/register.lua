@@ -1,10 +1,10 @@
--- Writes a job down before anything is sent.
+-- Stores a job's record before anything is published.
 --
 -- KEYS      job, outcome
--- ARGV      digest of what was asked, record, seconds until a job goes whose message was not sent
+-- ARGV      digest of the request, record, expiry of an unpublished job in seconds
 -- reads     job, outcome
 -- writes    job
--- returns   the digest of the first request under this id, and 1 where its message was sent or it has ended
+-- returns   {digest of the first request with this id, 1 if its message was published or it has ended, else 0}
 local job, outcome = unpack(KEYS)
 local digest, record, unclaimed_s = unpack(ARGV)
 if redis.call('HSETNX', job, 'digest', digest) == 1 then

@@ -1,10 +1,10 @@
--- Books room for the audio of a job, dropping what has expired and, where room is short, what has ended.
+-- Reserves vault space for a job's audio; drops expired audio and, if space is short, that of ended jobs.
 --
 -- KEYS      vault total, vault sizes, vault leaving, vault ended
--- ARGV      id, bytes, limit, seconds until an unclaimed entry goes, prefix of the audio's keys
--- reads     all of them
--- writes    all of them, and the audio that is dropped
--- returns   1 where there was room
+-- ARGV      job id, bytes, limit, expiry of an unpublished entry in seconds, prefix of the audio keys
+-- reads     all keys
+-- writes    all keys, and the dropped audio
+-- returns   1, or 0 if there is no space
 local total, sizes, leaving, ended = unpack(KEYS)
 local job, need, limit, unclaimed_s, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local clock = redis.call('TIME')

@@ -1,11 +1,11 @@
--- Puts the job of a dead letter back where it failed, as if it had never been delivered.
+-- Requeues the job of a dead letter at the stage that failed.
 --
--- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the results of the stages; then
---           each label set or vocabulary that the job shares with others, and its users
--- ARGV      the letter, the message, id of the job, state that its Outcome must have, number of the results, mark of the time in the message
+-- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the Celery results of the
+--           stages; then each shared label set or vocabulary and its users
+-- ARGV      letter, message, job id, state that its Outcome must have, number of results, placeholder of the time
 -- reads     outcome, job
--- writes    all of them
--- returns   1, or 0 where somebody else dealt with the letter meanwhile
+-- writes    all keys
+-- returns   1, or 0 if another process retried or dropped the letter first
 local dead, outcome, job, audio, leaving, vault_ended, queue, wake = unpack(KEYS)
 local FIXED = 8  -- keys before the results
 local letter, message, id, state, results, mark = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
@@ -25,7 +25,7 @@ for i = FIXED + results + 1, #KEYS, 2 do
   end
 end
 local clock = redis.call('TIME')
-local first, last = message:find(mark, 1, true)  -- as push.lua: the server's time takes the place of the mark
+local first, last = message:find(mark, 1, true)  -- as in push.lua
 if first then
   message = message:sub(1, first - 1) .. string.format('%.6f', clock[1] + clock[2] / 1e6) .. message:sub(last + 1)
 end

@@ -1,8 +1,7 @@
--- Included: the boxes that serve a queue.
--- HOLD_S is how long what a box says that it holds is believed, seconds.
+-- Included: claims on a queue. HOLD_S is the lifetime of a claim, seconds.
 --
--- claim     writes or removes a box's claim on a queue
--- servers   counts the other boxes that have one
+-- claim     renews or removes a box's claim
+-- servers   counts the claims of other boxes
 local function claim(claims, box, held, now)
   if held == '1' then
     redis.call('ZADD', claims, now, box)

@@ -1,10 +1,10 @@
--- Renews a box's word on the checkpoints of all its stages, or of none.
+-- Renews a worker's registration of its checkpoints: of all its stages, or of none if one differs.
 --
--- KEYS      the entry of each stage
--- ARGV      node name, expiry in ms, then what this box has for each entry
+-- KEYS      entry of each stage
+-- ARGV      node name, expiry in ms, then this worker's checkpoint for each entry
 -- reads     entries
 -- writes    entries
--- returns   {place of the first that differs, what stands there, who wrote it}, or {} where all were renewed
+-- returns   {position of the first different entry, its checkpoint, its node name}, or {} if all were renewed
 local box, expiry_ms = ARGV[1], ARGV[2]
 local function ours(i) return ARGV[2 + i] end
 for i, entry in ipairs(KEYS) do

@@ -1,12 +1,12 @@
--- Takes or renews a node's name; a renewal also tells how the box stands and which queues it serves.
+-- Claims or renews a node name; a renewal also writes the worker's state and its claims on queues.
 -- include: _claims
 --
--- KEYS      the name; to renew also the claims on each queue
--- ARGV      token, expiry in ms, host, pid; to renew also the node, a JSON object of fields for all to read, and for each
---           queue 1 where the box holds its model, else 0
+-- KEYS      name; for a renewal also the claims on each queue
+-- ARGV      token, expiry in ms, host, pid; for a renewal also the node name, a JSON object of public fields, and for
+--           each queue 1 if the worker claims it, else 0
 -- reads     name
 -- writes    name, claims
--- returns   {host, pid, ms left} of another holder, or {} where the name is ours now
+-- returns   {host, pid, ms left} of another holder, or {} if the name is ours now
 local name = KEYS[1]
 local mine, expiry_ms, host, pid, node, fields = unpack(ARGV)
 local function claims_on(i) return KEYS[1 + i] end

@@ -1,7 +1,7 @@
--- Finds messages whose lease is over.
+-- Finds messages whose lease has expired.
 --
 -- KEYS      index
--- ARGV      the lease, seconds
+-- ARGV      length of a lease, seconds
 -- reads     index
 -- writes
 -- returns   their tags, at most 100

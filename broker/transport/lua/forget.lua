@@ -1,10 +1,10 @@
--- Bounds the list of dead letters.
+-- Trims the list of dead letters.
 -- include: _forget
 --
 -- KEYS      dead
 -- ARGV
 -- reads     dead
 -- writes    dead
--- returns   the letters that were taken out
+-- returns   the removed letters
 local dead = unpack(KEYS)
 return forget(dead)

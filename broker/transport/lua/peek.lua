@@ -1,12 +1,12 @@
--- Looks at all queues; for a box, also tells what it holds and sees which other boxes serve each queue.
+-- Reads the state of all queues; for a worker, also renews its claims and counts those of other boxes.
 -- include: _claims
 --
--- KEYS      each queue; for a box then the claims on each queue, and served
--- ARGV      nothing; for a box its node name, then for each queue 1 where it holds the model, else 0
+-- KEYS      each queue; for a worker then the claims on each queue, and served
+-- ARGV      nothing; for a worker its node name, then for each queue 1 if it claims the queue, else 0
 -- reads     queues, claims, served
--- writes    claims, for a box
--- returns   the server's time; for each queue its depth and when its next message was sent (empty: not known);
---           then, for a box, for each queue when any box last took from it and how many others serve it
+-- writes    claims, for a worker
+-- returns   the server's time; for each queue its depth and when its next message was published (empty: unknown);
+--           then, for a worker, for each queue when any box last took from it and how many other boxes claim it
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local seen = {string.format('%.6f', now)}

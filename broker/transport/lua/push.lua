@@ -1,15 +1,15 @@
 -- Publishes a message, stamped with the server's time, and wakes an idle worker.
 --
--- The age of a queue's oldest message decides which queue is served: a sender whose clock is wrong must not have a say
--- in it. The stamp replaces a mark in the headers, which are the only place where it can stand: a body is base64.
+-- The scheduler uses the age of a queue's oldest message, which must not depend on the sender's clock. The timestamp
+-- replaces a placeholder in the headers; the body cannot contain it, because it is base64.
 --
--- The keys are arguments: EVAL asks for the right to read its KEYS, and a producer may write to the queue only.
+-- The keys are passed as arguments: EVAL requires read permission for KEYS, and a producer may only write to the queue.
 --
 -- KEYS
--- ARGV      queue, its wake mark, message, mark
+-- ARGV      queue, its wake mark, message, placeholder
 -- reads
 -- writes    queue, wake mark
--- returns   the length of the queue
+-- returns   length of the queue
 local queue, wake, message, mark = unpack(ARGV)
 local clock = redis.call('TIME')
 local first, last = message:find(mark, 1, true)

@@ -1,10 +1,10 @@
--- Frees a name whose holder is known to be dead, or our own.
+-- Releases a node name whose holder is known to be dead, or our own.
 --
--- KEYS      the name
+-- KEYS      name
 -- ARGV      host, pid
 -- reads     name
 -- writes    name
--- returns   1 where it was freed
+-- returns   1 if it was released, else 0
 local name = unpack(KEYS)
 local host, pid = unpack(ARGV)
 if redis.call('HGET', name, 'host') == host and redis.call('HGET', name, 'pid') == pid then

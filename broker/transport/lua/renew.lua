@@ -1,10 +1,10 @@
--- Renews those leases that still stand.
+-- Renews the leases that still exist.
 --
 -- KEYS      index
 -- ARGV      tags
 -- reads     index
 -- writes    index
--- returns   how many stand
+-- returns   how many were renewed
 local index = unpack(KEYS)
 local clock = redis.call('TIME')
 local now, stand = clock[1] + clock[2] / 1e6, 0

@@ -1,13 +1,13 @@
--- Puts a message back to where it is taken next.
+-- Requeues a message at the head of its queue.
 --
--- The holder stays written until another box takes it, so that a dead letter can name it. A box that slept longer than
--- its lease must not take away what another works on by now.
+-- The holder is kept until another box takes the message, so that a dead letter can name it. It also fences: a box that
+-- was suspended longer than its lease cannot requeue a message that another box holds by now.
 --
 -- KEYS      unacked, index, deliveries, holders; then each queue and its wake mark
--- ARGV      tag, message, 1 where the delivery shall not count, the box that must hold it (empty: any)
+-- ARGV      tag, message, 1 if the delivery does not count, node name that must be its holder (empty: any)
 -- reads     unacked, holders
 -- writes    unacked, index, deliveries, queues, wake marks
--- returns   1, or 0 where somebody else put it back, took it or ended it already
+-- returns   1, or 0 if it was already requeued, taken by another box or acknowledged
 local unacked, index, deliveries, holders = unpack(KEYS)
 local FIXED = 4  -- keys before the queues
 local tag, message, uncounted, box = unpack(ARGV)

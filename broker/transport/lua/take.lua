@@ -1,16 +1,16 @@
--- Moves messages from a queue into the books, so that none is ever outside both.
+-- Moves messages from a queue into the unacknowledged hash; none is ever outside both.
 -- include: _claims, _forget
 --
--- A message that cannot be read, or was delivered too often, becomes a dead letter. A message is booked before it is
--- popped, so that an error in between doubles it and never loses it. A box that moves to the queue takes nothing where
--- more others serve it by now than were seen: another was quicker.
+-- A message that is malformed or was delivered too often becomes a dead letter. A message is stored before it is
+-- popped, so that an error in between duplicates it and never loses it. A worker that moves to the queue takes nothing
+-- if more boxes claim it now than at the peek: another was faster.
 --
--- KEYS      queue, its wake mark, unacked, index, holders, deliveries, crashes, dead, dying, served, the claims on the
---           queue; then the claims on the other queues
--- ARGV      messages at most, deliveries at most, node name, for a box that moves here the servers that were seen (else -1)
+-- KEYS      queue, its wake mark, unacked, index, holders, deliveries, crashes, dead, dying, served, claims on the
+--           queue; then claims on the other queues
+-- ARGV      maximum of messages, maximum of deliveries, node name, other servers at the peek (-1: model is resident)
 -- reads     queue, holders, crashes, claims
 -- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
--- returns   the messages, their tags, how many became letters, the letters that fell out of their list for them
+-- returns   messages, their tags, how many became dead letters, letters dropped from the full list
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local FIXED = 11  -- keys before the claims on the other queues
 local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -27,7 +27,7 @@ while #taken < most do
     for _, text in ipairs({message.body or 0, head.id or 0, head.task or 0, props.delivery_tag or 0}) do
       assert(type(text) == 'string')
     end
-    local delivery, named = props.delivery_info, '[^%w_.-]'  -- what is booked must be found again by anybody
+    local delivery, named = props.delivery_info, '[^%w_.-]'  -- plain names, so that any worker can find the entry
     assert(#props.delivery_tag <= 100 and not props.delivery_tag:find(named))
     assert(type(delivery.exchange) == 'string' and not delivery.exchange:find(named))
     assert(delivery.routing_key == queue)
@@ -61,7 +61,7 @@ if #taken > 0 then
   redis.call('HSET', served, queue, string.format('%.6f', now))
   if others >= 0 then
     claim(claims, box, '1', now)
-    for i = FIXED + 1, #KEYS do claim(KEYS[i], box, '0', now) end  -- until it tells what it still holds
+    for i = FIXED + 1, #KEYS do claim(KEYS[i], box, '0', now) end  -- the next peek restores claims still valid
   end
 end
 return {taken, tags, buried, buried > 0 and forget(dead) or {}}

@@ -19,9 +19,9 @@ def test_a_full_memory_is_an_absence(transport):
     client, plain = transport
     plain.config_set("maxmemory", "100kb")
     try:
-        with pytest.raises(redis.ConnectionError, match="takes no writes"):
+        with pytest.raises(redis.ConnectionError, match="accepts no writes"):
             client.set("a", "b")
-        with pytest.raises(redis.ConnectionError, match="takes no writes"):
+        with pytest.raises(redis.ConnectionError, match="accepts no writes"):
             client.eval("return redis.call('SET', KEYS[1], 'b')", 1, "a")
     finally:
         plain.config_set("maxmemory", "0")
@@ -32,9 +32,9 @@ def test_a_replica_is_an_absence(transport):
     client, plain = transport
     plain.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
-        with pytest.raises(redis.ConnectionError, match="takes no writes"):
+        with pytest.raises(redis.ConnectionError, match="accepts no writes"):
             client.set("a", "b")
-        with pytest.raises(redis.ConnectionError, match="takes no writes"), client.pipeline() as pipe:
+        with pytest.raises(redis.ConnectionError, match="accepts no writes"), client.pipeline() as pipe:
             pipe.lpush("a", "b").zadd("c", {"d": 1}).execute()
     finally:
         plain.execute_command("REPLICAOF", "NO", "ONE")
