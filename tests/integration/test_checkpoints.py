@@ -1,4 +1,4 @@
-"""Workers of one system run the same checkpoints: a stranger does not start among them, and does when they are gone."""
+"""Agreement on checkpoints: a worker with different ones does not start until the others are gone."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remed
             Agreement(client, "four@c", {"oracle": checkpoint("smol"), "scribe": other}).renew()
         message = refused.value.message
         assert f"{other['id']} ({other['dtype']}, {other['fingerprint'][:8]})" in message
-        assert "that of two@b" in message or "that of one@a" in message
+        assert "but that of two@b" in message or "but that of one@a" in message
         assert "tiny (float16, tiny-fin)" in message
         assert "golem models pull" in message
         assert "GOLEM_SCRIBE_MODEL" in message
@@ -65,6 +65,6 @@ def test_a_worker_with_another_model_starts_only_when_the_live_ones_are_gone(red
         fleet.box("stranger", models="base")
         fleet.submit(["j"])
         fleet.done(["j"])
-        assert time.monotonic() - start < 22  # below the lease: the entry goes after 3 s
+        assert time.monotonic() - start < 22  # below the lease; the entry expires after 3 s
     finally:
         fleet.close()

@@ -1,11 +1,11 @@
-"""A worker whose engines need no model: the audio's bytes say what they do. Run as a program by the tests.
+"""A worker with fake engines that are scripted by the audio bytes. The tests run it as a program.
 
 b"turn it on"           a transcript of these words      b"bad"          BadAudio from `prepare`
 b"silence"              an empty transcript              b"die"          the child kills itself
 b"sleep 2"              two seconds in the Scribe        b"confuse me"   a permanent error in the Interpreter
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
-b"die without /a/file"  the child kills itself as long as the file is not there
-b"until /a/file"        the Scribe is at work until the file is there; that it has begun tells /a/file.begun
+b"die without /a/file"  the child kills itself until the file exists
+b"until /a/file"        the Scribe runs until the file exists; it creates /a/file.begun when it begins
 """
 
 import os
@@ -27,7 +27,7 @@ from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.stub import StubEngine
 
-RUN_S = float(os.environ.get("RUN_S", "0"))  # what every batch takes beside
+RUN_S = float(os.environ.get("RUN_S", "0"))  # additional time per batch, seconds
 
 
 @dataclass
@@ -88,15 +88,15 @@ class Oracle(StubEngine):
 
 
 def build(on_event):
-    """A residency of the fakes."""
+    """Return a residency of fake engines."""
     engines = {"scribe": Scribe("scribe"), "interpreter": Interpreter("interpreter"), "oracle": Oracle("oracle")}
     return Residency(engines, CpuMemory(), models={"scribe": "openai/tiny@1 float32"}, on_event=on_event)
 
 
 if __name__ == "__main__":
-    if "IMPATIENT" in os.environ:  # gives up on an absent Redis within a second or two, not within a minute
+    if "IMPATIENT" in os.environ:  # gives up on Redis within 1 to 2 s instead of a minute
         vars(runtime)["WORKER_RETRIES"] = 2
-        worker._PATIENCE = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
+        worker._RETRY_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
     settings = Settings.read()
     name = sys.argv[1] if len(sys.argv) > 1 else "test"
 

@@ -1,1 +1,1 @@
-"""The child process of a worker: holds the models and runs the stages. It is forked by the parent and may die."""
+"""The child process of a worker: holds the models and runs the stages. The parent forks it and respawns it."""

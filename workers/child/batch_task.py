@@ -1,7 +1,7 @@
-"""Micro-batches in the child: one call for the messages that were taken together, then each ends by itself.
+"""Batches in the child: one call computes all messages of a batch, then each ends separately.
 
-A message ends through its own trace (result, chain, errbacks, signals), as if it had come alone. The parent's half is
-in `workers.parent.strategy`.
+Each message ends through its own Celery trace (result, chain, errbacks, signals), as if it had run alone. The parent's
+half is `workers.parent.strategy`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,52 +18,52 @@ from golem_chain.shared.errors import GolemError
 
 logger = get_logger(__name__)
 
-#: The header under which a message's own trace finds the result of the call that ran it with others.
+#: The header that passes a message's result from the batch call to its own trace.
 _RESULT = "golem_result"
-#: The header that tells when a message was sent (Unix seconds of the server); the transport writes it.
+#: The header with the time of publishing (Unix seconds by the server's clock), written by the transport.
 _SENT_AT = "sent_at"
 
 
 class Message(NamedTuple):
-    """One message, as the parent hands it to the child."""
+    """One message, as the parent passes it to the child."""
 
     id: str
-    request: dict[str, Any]  # Celery's headers and what the worker adds to them
+    request: dict[str, Any]  # Celery's headers plus the worker's additions
     body: Any
     content_type: str | None
     content_encoding: str | None
 
 
 class End(NamedTuple):
-    """How one message ended, as Celery's tracer tells it."""
+    """How one message ended, as Celery's tracer returns it."""
 
     failed: int
-    value: Any  # the result's text, or what went wrong
+    value: Any  # the result's text, or the exception info
     seconds: float
 
 
 class BatchReport(NamedTuple):
-    """What the child tells of a call: the end of each message, and what it holds now."""
+    """The child's report on a batch: the end of each message, and the models that are now loaded."""
 
     ends: list[End]
-    resident: frozenset[str] | None  # stages whose model is loaded; None: just that of the task
-    load_costs: dict[str, float]  # measured seconds of a load by stage
+    resident: frozenset[str] | None  # stages whose model is loaded; None: only the task's own
+    load_costs: dict[str, float]  # measured load time by stage, seconds
 
 
 class Call(NamedTuple):
-    """One message of a batch, as `run_batch` sees it."""
+    """One message of a batch, as passed to `run_batch`."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     task_id: str
-    sent_at: float | None  # Unix seconds, the server's clock; None where the sender was not ours
+    sent_at: float | None  # Unix seconds by the server's clock; None if our transport did not publish it
 
 
 class BatchTask(Task):
-    """A task whose work is done for several messages at once: implement `run_batch`.
+    """A task that computes several messages at once. Subclasses implement `run_batch`.
 
     Register an instance: `app.register_task(MyStage())`, with `name` and `stage` set on the class.
-    `on_failure` may run in the worker's parent as well (time limit, dead letter): it must not touch a model.
+    `on_failure` also runs in the parent (time limit, dead letter), so it must not touch a model.
     """
 
     abstract = True
@@ -71,26 +71,26 @@ class BatchTask(Task):
     stage: str = ""
 
     acks_late = True
-    reject_on_worker_lost = True  # the message goes back; the transport counts its deliveries
+    reject_on_worker_lost = True  # requeue; the transport counts deliveries
     max_retries = 3
     retry_backoff_s = 1.0  # doubled with each retry
-    throws = (GolemError,)  # errors with a sentence for the user need no traceback in the log
-    resultrepr_maxsize = 64  # results are the users' words: not for events and logs
+    throws = (GolemError,)  # expected errors: logged without a traceback
+    resultrepr_maxsize = 64  # results contain users' words: keep them out of events and logs
 
     def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
-        """One result, or the exception that ends it, for each call, in their order.
+        """Return one result or exception for each call, in the same order.
 
-        An exception whose `retryable` is true is tried again later, up to `max_retries` times; others fail their
-        message alone. What is raised instead fails nobody yet: all go back and run alone.
+        A message whose exception has a true `retryable` is retried later, up to `max_retries` times; other exceptions
+        fail their message only. If this method raises, all messages are requeued and run alone.
         """
         raise NotImplementedError
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """End one message: give its result to Celery's tracer."""
+        """End one message: pass its result to Celery's tracer, or raise its exception."""
         request = self.request
         if _RESULT in vars(request):
             result = getattr(request, _RESULT)
-        else:  # called without our strategy
+        else:  # not called through our strategy
             [result] = self.run_batch([Call(args, kwargs, request.id or "", getattr(request, _SENT_AT, None))])
         if not isinstance(result, Exception):
             return result
@@ -98,25 +98,25 @@ class BatchTask(Task):
             raise result
         try:
             raise self.retry(exc=result, countdown=self.retry_backoff_s * 2**request.retries)
-        except Reject as unsent:  # Redis is away, and took no retry: the message itself is the next try
+        except Reject as unsent:  # Redis is down and the retry was not published: requeue the message itself
             raise Reject(unsent.reason, requeue=True) from None
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """As Celery's; the arguments are the users' words, so logs and events show the task's id only."""
+        """As Celery's, but logs and events show no arguments, because these contain users' words."""
         options.setdefault("argsrepr", "…")
         options.setdefault("kwargsrepr", "…")
         return super().apply_async(args, kwargs, **options)
 
     def signature_from_request(self, request: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's, for a retry, without what we added to the request."""
+        """As Celery's, for a retry, without the headers that we added to the request."""
         request = self.request if request is None else request
         for ours in (_RESULT, _SENT_AT):
             (request.headers or {}).pop(ours, None)
         return super().signature_from_request(request, *args, **kwargs)
 
     def ended(self, task_ids: Iterable[str]) -> set[str]:
-        """Those whose success is stored already. SUCCESS is stored after the next step of the chain was sent, so
-        that a message of such a task is a duplicate."""
+        """Return the tasks whose success is already stored. Celery stores SUCCESS after publishing the next step of the
+        chain, so a message of such a task is a duplicate."""
         ids = list(dict.fromkeys(task_ids))
         if self.ignore_result or not ids:
             return set()
@@ -129,25 +129,25 @@ class BatchTask(Task):
         }
 
     def has_ended(self, task_id: str) -> bool:
-        """Whether the task's success is stored."""
+        """Return whether the task's success is already stored."""
         return bool(self.ended([task_id]))
 
     def load_costs(self) -> dict[str, float]:
-        """Measured seconds of a model's load by stage, as far as known in this process: the parent weighs a switch
-        by it."""
+        """Return load times measured by this process, by stage, seconds; the scheduler uses them as costs of a
+        switch."""
         return {}
 
     def resident(self) -> frozenset[str] | None:
-        """Stages whose model is loaded in this process; None: just this task's."""
+        """Return the stages whose model is loaded in this process; None: only this task's."""
         return None
 
 
 def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
-    """The pool job: one call for all, then each message ends through its own trace."""
+    """Run the pool job: one call for all messages, then each ends through its own trace."""
     task: BatchTask = current_app.tasks[name]
     start = monotonic()
     ended = task.ended(message.id for message in messages)
-    todo = {message.id: message for message in messages if message.id not in ended}  # the same id twice runs once
+    todo = {message.id: message for message in messages if message.id not in ended}  # deduplicated by id
     results = dict(zip(todo, _results(task, list(todo.values())), strict=True))
     spent = monotonic() - start
     ends = []
@@ -155,14 +155,14 @@ def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
         request[_RESULT] = results.pop(id_) if id_ in results else Ignore()
         try:
             failed, value, runtime = fast_trace_task(name, id_, request, *body)
-        except Exception:  # noqa: BLE001  (a bug while one message ends is that message's)
+        except Exception:  # noqa: BLE001  (an error while one message ends fails only that message)
             failed, value, runtime = 1, ExceptionInfo(), 0.0
-        ends.append(End(failed, value, (runtime or 0.0) + spent))  # a failure has no runtime
+        ends.append(End(failed, value, (runtime or 0.0) + spent))  # failures have no runtime
     return BatchReport(ends, task.resident(), dict(task.load_costs()))
 
 
 def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Exception]:
-    """What `run_batch` gives for each; where it raises for several, each goes back to run alone."""
+    """Return the results of `run_batch`; if it raises for several messages, all are requeued to run alone."""
     if not messages:
         return []
     calls = [
@@ -173,9 +173,9 @@ def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Excepti
         results = list(task.run_batch(calls))
         if len(results) != len(messages):
             raise ValueError(f"{task.name}: {len(results)} results for {len(messages)} calls")
-    except Exception as exc:  # noqa: BLE001  (whose fault is it? that is seen when each runs alone)
+    except Exception as exc:  # noqa: BLE001  (the cause shows when each message runs alone)
         if len(messages) == 1:
             return [exc]
-        logger.warning("A batch of %d of %s failed as a whole, each runs alone: %r", len(messages), task.name, exc)
+        logger.warning("A batch of %d of %s failed: each message now runs alone: %r", len(messages), task.name, exc)
         return [Reject(exc, requeue=True)] * len(messages)
     return results

@@ -1,9 +1,9 @@
-"""Breaks a batch off when one of its jobs has ended meanwhile (it was cancelled, or another box was quicker).
+"""Interrupts a batch when one of its jobs has ended (it was cancelled, or another box finished it first).
 
-    watching(jobs): a thread asks Redis twice a second ─► a signal to ourselves ─► breakable(): BrokenOff is raised
+    watching(jobs): a thread polls Redis twice a second ─► signals its own process ─► breakable() raises BrokenOff
 
-The engines know nothing of it: the main thread is interrupted between two operations of its model, as by Ctrl-C, and
-the model stays where it is. What must not be left half done (a load, a write to Redis) stands outside `breakable`.
+The engines need no code for this: the main thread is interrupted between two operations of the model, as by Ctrl-C,
+and the model stays loaded. Operations that must complete (a load, a write to Redis) run outside `breakable`.
 """
 
 import signal
@@ -15,32 +15,32 @@ from contextlib import contextmanager
 import redis
 
 EVERY_S = 0.5
-#: Ignored by default, so that a stray one harms nobody; Python and Celery do not use it.
+#: Ignored by default, so a stray signal is harmless; Python and Celery do not use it.
 _SIGNAL = signal.SIGURG
 
 
 class BrokenOff(BaseException):
-    """A job of the batch has ended. Not an Exception: what an engine catches for one item's sake must not catch it."""
+    """A job of the batch has ended. A BaseException, so that an engine's per-item `except Exception` lets it pass."""
 
 
 class Watch:
-    """The watch of one process over what its main thread computes. `ended` gives those of some jobs that have ended."""
+    """Watches the jobs that the main thread is computing. `ended` returns those of the given jobs that have ended."""
 
     def __init__(self, ended: Callable[[Sequence[str]], set[str]], every_s: float = EVERY_S) -> None:
         self._ended, self._every_s = ended, every_s
         self._jobs: tuple[str, ...] = ()
-        self._wanted: tuple[str, ...] | None = None  # the very tuple of jobs that is to be broken off
-        self._open = False  # touched by the main thread only, and its signal handler runs there too
+        self._wanted: tuple[str, ...] | None = None  # the tuple of jobs to interrupt, compared by identity
+        self._open = False  # accessed only by the main thread, where signal handlers run too
         self._busy = threading.Event()
         self._started = False
 
     @contextmanager
     def watching(self, jobs: Sequence[str]) -> Iterator[None]:
-        """Look after these jobs. Outside of a main thread nothing is watched: signals go there."""
+        """Watch these jobs. Does nothing outside the main thread, because signals are delivered there."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        if not self._started:  # here and not earlier: threads do not survive the fork
+        if not self._started:  # not earlier: threads do not survive a fork
             self._started = True
             signal.signal(_SIGNAL, self._on_signal)
             threading.Thread(target=self._look, daemon=True, name="watch").start()
@@ -54,7 +54,7 @@ class Watch:
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
-        """What may be interrupted. Raises BrokenOff."""
+        """Allow interruption inside the block. Raises BrokenOff if a watched job has ended."""
         self._open = True
         try:
             yield
@@ -76,8 +76,8 @@ class Watch:
                 continue
             try:
                 gone = self._ended(jobs)
-            except redis.RedisError:  # away: the next look tells
+            except redis.RedisError:  # poll again later
                 continue
-            if gone and self._jobs is jobs:  # again and again, until the main thread is at a place to be broken off
+            if gone and self._jobs is jobs:  # repeated until the main thread is inside `breakable`
                 self._wanted = jobs
                 signal.pthread_kill(main, _SIGNAL)

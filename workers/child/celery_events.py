@@ -1,6 +1,6 @@
-"""Tells Celery's event stream of loads, unloads and out-of-memories, so that Flower and every other listener see them.
+"""Publishes loads, unloads and out-of-memories to Celery's event stream, for Flower and other consumers.
 
-golem-load, golem-unload, golem-oom: the fields of `workers.residency.events.Event`; sent from the child, at once
+golem-load, golem-unload, golem-oom: with the fields of `workers.residency.events.Event`, sent by the child immediately
 """
 
 import logging
@@ -14,15 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Sends events in the name of a node, over the connections by which its tasks send theirs."""
+    """Sends events under a node name, over the connections that the tasks use."""
 
     def __init__(self, app: Celery, node: str) -> None:
         self._app, self._node = app, node
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Send one. It is tried once: a model shall not wait because nobody can be told of it."""
+        """Send an event without retries, so that no model waits for monitoring."""
         try:
             with self._app.events.default_dispatcher(hostname=self._node) as dispatcher:
                 dispatcher.send(f"golem-{event['kind']}", **event)
         except (redis.RedisError, KombuError, OSError) as exc:
-            logger.warning("The event stream misses a %s: %s", event["kind"], exc)
+            logger.warning("The %s event was not sent to the event stream: %s", event["kind"], exc)

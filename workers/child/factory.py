@@ -1,6 +1,6 @@
-"""Builds what a worker's child holds: the device, its memory, and the three engines with their checkpoints.
+"""Builds the child's residency: device, memory, and the three engines with their checkpoints.
 
-Importing it takes seconds: it brings the model libraries. A worker's parent may do so; only the child may build.
+Importing this module imports the model libraries, which takes seconds. The parent may import it; only the child builds.
 """
 
 import json
@@ -28,7 +28,7 @@ from golem_chain.workers.store.hostcache import HostCache
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
 
-#: The engine of each stage, and what builds the modules of its model from a config.
+#: The engine of each stage, and the function that builds its model's modules from a config.
 ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
     "scribe": (scribe.Scribe, scribe.make),
     "interpreter": (interpreter.Interpreter, interpreter.make),
@@ -37,24 +37,24 @@ ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any
 
 
 def preload(settings: Settings) -> None:
-    """Import what the first loads need, so that a child is forked with it: transformers imports a model's module only
-    when its class is asked for, which takes seconds. No tensor is made, and missing checkpoints are passed over."""
+    """Import what the first loads need before the child is forked: transformers imports a model's module when its class
+    is first accessed, which takes seconds. Creates no tensor and skips missing checkpoints."""
     for stage in STAGES:
         try:
             config = json.loads((find(settings, stage).folder / "config.json").read_text(encoding="utf-8"))
             names = config.get("architectures") or []
         except (GolemError, OSError, ValueError):
-            continue  # said in one sentence where the model is wanted
+            continue  # the first use of the model reports the error
         for name in (*names, *_ALWAYS):
             getattr(transformers, str(name), None)
 
 
-#: Asked for by every engine.
+#: Classes that every engine needs.
 _ALWAYS = ("AutoConfig", "AutoTokenizer", "GenerationConfig", "WhisperFeatureExtractor")
 
 
 def build_residency(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Residency:
-    """The residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    """Return the residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
@@ -81,7 +81,7 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
 
 
 def _is_cross_encoder(settings: Settings, stage: str, checkpoint: Checkpoint) -> bool:
-    """Whether the interpreter's checkpoint reads text and label together; asked only where it decides something."""
+    """Return whether the Interpreter's checkpoint is a cross-encoder; always False where this does not affect dtype."""
     if settings.dtype != "fast" or stage != "interpreter":
         return False
     return interpreter.method_of(read_config(checkpoint.folder)) == "entailment"

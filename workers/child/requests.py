@@ -1,4 +1,4 @@
-"""The way of a job between two stages: from what was handed over to what the engine is asked, and back."""
+"""Converts between handovers and engines: builds an engine's request from a handover, and the next handover."""
 
 import hashlib
 import time
@@ -16,42 +16,42 @@ from golem_chain.shared.vocabulary import label_shares, with_labels
 
 T = TypeVar("T")
 
-#: How often it is told how far a long recording is, seconds.
+#: Interval of progress reports on a long recording, seconds.
 HEARD_S = 1.0
 SILENCE = Intent(label="noise", score=1.0, method="silence")
 
 
 def seed_of(job: Job) -> int:
-    """The seed of a job's reply: as asked for, else the same for the same id; 0 <= seed < 2**63."""
+    """Return the seed of a job's reply: the requested one, else derived from the job's id; 0 <= seed < 2**63."""
     if job.oracle.seed is not None:
         return job.oracle.seed
     return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:8], "big") >> 1
 
 
 def silent(handover: Handover) -> bool:
-    """Whether nothing was said, as the Scribe or the Interpreter finds: the stages that follow have nothing to do."""
+    """Return whether the Scribe or the Interpreter found silence; the later stages are then skipped."""
     transcript, intent = handover.transcript, handover.intent
-    wordless = transcript is not None and not transcript.text.strip()
-    return wordless or (intent is not None and intent.method == SILENCE.method)
+    empty = transcript is not None and not transcript.text.strip()
+    return empty or (intent is not None and intent.method == SILENCE.method)
 
 
 def written_in(handover: Handover) -> str | None:
-    """The language of the transcript's words: a translation is in English, whatever was spoken."""
+    """Return the language of the transcript's text: English for a translation."""
     if handover.job.task == "translate":
         return "en"
     return handover.transcript.language if handover.transcript else None
 
 
 def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Handover:
-    """The handover with a stage's full answer. Raises GolemError for an answer of another type."""
+    """Return the handover with a stage's full answer added. Raises GolemError if the answer has the wrong type."""
     gives = CHAIN[stage]
     if not isinstance(answer, gives.answer):
-        raise GolemError(f"{stage} gave a {type(answer).__name__}: a fault of its engine.")
+        raise GolemError(f"{stage} returned a {type(answer).__name__}: its engine has a bug.")
     return handover.model_copy(update={gives.field: answer, "stages": {**handover.stages, stage: run}})
 
 
 def light(handover: Handover) -> Handover:
-    """What travels on: without segments, free text and scores, which are stored, and without what the stages cost."""
+    """Return the handover for the next message, without segments, free text, scores and costs, which are stored."""
     transcript, intent = handover.transcript, handover.intent
     return handover.model_copy(
         update={
@@ -63,7 +63,7 @@ def light(handover: Handover) -> Handover:
 
 
 class RequestBuilder:
-    """Makes the asks; reads audio and label sets from where they are."""
+    """Builds the engines' requests; reads audio, label sets and vocabularies from Redis or from files."""
 
     def __init__(self, settings: Settings, vault: Vault, jobs: Jobs) -> None:
         self._settings, self._vault, self._jobs = settings, vault, jobs
@@ -72,7 +72,7 @@ class RequestBuilder:
         self._default = lru_cache(maxsize=1)(default_labels)
 
     def of(self, stage: str, handover: Handover) -> object:
-        """What the engine of a stage is asked. Raises a GolemError for a job that cannot be served."""
+        """Return the request for a stage's engine. Raises a GolemError if the job cannot be processed."""
         builders: dict[str, Callable[[Handover], object]] = {
             "scribe": self._recording,
             "interpreter": self._utterance,
@@ -84,22 +84,22 @@ class RequestBuilder:
         from golem_chain.workers.stages.scribe.engine import Recording
 
         job = handover.job
-        vocabulary = self._vocabulary(job)  # before the audio is read: it may be refused
+        vocabulary = self._vocabulary(job)  # before the audio is read: it may raise
         data = self._vault.read(job.audio)
-        tell = self._telling(job.id)
-        return Recording(job.name, data, job.language, job.task, vocabulary, job.word_times, progress=tell)
+        progress = self._progress_of(job.id)
+        return Recording(job.name, data, job.language, job.task, vocabulary, job.word_times, progress=progress)
 
-    def _telling(self, job: str) -> Callable[[float, float], None]:
-        """Tells how far a long recording is, at most once in HEARD_S."""
-        told_at = time.monotonic()
+    def _progress_of(self, job: str) -> Callable[[float, float], None]:
+        """Return a callback that stores a long recording's progress, at most once per HEARD_S."""
+        stored_at = time.monotonic()
 
-        def tell(heard_s: float, of_s: float) -> None:
-            nonlocal told_at
-            if time.monotonic() - told_at >= HEARD_S:
-                told_at = time.monotonic()
+        def store(heard_s: float, of_s: float) -> None:
+            nonlocal stored_at
+            if time.monotonic() - stored_at >= HEARD_S:
+                stored_at = time.monotonic()
                 self._jobs.tell_heard(job, heard_s, of_s)
 
-        return tell
+        return store
 
     def _utterance(self, handover: Handover) -> object:
         from golem_chain.workers.stages.interpreter.engine import Utterance
@@ -121,7 +121,7 @@ class RequestBuilder:
         return with_labels(found, _worded(job, self._labels(job))) if found else None
 
     def _shares(self, handover: Handover, labels: LabelSet) -> dict[str, float] | None:
-        """What the Scribe's choice says of the labels, where it chose one of their phrasings."""
+        """Return the labels' shares in the Scribe's choice, None unless it chose one of their phrasings."""
         job, choice = handover.job, handover.transcript and handover.transcript.choice
         if not choice or choice.phrase == "unknown":
             return None
@@ -135,11 +135,11 @@ class RequestBuilder:
 
 
 def _worded(job: Job, labels: LabelSet) -> LabelSet:
-    """The labels in the language that was asked for: which one will be spoken is not known before it is heard."""
+    """Return the labels in the requested language; the spoken one is unknown before transcription."""
     return in_language(labels, "en" if job.task == "translate" else job.language)
 
 
 def _needed(value: T | None, stage: str, what: str) -> T:
     if value is None:
-        raise BadRequest(f"The {stage} was handed a job without its {what}: submit the job from the start.")
+        raise BadRequest(f"The {stage} received a job without its {what}: submit the job again.")
     return value

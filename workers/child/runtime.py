@@ -1,4 +1,4 @@
-"""What the tasks of one child share: its clients of Redis, its residency, and the watch over what it computes."""
+"""The objects that the child's tasks share: Redis clients, residency, telemetry, and the watch for cancelled jobs."""
 
 import threading
 import time
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from golem_chain.workers.residency.manager import Residency
     from golem_chain.workers.residency.runner import Served
 
-#: Makes the residency of a child, given whom to tell of loads and unloads.
+#: Builds the residency of a child; the argument receives its loads and unloads.
 Build = Callable[[Callable[["Event"], None]], "Residency"]
 
 
 class ChildRuntime:
-    """What the tasks of one process share. The models' side of it is made at first use, so in the child only."""
+    """The shared objects of one process. Residency and telemetry are created on first use, so only in the child."""
 
     def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
         self.settings, self.node, self._app, self._build = settings, node, app, build
@@ -41,8 +41,8 @@ class ChildRuntime:
         self.watch = Watch(self.outcomes.ended)
 
     def serve(self, stage: str, jobs: Sequence[str], requests: Sequence[object]) -> "Served":
-        """Answers from the stage's engine to the requests of these jobs. Raises a GolemError that concerns them all,
-        and BrokenOff where one of the jobs ended meanwhile."""
+        """Run the requests of these jobs on the stage's engine and return its answers. Raises a GolemError that fails
+        the whole batch, BrokenOff if one of the jobs ended meanwhile."""
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
 
@@ -61,7 +61,7 @@ class ChildRuntime:
             self.standing.tell(self.residency)
 
     def _next(self, stage: str) -> str | None:
-        """The stage after this one, where this box serves it too: its model is the likeliest to be wanted next."""
+        """Return the next stage if this worker serves it too: its model is probably needed next."""
         after = STAGES[STAGES.index(stage) + 1 :]
         return after[0] if after and after[0] in self._app.amqp.queues.consume_from else None
 
@@ -78,7 +78,7 @@ class ChildRuntime:
         return residency
 
     def _watch(self, residency: "Residency") -> None:
-        """Give back the memory of models that nobody asked for lately."""
+        """Unload models that have been idle for `idle_unload_s`."""
         while True:
             time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
             residency.unload_idle(self.settings.idle_unload_s)

@@ -1,7 +1,7 @@
-"""Three thin tasks, one for each stage: a batch of handovers in, a batch of handovers out, errors one by one.
+"""The three tasks, one per stage: a batch of handovers in, a batch of handovers out, with errors per message.
 
-message ─► stored before? ─► request ─► serve() ─► store the answer ─► handover for the next stage
-              │ ended: nothing                         └ the last one, or silence: the Outcome
+message ─► already stored? ─► request ─► serve() ─► store the answer ─► handover for the next stage
+              │ ended: nothing                         └ last stage, or silence: the Outcome
 """
 
 import logging
@@ -28,33 +28,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-#: What a message ends with: the message of the next stage, or `{"ended": job}`; or the error that ends it.
+#: The result of a message: the next stage's message, `{"ended": job}`, or the exception that ends it.
 Result = dict[str, Any] | Exception
 
 
 class Pending(NamedTuple):
     """A job of a batch that needs the engine."""
 
-    place: int  # of its message in the batch
+    place: int  # index of its message in the batch
     handover: Handover
-    request: object  # what the engine is asked
+    request: object  # for the engine
 
 
 class StageTask(BatchTask):
-    """One stage for several jobs at once."""
+    """The task of one stage."""
 
     abstract = True
     runtime: ChildRuntime
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """As BatchTask; a job that has ended takes the rest of its chain with it."""
+        """As BatchTask's, but drops the rest of the chain if the job has ended."""
         result = super().run(*args, **kwargs)
         if "ended" in result:
             self.request.chain = None
         return result
 
     def run_batch(self, calls: Sequence[Call]) -> list[Result]:
-        """The message of the next stage, `{"ended": job}`, or the error that ends it, for each call."""
+        """Return for each call the next stage's message, `{"ended": job}`, or the exception that ends it.
+
+        Raises RetryableError if Redis is unavailable for longer than the client retries.
+        """
         started = time.time()
         results: dict[int, Result] = {}
         try:
@@ -72,28 +75,28 @@ class StageTask(BatchTask):
             self.runtime.jobs.store((self.stage, handover) for handover in passed.values())
             results |= {place: self._pass_on(handover) for place, handover in passed.items()}
             return [results[place] for place in range(len(calls))]
-        except redis.RedisError as exc:  # away for longer than the client tried: each goes back
-            raise RetryableError(f"Redis is away: {type(exc).__name__}.") from exc
+        except redis.RedisError as exc:
+            raise RetryableError(f"Redis is unavailable: {type(exc).__name__}.") from exc
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Write the Outcome. Also called in the parent, for a time limit or a dead letter."""
+        """Write the Outcome `failed`. Also called in the parent, for a time limit or a dead letter."""
         del args, kwargs, einfo
         job = task_id.rpartition(".")[0]
         if job:
             self.runtime.outcomes.end(job, "failed", failure_of(exc, self.stage))
 
     def load_costs(self) -> dict[str, float]:
-        """Measured seconds of a load by stage."""
+        """Return the measured load times by stage, seconds."""
         return dict(self.runtime.standing.load_costs) if self.runtime.standing else {}
 
     def resident(self) -> frozenset[str] | None:
-        """The stages whose models are loaded."""
+        """Return the stages whose models are loaded."""
         return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
 
-    # -- the steps of a batch; `results` takes what is known of a message early
+    # -- the steps of a batch; `results` collects results that need no engine
 
     def _prepare(self, calls: Sequence[Call], results: dict[int, Result]) -> list[Pending]:
-        """The jobs that need the engine, each with what it is to be asked."""
+        """Return the jobs that need the engine, each with its request."""
         handovers: dict[int, Handover] = {}
         for place, call in enumerate(calls):
             try:
@@ -104,9 +107,9 @@ class StageTask(BatchTask):
         pending = []
         for (place, handover), known in zip(handovers.items(), found, strict=True):
             try:
-                if known.ended or not known.known:  # ended so long ago that it is forgotten, or never sent by us
+                if known.ended or not known.known:  # expired after its end, or not submitted by us
                     results[place] = _ended(handover)
-                elif known.has(self.stage):  # stored, and its worker died before the next message was sent
+                elif known.has(self.stage):  # its worker died before publishing the next message
                     results[place] = self._pass_on(handover.model_copy(update=known.answers))
                 else:
                     pending.append(Pending(place, handover, self.runtime.requests.of(self.stage, handover)))
@@ -117,7 +120,7 @@ class StageTask(BatchTask):
     def _run_until_uncancelled(
         self, pending: Sequence[Pending], results: dict[int, Result]
     ) -> "tuple[Sequence[Pending], Served]":
-        """Run the batch; where it is broken off because some of its jobs have ended, run the others again, at once."""
+        """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately."""
         from golem_chain.workers.residency.runner import Served
 
         while pending:
@@ -127,14 +130,14 @@ class StageTask(BatchTask):
             except GolemError as exc:
                 return pending, Served(answers=[exc] * len(pending))
             except BrokenOff:
-                logger.info("A batch of the %s was broken off: one of its jobs has ended", self.stage)
+                logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
             gone = self.runtime.outcomes.ended(jobs)
             results |= {one.place: _ended(one.handover) for one in pending if one.handover.job.id in gone}
             pending = [one for one in pending if one.handover.job.id not in gone]
         return pending, Served()
 
     def _pass_on(self, handover: Handover) -> dict[str, Any]:
-        """The message of the next stage; or, for a job that ends here, its Outcome and no message."""
+        """Return the next stage's message, or write the Outcome of a job that ends here."""
         if requests.silent(handover):
             self.runtime.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
         elif self.stage == STAGES[-1]:
@@ -156,15 +159,15 @@ class StageTask(BatchTask):
 
 
 def failure_of(exc: BaseException, stage: str) -> Failure:
-    """What an Outcome says of an error: our own sentence, or one about what Celery or Python raised."""
+    """Return the Failure for an exception: a GolemError's own message, or one sentence about any other."""
     if isinstance(exc, GolemError):
         return Failure(code=exc.code, message=exc.message)
     name = type(exc).__name__
     if name in ("TimeLimitExceeded", "SoftTimeLimitExceeded"):
-        return Failure(code=TimeLimit.code, message=f"The {stage} ran past its time limit: raise GOLEM_TIME_LIMIT_S.")
+        return Failure(code=TimeLimit.code, message=f"The {stage} exceeded its time limit: raise GOLEM_TIME_LIMIT_S.")
     if name in ("WorkerLostError", "Terminated"):
         return Failure(
-            code=TooManyDeliveries.code, message=f"The {stage} lost its worker process each time: see the worker's log."
+            code=TooManyDeliveries.code, message=f"The {stage}'s process died at each delivery: see the worker's log."
         )
     if isinstance(exc, MemoryError):
         return Failure(code=OutOfMemory.code, message=f"The {stage} ran out of memory: lower GOLEM_BATCH.")
@@ -172,7 +175,8 @@ def failure_of(exc: BaseException, stage: str) -> Failure:
 
 
 def register(app: Celery, settings: Settings, build: Build | None = None) -> dict[str, BatchTask]:
-    """Add the three tasks to an app; -> stage: task. `build` makes the residency, None: the engines of the settings.
+    """Register the three tasks with an app and return them by stage. `build` makes the residency, None: that of the
+    settings.
 
     Nothing is loaded and no device is touched before the first message.
     """
@@ -186,15 +190,15 @@ def register(app: Celery, settings: Settings, build: Build | None = None) -> dic
 
 
 def _ended(handover: Handover) -> dict[str, Any]:
-    """The result of a message whose job has ended: nothing follows."""
+    """Return the result of a message whose job has ended."""
     return {"ended": handover.job.id}
 
 
 def parse(call: Call) -> Handover:
-    """What a message carries. Raises BadRequest."""
+    """Return the handover of a message. Raises BadRequest if it is malformed."""
     try:
         return Handover.model_validate(call.args[0])
     except (ValidationError, IndexError) as exc:
         raise BadRequest(
-            f"The message {call.task_id[:80]} is not a job ({type(exc).__name__}): submit it again."
+            f"The message {call.task_id[:80]} is malformed ({type(exc).__name__}): submit the job again."
         ) from None

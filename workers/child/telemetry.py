@@ -1,4 +1,4 @@
-"""What a box tells of itself: how it stands (`golem:box:<node>`), what it did (the timeline). Written by the child."""
+"""The child's telemetry: writes the box's state (`golem:box:<node>`) and its events (the timeline)."""
 
 import json
 import logging
@@ -17,58 +17,58 @@ from golem_chain.workers.residency.runner import Served
 
 logger = logging.getLogger(__name__)
 
-#: The hash lives with the claim on the node's name, which its parent renews; where there is none, so long, seconds.
+#: Expiry of the hash without a claim on the node name, seconds; with a claim, the parent's renewals extend it.
 _ALONE_S = 60
 
 
 class Telemetry:
-    """The fields of one box. Redis being away is no reason to stop working: the next write tells it all again.
+    """The telemetry of one box. Redis errors are only logged: the next write contains the full state again.
 
-    `announce` hands each event on to Celery's event stream and never raises.
+    `announce` sends an event to Celery's event stream and never raises.
     """
 
     def __init__(self, client: redis.Redis, node: str, announce: Callable[[dict[str, Any]], None]) -> None:
         self._client, self._node, self._key = client, node, keys.box(node)
         self._announce = announce
-        self.residency: Residency | None = None  # set when it is built: loads are told from within
+        self.residency: Residency | None = None  # set once built; its events need it
         self.peak = 0  # highest bytes since the start
         self.loads = dict.fromkeys(STAGES, 0)
-        self.load_costs: dict[str, float] = {}  # the seconds of each stage's newest load
+        self.load_costs: dict[str, float] = {}  # each stage's latest load, seconds
         self._last: Event | None = None
 
     def on_event(self, event: Event) -> None:
-        """Note a load, an unload or an out-of-memory."""
+        """Record a load, an unload or an out-of-memory."""
         self._last = event
         if event.kind == "load":
             self.loads[event.stage] = self.loads.get(event.stage, 0) + 1
             self.load_costs[event.stage] = event.seconds
         if not self._tell(event.wire()):
-            return  # Redis was waited for in vain: not a second time
+            return  # Redis timed out: do not wait for it twice
         self._announce(event.wire())
-        if self.residency is not None:  # at once: the batch that wanted the model may take minutes
+        if self.residency is not None:  # now, because the batch that needs the model may take minutes
             self.tell(self.residency)
 
     def on_batch(
         self, stage: str, jobs: Sequence[str], served: Served, seconds: float, before: int, residency: Residency
     ) -> None:
-        """Note a batch of these jobs that took `seconds`; `before`: bytes that were allocated at its start."""
+        """Record a batch of these jobs that took `seconds`; `before`: bytes allocated at its start."""
         now = residency.memory.read()
-        told = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
-        told |= {"load_s": round(served.load_s, 4), "compute_s": round(served.compute_s, 4)}
-        told |= {"jobs": list(jobs), "allocated_before": before, "allocated": now.allocated}
-        told |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
-        self._tell(told)
+        event = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
+        event |= {"load_s": round(served.load_s, 4), "compute_s": round(served.compute_s, 4)}
+        event |= {"jobs": list(jobs), "allocated_before": before, "allocated": now.allocated}
+        event |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
+        self._tell(event)
 
     def _tell(self, event: dict[str, Any]) -> bool:
         try:
             timeline.tell(self._client, self._node, event)
         except redis.RedisError as exc:
-            logger.warning("The timeline misses a %s: %s", event["kind"], exc)
+            logger.warning("The %s event was not written to the timeline: %s", event["kind"], exc)
             return False
         return True
 
     def tell(self, residency: Residency) -> None:
-        """Write everything."""
+        """Write the full state."""
         now = residency.memory.read()
         self.peak = max(self.peak, now.peak)
         fields = {
@@ -89,4 +89,4 @@ class Telemetry:
             if self._client.ttl(self._key) == -1:
                 self._client.expire(self._key, _ALONE_S)
         except redis.RedisError as exc:
-            logger.warning("The state of this box could not be told: %s", exc)
+            logger.warning("The state of this worker could not be written: %s", exc)

@@ -1,1 +1,1 @@
-"""The parent process of a worker: takes messages, renews leases, acknowledges. It never touches a model."""
+"""The parent process of a worker: takes messages, renews leases, acknowledges. It never loads a model."""

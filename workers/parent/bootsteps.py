@@ -1,5 +1,5 @@
-"""What our worker does beside Celery's consumer: see dead children, settle the books, end dead letters, keep its name,
-stop in good order. Each is one bootstep with one timer in the parent's event loop."""
+"""Celery bootsteps of the parent, each with one timer in the event loop: respawn the child, reconcile with Redis, end
+jobs of dead letters, renew name and checkpoints, shut down gracefully."""
 
 import json
 import os
@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 
 
 class Timed(bootsteps.StartStopStep):
-    """A step that does something again and again while the connection stands."""
+    """A step that calls `tick` periodically while the connection is up."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     every_s = 1.0
@@ -34,15 +34,15 @@ class Timed(bootsteps.StartStopStep):
         self._timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begin; Celery calls this after each connection."""
+        """Start the timer. Celery calls this after each connect."""
         self._timer = consumer.timer.call_repeatedly(self.every_s, self.tick, (consumer,))
 
     def tick(self, consumer: Any) -> None:
-        """What is done."""
+        """Do the periodic work."""
         raise NotImplementedError
 
     def stop(self, consumer: Any) -> None:
-        """End; Celery calls this at shutdown and when the connection broke."""
+        """Cancel the timer. Celery calls this at shutdown and when the connection breaks."""
         del consumer
         if self._timer is not None:
             self._timer.cancel()
@@ -51,58 +51,58 @@ class Timed(bootsteps.StartStopStep):
 
 
 class PoolWatchdog(Timed):
-    """See a killed child at once. Celery looks when the child's pipe closes, mostly before it can be waited for, and
-    then not for 5 s."""
+    """Detects a killed child within 0.25 s. Celery checks when the child's pipe closes, usually before the child can be
+    reaped, and then not again for 5 s."""
 
     every_s = 0.25
 
     def tick(self, consumer: Any) -> None:
-        """Reap and respawn."""
+        """Reap a dead child and start another."""
         consumer.pool.maintain_pool()
 
 
 class Reconcile(Timed):
-    """The books and our hands say the same: after each connection, which is how a worker of the same name takes up
-    what its predecessor had in hand when it was killed; and after a while in which Redis took no writes."""
+    """Reconciles messages in hand with Redis: after each connect, which also requeues what a killed worker of the same
+    name had in hand, and after a time in which Redis accepted no writes."""
 
     def start(self, consumer: Any) -> None:
-        """Reconcile at once."""
+        """Reconcile immediately, then start the timer."""
         self._settle(consumer)
         super().start(consumer)
 
     def tick(self, consumer: Any) -> None:
-        """Reconcile where something is left."""
+        """Reconcile if an acknowledgement or a requeue is pending."""
         held = consumer.context.held
         if held.unsettled or held.owed:
             try:
                 self._settle(consumer)
             except consumer.connection_errors as exc:
-                logger.warning("The books wait, Redis is away: %s", exc)
+                logger.warning("Acknowledgements are pending because Redis is unavailable: %s", exc)
 
     @staticmethod
     def _settle(consumer: Any) -> None:
         back = consumer.task_consumer.channel.qos.settle()
         if back:
-            logger.warning("Put back %d message(s) that were in the hands of %s", back, consumer.hostname)
+            logger.warning("Requeued %d message(s) that %s had in hand", back, consumer.hostname)
 
 
 class DeadLetterStep(Timed):
-    """End the jobs of dead letters. Any worker may do it, and two may do it at once: the end of a job is written once.
-    A letter stays in the list until its job has ended, so that a kill here loses nothing."""
+    """Ends the jobs of dead letters. Several workers may do it at once, because an Outcome is written only once. A
+    letter stays in the list until its job has ended, so that a kill in between loses nothing."""
 
     def tick(self, consumer: Any) -> None:
-        """End those that wait."""
+        """End the jobs of up to 20 letters."""
         try:
             with consumer.task_consumer.channel.conn_or_acquire() as client:
                 for letter in client.lrange(keys.DYING, 0, 19):
                     if _end_job_of(consumer.app, letter):
                         client.lrem(keys.DYING, 0, letter)
         except consumer.connection_errors as exc:
-            logger.warning("Dead letters wait, Redis is away: %s", exc)
+            logger.warning("Dead letters are pending because Redis is unavailable: %s", exc)
 
 
 def _end_job_of(app: Any, letter: bytes) -> bool:
-    """End the job of a dead letter; False where that is still to be done."""
+    """End the job of a dead letter; return False if it must be tried again."""
     try:
         told = json.loads(letter)
         message = json.loads(told["raw"])
@@ -111,14 +111,14 @@ def _end_job_of(app: Any, letter: bytes) -> bool:
         request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
         task = app.tasks[headers["task"]]
     except Exception:
-        logger.exception("A dead letter names no task of ours: it stays in %s", keys.DEAD)
+        logger.exception("A dead letter belongs to no known task: it stays in %s", keys.DEAD)
         return True
     try:
         fail(
             task,
             request,
             TooManyDeliveries(
-                f"The {told['queue']} stage was given to a worker {told['deliveries']} times and ended none of them "
+                f"The {told['queue']} stage was delivered {told['deliveries']} times without finishing "
                 f"(the last time on {told['box'] or 'an unknown box'}: {told['error']}): see the worker's log."
             ),
         )
@@ -129,8 +129,8 @@ def _end_job_of(app: Any, letter: bytes) -> bool:
 
 
 class KeepName(Timed):
-    """Renew the claim on the node's name and on the queues it serves, and tell how it stands; a worker that lost its
-    name (it slept too long) must not go on under it."""
+    """Renews the claims on the node name and on queues, and publishes the worker's state. Fencing: a worker that lost
+    its name, because it was suspended too long, shuts down."""
 
     every_s = RENEW_S
 
@@ -139,12 +139,13 @@ class KeepName(Timed):
         context: ParentContext = consumer.context
         queues = sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)
         if not context.name.renew({**context.held.tells(), "queues": queues}, context.held.holds):
-            logger.critical("The name %s belongs to another worker now: this one stops", consumer.hostname)
+            logger.critical("Another worker has taken over the name %s: shutting down", consumer.hostname)
             context.shutdown.at_once()
 
 
 class KeepAgreement(Timed):
-    """Renew the agreement on checkpoints; a worker that slept while others took up something else must not go on."""
+    """Renews the registration of checkpoints. A worker that was suspended while others registered different ones shuts
+    down."""
 
     every_s = RENEW_S
 
@@ -157,27 +158,27 @@ class KeepAgreement(Timed):
             logger.critical("%s", exc.message)
             context.shutdown.at_once()
         except (RedisError, OSError):
-            return  # away: nobody can register anything else either
+            return  # Redis is down: no other worker can register either
 
 
 class Stopper(Timed):
-    """After SIGTERM or SIGINT: end when nothing is in hand, and hand back what is left, unharmed and uncounted, when
-    the time for it is over."""
+    """After SIGTERM or SIGINT: exits when nothing is in hand; after GOLEM_STOP_S it requeues the rest without counting
+    a delivery."""
 
     every_s = 0.1
 
     def tick(self, consumer: Any) -> None:
-        """Go on stopping."""
+        """Continue a shutdown that was requested."""
         context: ParentContext = consumer.context
         if not context.shutdown.requested:
             return
         if not context.held.in_hand:
             state.should_stop = os.EX_OK
         elif context.shutdown.overdue:
-            for child in consumer.pool._pool._pool:  # first: what is handed back must not end here as well
+            for child in consumer.pool._pool._pool:  # first, so that no requeued message also ends here
                 os.kill(child.pid, signal.SIGKILL)
             back = consumer.task_consumer.channel.qos.give_back()
-            logger.warning("Handed back %d message(s)", back)
+            logger.warning("Requeued %d unfinished message(s)", back)
             state.should_terminate = os.EX_OK
 
 

@@ -1,7 +1,7 @@
-"""Workers of one system run the same checkpoints, so that a job's answer does not depend on the box that gave it.
+"""Ensures that all workers use the same checkpoints, so that a job's result does not depend on the box that ran it.
 
-Each live worker renews `golem:checkpoint:<stage>` for the stages it serves; one that brings something else does not
-start. The entry goes with the last of them.
+Each live worker renews `golem:checkpoint:<stage>` for the stages that it serves. A worker with a different checkpoint
+does not start. The entry expires with the last of them.
 """
 
 import json
@@ -18,12 +18,12 @@ from golem_chain.shared.text import visible
 from golem_chain.workers.parent.node_name import EXPIRY_S
 from golem_chain.workers.store.manifest import find
 
-#: Stage -> what must be the same on every box: id, fingerprint, dtype.
+#: Stage -> id, fingerprint and dtype, which must be equal on every box.
 Checkpoints = Mapping[str, Mapping[str, str]]
 
 
 def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What this box has for the stages. Raises ModelMissing, ModelCorrupt."""
+    """Return this box's checkpoints of the stages. Raises ModelMissing, ModelCorrupt."""
     found = {stage: find(settings, stage) for stage in stages}
     return {
         stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": one.dtype}
@@ -32,14 +32,14 @@ def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, 
 
 
 class Agreement:
-    """The word of one worker on its checkpoints."""
+    """One worker's registration of its checkpoints."""
 
     def __init__(self, client: Redis, node: str, checkpoints: Checkpoints) -> None:
         self._client, self._node, self._mine = client, node, checkpoints
 
     def join(self) -> None:
-        """Register at the start of a worker, waiting up to 3 s for the entries of those who are gone. Raises
-        CheckpointsDiffer."""
+        """Register at startup, waiting up to 3.5 s for the entries of dead workers to expire. Raises CheckpointsDiffer
+        if live workers use different checkpoints."""
         end = time.monotonic() + EXPIRY_S + 0.5
         while True:
             try:
@@ -50,7 +50,7 @@ class Agreement:
             time.sleep(0.1)
 
     def renew(self) -> None:
-        """Register, or stay registered. Raises CheckpointsDiffer where live workers run something else."""
+        """Register or renew. Raises CheckpointsDiffer if live workers use different checkpoints."""
         if not self._mine:
             return
         stages = list(self._mine)
@@ -62,8 +62,8 @@ class Agreement:
         place, theirs, box = answer
         stage = stages[int(place) - 1]
         raise CheckpointsDiffer(
-            f"The {stage} of this box is {_named(self._mine[stage])}, and that of {_text(box)} is "
-            f"{_named(_read(_text(theirs)))}: pull the same on both (golem models pull, GOLEM_MODELS, "
+            f"The {stage} checkpoint of this box is {_named(self._mine[stage])}, but that of {_text(box)} is "
+            f"{_named(_read(_text(theirs)))}: pull the same checkpoint on both (golem models pull, GOLEM_MODELS, "
             f"GOLEM_{stage.upper()}_MODEL), or stop the other workers first."
         )
 

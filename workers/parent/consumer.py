@@ -1,4 +1,4 @@
-"""Celery's consumer and worker program, where ours do otherwise: they reconnect sooner and forget nothing in hand."""
+"""Celery's consumer and worker classes with faster reconnects; messages in hand survive a lost connection."""
 
 from typing import Any
 
@@ -14,19 +14,19 @@ logger = get_logger(__name__)
 
 
 class ReconnectingConsumer(Consumer):
-    """Celery's consumer, which is quick to come back, forgets nothing it works on and buries what it cannot read."""
+    """A consumer that reconnects quickly, keeps its messages in hand and makes undecodable messages dead letters."""
 
     def __init__(self, *args: Any, context: ParentContext, **kwargs: Any) -> None:
-        self.context = context  # before the steps are made, which reach it here
+        self.context = context  # set first: the bootsteps use it
         super().__init__(*args, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Try for ever, at most 2 s apart: the default's 30 s would be felt after a long absence."""
+        """Retry forever, every 2 s at most; Celery's default grows to 30 s."""
 
         def away(exc: Exception, interval: float) -> None:
             del interval
             if self.broker_connection_retry_attempt % 15 == 0:
-                logger.error("Redis is away, trying again until it is back: %s", exc)
+                logger.error("Redis is unavailable, retrying until it is back: %s", exc)
             self.broker_connection_retry_attempt += 1
 
         conn = conn.ensure_connection(
@@ -37,25 +37,25 @@ class ReconnectingConsumer(Consumer):
         return conn
 
     def on_close(self) -> None:
-        """The connection is gone: what the child works on is still in hand, the rest is not."""
+        """Keep in hand what the child works on, and nothing else: the connection is lost."""
         super().on_close()
         self.context.held.keep(r.message.delivery_tag for r in tuple(state.active_requests))
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """A dead letter; Celery would drop the message."""
+        """Make the message a dead letter; Celery would drop it."""
         logger.error("A message cannot be decoded: %r", exc)
         message.reject_log_error(logger, self.connection_errors)
 
 
 class Parent(Worker):
-    """Celery's worker program with our signals instead of its own."""
+    """Celery's worker with our signal handlers."""
 
     def __init__(self, *args: Any, context: ParentContext, **kwargs: Any) -> None:
         self._context = context
         super().__init__(*args, **kwargs)
 
     def install_platform_tweaks(self, worker: Any) -> None:
-        """SIGTERM and SIGINT stop in good order."""
+        """Make SIGTERM and SIGINT shut down gracefully."""
         del worker
         for name in ("SIGTERM", "SIGINT"):
             platforms.signals[name] = self._context.shutdown.on_signal

@@ -1,4 +1,4 @@
-"""What the parts of a worker's parent share: made once before it starts, and reached as `consumer.context`."""
+"""The objects that the parts of the parent share, created once at startup and available as `consumer.context`."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ logger = get_logger(__name__)
 
 
 class Shutdown:
-    """How this process stops. After SIGTERM or SIGINT it takes nothing more and finishes what is in hand, for
-    `stop_s` seconds at most; a second signal ends that wait at once."""
+    """The shutdown of the worker. After SIGTERM or SIGINT it takes no more messages and finishes those in hand, within
+    `stop_s` seconds; a second signal ends that wait immediately."""
 
     def __init__(self, held: ConsumerState, stop_s: float) -> None:
         self._held, self._stop_s = held, stop_s
-        self._deadline: float | None = None  # of the process, whichever connection stands
+        self._deadline: float | None = None  # of the process; survives reconnects
 
     def on_signal(self, signum: int, frame: Any) -> None:
-        """The signal handler of the parent."""
+        """Handle SIGTERM and SIGINT."""
         del frame
         logger.info("Stopping (%s)", signal.Signals(signum).name)
         self._deadline = monotonic() + (0 if self._held.stopping else self._stop_s)
@@ -34,22 +34,22 @@ class Shutdown:
             celery_state.should_stop = os.EX_OK
 
     def at_once(self) -> None:
-        """Stop without finishing anything: this worker must not go on."""
+        """Stop without finishing the messages in hand: this worker has lost its name or its agreement."""
         self._held.stopping = True
         celery_state.should_terminate = os.EX_UNAVAILABLE
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return self._held.stopping and self._deadline is not None
 
     @property
     def overdue(self) -> bool:
-        """Whether what is in hand has had its time."""
+        """Whether the time to finish the messages in hand is over."""
         return self._deadline is not None and monotonic() >= self._deadline
 
     def while_away(self) -> None:
-        """Go on stopping while there is no connection: nothing can be handed back, the leases will do it."""
+        """Continue a shutdown without a connection: nothing can be requeued, so the leases expire instead."""
         if self.requested and (not self._held.in_hand or self.overdue):
             celery_state.should_terminate = os.EX_OK
         celery_state.maybe_shutdown()
@@ -57,7 +57,7 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class ParentContext:
-    """The parts, each the one owner of what it holds."""
+    """The shared objects, each the only owner of its state."""
 
     held: ConsumerState  # messages in hand, models, costs
     name: NodeName

@@ -1,8 +1,8 @@
-"""Micro-batches in the parent: the messages of one take become one job of the pool.
+"""Batches in the parent: the messages of one take become one pool job.
 
-Each message keeps its own Request (ack, events, revoke, limits). What came back (redelivered, retried, put off) runs
-alone, so that one poisonous message cannot take its neighbours down twice. Proven against celery 5.7: it leans on
-`strategy.default` and the `on_*` callbacks of Request. The child's half is in `workers.child.batch_task`.
+Each message keeps its own Request (acknowledgement, events, revokes, limits). Redelivered and retried messages run
+alone, so that a poison message cannot fail its neighbours twice. Relies on private parts of Celery 5.7:
+`strategy.default` and the `on_*` callbacks of Request. The child's half is `workers.child.batch_task`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ logger = get_logger(__name__)
 
 
 class Batch:
-    """Several Requests as one pool job; to the worker it looks like one Request. A lone message is a batch of one."""
+    """Several Requests as one pool job, with the interface of one Request. A single message is a batch of one."""
 
     def __init__(self, task: BatchTask, requests: Sequence[Any], held: ConsumerState) -> None:
         self.task, self.requests, self._held = task, list(requests), held
         self._split = False
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Send the batch to the child. Raises TaskRevokedError where all of them were revoked."""
+        """Send the batch to the child. Raises TaskRevokedError if all its messages were revoked."""
         self.requests = [r for r in self.requests if not r.revoked()]
         if not self.requests:
             raise TaskRevokedError
@@ -50,11 +50,11 @@ class Batch:
         )
         for r in self.requests:
             r._apply_result = ref(result) if result is not None else None
-        self.result = result  # the requests hold weak references only
+        self.result = result  # the requests hold only weak references
         return result
 
     def _limit_s(self) -> float | None:
-        """The time limit of the batch: the fixed part once, the parts that grow with the audio summed, seconds."""
+        """Return the time limit, seconds: the fixed part once, plus the sum of the parts that grow with the audio."""
         base = self.task.time_limit or self.task.app.conf.task_time_limit
         limits = [r.time_limits[0] or base for r in self.requests]
         if None in limits:
@@ -67,61 +67,64 @@ class Batch:
             try:
                 call(n, r)
             except Exception:
-                logger.exception("Ending %s failed", r.id)
+                logger.exception("Task %s could not be completed", r.id)
 
-    def _put_back(self, _: int, r: Any) -> None:
+    def _requeue(self, _: int, r: Any) -> None:
         task_ready(r)
         r.reject(requeue=True)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """The child has begun."""
+        """The child has started the batch."""
         self._each(lambda _, r: r.on_accepted(pid, time_accepted))
 
     def on_success(self, report: BatchReport) -> None:
-        """The child has ended all of them, each in its way."""
+        """The child has ended every message; the report has the result of each."""
         self._held.learned(report.resident, report.load_costs)
         self._each(lambda n, r: r.on_success(report.ends[n]))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """The hard limit is over; billiard has called on_failure before and kills the child after."""
+        """The hard time limit was exceeded; billiard calls this between on_failure and killing the child."""
         del soft
         if not self._split:
-            self._each(lambda _, r: self._time_is_over(r, timeout))
+            self._each(lambda _, r: self._fail_timed_out(r, timeout))
 
-    def _time_is_over(self, r: Any, timeout: float) -> None:
+    def _fail_timed_out(self, r: Any, timeout: float) -> None:
         task_ready(r)
-        fail(self.task, r._context, TimeLimit(f"The stage ran past its time limit of {timeout:g} s."))
+        fail(self.task, r._context, TimeLimit(f"The stage exceeded its time limit of {timeout:g} s."))
         r.acknowledge()
         r.send_event("task-failed", exception=f"TimeLimit({timeout:g} s)", traceback="")
 
     def on_failure(self, exc_info: Any) -> None:
-        """The child died, was terminated or ran out of time."""
+        """The child died, was terminated or exceeded the time limit."""
         exc = exc_info.exception
         exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
         self._held.child_died()
-        if isinstance(exc, Terminated):  # only some of them were to be terminated, and those have ended
+        if isinstance(exc, Terminated):  # requeue all but the revoked requests, which have ended
             gone = [r for r in self.requests if r._already_revoked or r._already_cancelled]
             self.requests = [r for r in self.requests if r not in gone]
-            self._each(self._put_back)
+            self._each(self._requeue)
         elif isinstance(exc, TimeLimitExceeded):  # on_timeout follows
             self._split = len(self.requests) > 1
-            if self._split:  # whose fault is it? each runs alone
-                logger.warning("A batch of %d of %s ran out of time, each runs alone", len(self.requests), self.name)
-                self._each(self._put_back)
+            if self._split:  # the cause may be any of them
+                logger.warning(
+                    "A batch of %d of %s exceeded its time limit: each message now runs alone",
+                    *(len(self.requests), self.name),
+                )
+                self._each(self._requeue)
         elif isinstance(exc, WorkerLostError):
-            self._put_back_lost(str(exc))
-        else:  # the whole call failed, outside of any message: no memory, an answer that cannot be sent
-            self._put_back_lost(f"the call failed ({type(exc).__name__})")
+            self._requeue_lost(str(exc))
+        else:  # the whole call failed, not one message: out of memory, or a result that cannot be sent
+            self._requeue_lost(f"the call failed ({type(exc).__name__})")
 
-    def _put_back_lost(self, error: str) -> None:
-        logger.error("A batch of %s was lost: %s. %d message(s) go back", self.name, error, len(self.requests))
+    def _requeue_lost(self, error: str) -> None:
+        logger.error("A batch of %s was lost: %s. Requeueing %d message(s)", self.name, error, len(self.requests))
 
         def lost(_: int, r: Any) -> None:
             task_ready(r)
             tag, qos = r.message.delivery_tag, r.message.channel.qos
-            if self._has_ended(r):  # its success was stored just before
+            if self._has_ended(r):  # its success was stored before the child died
                 r.acknowledge()
-            elif self._held.stopping:  # the signal that stops us went to the child as well: no fault of the message
+            elif self._held.stopping:  # the child got the stop signal too: not the message's fault
                 qos.restore_by_tag(tag, uncounted=True)
             else:
                 qos.crashed(tag, error)
@@ -132,19 +135,19 @@ class Batch:
     def _has_ended(self, r: Any) -> bool:
         try:
             return self.task.has_ended(r.id)
-        except Exception as exc:  # noqa: BLE001  (Redis is away: its next delivery will see)
-            logger.warning("Whether %s has ended is not known: %r", r.id, exc)
+        except Exception as exc:  # noqa: BLE001  (Redis is down: the next delivery checks again)
+            logger.warning("Cannot check whether task %s has ended: %r", r.id, exc)
             return False
 
     @property
     def name(self) -> str:
-        """The task's."""
+        """The task's name."""
         return str(self.task.name)
 
 
 def fail(task: Task, request: Any, exc: GolemError) -> None:
-    """End a task as failed from the parent, as its tracer would in the child: the result is stored, the rest of its
-    chain fails, errbacks and `on_failure` are called. `request`: a celery Context with args, kwargs and chain."""
+    """Fail a task from the parent as its tracer would in the child: store the result, fail the rest of its chain, call
+    errbacks and `on_failure`. `request`: a Celery Context with args, kwargs and chain."""
     task.backend.mark_as_failure(request.id, exc, request=request, store_result=not task.ignore_result)
     task.on_failure(exc, request.id, request.args, request.kwargs, None)
     signals.task_failure.send(
@@ -159,7 +162,7 @@ def fail(task: Task, request: Any, exc: GolemError) -> None:
 
 
 class _Collecting:
-    """The consumer as Celery's default strategy sees it, except that requests ready to run are collected."""
+    """A proxy of the consumer for Celery's default strategy that collects requests instead of running them."""
 
     def __init__(self, consumer: Any, collect: Callable[[Any], None]) -> None:
         self._consumer, self.on_task_request = consumer, collect
@@ -169,7 +172,7 @@ class _Collecting:
 
 
 def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
-    """The strategy of a BatchTask: the messages of one take become one batch."""
+    """The execution strategy of a BatchTask: makes one Batch of the messages of one take."""
     submit, held = consumer.on_task_request, consumer.context.held
     pending: list[Any] = []
 
@@ -178,7 +181,7 @@ def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
             submit(Batch(task, [request], held))
             return
         if not pending:
-            consumer.call_soon(flush)  # the next turn of the loop: the whole take has been delivered by then
+            consumer.call_soon(flush)  # the next loop iteration: by then the whole take is delivered
         pending.append(request)
 
     def flush() -> None:

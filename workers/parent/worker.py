@@ -1,4 +1,4 @@
-"""Starts a worker in this process: parent (takes, leases, acks) and one child (holds the models)."""
+"""Starts a worker: this process becomes the parent (takes, leases, acknowledgements) and forks the child (models)."""
 
 import gc
 import logging
@@ -26,11 +26,11 @@ from golem_chain.workers.parent.node_name import NodeName, node_name
 
 logger = get_logger(__name__)
 
-#: Chatty at INFO: a line for each message received and ended. Flower shows the same.
+#: Loggers with a line for each message at INFO. Flower shows the same.
 _CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer.connection", "celery.pool")
 
-#: How a stage that is done tries to send its result on while Redis is away: for about a minute.
-_PATIENCE = {"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
+#: Retries to publish a finished stage's result while Redis is down: for about a minute.
+_RETRY_POLICY = {"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 
 def start(
@@ -43,20 +43,20 @@ def start(
     checkpoints: Checkpoints | None = None,
     log_level: str = "INFO",
 ) -> int:
-    """Run a worker until it is told to stop, and give its exit code. Raises BrokerAway where Redis does not answer,
-    BadSetting for an unknown queue or a name that another worker uses, CheckpointsDiffer where live workers run others,
-    ModelMissing.
+    """Run a worker until it is stopped and return its exit code. Call it in the main thread.
 
-    `queues`: the stages it serves, None for all. `register` adds the tasks to the app, None: `workers.child.tasks`.
-    `preload` runs before the child is forked and must not touch a device; `checkpoints` are what must be the same on
-    all boxes. Where they are None and the tasks are ours, `preload` imports the model libraries, so that a child that
-    is forked again is ready at once, and the checkpoints are those of the store. To be called in the main thread.
+    `queues`: stages to serve, None for all. `register` adds the tasks to the app, None: those of `workers.child.tasks`.
+    `preload` runs before the child is forked and must not touch a device; for our own tasks it imports the model
+    libraries by default, so that a respawned child is ready immediately. `checkpoints` must be equal on all boxes; for
+    our own tasks they are those of the store.
+    Raises BrokerAway if Redis does not answer, BadSetting for an unknown queue or a name in use, CheckpointsDiffer if
+    live workers use different checkpoints, ModelMissing or ModelCorrupt if a checkpoint of the store cannot be used.
     """
     set_up_log(log_level)
     node = node_name(name)
     unknown = [queue for queue in queues or () if queue not in STAGES]
     if unknown:
-        raise BadSetting(f"There is no stage {unknown[0]}: --queues takes some of {', '.join(STAGES)}.")
+        raise BadSetting(f"There is no queue {unknown[0]}: choose --queues from {', '.join(STAGES)}.")
     app = make_app(settings)
     check_broker(settings)
     client = connect_once(settings, socket_timeout=5)
@@ -88,20 +88,20 @@ def _run(
     node = context.name.node
     app.conf.broker_transport_options |= {"box": node, "consumer_state": context.held}
     app.conf.worker_consumer = partial(ReconnectingConsumer, context=context)
-    app.conf.task_publish_retry_policy = _PATIENCE  # a producer gives up sooner
-    app.conf.result_backend_transport_options = {"retry_policy": _PATIENCE}
+    app.conf.task_publish_retry_policy = _RETRY_POLICY  # a producer gives up sooner
+    app.conf.result_backend_transport_options = {"retry_policy": _RETRY_POLICY}
     app.steps["consumer"].update(STEPS)
     register(app)
-    with reaching(settings), app.connection_for_write() as connection:  # before the slow imports: others may be free
+    with reaching(settings), app.connection_for_write() as connection:  # before slow imports: other boxes may be idle
         back = connection.default_channel.qos.settle()
     if back:
-        logger.warning("Put back %d message(s) that the last %s had in hand", back, node)
+        logger.warning("Requeued %d message(s) that the previous %s had in hand", back, node)
     if preload is not None:
         preload()
-        context.name.take()  # it may have run out meanwhile
+        context.name.take()  # the claim may have expired during the imports
         context.agreement.join()
     gc.collect()
-    gc.freeze()  # a collection in the child shall not walk over what was imported here: 0.3 s for each unload
+    gc.freeze()  # keeps imported objects out of the child's collections: 0.3 s for each unload
     worker = Parent(
         app=app,
         context=context,
@@ -109,8 +109,8 @@ def _run(
         queues=list(queues) if queues else None,
         loglevel=log_level,
         quiet=True,
-        without_mingle=True,  # it waits a second for the revokes of other workers; cancelled jobs are marked in Redis
-        without_gossip=True,  # nothing here listens to the other workers' events
+        without_mingle=True,  # takes 1 s to collect revokes from other workers; cancellations are in Redis
+        without_gossip=True,  # the events of other workers are not used
     )
     worker.start()
     return worker.exitcode or 0
@@ -132,7 +132,7 @@ def _import_models(settings: Settings) -> None:
 
 
 def set_up_log(level: str) -> None:
-    """One line for each event, to stderr: `12:30:01 INFO golem@box: …`."""
+    """Configure logging to stderr, one line for each record: `12:30:01 INFO golem@box: …`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
@@ -140,11 +140,11 @@ def set_up_log(level: str) -> None:
     root.setLevel(level)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("multiprocessing").setLevel(logging.CRITICAL)  # billiard's; we say ourselves who died
-    signals.setup_logging.connect(_ours, weak=False)  # Celery leaves the log alone where somebody listens
-    # Celery warns of root, for pickle's sake; we read JSON only.
+    logging.getLogger("multiprocessing").setLevel(logging.CRITICAL)  # billiard's; we log dead children ourselves
+    signals.setup_logging.connect(_keep_logging, weak=False)  # a receiver stops Celery from configuring logging
+    # Celery warns against running as root because of pickle; only JSON is accepted here.
     warnings.filterwarnings("ignore", category=platforms.SecurityWarning)
 
 
-def _ours(**_: Any) -> None:
-    """The log is set up already."""
+def _keep_logging(**_: Any) -> None:
+    """Do nothing: logging is already configured."""

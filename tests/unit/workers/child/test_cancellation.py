@@ -1,4 +1,4 @@
-"""The watch breaks off what it may, when it should, and nothing else."""
+"""The watch interrupts exactly the batches whose jobs have ended, and only inside `breakable`."""
 
 import threading
 import time
@@ -11,14 +11,14 @@ from golem_chain.workers.child.cancellation import BrokenOff, Watch
 
 
 class Ends:
-    """What has ended so far; away: the next look fails."""
+    """The jobs that have ended; the next `away` polls fail."""
 
     def __init__(self) -> None:
         self.jobs: set[str] = set()
         self.away = self.looks = 0
 
     def looked_at(self, times: int) -> None:
-        """Wait until the watch has looked so often from now on: what it then had to do, it has done but once."""
+        """Wait for this many more polls of the watch; it has acted on all of them but the last."""
         most = self.looks + times
         while self.looks < most:
             time.sleep(0.005)
@@ -48,7 +48,7 @@ def test_a_batch_whose_job_has_ended_is_broken_off_although_redis_was_away(watch
         time.sleep(120)
     assert time.monotonic() - start < 60
     with watch.watching(["a"]), watch.breakable():
-        ends.looked_at(4)  # the others are left alone
+        ends.looked_at(4)  # the other jobs are not interrupted
 
 
 def test_what_is_not_breakable_is_left_to_its_end_and_what_follows_is_broken_off(watch: Watch, ends: Ends) -> None:
@@ -65,7 +65,7 @@ def test_what_is_not_breakable_is_left_to_its_end_and_what_follows_is_broken_off
     with pytest.raises(BrokenOff):
         work()
     assert steps == ["loaded"]
-    time.sleep(0.1)  # five looks: no signal comes late
+    time.sleep(0.1)  # five polls: no late signal
 
 
 def test_an_engine_that_catches_every_exception_is_broken_off_all_the_same(watch: Watch, ends: Ends) -> None:
@@ -87,7 +87,7 @@ def test_outside_of_the_main_thread_nothing_is_watched(watch: Watch, ends: Ends)
 
     def work() -> None:
         with watch.watching(["a"]), watch.breakable():
-            time.sleep(0.1)  # five looks, if there were any
+            time.sleep(0.1)  # time for five polls, if there were any
         done.append(True)
 
     thread = threading.Thread(target=work)

@@ -1,4 +1,4 @@
-"""Between two stages: what travels, what stays, what ends a job early, what an error says."""
+"""Requests and handovers: what is passed on, what ends a job early, and error messages."""
 
 from typing import Any
 
@@ -52,14 +52,14 @@ def test_a_silent_transcript_or_intent_ends_a_job_and_words_do_not():
 
 
 def test_an_answer_of_the_wrong_type_is_the_engines_fault():
-    with pytest.raises(GolemError, match="oracle gave a Transcript"):
+    with pytest.raises(GolemError, match="oracle returned a Transcript"):
         taken(FULL, "oracle", Transcript(), StageRun())
     reply = Reply(text="yes", prompt="hi", seed=1, new_tokens=1)
     assert taken(FULL, "oracle", reply, StageRun(load_s=2)).stages["oracle"].load_s == 2
 
 
 class Stored:
-    """What the asks read: no audio and one vocabulary."""
+    """A stand-in for vault and records: no audio, one vocabulary."""
 
     def read(self, audio):
         return b""
@@ -94,7 +94,7 @@ def test_a_vocabulary_from_labels_is_their_phrasings_and_its_choice_tells_the_in
     assert asks.of("interpreter", Handover(job=own, transcript=heard.transcript)).shares is None
 
 
-class TimeLimitExceeded(Exception):  # billiard's, by its name
+class TimeLimitExceeded(Exception):  # named like billiard's
     pass
 
 

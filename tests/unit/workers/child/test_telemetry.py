@@ -1,4 +1,4 @@
-"""What a box tells of itself reaches everybody who listens, and harms nobody when nothing can be told."""
+"""Telemetry reaches Redis, the timeline and the event stream, and failures to send it are harmless."""
 
 import logging
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from tests.support.residency import make
 
 
 class Stream:
-    """An app's event dispatcher that keeps what is sent, or fails."""
+    """An app's event dispatcher that records events, or fails."""
 
     def __init__(self, fault=None):
         self.sent, self.fault = [], fault
@@ -37,7 +37,7 @@ class Stream:
 
 
 def watched(client, announce):
-    """A residency on fakes whose events a standing tells."""
+    """Return a residency of fake engines whose events go to a Telemetry."""
     residency, _, _ = make(a={"fail_above": 1}, b={})
     standing = Telemetry(client, "box", announce)
     residency._tell, standing.residency = standing.on_event, residency
@@ -68,7 +68,7 @@ def test_an_event_stream_that_is_away_stops_no_load(client, caplog, fault):
     residency, _ = watched(client, Announcer(Stream(fault), "box").tell)
     with caplog.at_level(logging.WARNING), residency.use("a") as engine:
         assert engine.loaded
-    assert "The event stream misses a load" in caplog.text
+    assert "The load event was not sent to the event stream" in caplog.text
 
 
 def test_where_redis_is_away_it_is_waited_for_once_an_event(caplog):
@@ -83,4 +83,4 @@ def test_where_redis_is_away_it_is_waited_for_once_an_event(caplog):
     with caplog.at_level(logging.WARNING), residency.use("a") as engine:
         assert engine.loaded
     assert (len(asked), stream.sent) == (1, [])
-    assert "The timeline misses a load: away" in caplog.text
+    assert "The load event was not written to the timeline: away" in caplog.text
