@@ -1,1 +1,1 @@
-"""What the models hear and understand, measured on data that anyone can name: `golem eval`."""
+"""`golem eval`: measures the accuracy of the models on recordings and utterances that the user provides."""

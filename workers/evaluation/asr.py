@@ -1,4 +1,4 @@
-"""`golem eval asr`: word error rates by language, worst files first, and how often the language was told."""
+"""`golem eval asr`: word error rates by language, the worst files, and the accuracy of language detection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from golem_chain.workers.evaluation.report import Report, Table, say
 from golem_chain.workers.evaluation.wer import edits, words
 from golem_chain.workers.stages.scribe.engine import Scribe
 
-#: Files of the table that is shown; the JSON names all.
+#: Rows in the table of files; the JSON has all files.
 SHOWN = 15
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One clip against its reference."""
+    """One clip, scored against its reference."""
 
     heard: Heard
     language: str
@@ -27,7 +27,10 @@ class Scored:
 
 
 def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
-    """Every clip with reference words, and for languages every clip whose language is known. Raises BadRequest."""
+    """Score every clip with reference words, and language detection on every clip whose language is known.
+
+    Raises BadRequest if no clip can be scored.
+    """
     spoken = [clip for clip in clips if not clip.silent]
     multilingual = bool(scribe.specials.languages)
     mine = [clip for clip in spoken if multilingual or clip.language in (None, "en")]
@@ -55,7 +58,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
 
 
 def score(heard: Heard) -> Scored | None:
-    """A clip against its reference; None where no word of it is known."""
+    """Score a clip against its reference; None if it has no reference words."""
     language = heard.clip.language or "en"
     reference = words(heard.clip.text or "", language)
     if not reference:
@@ -65,7 +68,7 @@ def score(heard: Heard) -> Scored | None:
 
 
 def rates(scored: Sequence[Scored]) -> dict[str, Any]:
-    """`wer` in percent of the words of the references: edits of all files by words of all files."""
+    """Return the totals; `wer` is the edits of all files per reference word, in percent."""
     count, wrong = sum(len(one.reference) for one in scored), sum(one.edits for one in scored)
     return {
         "wer": round(100 * wrong / count, 2) if count else None,

@@ -1,4 +1,4 @@
-"""Writes what was fitted for a label set into the set's own file: `[set.cosine]` or `[set.entailment]`."""
+"""Writes a fitted calibration into the label file, as `[set.cosine]` or `[set.entailment]`."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from golem_chain.shared.records import Calibration, LabelSet
 
 
 def store(path: Path, name: str, method: str, fitted: Calibration) -> None:
-    """Put the table of a set and method into a label file, in the place of an earlier one or at the end. All else stays
-    as it stands. Raises BadLabels where the file cannot be written, or holds the table in another form."""
+    """Write the table of a set and method into a label file, replacing an earlier one or at the end; the rest is not
+    changed. Raises BadLabels if the file cannot be written or has the table in another form."""
     try:
         old = path.read_text(encoding="utf-8")
         _write(path, put(old, name, method, fitted))
@@ -25,7 +25,7 @@ def store(path: Path, name: str, method: str, fitted: Calibration) -> None:
 
 
 def create(path: Path, name: str, labels: LabelSet, method: str, fitted: Calibration) -> None:
-    """A label file of its own for labels that came without one. Raises BadLabels where it cannot be written."""
+    """Create a label file for labels that have none. Raises BadLabels if it cannot be written."""
     lines = [f"[{_key(name)}.labels]"]
     lines += [
         f"{_key(label.name)} = {json.dumps(list(label.phrasings), ensure_ascii=False)}" for label in labels.labels
@@ -38,12 +38,12 @@ def create(path: Path, name: str, labels: LabelSet, method: str, fitted: Calibra
 
 
 def put(text: str, name: str, method: str, fitted: Calibration) -> str:
-    """The TOML text with the table. Pure. Raises ValueError where the result would not say what was meant."""
-    top = "labels" in tomllib.loads(text)  # a file that is one set
+    """Return the TOML text with the table. Pure. Raises ValueError if the result does not parse to this table."""
+    top = "labels" in tomllib.loads(text)  # the whole file is one set
     head = f"[{method}]" if top else f"[{_key(name)}.{method}]"
     lines = [f"{key} = {value}" for key, value in fitted.model_dump(exclude_none=True).items()]
     block = "\n".join([f"{head}  # fitted by golem eval intents --fit", *lines]) + "\n"
-    # From the head of the table to that of the next one, or the end.
+    # From the table's header to the next header or the end.
     old = re.compile(rf"^[ \t]*{re.escape(head)}[^\n]*\n(?:(?![ \t]*\[)[^\n]*\n?)*", re.M)
     new = (
         old.sub(lambda _: block + "\n", text).rstrip("\n") + "\n" if old.search(text) else f"{text.rstrip()}\n\n{block}"
@@ -55,12 +55,12 @@ def put(text: str, name: str, method: str, fitted: Calibration) -> str:
 
 
 def _key(name: str) -> str:
-    """A TOML key: bare where it may be."""
+    """Return a TOML key, bare if possible."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:
-    """In one step: a reader sees the old file or the new one."""
+    """Replace the file atomically."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")

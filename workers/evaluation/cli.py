@@ -1,6 +1,6 @@
-"""`golem eval ks|asr|guards|intents`: what the models hear and understand, measured. Heavy imports wait for a run."""
+"""The commands `golem eval ks|asr|guards|intents`. The model libraries are imported when an evaluation runs."""
 
-from os.path import isfile  # False for what no path can be, where Path raises
+from os.path import isfile  # False for an impossible path, where Path raises
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-#: `--fillers` that names the built-in list instead of words.
+#: Value of `--fillers` that selects the built-in list.
 NAMED_FILLERS = "speech-commands"
 
 _Places = Annotated[
@@ -159,7 +159,7 @@ def intents(
 
 
 def _labels(option: str | None, name: str) -> LabelSet | None:
-    """The label set for a set of utterances: of a file the one of that name, where it has one."""
+    """Return the label set for a set of utterances; from a file, the set of the same name if there is one."""
     if option is None:
         return None
     path, chosen = _file(option, name)
@@ -167,7 +167,7 @@ def _labels(option: str | None, name: str) -> LabelSet | None:
 
 
 def _file(option: str | None, name: str) -> tuple[Path | None, str]:
-    """The label file that `--labels` names, and the set of it that is meant; None where it names labels."""
+    """Return the label file of `--labels` (None if the option lists labels) and the name of the set in it."""
     from golem_chain.shared.labelfile import read_sets
 
     if option is None:
@@ -183,7 +183,7 @@ def _file(option: str | None, name: str) -> tuple[Path | None, str]:
 
 
 def _end(report: "Report", what: str, out: Path | None, as_json: bool) -> None:
-    """Show what was found, and write it."""
+    """Print the report and write its files."""
     from golem_chain.workers.evaluation.report import say, show, write
 
     show(report, as_json=as_json)

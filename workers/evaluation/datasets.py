@@ -1,8 +1,8 @@
-"""The data of an evaluation: recordings from a manifest or from folders of words, utterances from JSON lines.
+"""Evaluation data: recordings from a manifest or from one folder per class, utterances from JSON lines.
 
-A manifest is `manifest.jsonl` in a folder, or any file of JSON lines: `path` (from the manifest's folder), and `text`
-(reference words; "" where nothing is said, null where they are not known), `label` (a class) or both; `language`
-(ISO 639-1, `zxx` where there is no language) may stand beside. Without a manifest a folder's folders are the classes.
+A manifest is `manifest.jsonl` in a folder, or any JSON lines file: `path` (relative to the manifest), and `text`
+(reference words; "" for no speech, null if unknown), `label` (a class) or both; optionally `language` (ISO 639-1, or
+`zxx` for no language). Without a manifest, the names of the subfolders are the classes.
 """
 
 import json
@@ -18,23 +18,23 @@ T = TypeVar("T")
 
 MANIFEST = "manifest.jsonl"
 SILENCE, UNKNOWN = "_silence_", "_unknown_"
-#: Folders, and labels, of recordings in which nobody speaks.
+#: Folder names and labels of recordings without speech.
 SILENT = frozenset({SILENCE, "_background_noise_", "nonspeech"})
 NO_LANGUAGE = "zxx"  # ISO 639-2
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording, and what is known of it."""
+    """One recording with its reference data."""
 
     path: Path
-    text: str | None = None  # "": nothing is said; None: the words are not known
+    text: str | None = None  # "": no speech; None: unknown words
     label: str | None = None
     language: str | None = None
 
     @property
     def silent(self) -> bool:
-        """Whether nobody speaks in it."""
+        """Whether the recording has no speech."""
         return self.label in SILENT or self.language == NO_LANGUAGE or self.text == ""
 
 
@@ -48,7 +48,7 @@ class Said:
 
 
 def read_clips(places: Sequence[Path]) -> list[Clip]:
-    """The recordings of manifests and folders, in order. Raises BadRequest."""
+    """Return the recordings of manifests and folders, in order. Raises BadRequest for bad rows or missing files."""
     clips = [clip for place in places for clip in _clips(place)]
     if missing := [clip.path for clip in clips if not clip.path.is_file()]:
         raise BadRequest(f"{len(missing)} of {len(clips)} recordings are not there, the first is {missing[0]}.")
@@ -56,8 +56,8 @@ def read_clips(places: Sequence[Path]) -> list[Clip]:
 
 
 def read_utterances(place: Path) -> dict[str, list[Said]]:
-    """Utterances by the name of their file: one file, or all JSON lines of a folder but a manifest.
-    Raises BadRequest."""
+    """Return the utterances by file name, from one file or from all JSON lines files of a folder except a manifest.
+    Raises BadRequest for bad rows or missing files."""
     _exists(place)
     files = [file for file in sorted(place.glob("*.jsonl")) if file.name != MANIFEST] if place.is_dir() else [place]
     if not files:
@@ -66,7 +66,7 @@ def read_utterances(place: Path) -> dict[str, list[Said]]:
 
 
 def some(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most so many of them, spread evenly over the list, so that no class that stands together is left out."""
+    """Return at most `limit` items, evenly spaced, so that lists sorted by class keep all their classes."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[place * len(items) // limit] for place in range(limit)]
@@ -80,7 +80,7 @@ def _clips(place: Path) -> list[Clip]:
     files = sorted(file for file in place.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
     if not files:
         raise BadRequest(f"The folder {place} has neither a {MANIFEST} nor a recording.")
-    # A file of the folder itself is of the class that the folder is called.
+    # A file directly in the folder has the folder's name as its class.
     inside = [(file, file.relative_to(place).parts) for file in files]
     named = [(file, parts[0] if len(parts) > 1 else place.resolve().name) for file, parts in inside]
     return [Clip(file, text="" if label in SILENT else None, label=label) for file, label in named]
@@ -106,7 +106,7 @@ def _said(file: Path, number: int, row: dict[str, Any]) -> Said:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file of JSON lines, numbered from 1; at least one. Raises BadRequest."""
+    """Yield the objects of a JSON lines file, numbered from 1. Raises BadRequest for a bad line or an empty file."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:

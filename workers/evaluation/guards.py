@@ -1,6 +1,6 @@
-"""`golem eval guards`: what the guards take away where nobody speaks, and where somebody does, alone and together.
+"""`golem eval guards`: how many recordings each set of guards silences, with and without speech.
 
-A recording's windows go through the model once, whatever guards are asked: most of them judge what was decoded.
+The model decodes each window once, whatever the guards, because most of them only judge decoded text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +23,14 @@ ALL, NONE = "all", "none"
 
 
 def combinations() -> dict[str, tuple[str, ...]]:
-    """The sets of guards that are measured, by their names: all, none, each alone, all but each."""
+    """Return the measured sets of guards by name: all, none, each alone, all but each."""
     alone = {name: (name,) for name in GUARDS}
     without = {f"all but {name}": tuple(other for other in GUARDS if other != name) for name in GUARDS}
     return {ALL: GUARDS, NONE: (), **alone, **without}
 
 
 def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
-    """Each clip under each set of guards. Raises BadRequest where nobody is silent, or nobody speaks."""
+    """Transcribe each clip under each set of guards. Raises BadRequest if no clip is without speech."""
     if not any(clip.silent for clip in clips):
         raise BadRequest(
             "None of the recordings is without speech: give some in a folder called nonspeech, or with an empty "
@@ -51,7 +51,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
 
 
 def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
-    """The shares of each set of guards. Pure."""
+    """Return the shares for each set of guards. Pure."""
     silent = {name: [not one.wordless for one in heard if one.clip.silent] for name, heard in found.items()}
     spoken = {name: [one.wordless for one in heard if not one.clip.silent] for name, heard in found.items()}
     words, silenced = ({name: rate(of) for name, of in counted.items()} for counted in (silent, spoken))
@@ -89,7 +89,7 @@ def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
 
 @contextmanager
 def remembering(scribe: Scribe) -> Iterator[None]:
-    """Within it a window that was heard before is not heard again."""
+    """Cache the Scribe's decoded windows inside the block."""
     heard, memory = scribe.transcriber, Memory(scribe.transcriber)
     scribe.transcriber = memory
     try:
@@ -99,20 +99,20 @@ def remembering(scribe: Scribe) -> Iterator[None]:
 
 
 class Memory(Transcriber):
-    """A listener that remembers what it heard in which window of which sound."""
+    """A Transcriber that caches its results by audio and window."""
 
     def __init__(self, listener: Transcriber) -> None:
         vars(self).update(vars(listener))
         self._known: dict[tuple[object, ...], list[Work]] = {}
 
     def hear(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
-        """As the listener itself: the windows, and behind each what was left of it for another round."""
-        keys = [self._key(item) for item in work]  # before hearing, which cuts windows back
+        """As Transcriber.hear: returns the windows, each followed by the rest that another round must decode."""
+        keys = [self._key(item) for item in work]  # taken first, because decoding shortens windows
         new = {key: item for key, item in zip(keys, work, strict=True) if key not in self._known}
         starts = {id(item): key for key, item in new.items()}
         key: tuple[object, ...] = ()
         for one in super().hear(model, list(new.values()), meter):
-            key = starts.get(id(one), key)  # a window that was asked for; the others belong to the one before
+            key = starts.get(id(one), key)  # a requested window; others are the rest of the previous one
             self._known.setdefault(key, []).append(one)
         return [
             replace(one, sound=item.sound, guards=[])
@@ -122,7 +122,7 @@ class Memory(Transcriber):
 
     @staticmethod
     def _key(item: Work) -> tuple[object, ...]:
-        """All that the model and the search for what is left depend on."""
+        """Return everything that affects decoding and the search for the rest of a window."""
         sound = item.sound
         digest = blake2b(sound.samples.tobytes(), digest_size=16).digest()
         left = tuple(sound.spans) if item.timestamps else ()

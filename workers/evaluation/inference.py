@@ -1,4 +1,4 @@
-"""The engines that an evaluation asks, outside of any worker: opened, asked in batches, timed."""
+"""Runs the engines for an evaluation, without a worker: opens them, runs batches, measures time."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ from golem_chain.workers.store.load import Weights, read_config
 
 
 def open_scribe(settings: Settings) -> scribe.Scribe:
-    """The Scribe of the settings with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    """Return the configured Scribe with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     _threads(settings)
     device = pick_device(settings)
     dtype = pick_dtype(settings, device, "scribe")
@@ -44,7 +44,7 @@ def open_scribe(settings: Settings) -> scribe.Scribe:
 
 
 def open_interpreter(settings: Settings) -> interpreter.Interpreter:
-    """The Interpreter of the settings with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
+    """Return the configured Interpreter with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     _threads(settings)
     device, checkpoint = pick_device(settings), find(settings, "interpreter")
     nli = interpreter.method_of(read_config(checkpoint.folder)) == "entailment"
@@ -55,7 +55,7 @@ def open_interpreter(settings: Settings) -> interpreter.Interpreter:
 
 
 def run_on(engine: scribe.Scribe | interpreter.Interpreter) -> dict[str, str]:
-    """Model, versions and hardware."""
+    """Return model, versions and hardware as text."""
     weights = engine.weights
     return {
         "model": f"{weights.checkpoint.id} ({weights.checkpoint.revision[:12]}) in {_name(weights.dtype)}",
@@ -89,7 +89,7 @@ def _hardware(device: torch.device) -> str:
 
 @dataclass(frozen=True)
 class Heard:
-    """What came of a clip; one that could not be heard has an empty transcript."""
+    """The transcript of a clip; empty if transcription failed."""
 
     clip: Clip
     transcript: Transcript
@@ -97,30 +97,30 @@ class Heard:
 
     @property
     def wordless(self) -> bool:
-        """Whether no words came of it."""
+        """Whether the transcript is empty."""
         return not self.transcript.text.strip()
 
 
 @dataclass
 class Hearing:
-    """All clips, and the wall seconds that they took together."""
+    """The transcripts of all clips, and the total wall time in seconds."""
 
     heard: list[Heard]
     seconds: float
 
     @property
     def clip_s(self) -> float:
-        """Wall seconds of one clip, in batches."""
+        """Mean wall time per clip when run in batches, seconds."""
         return self.seconds / max(len(self.heard), 1)
 
     @property
     def failed(self) -> int:
-        """Clips that could not be heard."""
+        """Number of clips whose transcription failed."""
         return sum(one.failed for one in self.heard)
 
 
 def hear(scribe: Scribe, clips: Sequence[Clip], what: str, vocabulary: Vocabulary | None = None) -> Hearing:
-    """All clips in order. One that cannot be heard is named on stderr and counts as a clip without words."""
+    """Transcribe all clips in order. A failed clip is reported on stderr and gets an empty transcript."""
     started = time.perf_counter()
     heard: list[Heard] = []
     size = scribe.settings.batch_of("scribe")
@@ -133,13 +133,13 @@ def hear(scribe: Scribe, clips: Sequence[Clip], what: str, vocabulary: Vocabular
 
 
 def hear_batch(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None = None) -> list[Heard]:
-    """One batch of them."""
+    """Transcribe one batch of clips."""
     return [_heard(clip, answer) for clip, answer in zip(batch, _transcripts(scribe, batch, vocabulary), strict=True)]
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """A bar on stderr where that is a terminal; gives the function that moves it on."""
+    """Show a progress bar if stderr is a terminal; yields the function that advances it."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -148,7 +148,7 @@ def progress(what: str, total: int) -> Iterator[Any]:
 
 
 def _transcripts(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None) -> list[object]:
-    """A Transcript or a GolemError for each clip, as a worker would give."""
+    """Return a Transcript or a GolemError for each clip, as a worker would."""
     prepared: list[object] = []
     for clip in batch:
         try:
@@ -177,7 +177,7 @@ OUT_OF_SCOPE = "oos"
 
 @dataclass(frozen=True)
 class Asked:
-    """A set of utterances with what was answered, and by what it was decided."""
+    """A set of utterances with the intents and the evidence behind them."""
 
     name: str
     said: Sequence[Said]
@@ -186,19 +186,19 @@ class Asked:
     evidence: Sequence[LabelEvidence]
 
     def inside(self) -> list[tuple[int, Intent, LabelEvidence]]:
-        """What is in scope: the number of the right label, the answer, its evidence."""
+        """Return the utterances in scope: index of the correct label, intent, evidence."""
         numbers = {label.name: number for number, label in enumerate(self.labels.labels)}
         triples = zip(self.said, self.intents, self.evidence, strict=True)
         return [(numbers[one.intent], intent, seen) for one, intent, seen in triples if one.intent != OUT_OF_SCOPE]
 
     def outside(self) -> list[tuple[Intent, LabelEvidence]]:
-        """What is out of scope."""
+        """Return the utterances out of scope: intent, evidence."""
         triples = zip(self.said, self.intents, self.evidence, strict=True)
         return [(intent, seen) for one, intent, seen in triples if one.intent == OUT_OF_SCOPE]
 
 
 def bare(said: Sequence[Said]) -> LabelSet:
-    """The intents as they are named, in the order in which they come. Raises BadRequest where there is none."""
+    """Return a label set of the intents' names, in order of appearance. Raises BadRequest if none is in scope."""
     names = dict.fromkeys(one.intent for one in said if one.intent != OUT_OF_SCOPE)
     if not names:
         raise BadRequest("All utterances are out of scope (oos): there is no intent to be told.")
@@ -206,7 +206,7 @@ def bare(said: Sequence[Said]) -> LabelSet:
 
 
 def ask(interpreter: Interpreter, name: str, said: Sequence[Said], labels: LabelSet) -> Asked:
-    """All utterances of a set. Raises BadRequest for an intent that the labels lack, GolemError of the engine."""
+    """Classify a set of utterances. Raises BadRequest for an intent without a label, GolemError if the engine fails."""
     known = {label.name for label in labels.labels} | {OUT_OF_SCOPE}
     if lacking := sorted({one.intent for one in said} - known):
         raise BadRequest(
@@ -226,7 +226,7 @@ def ask(interpreter: Interpreter, name: str, said: Sequence[Said], labels: Label
 
 
 def in_force(labels: LabelSet, interpreter: Interpreter) -> tuple[float, float]:
-    """The temperature and the threshold of `unknown` that hold for a set."""
+    """Return the temperature and the threshold of `unknown` that apply to a set."""
     settings, cosines = interpreter.settings, interpreter.method == "cosine"
     fitted = labels.cosine if cosines else labels.entailment
     temperature = fitted.temperature or (settings.temperature if cosines else 1.0)
@@ -235,7 +235,7 @@ def in_force(labels: LabelSet, interpreter: Interpreter) -> tuple[float, float]:
 
 
 def templated(labels: LabelSet, template: str, method: str) -> LabelSet:
-    """The set asked with another template."""
+    """Return the label set with another template."""
     if method == "entailment":
         return labels.model_copy(update={"template": template})
     said = [
@@ -246,7 +246,7 @@ def templated(labels: LabelSet, template: str, method: str) -> LabelSet:
 
 
 def best(seen: LabelEvidence) -> int:
-    """The number of the likeliest label."""
+    """Return the index of the label with the highest score."""
     return seen.scores.index(max(seen.scores))
 
 

@@ -1,4 +1,4 @@
-"""`golem eval intents`: how often the label is right, whether scores can be believed, and what becomes `unknown`."""
+"""`golem eval intents`: accuracy of the label, calibration of the scores, and rejection as `unknown`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from golem_chain.workers.evaluation.metrics import rate
 from golem_chain.workers.evaluation.report import Report, Table
 from golem_chain.workers.stages.interpreter.engine import Interpreter
 
-#: What `--sweep` asks with. An NLI model's hypothesis is the template's; for cosines each phrasing goes into it.
+#: The templates of `--sweep`: an NLI model's hypothesis; for cosines each phrasing is inserted.
 TEMPLATES = ("{}", "The user wants to {}.", "This text is about {}.", "Someone says: {}")
-#: Fewer utterances than this fit nothing.
+#: Minimum number of utterances for a fit.
 FEWEST = 20
-#: Thresholds that `--sweep` shows, around the one in force.
+#: The thresholds of `--sweep`, relative to the one in force.
 STEPS = tuple(round(0.02 * step, 2) for step in range(-5, 6))
 
 
 def evaluate(interpreter: Interpreter, asked: Sequence[Asked], tables: Sequence[Table] = ()) -> Report:
-    """The figures of all sets; those of a single one stand at the top as well."""
+    """Return the report on all sets; the figures of a single set are also at the top level."""
     found = {one.name: figures(one, interpreter) for one in asked}
     top = next(iter(found.values())) if len(found) == 1 else _over_all(list(found.values()))
     draw = {
@@ -36,7 +36,7 @@ def evaluate(interpreter: Interpreter, asked: Sequence[Asked], tables: Sequence[
 
 
 def figures(asked: Asked, interpreter: Interpreter) -> dict[str, Any]:
-    """What `--json` prints of one set; shares are of 1, None where there is nothing of the kind."""
+    """Return the `--json` figures of one set; shares are between 0 and 1, None if there are no such utterances."""
     inside, outside = asked.inside(), asked.outside()
     right = [best(seen) == gold for gold, _, seen in inside]
     scores = [max(intent.scores.values(), default=0.0) for _, intent, _ in inside]
@@ -58,8 +58,8 @@ def figures(asked: Asked, interpreter: Interpreter) -> dict[str, Any]:
 
 
 def fit(asked: Asked) -> Calibration:
-    """The temperature with the least log loss, and where something out of scope is known, the threshold. Raises
-    BadRequest where there is too little."""
+    """Fit the temperature with the lowest log loss and, if there are utterances out of scope, the threshold. Raises
+    BadRequest if there are too few utterances or labels."""
     inside = asked.inside()
     if len(inside) < FEWEST or len(asked.labels.labels) < 2:
         raise BadRequest(
@@ -71,7 +71,7 @@ def fit(asked: Asked) -> Calibration:
 
 
 def crossed(asked: Asked) -> list[list[float]]:
-    """The scores at temperatures that were fitted without the utterance; none where there is too little to fit."""
+    """Return the scores at cross-validated temperatures; empty if there are too few utterances or labels."""
     inside = asked.inside()
     if len(inside) < FEWEST or len(asked.labels.labels) < 2:
         return []
@@ -79,7 +79,7 @@ def crossed(asked: Asked) -> list[list[float]]:
 
 
 def sweep(interpreter: Interpreter, asked: Asked) -> list[Table]:
-    """Templates, and thresholds of `unknown`, against each other."""
+    """Return tables that compare templates and thresholds of `unknown`."""
     rows: list[tuple[object, ...]] = []
     for template in TEMPLATES:
         tried = ask(interpreter, asked.name, asked.said, templated(asked.labels, template, interpreter.method))
@@ -99,7 +99,7 @@ def sweep(interpreter: Interpreter, asked: Asked) -> list[Table]:
 
 
 def curves(asked: Asked) -> dict[str, tuple[list[float], list[bool]]]:
-    """For the reliability diagram: scores, and whether they are of the right label, as they are and fitted."""
+    """Return the curves of the reliability diagram, as set and fitted: scores, and whether the label was correct."""
     inside, fitted = asked.inside(), crossed(asked)
     right = [best(seen) == gold for gold, _, seen in inside]
     found = {"as set": ([max(intent.scores.values(), default=0.0) for _, intent, _ in inside], right)}
@@ -123,7 +123,7 @@ def _sums(found: dict[str, dict[str, Any]]) -> Table:
 
 
 def by_label(asked: Asked) -> dict[str, dict[str, Any]]:
-    """For each label its utterances, how many have it as the likeliest, are `unknown`, or have another, by name."""
+    """Return for each label its utterances, how many are correct or `unknown`, and the labels they were taken for."""
     found: dict[str, dict[str, Any]] = {}
     for number, label in enumerate(asked.labels.labels):
         mine = [(intent, best(seen)) for gold, intent, seen in asked.inside() if gold == number]
@@ -152,7 +152,7 @@ def _labels(asked: Asked) -> Table:
 
 
 def _over_all(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over all utterances of all sets."""
+    """Return the means over the utterances of all sets."""
     totals: dict[str, Any] = {}
     for key, weight in (
         ("accuracy", "utterances"),

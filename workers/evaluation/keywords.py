@@ -1,5 +1,5 @@
-"""`golem eval ks`: spoken commands as SUPERB's keyword spotting counts them (Yang et al., 2021): so many words, and
-`_unknown_` and `_silence_` beside. The Scribe chooses out of the words as a vocabulary; nothing is trained."""
+"""`golem eval ks`: keyword spotting with the classes of SUPERB (Yang et al., 2021): the words, `_unknown_` and
+`_silence_`. The words are the Scribe's vocabulary; nothing is trained."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from golem_chain.workers.stages.scribe.engine import Scribe
 
 #: The ten words of the task.
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-#: The 25 other words of Speech Commands (Warden, 2018), as they are published: `--fillers speech-commands`.
+#: The 25 other words of Speech Commands (Warden, 2018), in the published order: `--fillers speech-commands`.
 SPEECH_COMMANDS = (
     "backward", "bed", "bird", "cat", "dog", "eight", "five", "follow", "forward", "four", "happy", "house", "learn",
     "marvin", "nine", "one", "seven", "sheila", "six", "three", "tree", "two", "visual", "wow", "zero",
@@ -24,7 +24,7 @@ PICTURE = "keywords.png"
 
 
 def evaluate(scribe: Scribe, clips: Sequence[Clip], vocabulary: Vocabulary) -> Report:
-    """All clips with the vocabulary. Raises BadRequest for clips without a class."""
+    """Transcribe all clips with the vocabulary. Raises BadRequest if a clip has no class."""
     words = vocabulary.phrases
     golds = [gold(clip, words) for clip in clips]
     hearing = hear(scribe, clips, "keywords", vocabulary)
@@ -42,7 +42,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip], vocabulary: Vocabulary) -> R
 
 
 def gold(clip: Clip, words: Sequence[str]) -> str:
-    """The class of a clip: its label, or where it has none its text. Raises BadRequest where it has neither."""
+    """Return the true class of a clip: its label, else its text. Raises BadRequest if it has neither."""
     if clip.silent:
         return SILENCE
     said = clip.label if clip.label is not None else clip.text
@@ -53,7 +53,7 @@ def gold(clip: Clip, words: Sequence[str]) -> str:
 
 
 def answer(heard: Heard) -> str:
-    """The class that was answered."""
+    """Return the predicted class."""
     choice = heard.transcript.choice
     if heard.wordless or choice is None:
         return SILENCE if heard.wordless else UNKNOWN
@@ -61,19 +61,19 @@ def answer(heard: Heard) -> str:
 
 
 def closed(heard: Heard) -> str | None:
-    """The likeliest word, were there no other answers; None where nothing was heard."""
+    """Return the likeliest word, ignoring `_unknown_` and `_silence_`; None if there is no choice."""
     choice = heard.transcript.choice
     return choice.candidates[0].phrase if choice and choice.candidates else None
 
 
 def confusion(classes: Sequence[str], golds: Sequence[str], answers: Sequence[str]) -> list[list[int]]:
-    """Counts; a row for what was said, a column for what was answered."""
+    """Return the confusion matrix: true classes in rows, predicted classes in columns."""
     pairs = list(zip(golds, answers, strict=True))
     return [[pairs.count((said, answered)) for answered in classes] for said in classes]
 
 
 def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, words: Sequence[str]) -> dict[str, Any]:
-    """What `--json` prints; shares are of 1, None where there is nothing of the kind."""
+    """Return the `--json` figures; shares are between 0 and 1, None if there are no such clips."""
     right = [said == answered for said, answered in zip(golds, answers, strict=True)]
     silent = [answered != SILENCE for said, answered in zip(golds, answers, strict=True) if said == SILENCE]
     pairs = [(said, closed(one)) for said, one in zip(golds, hearing.heard, strict=True) if said in words]

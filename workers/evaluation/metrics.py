@@ -1,24 +1,24 @@
-"""Pure: rates, calibration and thresholds, from what was answered and what was right."""
+"""Metrics: rates, calibration and thresholds. All functions are pure."""
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-#: Bounds within which a temperature is looked for: cosines want hundredths, logits want ones. Utterances whose labels
-#: are all told apart would have the coldest there is.
+#: Bounds of the search for a temperature: cosines need about 0.01, logits about 1. Perfectly separable utterances
+#: would otherwise drive it to 0.
 COLDEST, WARMEST = 0.005, 100.0
-#: Of what is in scope, so much may be lost to `unknown` where a threshold is chosen.
+#: Maximum share of utterances in scope that a chosen threshold may turn into `unknown`.
 MOST_LOST = 0.08
 
 
 def rate(of: Sequence[bool]) -> float | None:
-    """How many of them are true, of 1, with four places; None where there is nothing to count."""
+    """Return the share of true values with four decimals, None for an empty sequence."""
     return round(_share(of), 4) if of else None
 
 
 def calibration_error(chances: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
-    """The expected calibration error: by how much the scores of answers differ from how often these are right, over
-    bins of equal width. Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
+    """Return the expected calibration error: the mean difference of score and accuracy over bins of equal width.
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
     error = 0.0
     for number in range(bins):
         inside = [place for place, chance in enumerate(chances) if min(int(chance * bins), bins - 1) == number]
@@ -27,7 +27,7 @@ def calibration_error(chances: Sequence[float], right: Sequence[bool], bins: int
 
 
 def softmax(evidence: Sequence[float], temperature: float) -> list[float]:
-    """Scores from cosines or logits."""
+    """Return the scores for cosines or logits."""
     top = max(evidence)
     weights = [math.exp((value - top) / temperature) for value in evidence]
     total = sum(weights)
@@ -35,7 +35,7 @@ def softmax(evidence: Sequence[float], temperature: float) -> list[float]:
 
 
 def log_loss(evidence: Sequence[Sequence[float]], gold: Sequence[int], temperature: float) -> float:
-    """Mean negative log-likelihood of the right labels, in nats."""
+    """Return the mean negative log-likelihood of the correct labels, in nats."""
     loss = 0.0
     for row, right in zip(evidence, gold, strict=True):
         top = max(row)
@@ -44,12 +44,12 @@ def log_loss(evidence: Sequence[Sequence[float]], gold: Sequence[int], temperatu
 
 
 def fit_temperature(evidence: Sequence[Sequence[float]], gold: Sequence[int]) -> float:
-    """The softmax temperature with the least loss. It is convex in 1 / temperature: a golden section finds it."""
+    """Return the softmax temperature with the lowest log loss, by golden-section search (convex in 1 / temperature)."""
     return math.exp(_lowest(lambda log: log_loss(evidence, gold, math.exp(log)), math.log(COLDEST), math.log(WARMEST)))
 
 
 def cross_fitted(evidence: Sequence[Sequence[float]], gold: Sequence[int], folds: int = 5) -> list[list[float]]:
-    """The scores of each utterance at the temperature that was fitted without its fold; every fifth is one fold."""
+    """Return each utterance's scores at the temperature fitted without its fold; fold n has every fifth from n on."""
     found: list[list[float]] = [[] for _ in gold]
     for fold in range(folds):
         rest = [place for place in range(len(gold)) if place % folds != fold]
@@ -60,17 +60,17 @@ def cross_fitted(evidence: Sequence[Sequence[float]], gold: Sequence[int], folds
 
 
 def rejection(inside: Sequence[float], outside: Sequence[float], threshold: float) -> tuple[float, float]:
-    """Shares of what is out of scope and of what is in scope that are `unknown` below a threshold."""
+    """Return the shares of utterances out of scope and in scope that a threshold turns into `unknown`."""
     return _share([best < threshold for best in outside]), _share([best < threshold for best in inside])
 
 
 def choose_threshold(inside: Sequence[float], outside: Sequence[float], most_lost: float = MOST_LOST) -> float | None:
-    """The threshold that rejects most of what is out of scope, while it loses at most that share of what is in scope:
-    the middle of the range that does so. None where nothing out of scope is known."""
+    """Return the threshold that rejects the most utterances out of scope while losing at most `most_lost` of those in
+    scope: the middle of the optimal range. None if there are none out of scope or none in scope."""
     if not inside or not outside:
         return None
     edges = sorted({*inside, *outside})
-    steps = [edges[0], *((low + high) / 2 for low, high in pairwise(edges))]  # at the first nothing is below
+    steps = [edges[0], *((low + high) / 2 for low, high in pairwise(edges))]  # the first step rejects nothing
     kept = [step for step in steps if rejection(inside, outside, step)[1] <= most_lost]
     most = max(rejection(inside, outside, step)[0] for step in kept)
     same = [step for step in kept if rejection(inside, outside, step)[0] == most]
@@ -82,7 +82,7 @@ def _share(of: Sequence[bool]) -> float:
 
 
 def _lowest(value_at: Callable[[float], float], low: float, high: float, steps: int = 60) -> float:
-    """Where a function with one valley is lowest, by golden section."""
+    """Return the minimum of a unimodal function, by golden-section search."""
     ratio = (math.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = value_at(left), value_at(right)

@@ -1,4 +1,4 @@
-"""Draws what an evaluation found, with matplotlib (extra `monitor`): a confusion matrix, a reliability diagram."""
+"""Plots a confusion matrix and a reliability diagram, with matplotlib (extra `monitor`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ DOTS = 130  # per inch
 
 
 def confusion(out: Path, classes: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> None:
-    """A matrix of counts: rows are what was said, columns what was answered; shaded by the share of the row."""
+    """Plot counts with true classes in rows and predicted classes in columns, shaded by the share of the row."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(1.3 + 0.47 * len(classes), 1.4 + 0.46 * len(classes)), layout="constrained")
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
@@ -30,7 +30,7 @@ def confusion(out: Path, classes: Sequence[str], counts: Sequence[Sequence[int]]
 
 
 def reliability(out: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[bool]]], title: str) -> None:
-    """How often answers are right against their score, over ten bins, a curve for each name; dots grow with answers."""
+    """Plot accuracy against score in ten bins, one curve per name; the dot size grows with the number of answers."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(5, 4.4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
@@ -43,7 +43,7 @@ def reliability(out: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[
                 len(inside),
             )
             for inside in bins
-            if len(inside) >= 3  # fewer say nothing
+            if len(inside) >= 3  # fewer are not meaningful
         ]
         axis.plot([point[0] for point in points], [point[1] for point in points], "-", color=colour, label=name)
         axis.scatter(

@@ -1,4 +1,4 @@
-"""What an evaluation found: tables, pictures and figures, for the terminal, for Markdown and for programs."""
+"""The report of an evaluation: figures, tables and plots, as terminal output, Markdown and JSON."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ class Table:
     rows: Sequence[tuple[object, ...]]
 
     def markdown(self) -> str:
-        """For the docs."""
+        """Return the table as Markdown."""
         head = f"**{self.title}**\n\n| {' | '.join(self.columns)} |\n|{'---|' * len(self.columns)}\n"
         return head + "".join(
             f"| {' | '.join(cell(entry).replace('|', '/') for entry in row)} |\n" for row in self.rows
@@ -29,7 +29,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """One evaluation. `draw` maps file names to what writes them; each raises MissingExtra without matplotlib."""
+    """One evaluation. `draw` maps file names to functions that write them; they raise MissingExtra without
+    matplotlib."""
 
     name: str
     figures: dict[str, Any]
@@ -38,28 +39,28 @@ class Report:
     run_on: dict[str, str] = field(default_factory=dict)  # models, versions, hardware
 
     def markdown(self) -> str:
-        """All tables, then the pictures, then what it was measured with."""
+        """Return tables, links to the plots, and the models, versions and hardware as Markdown."""
         pictures = "".join(f"![{Path(name).stem.replace('-', ' ')}]({name})\n\n" for name in self.draw)
         return "\n".join(table.markdown() for table in self.tables) + f"\n{pictures}{self.measured_with()}\n"
 
     def measured_with(self) -> str:
-        """One sentence of models, versions and hardware."""
+        """Return one sentence with models, versions and hardware."""
         return "Measured with " + "; ".join(self.run_on.values()) + "." if self.run_on else ""
 
     def record(self) -> dict[str, Any]:
-        """The figures and what they were measured with, as plain JSON."""
+        """Return the figures and what they were measured with, in JSON types."""
         return {"evaluation": self.name, **self.figures, "run_on": self.run_on}
 
 
 def cell(value: object) -> str:
-    """A cell: shares with three places, seconds and others with two, nothing as a dash."""
+    """Format a cell: floats with three decimals, None as a dash."""
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def show(report: Report, *, as_json: bool) -> None:
-    """One JSON line, or the tables, on stdout."""
+    """Print one JSON line or the tables to stdout."""
     if as_json:
         sys.stdout.write(json.dumps(report.record(), separators=(",", ":")) + "\n")
         return
@@ -76,7 +77,7 @@ def show(report: Report, *, as_json: bool) -> None:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """JSON, Markdown and pictures into a folder, which is made. Raises BadRequest where it cannot be written."""
+    """Write JSON, Markdown and plots into a folder, created if missing. Raises BadRequest if it cannot be written."""
     written = [folder / f"{report.name}.json", folder / f"{report.name}.md"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,5 +96,5 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 
 def say(sentence: str) -> None:
-    """One sentence on stderr."""
+    """Print one sentence to stderr."""
     sys.stderr.write(f"golem: {visible(sentence)}\n")

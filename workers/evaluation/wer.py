@@ -1,9 +1,9 @@
-"""Pure: what counts as the same words, and how many differ. The word error rate's two halves.
+"""The word error rate's two parts: text normalisation and edit distance. All functions are pure.
 
-English is normalised in the manner of Whisper's own evaluation (Radford et al. 2022, appendix C): case, punctuation,
-titles, numbers as digits. Digits are then counted one by one, so that "2 0 2 4", "2024" and "twenty twenty-four" are
-the same. Contractions stay as they are, and British and American spellings stay two. Other languages lose case and
-punctuation only.
+English is normalised like Whisper's own evaluation (Radford et al. 2022, appendix C): case, punctuation, titles,
+numbers as digits. Each digit then counts as one word, so that "2 0 2 4", "2024" and "twenty twenty-four" are equal.
+Contractions are kept, and British and American spellings differ. For other languages only case and punctuation are
+normalised.
 """
 
 import re
@@ -21,12 +21,12 @@ _SPELLED = (
     (r"\bmr\b\.?", "mister"), (r"\bmrs\b\.?", "missus"), (r"\bdr\b\.?", "doctor"),
     (r"(?<=\d),(?=\d{3}\b)", ""), (r"\$(\d+)", r"\1 dollars"), (r"%", " percent"),
 )  # fmt: skip
-#: Written without blanks between words: their letters are counted.
+#: Languages written without spaces: characters count as words.
 _LETTER_BY_LETTER = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
 
 
 def words(text: str, language: str | None = "en") -> list[str]:
-    """The words that are counted."""
+    """Return the normalised words."""
     text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     if language in (None, "en"):
         for pattern, spelled in _SPELLED:
@@ -39,7 +39,7 @@ def words(text: str, language: str | None = "en") -> list[str]:
 
 
 def edits(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Words to be replaced, put in or taken out (Levenshtein)."""
+    """Return the number of substitutions, insertions and deletions (Levenshtein)."""
     row = list(range(len(heard) + 1))
     for line, wanted in enumerate(reference, 1):
         before, row[0] = row[0], line
@@ -49,7 +49,7 @@ def edits(reference: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def _digits(raw: Sequence[str]) -> list[str]:
-    """Number words as digits, and every digit a word of its own."""
+    """Convert number words to digits, and make each digit a word."""
     found: list[str] = []
     place = 0
     while place < len(raw):
@@ -65,11 +65,13 @@ def _digits(raw: Sequence[str]) -> list[str]:
 
 
 def _number(raw: Sequence[str]) -> tuple[int, int]:
-    """The number that begins here, and how many words it takes; 0 words where none does.
+    """Return the number that starts here and how many words it takes; 0 words if there is none.
 
-    "two hundred and five" is one number, "twenty twenty four" two and "one two" two: each part must be below the last.
+    "two hundred and five" is one number, "twenty twenty four" and "one two" are two each: each part must be smaller
+    than the one before.
     """
-    total, below, room, used = 0, 0, 1000, 0  # room: what the next part must be less than
+    total, below, room, used = 0, 0, 1000, 0  # room: exclusive upper bound of the next part
+
     for place, word in enumerate(raw):
         value = _NUMBERS.get(word)
         if value is not None and value < room and (value or not used):
