@@ -1,1 +1,1 @@
-"""Speed, memory and scaling, measured: nothing here is a test."""
+"""Benchmarks of speed, memory and scaling; none of them is a test."""

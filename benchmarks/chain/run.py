@@ -1,4 +1,4 @@
-"""The chain as a user runs it, measured from outside: an embedded server, one worker, jobs, the clock."""
+"""Runs the chain as a user does, with an embedded server and one worker, and measures it from outside."""
 
 import os
 import time
@@ -21,20 +21,20 @@ from golem_chain.shared.errors import GolemError
 from golem_chain.shared.records import LabelSet, OracleParams, Outcome
 from golem_chain.shared.settings import Settings
 
-START_S = 120.0  # for the worker to be there
-JOB_S = 120.0  # for a job on the slowest machine
+START_S = 120.0  # for the worker to start
+JOB_S = 120.0  # per job, on the slowest machine
 
 
 @dataclass
 class Run:
-    """What a number of jobs took, seconds of wall clock from the first submit to the last outcome."""
+    """The times of a number of jobs; wall time runs from the first submit to the last Outcome, seconds."""
 
     jobs: int
     wall_s: float = 0.0
-    first_s: float = 0.0  # until the first outcome
-    submit_s: float = 0.0  # of it, until the last job was handed in
+    first_s: float = 0.0  # until the first Outcome
+    submit_s: float = 0.0  # until the last job was submitted
     compute_s: float = 0.0
-    load_s: float = 0.0  # loads and unloads, waited for
+    load_s: float = 0.0  # loads and unloads that batches waited for
     stages_s: dict[str, float] = field(default_factory=dict)  # compute
     batches: dict[str, list[int]] = field(default_factory=dict)  # sizes
     loads: int = 0
@@ -44,28 +44,28 @@ class Run:
 
     @property
     def overhead_s(self) -> float:
-        """Neither computing nor loading, for each job: broker, scheduling, batching, and waiting for all of these."""
+        """Time per job that is neither compute nor load: broker, scheduling, batching, and waiting for these."""
         return (self.wall_s - self.compute_s - self.load_s) / self.jobs
 
     @property
     def efficiency(self) -> float:
-        """Compute ÷ wall."""
+        """Compute time ÷ wall time."""
         return self.compute_s / self.wall_s
 
     @property
     def jobs_per_minute(self) -> float:
-        """At this pace."""
+        """Throughput of the run."""
         return 60 * self.jobs / self.wall_s
 
 
 class System:
-    """A worker under measurement, and how jobs are given to it."""
+    """A worker under measurement."""
 
     def __init__(self, settings: Settings, worker: psutil.Process, check: Any) -> None:
         self.settings, self.worker, self._check = settings, worker, check
 
     def run(self, clips: Sequence[Path], jobs: int, labels: LabelSet, tokens: int) -> Run:
-        """Hand in `jobs` jobs on the clips in turn, and wait. Raises GolemError where one does not end well."""
+        """Submit `jobs` jobs, cycling through the clips, and wait. Raises GolemError if one does not end as `done`."""
         found = Run(jobs)
         with Pipeline(self.settings) as pipeline, redis.Redis.from_url(self.settings.redis_url) as client:
             since, started = time.time(), time.perf_counter()
@@ -93,17 +93,17 @@ class System:
                 raise GolemError(f"{len(left)} jobs did not end.")
 
     def peak_bytes(self) -> int:
-        """Highest resident set of the child that holds the models (Linux), bytes."""
+        """Return the peak resident set of the child that holds the models (Linux), bytes."""
         return max((_high_water(child.pid) for child in self.worker.children(recursive=True)), default=0)
 
 
 @contextmanager
 def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[System]:
-    """An embedded server and a worker with these settings (`more`: further ones), ready to take jobs."""
+    """Start an embedded server and a worker with these settings (`more`: additional ones); yield them when ready."""
     chosen = {f"GOLEM_{stage.upper()}_MODEL": settings.model_of(stage) for stage in STAGES}
     env = {key: value for key, value in chosen.items() if value} | {f"GOLEM_{k.upper()}": v for k, v in more.items()}
     env |= {"GOLEM_STORE": str(settings.store), "GOLEM_MODELS": settings.models}
-    # A text that comes again is not taken from the cache: the clips are few.
+    # No cache of texts: the few clips repeat.
     with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), private_system([str(clip) for clip in clips]) as held:
         end = time.monotonic() + START_S
         with redis.Redis.from_url(held.settings.redis_url) as client:
@@ -112,12 +112,12 @@ def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[S
                 if time.monotonic() > end:
                     raise GolemError("The worker does not start: see GOLEM_DEBUG=1.")
                 time.sleep(0.05)
-        time.sleep(1.0)  # its pool
+        time.sleep(1.0)  # for its pool
         yield System(held.settings, psutil.Process(held.worker.pid), held.check)
 
 
 def queued_bytes(settings: Settings, clips: Sequence[Path], labels: LabelSet, jobs: int) -> float:
-    """Memory of Redis for each queued job beside its audio, bytes: on a server that nobody takes jobs from."""
+    """Return the Redis memory per queued job without its audio, bytes, measured on a server without workers."""
     with embedded.start() as server:
         roots = tuple({clip.resolve().parent for clip in clips})
         asked = settings.model_copy(update={"redis_url": server.url, "audio_root": roots})
@@ -139,7 +139,7 @@ def _note(found: Run, outcome: Outcome) -> None:
 
 
 def _sum(found: Run, events: Sequence[Mapping[str, Any]]) -> None:
-    """From what the worker told of its batches and loads."""
+    """Add the worker's events (batches and loads) to a run."""
     for event in events:
         if event["kind"] == "batch":
             stage = event["stage"]

@@ -1,1 +1,1 @@
-"""Many boxes: simulated with the workers' own decisions, and checked against real ones."""
+"""Scaling to many boxes: simulated with the real scheduler, and checked against real workers."""

@@ -1,4 +1,4 @@
-"""When jobs come: Poisson, in bursts, or by the hours of a day. Seeded, so that every policy sees the same jobs."""
+"""Arrival times of jobs: Poisson, bursty or daily. Seeded, so that every policy gets the same jobs."""
 
 import math
 import random
@@ -7,16 +7,16 @@ from typing import Literal
 
 Pattern = Literal["poisson", "bursty", "daily"]
 
-#: (mean seconds, times the mean rate): bursts are a sixth of the time and five sixths of the jobs.
+#: (mean seconds, multiple of the mean rate): bursts are a sixth of the time and five sixths of the jobs.
 _BURST, _LULL = (4.0, 5.0), (20.0, 0.2)
 
 
 def arrivals(pattern: Pattern, rate: float, seconds: float, seed: int) -> list[float]:
-    """Times of `rate` jobs per second in the mean, in [0, seconds), ascending.
+    """Return arrival times in [0, seconds), ascending, with a mean of `rate` jobs per second.
 
-    poisson: exponential gaps. bursty: a Poisson process that is five times the rate in bursts of 4 s in the mean and a
-    fifth of it in the lulls of 20 s. daily: a day pressed into `seconds`, from a tenth of the rate at night to almost
-    twice the rate at noon.
+    poisson: exponential gaps. bursty: a Poisson process with five times the rate in bursts (4 s on average) and a fifth
+    of it in lulls (20 s on average). daily: a day compressed into `seconds`, from a tenth of the rate at night to
+    almost twice the rate at noon.
     """
     draw = random.Random(seed)
     if pattern == "poisson":

@@ -1,4 +1,4 @@
-"""Real workers with engines that sleep: how the transport scales, with nothing computed."""
+"""Runs real workers with sleeping engines, to measure how the transport scales without compute."""
 
 import json
 import os
@@ -25,13 +25,13 @@ from golem_chain.broker.queues import STAGES, task_id, task_name
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 
-START_S = 60.0  # for the workers to be there
+START_S = 60.0  # for the workers to start
 END_S = 300.0  # for the last job
 
 
 def run(workers: int, times: Sequence[float], prefer: str = "balanced") -> Result:
-    """Submit a job at each of the times (seconds from the start, ascending) to `workers` processes on an embedded
-    server. Raises GolemError where a worker does not start or the jobs do not end."""
+    """Submit a job at each of `times` (seconds from the start, ascending) to `workers` processes on an embedded server.
+    Raises GolemError if a worker does not start or a job does not end."""
     with (
         tempfile.TemporaryDirectory(prefix="golem-bench-") as folder,
         embedded.start(Path(folder)) as server,

@@ -1,4 +1,4 @@
-"""What the stages cost: the numbers on which a simulated box runs, measured, and where they were measured."""
+"""Costs of the stages, measured or from a file, as input of the simulation."""
 
 import json
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ class Cost:
     megabytes: float  # of its weights
 
     def seconds(self, n: int) -> float:
-        """A batch of n, without its load."""
+        """Return the time of a batch of n without a load, seconds."""
         return self.batch_s + n * self.item_s
 
 
 Costs = Mapping[str, Cost]
 
-#: Engines that sleep: 150 ms for a load, 20 ms for a job; one model fits in the memory of a box.
+#: Sleeping engines: 150 ms per load, 20 ms per job; a box has memory for one model.
 SLEEPING: Costs = dict.fromkeys(STAGES, Cost(0.15, 0.0, 0.02, 1000))
 
-#: The quest's shapes (whisper-tiny, distilbart-mnli-12-3 with ten labels, distilgpt2 with 40 tokens) in float32 on 2
-#: cores without a GPU, quiet: batches of 1 took 0.48, 1.40 and 1.12 s, an item in a batch of 8 took 0.40, 0.80 and
+#: The quest profile's shapes (whisper-tiny, distilbart-mnli-12-3 with ten labels, distilgpt2 with 40 tokens) in float32
+#: on 2 idle cores without a GPU: batches of 1 took 0.48, 1.40 and 1.12 s, an item in a batch of 8 took 0.40, 0.80 and
 #: 0.47 s; loads from the page cache, 1 thread.
 MEASURED: Costs = {
     "scribe": Cost(load_s=0.013, batch_s=0.091, item_s=0.389, megabytes=151),
@@ -37,15 +37,13 @@ MEASURED: Costs = {
     "oracle": Cost(load_s=0.021, batch_s=0.743, item_s=0.377, megabytes=328),
 }
 
-#: Seconds between a push and the start of the batch on an idle box, measured: peek, take, pool, child.
+#: Measured time from publishing to the start of the batch on an idle box, seconds: peek, take, pool, child.
 HOP_S = 0.005
 
 
 def read(file: Path | None) -> Costs:
-    """MEASURED, or what a JSON file says: `{"scribe": {"load_s": …, "batch_s": …, "item_s": …, "megabytes": …}, …}`.
-
-    Raises BadRequest where the file cannot be read as that.
-    """
+    """Return MEASURED, or the costs in a JSON file: `{"scribe": {"load_s": …, "batch_s": …, "item_s": …, "megabytes":
+    …}, …}`. Raises BadRequest if the file is malformed."""
     if file is None:
         return MEASURED
     try:

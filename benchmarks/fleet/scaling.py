@@ -1,4 +1,4 @@
-"""docs/scaling.md: what many boxes bring, simulated for 1 to 1,000 and checked against real workers for 1, 2 and 4."""
+"""`golem bench fleet`: simulates 1 to 1,000 boxes, checks 1, 2 and 4 against real workers, writes docs/scaling.md."""
 
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ from golem_chain.shared.errors import BadRequest
 
 SEED = 20260729
 BATCH = 8
-#: Of what the boxes could do if nobody ever switched.
+#: Offered load, as a share of the capacity without switches.
 LOAD = 0.7
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
-#: (boxes, seconds) of the simulated fleets: latencies are of some seconds.
+#: (boxes, seconds) of the simulated fleets; latencies are a few seconds.
 MEASURED_FLEETS = ((1, 1800.0), (4, 1800.0), (10, 1800.0), (100, 400.0), (1000, 90.0))
 SLEEPING_FLEETS = ((1, 120.0), (4, 120.0), (10, 120.0), (100, 45.0))
 #: (workers, jobs per second, seconds) of the real runs.
@@ -42,11 +42,11 @@ class Case:
 
     @property
     def switches(self) -> float:
-        """Per 100 jobs."""
+        """Switches per 100 jobs."""
         return 100 * len(self.result.loads) / len(self.result.latencies)
 
     def row(self) -> tuple[Any, ...]:
-        """For a table."""
+        """Return the row of a table."""
         latencies = (f"{self.result.latency_s(share, self.first):.2f}" for share in (0.5, 0.95, 0.99))
         shown = (f"{self.switches:.1f}", f"{self.result.utilisation:.0%}", *latencies)
         return (self.boxes, self.pattern, self.policy, *shown)
@@ -56,18 +56,19 @@ HEADS = ("boxes", "arrivals", "policy", "switches per 100 jobs", "utilisation", 
 
 
 def memories(boxes: int, costs: Costs) -> list[float]:
-    """A mixed fleet, MB: a third holds the largest model alone, a third all but the smallest, a third all of them."""
+    """Return the memory of each box of a mixed fleet, MB: a third hold only the largest model, a third all but the
+    smallest, a third all models."""
     sizes = sorted(cost.megabytes for cost in costs.values())
     return list(islice(cycle((sizes[-1], sum(sizes[1:]), sum(sizes))), boxes))
 
 
 def capacity(costs: Costs) -> float:
-    """Jobs per second of one box that takes full batches and never switches."""
+    """Return the jobs per second of one box that takes full batches and never switches."""
     return 1 / sum(cost.seconds(BATCH) / BATCH for cost in costs.values())
 
 
 def sweep(costs: Costs, fleets: Sequence[tuple[int, float]], mixed: bool, say: Callable[[str], None]) -> list[Case]:
-    """Every policy under every pattern on every fleet. Not mixed: one model fits into each box."""
+    """Simulate every policy, pattern and fleet. Without `mixed`, each box has memory for one model."""
     cases = []
     for boxes, seconds in fleets:
         memory = memories(boxes, costs) if mixed else [max(cost.megabytes for cost in costs.values())] * boxes
@@ -82,7 +83,7 @@ def sweep(costs: Costs, fleets: Sequence[tuple[int, float]], mixed: bool, say: C
 
 
 def drained(costs: Costs) -> Table:
-    """The same backlog on more and more boxes that hold one model each."""
+    """Return the times for the same backlog on more and more boxes with memory for one model."""
     jobs, rows = 4000, []
     alone: dict[Prefer, float] = {}
     for boxes in (1, 2, 4, 8, 16, 64):
@@ -98,7 +99,7 @@ def drained(costs: Costs) -> Table:
 
 
 def road_s() -> float:
-    """Seconds of a worker that one message of one stage costs beside its engine, on this machine as it is now."""
+    """Measure the overhead of a worker per message on this machine, seconds."""
     jobs, cost = 100, SLEEPING[STAGES[0]]
     took = run_boxes(1, [0.0] * jobs, "throughput").ended_s
     return max(0.0, took / len(STAGES) - cost.load_s) / jobs - cost.item_s
@@ -107,7 +108,7 @@ def road_s() -> float:
 def measured(
     workers: int, rate: float, seconds: float, pattern: str, prefer: str, message_s: float | None = None
 ) -> tuple[Table, dict[str, Any]]:
-    """A real run and what the simulation says of it; `message_s`: as `road_s` told, None: to be measured.
+    """Return a real run and its simulation; `message_s`: overhead per message, None: measure it with `road_s`.
 
     Raises BadRequest for an unknown pattern or preference.
     """
@@ -115,8 +116,8 @@ def measured(
         known = " or ".join(PATTERNS), " or ".join(get_args(Prefer))
         raise BadRequest(f"Give {known[0]} as --pattern and {known[1]} as --prefer.")
     times = arrivals(pattern, rate, seconds, SEED)
-    road = road_s() if message_s is None else message_s
-    results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, prefer, road)}
+    overhead_s = road_s() if message_s is None else message_s
+    results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, prefer, overhead_s)}
     title = f"{workers} worker{'s' * (workers > 1)}, {rate:g} jobs/s ({pattern}) for {seconds:g} s, {prefer}"
     table = Table(title, REAL_HEADS, [(name, *_real_cells(one, seconds)) for name, one in results.items()])
     shown = {"workers": workers, "rate": rate, "seconds": seconds, "pattern": pattern, "prefer": prefer}
@@ -140,16 +141,16 @@ def _real_cells(one: Result, seconds: float) -> tuple[Any, ...]:
 
 
 def checked(say: Callable[[str], None]) -> Iterator[Table]:
-    """Real runs beside their predictions, and one of three workers as long as the target wants it."""
+    """Yield real runs with their predictions, among them three workers for 60 s, as the target requires."""
     for workers, rate, seconds in (*REAL, (3, 25.0, 60.0)):
         say(f"running {workers} real workers for {seconds:.0f} s")
-        message_s = road_s()  # each time: other programs come and go
+        message_s = road_s()  # again for each run: other programs come and go
         table = measured(workers, rate, seconds, "poisson", "balanced", message_s)[0]
         yield replace(table, title=f"{table.title}; overhead {1000 * message_s:.1f} ms per message")
 
 
 def plot(cases: Sequence[Case], title: str, file: Path) -> None:
-    """p95 latency and switches over the number of boxes, a column for each pattern."""
+    """Plot p95 latency and switches against the number of boxes, one column per pattern."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -181,7 +182,7 @@ def plot(cases: Sequence[Case], title: str, file: Path) -> None:
 
 
 def write(docs: Path, costs_file: Path | None, *, real: bool, say: Callable[[str], None]) -> list[Table]:
-    """Run everything, write the tables into `docs` and the plots beside it; gives the tables."""
+    """Run everything, write the tables into `docs` and the plots next to it, and return the tables."""
     costs, shown = read(costs_file), []
     sets = {
         "measured": (costs, MEASURED_FLEETS, True, "Stage costs as measured, mixed memory"),

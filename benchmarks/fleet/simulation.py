@@ -1,8 +1,8 @@
-"""A fleet in simulated time: boxes that call the decision of a real worker, and keep its state.
+"""A discrete-event simulation of a fleet whose boxes use the real scheduler.
 
-What is real: `broker.transport.scheduler` and `broker.transport.consumer_state`. What is modelled: the queues, wake
-marks, claims and last takes that live in Redis; engines that take their measured time; memory that holds the models
-last used. Nothing is random here: the jobs' times are given.
+Real: `broker.transport.scheduler` and `broker.transport.consumer_state`. Modelled: queues, wake marks, claims and last
+takes, which live in Redis; engines with their measured times; memory with the most recently used models.
+Deterministic: the arrival times are an input.
 """
 
 import heapq
@@ -17,53 +17,53 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.scheduler import Move, Prefer, View, decide, listens, patience_s
 
-#: Seconds after the last arrival at which jobs should long have been done.
+#: Seconds after the last arrival at which unfinished jobs count as stuck.
 STUCK_S = 20_000.0
-#: Chooses the next move of a box; it may keep a note in the box.
+#: Chooses the next move of a box; it may keep state in `Box.note`.
 Policy = Callable[[View, "Box"], Move | None]
 
 
 @dataclass
 class Box:
-    """One worker: its memory, what it holds (least recently used first), and what it has done."""
+    """One worker: its memory, resident models (least recently used first) and statistics."""
 
     number: int
     megabytes: float
     queues: Sequence[str]
     state: ConsumerState
     holds: list[str] = field(default_factory=list)
-    note: int = 0  # a policy's own
+    note: int = 0  # for the policy
     busy: bool = False
-    look: int = 0  # number of the look that counts
+    look: int = 0  # number of the latest scheduled look; earlier ones are void
     woken_by: str | None = None
-    loads: list[float] = field(default_factory=list)  # when
+    loads: list[float] = field(default_factory=list)  # times
     busy_s: float = 0.0
     batches: int = 0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. Times in seconds."""
+    """The result of a run. Times in seconds."""
 
-    latencies: list[float]  # of each job, in the order of the arrivals
-    first_s: float  # the end of the job that ended first
+    latencies: list[float]  # of each job, in order of arrival
+    first_s: float  # when the first job ended
     ended_s: float
-    loads: list[float]  # when, all boxes
-    utilisation: float  # of all boxes, loads included, until the last job arrived
+    loads: list[float]  # times, all boxes
+    utilisation: float  # of all boxes, loads included, until the last arrival
     mean_batch: float
 
     def latency_s(self, share: float, first: int = 0) -> float:
-        """The latency within which that share of the jobs was done, those before the `first` not counted."""
+        """Return a quantile of the latencies, ignoring jobs before `first`."""
         counted = sorted(self.latencies[first:])
         return counted[min(len(counted) - 1, int(share * len(counted)))]
 
     def loads_after(self, warm_s: float) -> int:
-        """Switches, those of the start not counted."""
+        """Return the number of loads after the warm-up."""
         return sum(at > warm_s for at in self.loads)
 
 
 def affinity(view: View, box: Box) -> Move | None:
-    """Ours."""
+    """The real scheduler."""
     del box
     return decide(view)
 
@@ -74,7 +74,7 @@ def _take(view: View, queue: str) -> Move:
 
 
 def round_robin(view: View, box: Box) -> Move | None:
-    """The queue after the one last served, as a stock worker does it."""
+    """The queue after the one last served, as in a stock worker."""
     for step in range(1, len(view.lines) + 1):
         line = view.lines[(box.note + step) % len(view.lines)]
         if line.depth:
@@ -84,14 +84,14 @@ def round_robin(view: View, box: Box) -> Move | None:
 
 
 def first_stage_first(view: View, box: Box) -> Move | None:
-    """Priority to the front of the chain."""
+    """The first queue of the chain that has messages."""
     del box
     waiting = [line.queue for line in view.lines if line.depth]
     return _take(view, waiting[0]) if waiting else None
 
 
 def oldest_first(view: View, box: Box) -> Move | None:
-    """For dedicated boxes that serve more than one queue."""
+    """The queue with the oldest message; for dedicated boxes with more than one queue."""
     del box
     waiting = [line for line in view.lines if line.depth]
     return _take(view, max(waiting, key=lambda line: line.oldest_s).queue) if waiting else None
@@ -106,8 +106,8 @@ POLICIES: Mapping[str, Policy] = {
 
 
 def dedicated(boxes: int, costs: Costs, batch: int) -> list[Sequence[str]]:
-    """The queues of each box: as many boxes for each stage as its share of the work, at least one; fewer boxes than
-    stages serve neighbouring stages together."""
+    """Return the queues of each box: boxes per stage in proportion to its work, at least one; with fewer boxes than
+    stages, a box serves neighbouring stages."""
     if boxes < len(STAGES):
         return [STAGES[n * len(STAGES) // boxes : (n + 1) * len(STAGES) // boxes] for n in range(boxes)]
     work = {stage: costs[stage].seconds(batch) / batch for stage in STAGES}
@@ -118,9 +118,9 @@ def dedicated(boxes: int, costs: Costs, batch: int) -> list[Sequence[str]]:
 
 
 class Fleet:
-    """Boxes of the given memory (MB), jobs at the given times (all three stages each); `run` plays it to the end.
+    """Boxes with the given memory (MB). `run` simulates jobs of three stages until all are done.
 
-    `hop_s`: what each batch costs beside its compute, `message_s`: what each message of it costs.
+    `hop_s`: overhead per batch, `message_s`: overhead per message, seconds.
     """
 
     def __init__(
@@ -146,12 +146,12 @@ class Fleet:
         self._claims: dict[str, set[int]] = {stage: set() for stage in STAGES}
         self._served = dict.fromkeys(STAGES, -inf)
         self._marks = dict.fromkeys(STAGES, False)
-        self._waiting: dict[str, dict[int, Box]] = {stage: {} for stage in STAGES}  # in the order in which they came
+        self._waiting: dict[str, dict[int, Box]] = {stage: {} for stage in STAGES}  # in order of arrival
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
 
     def run(self, times: Sequence[float]) -> Result:
-        """Play until every job is done."""
+        """Simulate until every job is done."""
         self._arrived, self._done = times, [0.0] * len(times)
         self._left, self._last, self._busy_s = len(times), times[-1], 0.0
         self._next_job = 0
@@ -253,7 +253,7 @@ class Fleet:
             box.holds.append(queue)
             while len(box.holds) > 1 and sum(self._costs[held].megabytes for held in box.holds) > box.megabytes:
                 del box.holds[0]
-        box.holds.sort(key=queue.__eq__)  # the one in use is the last to go
+        box.holds.sort(key=queue.__eq__)  # the model in use is evicted last
         box.batches += 1
         self._busy_s += max(0.0, min(self.now + spends, self._last) - self.now)
         self._at(self.now + spends, lambda: self._finish(box, queue, taken))

@@ -1,6 +1,6 @@
-"""A worker whose engines sleep: `python -m golem_chain.benchmarks.fleet.sleeper NAME`, with Redis in GOLEM_REDIS_URL.
+"""A worker with sleeping engines: `python -m golem_chain.benchmarks.fleet.sleeper NAME`, with Redis in GOLEM_REDIS_URL.
 
-It holds one model at a time. What it did is pushed to the Redis list `LOG`: loads, batches, ends.
+It holds one model at a time, and pushes its loads and batches to the Redis list `LOG`.
 """
 
 import json
@@ -20,16 +20,16 @@ from golem_chain.workers.parent.worker import start
 
 LOG = "bench:log"
 _held: list[str] = []
-_client: list[Redis] = []  # made in the child
+_client: list[Redis] = []  # created in the child
 
 
 class Sleeper(BatchTask):
-    """A stage that takes its time."""
+    """A stage that sleeps for its cost."""
 
     abstract = True
 
     def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
-        """Load where another model is held, then sleep for the batch."""
+        """Sleep for a load if another model is held, then for the batch."""
         if not _client:
             _client.append(Redis.from_url(Settings.read().redis_url))
         cost, began = SLEEPING[self.stage], time.time()
@@ -42,12 +42,12 @@ class Sleeper(BatchTask):
         return [call.args[0] for call in calls]
 
     def load_costs(self) -> dict[str, float]:
-        """As measured by a residency."""
+        """Return the costs that a residency would have measured."""
         return {self.stage: SLEEPING[self.stage].load_s}
 
 
 def register(app: Celery) -> None:
-    """Adds the three."""
+    """Register the three tasks."""
     for stage in STAGES:
         kind = type(stage.title(), (Sleeper,), {"name": task_name(stage), "stage": stage, "__module__": __name__})
         app.register_task(kind())

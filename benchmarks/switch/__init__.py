@@ -1,1 +1,1 @@
-"""A model switch and what it takes in memory, against the floor of moving the bytes."""
+"""Benchmarks of model switches: time against the memcpy floor, and memory."""

@@ -1,5 +1,5 @@
-"""What a model switch costs: load and unload cold and warm, against the floor of moving the bytes and against
-from_pretrained + del + gc + empty_cache, all in one run."""
+"""`golem bench switch`: times loads (cold and warm) and unloads against the memcpy floor and against from_pretrained +
+del + gc + empty_cache, in one run."""
 
 import gc
 import itertools
@@ -23,14 +23,14 @@ from golem_chain.workers.store.manifest import Checkpoint
 
 
 def model_class(checkpoint: Checkpoint) -> Any:
-    """transformers' own class for the checkpoint, by the architecture that its config names."""
+    """Return the transformers class for a checkpoint, from the architecture in its config."""
     config = read_config(checkpoint.folder)
     named = (config.architectures or ["AutoModel"])[0]
     return getattr(transformers, named)
 
 
 class Held:
-    """The least engine: weights and nothing else."""
+    """A minimal engine: weights only."""
 
     def __init__(self, name: str, weights: Weights) -> None:
         self.name, self.weights, self.weights_bytes = name, weights, weights.nbytes
@@ -57,14 +57,14 @@ class Held:
 
 @dataclass(frozen=True)
 class Row:
-    """One model; milliseconds, medians."""
+    """The times of one model: medians, milliseconds."""
 
     stage: str
     model: str
     dtype: str
     megabytes: float
     floor_ms: float
-    warm_ms: float  # load with all pages touched, page cache warm
+    warm_ms: float  # load from a warm page cache, all pages touched
     cold_ms: float
     unload_ms: float
     peer_load_ms: float
@@ -78,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Out with one, in with the next; milliseconds, medians."""
+    """The times of a switch from one model to another: medians, milliseconds."""
 
     out: str
     into: str
@@ -87,23 +87,23 @@ class Pair:
 
     @property
     def faster(self) -> float:
-        """How many times."""
+        """Speed-up over the peer."""
         return self.peer_ms / self.ours_ms
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Memory over many switches, megabytes of resident set (mapped pages counted), or of the card."""
+    """Memory over many switches, in MB: the resident set with mapped pages, or the card's memory."""
 
     switches: int
     base_mb: float  # after the first full round, nothing loaded
     end_mb: float
-    worst_left_mb: float  # over the base line, after any unload
-    worst_left_share: float  # of the bytes of the model that was unloaded
+    worst_left_mb: float  # above the baseline after an unload
+    worst_left_share: float  # the same as a share of the unloaded model's bytes
 
 
 class Bench:
-    """The engines of one set of checkpoints, and the peer beside them."""
+    """The engines of one set of checkpoints, and the peer's models."""
 
     def __init__(self, settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int) -> None:
         os.environ.update(allocator_environment(os.environ, torch.__version__))  # as a worker does
@@ -119,7 +119,7 @@ class Bench:
         self.peers: dict[str, nn.Module] = {}
 
     def ours_in(self, stage: str) -> None:
-        """Load as a worker does (evicting what is there), then touch every page."""
+        """Load as a worker does, evicting the resident model, then touch every page."""
         with self.residency.use(stage) as engine:
             engine.run([])
 
@@ -127,13 +127,13 @@ class Bench:
         self.residency.unload_all("stop")
 
     def peer_in(self, stage: str) -> None:
-        """from_pretrained, as it is done everywhere."""
+        """Load with from_pretrained, as is common practice."""
         model = self.classes[stage].from_pretrained(self.checkpoints[stage].folder, dtype=self.dtypes[stage])
         self.peers[stage] = model.to(self.device).eval()
         touch(self.peers[stage])
 
     def peer_out(self, stage: str) -> None:
-        """The customary unload."""
+        """Unload with del, gc and empty_cache, as is common practice."""
         del self.peers[stage]
         gc.collect()
         if self.device.type == "cuda":
@@ -142,7 +142,7 @@ class Bench:
     def row(self, stage: str) -> Row:
         engine, checkpoint = self.engines[stage], self.checkpoints[stage]
         floor = Floor(engine.weights_bytes, self.device)
-        self.ours_in(stage)  # the skeleton is built once in a worker's life
+        self.ours_in(stage)  # warm up: a worker builds the skeleton only once
         self.ours_out()
         self.peer_in(stage)
         self.peer_out(stage)
@@ -167,7 +167,7 @@ class Bench:
         )  # fmt: skip
 
     def pair(self, out: str, into: str) -> Pair:
-        """A full switch: one model out, the next one in and touched."""
+        """Measure a full switch: unload one model, load the next and touch its pages."""
 
         def ours() -> float:
             self.ours_in(out)
@@ -186,7 +186,7 @@ class Bench:
         return Pair(out, into, round(a, 1), round(b, 1))
 
     def drift(self, switches: int) -> Drift:
-        """Memory after every unload of `switches` switches around the stages."""
+        """Measure the memory after each unload of `switches` switches that cycle through the stages."""
         stages = list(self.engines)
         for stage in stages:
             self.ours_in(stage)
@@ -206,19 +206,19 @@ class Bench:
 
 
 def frozen(call: Callable[[], object]) -> None:
-    """As in a worker, whose collector does not look at what was imported."""
+    """Call with imported objects frozen out of garbage collection, as in a worker."""
     gc.freeze()
     call()
 
 
 def thawed(call: Callable[[], object]) -> None:
-    """As in a program that does not freeze: the peer gets no help from us."""
+    """Call with nothing frozen, as in a program of its own: the peer must not profit from our freeze."""
     gc.unfreeze()
     call()
 
 
 def measure(settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int, switches: int) -> dict[str, Any]:
-    """All of it for one set of checkpoints, as plain JSON types."""
+    """Measure one set of checkpoints and return the results in JSON types."""
     transformers.utils.logging.disable_progress_bar()
     bench = Bench(settings, checkpoints, rounds)
     rows = [bench.row(stage) for stage in checkpoints]

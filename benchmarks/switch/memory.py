@@ -1,4 +1,4 @@
-"""What each stage takes in memory: weights, and the peak while it runs, by dtype, batch, label count and length."""
+"""Measures each stage's memory: weights, and the peak of a run, by dtype, batch, number of labels and length."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ TEXT = "please turn on the lights in the kitchen and play some quiet music while
 
 @dataclass(frozen=True)
 class Need:
-    """One line of the table, megabytes over the base line of a process that has everything imported."""
+    """One row of the table, in MB above the baseline of a process with all imports done."""
 
     stage: str
     model: str
     dtype: str
-    asked: str  # what was run
+    asked: str  # description of the input
     weights_mb: float
     peak_mb: float
 
     @property
     def working_mb(self) -> float:
-        """Peak less weights."""
+        """Peak minus weights, MB."""
         return self.peak_mb - self.weights_mb
 
 
@@ -36,7 +36,7 @@ def _labels(count: int) -> LabelSet:
 
 
 def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
-    """(stage, what it is, asks)."""
+    """Yield (stage, description, requests)."""
     from golem_chain.workers.stages.interpreter.engine import Utterance
     from golem_chain.workers.stages.oracle.engine import ReplyRequest
     from golem_chain.workers.stages.scribe.engine import Recording
@@ -64,7 +64,7 @@ def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
 
 
 def table(settings: Settings, clip: Path, dtypes: Sequence[str]) -> list[Need]:
-    """Each ask of each stage in each dtype, every one from an empty device."""
+    """Measure each request of each stage in each dtype, starting from an empty device."""
     rows = []
     for dtype in dtypes:
         residency = build_residency(settings.model_copy(update={"dtype": dtype, "resident": "1"}))
@@ -74,7 +74,7 @@ def table(settings: Settings, clip: Path, dtypes: Sequence[str]) -> list[Need]:
 
 
 def _one(residency: Residency, stage: str, what: str, asks: Sequence[Any], dtype: str) -> Need:
-    serve(residency, stage, asks[:1])  # buffers that live as long as the process are made outside the measurement
+    serve(residency, stage, asks[:1])  # warm up: buffers that live as long as the process are not measured
     residency.unload_all("stop")
     base = residency.memory.read().allocated
     served = serve(residency, stage, asks)

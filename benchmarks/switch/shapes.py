@@ -1,7 +1,7 @@
-"""The quest's three models in full size with random weights, so that everything can be measured without a hub.
+"""The quest profile's three models in full size with random weights, for measurements without a model hub.
 
 Shapes from the published configs of openai/whisper-tiny, valhalla/distilbart-mnli-12-3 and distilbert/distilgpt2.
-The tokenizers are those of the bundled models: real words cost a realistic number of tokens.
+The tokenizers are those of the bundled models, so that real words have a realistic number of tokens.
 """
 
 import json
@@ -18,7 +18,7 @@ from golem_chain.workers.store.manifest import find
 
 #: Stage -> (name, config class, config arguments, model class).
 SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "scribe": ("whisper-tiny", "WhisperConfig", {}, "WhisperForConditionalGeneration"),  # the defaults are tiny's
+    "scribe": ("whisper-tiny", "WhisperConfig", {}, "WhisperForConditionalGeneration"),  # defaults are tiny's
     "interpreter": (
         "distilbart-mnli-12-3",
         "BartConfig",
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "oracle": ("distilgpt2", "GPT2Config", {"n_layer": 6}, "GPT2LMHeadModel"),
 }
-#: The same three kinds so small that next to nothing is computed: what is left of a job's cost is the road's.
+#: The same three kinds of model, so small that almost all of a job's cost is overhead.
 SMALL: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "scribe": (
         "small-whisper",
@@ -52,7 +52,7 @@ SMALL: dict[str, tuple[str, str, dict[str, Any], str]] = {
             "decoder_attention_heads": 2,
             "encoder_ffn_dim": 64,
             "decoder_ffn_dim": 64,
-            "max_target_positions": 12,  # random weights never end a text: this does
+            "max_target_positions": 12,  # ends the text, which random weights never do
         },
         "WhisperForConditionalGeneration",
     ),
@@ -79,7 +79,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 def write_shape(
     stage: str, folder: Path, tokenizer_from: Path, shapes: dict[str, tuple[str, str, dict[str, Any], str]] = SHAPES
 ) -> Path:
-    """A checkpoint folder as a hub would give it, float32, weights drawn from N(0, 0.02) by a fixed seed."""
+    """Write a checkpoint folder as a hub would provide it: float32, weights from N(0, 0.02) with a fixed seed."""
     name, config_class, arguments, model_class = shapes[stage]
     target = folder / name
     if (target / "config.json").is_file():
@@ -109,12 +109,12 @@ def write_shape(
     _plain_tokenizer(target / "tokenizer_config.json", stage)
     if stage == "interpreter":
         _pairs_as_bart(target / "tokenizer.json", tokenizer)
-    (target / "config.json").write_text(config.to_json_string())  # last: its presence means that all is there
+    (target / "config.json").write_text(config.to_json_string())  # last: marks the folder as complete
     return target
 
 
 def _specials(stage: str, tokenizer: Any) -> dict[str, int]:
-    """The ids of special tokens for the config. A BART finds the end of a pair by a token that is not its padding."""
+    """Return the ids of special tokens for the config. BART's end token must differ from its padding token."""
     if stage == "scribe":
         return {}
     names = dict.fromkeys(("bos", "eos", "pad"), "<|endoftext|>")
@@ -127,7 +127,7 @@ _END = "<|im_end|>"  # stands for BART's </s>
 
 
 def _pairs_as_bart(path: Path, tokenizer: Any) -> None:
-    """Premise and hypothesis as BART reads them: <s> A </s></s> B </s>."""
+    """Make the tokenizer encode premise and hypothesis as BART does: <s> A </s></s> B </s>."""
     start, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("<|im_start|>", _END))
     a, b = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     written = json.loads(path.read_text())
@@ -144,7 +144,7 @@ def _pairs_as_bart(path: Path, tokenizer: Any) -> None:
 
 
 def _plain_tokenizer(path: Path, stage: str) -> None:
-    """A plain language model has no chat template."""
+    """Remove the chat template, which a plain language model does not have."""
     if stage == "scribe" or not path.is_file():
         return
     written = json.loads(path.read_text())
@@ -155,9 +155,9 @@ def _plain_tokenizer(path: Path, stage: str) -> None:
 
 
 def quest_shapes(settings: Settings, *, scribe: bool = True) -> Settings:
-    """Settings in which the stages are the quest's shapes; written beside the store at the first use.
+    """Return settings with the quest profile's shapes, which are written next to the store on first use.
 
-    `scribe=False` keeps the bundled Scribe: random weights never end a transcript.
+    `scribe=False` keeps the bundled Scribe, because random weights never end a transcript.
     """
     beside = settings.store.parent / "shapes"
     oracle = find(settings, "oracle").folder
@@ -171,7 +171,7 @@ def quest_shapes(settings: Settings, *, scribe: bool = True) -> Settings:
 
 
 def small_shapes(settings: Settings) -> Settings:
-    """Settings in which the stages are the small ones."""
+    """Return settings with the small shapes."""
     beside, oracle = settings.store.parent / "shapes", find(settings, "oracle").folder
     folders = {
         f"{stage}_model": str(
