@@ -1,4 +1,4 @@
-"""What tests of every kind share: a server of our own, and settings that the machine's environment cannot change."""
+"""Fixtures shared by all tests: an embedded server, and settings isolated from the environment."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from golem_chain.broker.local import embedded
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
 
-# A busy machine may take its time: how long an example takes is no finding.
+# No deadline: on a busy machine a slow example is not a failure.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def eventually():
-    """Waits for a condition; -> what it gave. The deadline is for what never comes, not for a busy machine."""
+    """Waits for a condition and returns its value. The deadline catches hangs only, not a busy machine."""
 
     def wait(condition, within_s=60.0, told=lambda: None):
         end = time.monotonic() + within_s
@@ -35,7 +35,7 @@ def eventually():
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_settings():
-    """No GOLEM_* variable of the machine reaches a test, but the place and choice of the models."""
+    """Remove all GOLEM_* variables of the environment, except the store and the choice of models."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("GOLEM_") and name not in ("GOLEM_STORE", "GOLEM_MODELS", "GOLEM_DEVICE"):
@@ -45,7 +45,7 @@ def _own_settings():
 
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_is_heard():
-    """A shell ignores Ctrl-C for what it runs in the background, and children inherit that: not in tests."""
+    """Restore SIGINT: a shell ignores it for background jobs, and child processes inherit that."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,7 +55,7 @@ def _ctrl_c_is_heard():
 
 @pytest.fixture(scope="session")
 def start_server():
-    """Starts an embedded server, as `embedded.start`. Where it cannot start, a laptop skips and CI fails."""
+    """Starts an embedded server, as `embedded.start`. If it cannot, the test skips on a laptop and fails in CI."""
 
     def start(*args, **kwargs):
         try:
@@ -77,7 +77,7 @@ def redis_server(start_server):
 
 @pytest.fixture
 def settings(redis_server):
-    """Settings of the embedded server, emptied for this test."""
+    """Settings for the embedded server, emptied for this test."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return Settings.read(_env_file=None, redis_url=redis_server.url, keep_s=60)
@@ -85,6 +85,6 @@ def settings(redis_server):
 
 @pytest.fixture
 def client(settings):
-    """A plain client of the server of `settings`."""
+    """A plain client for the server of `settings`."""
     with redis.Redis.from_url(settings.redis_url) as connected:
         yield connected

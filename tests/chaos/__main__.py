@@ -33,12 +33,12 @@ def say(text):
 
 
 def server_in(folder, program=None):
-    """A server with an append-only file: the embedded one, or a program of the system."""
+    """Start a server with an append-only file: the embedded one, or one installed on the system."""
     return embedded.Server(Path(program) if program else embedded.binary(), folder, True, None)
 
 
 def storms(folder, jobs, kills, seed):
-    """Reports by server; the system's gets a quarter of it."""
+    """Return reports by server; the system's server gets a quarter of the jobs and faults."""
     with server_in(folder / "quiet-server") as server:
         (folder / "quiet").mkdir()
         quiet = quiet_answers(server, folder / "quiet", jobs)
@@ -66,7 +66,7 @@ def storms(folder, jobs, kills, seed):
 
 
 def deaths(folder):
-    """The drills, one after the other."""
+    """Run the drills one after another."""
     rows = []
     for n, drill in enumerate(drills.ALL):
         place = folder / f"drill{n}"
@@ -78,7 +78,7 @@ def deaths(folder):
 
 
 def compared(folder, jobs, kills, seed):
-    """The same storm over both, twice: by the first seed and by the next."""
+    """Compare both under the same faults, with two seeds."""
     fates: dict[str, list[Any]] = {"ours": [], "stock": []}
     for n in range(2):
         for name, found in fates.items():
@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     given = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("GOLEM_")]:
-        del os.environ[name]  # no setting of this machine reaches a box
+        del os.environ[name]  # isolate the boxes from this machine's settings
     with tempfile.TemporaryDirectory(prefix="golem-chaos-") as place:
         folder = Path(place)
         reports = storms(folder, given.jobs, given.kills, given.seed)

@@ -1,6 +1,6 @@
-"""The same storm over our fleet and over stock Celery: three chained tasks that sleep, the same strikes, the same seed.
+"""Compares our workers with stock Celery: three chained sleeping tasks under the same faults with the same seed.
 
-What is compared is the delivery: neither side has models, audio or records here, both have true clocks.
+Only delivery is compared: neither side has models, audio or job records, and both have correct clocks.
 """
 
 import threading
@@ -19,20 +19,20 @@ from tests.support.fleet import Fleet
 from tests.support.stock_box import make_app as stock_app
 
 RUN_S = 0.05
-PATIENCE_S = 60.0  # without any task beginning, after which what is missing is called lost
+PATIENCE_S = 60.0  # after this time without a task start, missing jobs count as lost
 
 
 @dataclass
 class Fate:
-    """What became of the jobs."""
+    """The results of the jobs."""
 
     name: str
     jobs: int
     killed: Counter[str]
     lost: int
-    again: int  # runs of a stage beyond its first
-    twice: int  # jobs whose last stage ran to its end more than once
-    gap_s: float  # the longest time in which no task began, while some waited
+    again: int  # repeated runs of a stage
+    twice: int  # jobs whose last stage finished more than once
+    gap_s: float  # the longest time without a task start while jobs were waiting
 
     def __str__(self):
         return (
@@ -50,7 +50,7 @@ def _stock_chain(app, job):
 
 
 def compare(name, server, folder, jobs, kills, seed, server_kills=1):
-    """Raise the storm over `ours` or `stock`."""
+    """Run the jobs on `ours` or `stock` under fault injection."""
     fleet = Fleet(server.url, folder)
     program, words = (
         ("tests.support.stock_box", ())
@@ -74,7 +74,7 @@ def compare(name, server, folder, jobs, kills, seed, server_kills=1):
     try:
         producer = threading.Thread(target=produce, daemon=True)
         producer.start()
-        fleet.until(lambda: fleet.log("batch"), 30)  # the boxes have come up
+        fleet.until(lambda: fleet.log("batch"), 30)  # the boxes have started
         faults.rage(kills, seed, server_kills)
         producer.join()
         missing, seen, last = ids, 0, time.monotonic()
@@ -84,7 +84,7 @@ def compare(name, server, folder, jobs, kills, seed, server_kills=1):
                 seen, last = told, time.monotonic()
             missing = [job for job in missing if fleet.state(job) != "SUCCESS"]
             time.sleep(0.1)
-        time.sleep(2 * LEASE_S)  # what is still to run again does so
+        time.sleep(2 * LEASE_S)  # time for repeated runs
         return _count(name, fleet, ids, missing, faults.killed)
     finally:
         faults.stop()

@@ -1,4 +1,4 @@
-"""Single deaths, measured: how long until the work that was in hand begins again."""
+"""Measures recovery from single faults: the time until the interrupted work starts again."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ ROUNDS = 5
 
 @dataclass
 class Drill:
-    """What was struck, how often, what was promised and what came of it."""
+    """One drill: the fault, repetitions, promise, result, and whether the promise was kept."""
 
     what: str
     rounds: int
@@ -27,7 +27,7 @@ class Drill:
 
 
 class Ground:
-    """Boxes with sleeping engines on a server, and their fleet."""
+    """Boxes with sleeping engines on a server, with a FaultInjector and their Fleet."""
 
     def __init__(self, server, folder, boxes, *words, **env):
         self.fleet = Fleet(server.url, folder)
@@ -47,13 +47,13 @@ class Ground:
         return [event for event in self.fleet.log("batch", stage="interpreter") if job in event["jobs"]]
 
     def busy(self, job):
-        """Bring a box to work on the job; -> its name."""
+        """Wait until a box works on the job and return its name."""
         self.fleet.submit([job])
         self.fleet.until(lambda: self.batches(job), 30)
         return self.fleet.redis.hvals("golem:holders")[0].decode().partition("@")[0]
 
     def again(self, job, since, mend=False):
-        """Seconds from then until the job began again; `mend`: what died is started again meanwhile."""
+        """Return the seconds from `since` until the job started again; `mend`: restart dead boxes meanwhile."""
 
         def begun():
             if mend:
@@ -70,7 +70,7 @@ def _row(what, took, most_s):
 
 
 def _recoveries(server, folder, strike, mend=False):
-    """Seconds until the job in hand began again, for each strike at the one box that there is."""
+    """Return the seconds until the job in hand started again, for each fault on a single box."""
     took = []
     with Ground(server, folder, 1, SLOW_S="1") as ground:
         for job in (f"slow {n}" for n in range(ROUNDS)):
@@ -116,7 +116,7 @@ def network_back(server, folder):
         for n in range(3):
             ground.faults.wires["box0"].cut()
             ground.fleet.submit([f"after cut {n}"])
-            time.sleep(5)  # its absence
+            time.sleep(5)  # downtime
             since = time.time()
             ground.faults.wires["box0"].mend()
             ground.fleet.done([f"after cut {n}"], 60)
@@ -129,9 +129,9 @@ def server_restarted(server, folder):
     with Ground(server, folder, 1) as ground:
         for n in range(3):
             ground.fleet.submit([f"after restart {n}.{m}" for m in range(8)])
-            time.sleep(0.05)  # somewhere in the midst of the work
+            time.sleep(0.05)  # in the middle of the work
             server.kill()
-            time.sleep(1)  # its absence
+            time.sleep(1)  # downtime
             server.restart()
             since = time.time()
             ground.fleet.done([f"after restart {n}.{m}" for m in range(8)], 60)
@@ -148,7 +148,7 @@ def longer_than_the_lease(server, folder):
 
 
 def killer(server, folder):
-    """A job that kills every worker it comes to, among seven that are harmless."""
+    """A poison job that kills every worker that runs it, among seven harmless ones."""
     jobs = [f"j{n}" for n in range(7)]
     with Ground(server, folder, 1, "max_deliveries=3") as ground:
         ground.fleet.submit(["poison", *jobs])

@@ -1,5 +1,4 @@
-"""A storm over the running chain: jobs go through boxes that are struck, and every answer is compared with those of
-an undisturbed run."""
+"""Runs jobs through the chain under fault injection and compares every Outcome with an undisturbed run."""
 
 import threading
 import time
@@ -19,12 +18,12 @@ BOOKS = ("unacked", "golem:dying", "golem:dead")
 
 
 def text_of(n):
-    """What the n-th job says: mostly words, now and then something that ends early, is tried again or fails."""
+    """Return the audio text of the n-th job: mostly words, sometimes one that ends early, is retried or fails."""
     return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
 
 
 def answer(outcome):
-    """What must not depend on what strikes: all but times, seats in a batch and the box."""
+    """Return the parts of an Outcome that faults must not change: all but times, batch sizes and the box."""
     error = outcome.error and (outcome.error.code, outcome.error.message)
     intent = outcome.intent and outcome.intent.model_dump()
     return outcome.name, outcome.state, error, outcome.transcript, intent, outcome.reply, tuple(outcome.stages)
@@ -32,16 +31,16 @@ def answer(outcome):
 
 @dataclass
 class Report:
-    """What a storm did."""
+    """The results of a run under fault injection."""
 
     jobs: int
     killed: Counter[str]
     lost: list[Any] = field(default_factory=list)
     twice: list[Any] = field(default_factory=list)
     differing: list[Any] = field(default_factory=list)
-    left: list[Any] = field(default_factory=list)  # books that were not empty at the end
+    left: list[Any] = field(default_factory=list)  # keys that were not empty at the end
     wall_s: float = 0.0
-    gap_s: float = 0.0  # the longest time without the end of a job
+    gap_s: float = 0.0  # the longest time without a job ending
 
     def __str__(self):
         killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
@@ -52,10 +51,10 @@ class Report:
 
 
 class Storm(FaultInjector):
-    """Boxes with engines that need no model, a producer, and a listener that counts the ends of jobs."""
+    """Boxes with fake engines, a producer, and a listener that counts the announced ends of jobs."""
 
     def __init__(self, server, folder, boxes, run_s=0.02, **options):
-        given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many strikes
+        given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many faults
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
         env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
         self.ended: Counter[str] = Counter()
@@ -68,7 +67,7 @@ class Storm(FaultInjector):
         self._listener.start()
 
     def _listen(self):
-        """Count the announcements; one that falls into the server's absence is not heard."""
+        """Count the announcements; those sent while the listener is disconnected are lost."""
         while not self._over.is_set():
             try:
                 with redis.Redis.from_url(self.server.url) as client, client.pubsub() as heard:
@@ -80,10 +79,10 @@ class Storm(FaultInjector):
                             self.gaps.append(time.monotonic() - last)
                             last = time.monotonic()
             except redis.RedisError:
-                time.sleep(0.05)  # before it is tried again
+                time.sleep(0.05)  # before the next attempt
 
     def submit(self, jobs, pause_s=0.0):
-        """Hand in the jobs, each again under its id until Redis has taken it."""
+        """Submit the jobs, retrying each with the same id until Redis accepts it."""
         with Pipeline(self.settings) as pipeline:
             for n in jobs:
                 while True:
@@ -91,11 +90,11 @@ class Storm(FaultInjector):
                         pipeline.submit(text_of(n), id=f"storm-{n}", name=f"{n}.wav", labels="lamp,door")
                         break
                     except BrokerAway:
-                        time.sleep(0.1)  # before it is tried again
-                time.sleep(pause_s)  # a stream, not a heap
+                        time.sleep(0.1)  # before the next attempt
+                time.sleep(pause_s)  # a stream, not a backlog
 
     def outcomes(self, jobs, within_s):
-        """The answers by job number, as far as they are there in time."""
+        """Return the answers by job number that arrive in time."""
         ids = {f"storm-{n}": n for n in jobs}
         with Pipeline(self.settings) as pipeline:
             end = time.monotonic() + within_s
@@ -113,7 +112,7 @@ class Storm(FaultInjector):
 
 
 def quiet_answers(server, folder, jobs):
-    """The answers of an undisturbed run, by job number."""
+    """Return the answers of an undisturbed run, by job number."""
     storm = Storm(server, folder, boxes=1, run_s=0, skew_s=0)
     try:
         storm.submit(range(jobs))
@@ -123,11 +122,11 @@ def quiet_answers(server, folder, jobs):
 
 
 def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None):
-    """Raise a storm while the jobs come in; -> what it did, and the last words of the boxes."""
+    """Inject faults while the jobs are submitted; return the report and the last log lines of the boxes."""
     storm = Storm(server, folder, boxes=2)
     try:
         start = time.monotonic()
-        pause_s = kills * 0.55 / jobs  # the jobs come in over the length of the storm
+        pause_s = kills * 0.55 / jobs  # spreads the jobs over the duration of the faults
         producer = threading.Thread(target=storm.submit, args=(range(jobs), pause_s), daemon=True)
         producer.start()
         storm.rage(kills, seed, server_kills, say)
@@ -135,7 +134,7 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
         assert not producer.is_alive(), "the producer hangs"
         found = storm.outcomes(range(jobs), 60 + jobs / 5)
         report = Report(jobs, storm.killed, wall_s=time.monotonic() - start)
-        time.sleep(0.5)  # a second end of a job would come unasked
+        time.sleep(0.5)  # time for an erroneous second end of a job
         report.lost = sorted(set(range(jobs)) - set(found))
         report.twice = [job for job, count in storm.ended.items() if count > 1]
         report.differing = [n for n, told in found.items() if told != quiet[n]]

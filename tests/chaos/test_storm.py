@@ -1,6 +1,6 @@
-"""Storms: whatever strikes, every job ends once, and as it would have ended in quiet weather.
+"""Fault injection: every job ends exactly once, with the same Outcome as in an undisturbed run.
 
-Small here; `make chaos` raises the same ones at full size.
+A small run; `make chaos` does the same at full size.
 """
 
 import shutil
@@ -17,7 +17,7 @@ JOBS, KILLS, SEED = 120, 12, 7
 
 @pytest.fixture(scope="module")
 def quiet(start_server, tmp_path_factory):
-    """The answers of an undisturbed run, by job number."""
+    """Answers of an undisturbed run, by job number."""
     folder = tmp_path_factory.mktemp("quiet")
     with start_server(folder / "server") as server:
         answers = quiet_answers(server, folder, JOBS)

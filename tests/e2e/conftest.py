@@ -1,4 +1,4 @@
-"""One run of the real chain over all recordings, shared by the tests that look at its outcomes."""
+"""One run of the real chain on all recordings, shared by the tests of its Outcomes."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.support.recordings import golem, manifest
 
 @pytest.fixture(scope="session")
 def data():
-    """The folder of recordings; skips where it is missing."""
+    """The folder of recordings; skips if it is missing."""
     if not DATA.is_dir():
         pytest.skip(f"no recordings: {DATA} is missing")
     return DATA
@@ -21,7 +21,7 @@ def data():
 
 @pytest.fixture(scope="session")
 def odd(data, tmp_path_factory):
-    """The odd files, written afresh: (folder, rows); skips without ffmpeg."""
+    """Newly written unusual files: (folder, rows); skips without ffmpeg."""
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed: it writes the odd containers")
     folder = tmp_path_factory.mktemp("odd")
@@ -33,8 +33,8 @@ def odd(data, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def heard(data):
-    """All sentences, commands, non-speech and silent keyword clips in one run: outcomes by path, and the process."""
+    """All sentences, commands, non-speech and silent keyword clips in one run: Outcomes by path, and the process."""
     files = [data / d / row["path"] for d in ("sentences", "commands", "nonspeech") for row in manifest(d)]
     files += [data / "keywords" / row["path"] for row in manifest("keywords") if row["label"] == "_silence_"]
-    done = golem("run", "--json", "--max-new-tokens", "16", *files, timeout=900)  # short replies: time
+    done = golem("run", "--json", "--max-new-tokens", "16", *files, timeout=900)  # short replies save time
     return {o["name"]: o for o in map(json.loads, done.stdout.splitlines())}, done

@@ -1,4 +1,4 @@
-"""Real recordings through the real chain with the bundled models: what a user hears back."""
+"""Real recordings through the real chain with the bundled models: transcripts, intents, replies."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.models, pytest.mark.recordings, pytest.mark.timeout(12
 
 
 def wer(data, folder, outcomes, tmp_path):
-    """The figures of the project's own counting."""
+    """Return the word error rate as the project counts it."""
     lines = tmp_path / "outcomes.jsonl"
     lines.write_text("\n".join(json.dumps(o) for name, o in outcomes.items() if f"/{folder}/" in name))
     counted = subprocess.run(

@@ -1,4 +1,4 @@
-"""A vocabulary through the whole chain, as a person asks for it."""
+"""A vocabulary through the whole chain, from the command line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment, works from a folder whose own packages have our folders' names."""
+"""The wheel works in an empty environment, even from a folder whose packages have the same names as ours."""
 
 import json
 import os
@@ -27,7 +27,7 @@ with Pipeline() as pipeline:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The environment's bin folder. Our wheel is all that is installed there; what it depends on is found beside."""
+    """The bin folder of an environment with only our wheel; its dependencies are found in another folder."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     left_out = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__")
@@ -41,14 +41,15 @@ def installed(tmp_path_factory):
     (wheel,) = (path for path in distributions if path.suffix == ".whl")
     subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "-q", wheel], check=True)
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    # A path that a .pth file adds is searched, but the .pth files in it (our editable install) are not read.
+    # Python searches a path added by a .pth file but does not read the .pth files in it (our editable install).
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python.parent
 
 
 @pytest.fixture
 def crowded(tmp_path):
-    """A folder with packages of the user's own, named as our folders are, and a recording."""
+    """A folder with user packages that have the names of our folders, and a recording."""
+
     for name in ("shared", "broker", "workers", "benchmarks"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("OWNER = 'user'\n")

@@ -1,4 +1,4 @@
-"""Readers that crash, hang, swell or raise, for the test of the watch: `python -m tests.fuzz.misbehaving`."""
+"""Readers that crash, hang, exceed memory or raise, to test the watch: `python -m tests.fuzz.misbehaving`."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
-"""Everything that reads what strangers wrote, each with the inputs that it is given: damaged, invented, hostile.
+"""All readers of untrusted input, each with a generator of damaged, random and hostile inputs.
 
-A reader is made once in a folder of its own and called with a source of randomness for each input. It returns, or
-raises what must not be.
+A reader is created once in its own folder and called with a random source for each input. It returns, or raises if it
+has a bug.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _WORDS = (
 
 
 def damaged(fate, whole):
-    """A copy with bytes changed, cut, doubled or inserted."""
+    """Return a copy with bytes changed, cut, duplicated or inserted."""
     data = bytearray(whole)
     for _ in range(fate.choice((1, 1, 2, 4, 16))):
         at = fate.randrange(len(data) + 1)
@@ -57,13 +57,13 @@ def damaged(fate, whole):
 
 
 def words(fate, most=30):
-    """Text of the kinds that hurt."""
+    """Return problematic text."""
     text = "".join(fate.choice(_WORDS) for _ in range(fate.randrange(most)))
     return text * fate.choice((1, 1, 1, 1, 100))
 
 
 def value(fate, depth=0):
-    """Any JSON value."""
+    """Return a random JSON value."""
     match fate.randrange(8 if depth < 4 else 6):
         case 0:
             return fate.choice((None, True, False, -1, 0, 2**63, 1e308, float("nan")))
@@ -80,18 +80,18 @@ def value(fate, depth=0):
 
 
 def told(refusal, read, *given):
-    """What is read, or the sentence of its refusal."""
+    """Return the result, or the message of the GolemError."""
     try:
         return read(*given)
     except refusal as exc:
         return exc.message
 
 
-# -- the readers: each gives a function of (fate) that reads one input, and raises what must not be
+# -- the readers: each returns a function of (fate) that reads one input and raises if the reader has a bug
 
 
 def audio(folder):
-    """Containers of libsndfile and FFmpeg, damaged, and silence that is much longer than its bytes."""
+    """Damaged containers of libsndfile and FFmpeg, and silence that expands far beyond its bytes."""
     import numpy as np
 
     from golem_chain.shared.errors import BadAudio
@@ -152,7 +152,7 @@ def records(folder):
 
 
 def labels(folder):
-    """The option --labels, files of label sets, names to be shown."""
+    """The option --labels, label files, displayed names."""
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.labels import load_labels, parse_labels
     from golem_chain.shared.text import visible
@@ -178,7 +178,7 @@ def labels(folder):
 
 
 def ctranslate2(folder):
-    """model.bin of CTranslate2."""
+    """CTranslate2's model.bin."""
     import torch
 
     from golem_chain.shared.errors import ModelCorrupt
@@ -198,7 +198,7 @@ def ctranslate2(folder):
 
 
 def gguf(folder):
-    """GGUF: its header, tensors and tokenizer."""
+    """GGUF: header, tensors and tokenizer."""
     from golem_chain.shared.errors import ModelCorrupt
     from golem_chain.workers.store.formats.gguf import parse
     from golem_chain.workers.store.formats.llama import llama as from_gguf
@@ -219,7 +219,7 @@ def gguf(folder):
 
 
 def safetensors(folder):
-    """Files of tensors, mapped."""
+    """Memory-mapped safetensors files."""
     import torch
 
     from golem_chain.shared.errors import ModelCorrupt
@@ -239,7 +239,7 @@ def safetensors(folder):
 
 
 def arguments(folder):
-    """What is typed after `golem`: an exit code and one sentence, never a traceback, and nothing is started."""
+    """Arguments of `golem`: must give an exit code and one sentence, no traceback, and start nothing."""
     from golem_chain.broker.cli import main
     from golem_chain.broker.local import system
     from golem_chain.shared.errors import BadRequest
@@ -251,7 +251,7 @@ def arguments(folder):
     os.environ["GOLEM_REDIS_URL"] = "redis://127.0.0.1:1/0"
     os.chdir(folder)
     (folder / "a.wav").write_bytes(b"x")
-    # those commands that ask nobody: the others ask Redis first, and wait for it
+    # only commands that do not connect to Redis first and wait for it
     known = ["run", "run", "dead", "timeline", "a.wav", "--labels", "--json", "--wait", "--seed", "--task"]
     known += ["--language", "--help", "-", "-o", "--most"]
 

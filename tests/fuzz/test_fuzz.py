@@ -1,4 +1,4 @@
-"""Whatever comes from outside ends in a record or in one sentence, quickly: records, labels, names, dead letters."""
+"""Untrusted input gives a record or a one-sentence error, quickly: records, labels, names, dead letters."""
 
 import io
 import json
@@ -36,7 +36,7 @@ anything = st.recursive(
 
 
 def sentence(exc: GolemError) -> str:
-    """The error's sentence, if it is one that can be shown."""
+    """Return the error's message and check that it can be displayed."""
     assert 10 < len(exc.message) < 1000
     exc.message.encode()
     return exc.message
@@ -80,7 +80,7 @@ def test_an_outcome_that_is_none_is_a_validation_error(body: bytes) -> None:
 @example("\u202e,", 50_000)
 def test_labels_of_any_length_are_a_set_or_one_sentence_within_a_second(piece: str, length: int) -> None:
     text = (piece * (length // max(1, len(piece)) + 1))[:length]
-    started = time.thread_time()  # what it costs: time that goes to other programs is not counted
+    started = time.thread_time()  # CPU time, so that other programs do not count
     try:
         assert parse_labels(text).labels
     except BadLabels as exc:
@@ -154,7 +154,7 @@ def test_what_is_no_file_is_never_read(tmp_path: Path, make: Callable[[Path], No
     with pytest.raises((BadRequest, BadAudio), match=says) as refused:
         read_file(path, 1000)
     assert harmless(refused.value.message)
-    assert time.monotonic() - started < 30  # who opens a pipe or reads a device waits for ever
+    assert time.monotonic() - started < 30  # opening a pipe or reading a device would hang
 
 
 @QUICK

@@ -1,4 +1,4 @@
-"""Whatever bytes a reader is given: no crash, no hang, no memory beyond its limit. `make fuzz` does it at full size."""
+"""No input makes a reader crash, hang or exceed its memory limit. `make fuzz` runs at full size."""
 
 import subprocess
 import sys
@@ -29,14 +29,14 @@ def test_no_bytes_crash_hang_or_blow_up(reader):
     [("crash", "ended with -11"), ("hang", "took more than"), ("swell", "MiB more"), ("refuse", "KeyError")],
 )
 def test_a_reader_that_misbehaves_is_told_with_its_input(reader, says, monkeypatch):
-    """The watch itself works, or the test above would show nothing."""
-    # only a hang is told by the clock: the others end by themselves, on a busy machine as late as they like
+    """Tests the watch itself, on which the test above relies."""
+    # only a hang is detected by time; the others end on their own, however late on a busy machine
     monkeypatch.setattr(watch, "HANG_S", 1.0 if reader == "hang" else 250.0)
     assert says in watch.run(reader, 5, 1, program="tests.fuzz.misbehaving")
 
 
 def test_the_memory_of_whoever_starts_a_child_is_not_taken_for_its_own():
-    """A test process is large, and what a reader takes must show beside it."""
+    """The test process is large and must not hide the memory that a reader uses."""
     assert len(b"x" * (256 << 20)) == 256 << 20
     code = "from tests.fuzz import watch; print(watch.peak_bytes())"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)

@@ -1,11 +1,11 @@
-"""Damaged, invented and hostile bytes for everything that reads what strangers wrote: `make fuzz`.
+"""`make fuzz`: runs the readers of untrusted input on damaged, random and hostile bytes, and watches them.
 
 usage: python -m tests.fuzz [--inputs 100000] [--seed 7] [--reader audio]
 
-    parent ─ watches ─► one child per reader: an answer or one of our sentences, for each input
+    parent ─ watches ─► one child per reader: a result or a GolemError for each input
              no progress for 5 s: a hang      a signal: a crash      memory above the reader's limit: a bomb
 
-The n-th input of a reader depends on seed and n alone: `--reader NAME --first N --inputs 1` runs it again.
+The n-th input of a reader depends only on seed and n: `--reader NAME --first N --inputs 1` reproduces it.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from tests.fuzz.readers import READERS as READERS  # misbehaving.py puts its own
 from tests.support.paths import python_path
 
 HANG_S = 5.0
-AROUND_S = 120.0  # until the first input and after the last: imports, making inputs, an orderly end
-MOST_BYTES = 1 << 30  # above what the process has after its first inputs
+AROUND_S = 120.0  # before the first input and after the last: imports, generating inputs, exit
+MOST_BYTES = 1 << 30  # above the process's memory after its first inputs
 SHARES = {"audio": 35, "records": 20, "labels": 26, "ctranslate2": 8, "gguf": 4, "safetensors": 5, "arguments": 2}
 
 
 def peak_bytes():
-    """The most memory that this process held. `ru_maxrss` begins with the peak of the process that started us."""
+    """Return this process's peak memory. `ru_maxrss` would start at the peak of the parent process."""
     with contextlib.suppress(OSError):
         if found := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
             return int(found[1]) << 10
@@ -39,7 +39,7 @@ def peak_bytes():
 
 
 def child(reader, first, inputs, seed):
-    """Read the inputs, telling on stdout which one is next. Raises what must not be."""
+    """Read the inputs and print the number of the next one to stdout. Raises if a reader has a bug."""
     tell = os.fdopen(os.dup(1), "w", buffering=1)
     with tempfile.TemporaryDirectory(prefix="golem-fuzz-") as folder:
         read = READERS[reader](Path(folder))
@@ -55,7 +55,7 @@ def child(reader, first, inputs, seed):
 
 
 def run(reader, inputs, seed, first=0, program="tests.fuzz"):
-    """Watch a child, which runs the module `program`; -> what went wrong, or None."""
+    """Watch a child that runs the module `program`; return the failure, or None."""
     given = ["--reader", reader, "--first", str(first), "--inputs", str(inputs), "--seed", str(seed), "--child"]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -66,7 +66,7 @@ def run(reader, inputs, seed, first=0, program="tests.fuzz"):
         )
         assert process.stdout
         at, patience_s, hung = "its start", AROUND_S, False
-        while not hung:  # what the child has told is read before the clock is: a busy machine may keep us waiting, too
+        while not hung:  # read the child's output before the clock, because this process may be delayed too
             if not select.select([process.stdout], [], [], patience_s)[0]:
                 hung = True
                 process.kill()
@@ -74,7 +74,7 @@ def run(reader, inputs, seed, first=0, program="tests.fuzz"):
                 at = told.decode().splitlines()[-1]
                 patience_s = HANG_S if at.isdecimal() else AROUND_S
             else:
-                break  # it has ended
+                break  # the child has ended
         process.wait()
         process.stdout.close()
         errors.seek(0)

@@ -1,4 +1,4 @@
-"""A chain for one test module: a server, a real worker process with fake engines, a producer."""
+"""Fixtures: a running chain (server, worker process with fake engines, producer) and a fleet of sleeping boxes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.support.fleet import Fleet
 
 @pytest.fixture(scope="module")
 def make_chain(start_server, tmp_path_factory):
-    """Makes running chains with settings of their own; audio files under `chain.root` travel by reference."""
+    """Creates running chains with given settings; audio files under `chain.root` are submitted by reference."""
     made = []
 
     def make(**given):
@@ -28,13 +28,13 @@ def make_chain(start_server, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chain(make_chain):
-    """A running chain, shared by the tests of a module."""
+    """A running chain, shared by a module's tests."""
     return make_chain(keep_s=120)
 
 
 @pytest.fixture
 def fleet(server, tmp_path):
-    """A fleet with sleeping engines on the module's own `server`; its boxes are ended afterwards."""
+    """A fleet with sleeping engines on the module's `server`; its boxes are stopped afterwards."""
     made = Fleet(server.url, tmp_path)
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""Messages that were taken together run together and end one by one."""
+"""Batching: messages of one take run together and end separately."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_the_same_task_twice_in_one_batch_runs_once(fleet: Fleet) -> None:
     fleet.done(["twin", "j"])
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3
-    fleet.submit(["twin"])  # and not again later: its success is stored
+    fleet.submit(["twin"])  # its success is stored, so it does not run again
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3
 
@@ -78,7 +78,7 @@ def test_a_killed_child_loses_nothing_and_what_it_had_runs_alone(fleet: Fleet) -
     os.kill(descendants(box.pid)[0], signal.SIGKILL)
     back = fleet.until(lambda: len(fleet.log("batch", stage="interpreter")) > 1)
     print(f"back at work {back:.2f} s after the death of the child")
-    assert back < 12  # 3 s on a quiet machine, see `make chaos`; half the lease, which it is not for
+    assert back < 12  # 3 s on an idle machine, see `make chaos`; half the lease, so no lease expired
     fleet.done(jobs)
     later = fleet.log("batch", stage="interpreter")[1:]
     assert all(len(event["jobs"]) == 1 for event in later[:7])
@@ -124,7 +124,7 @@ def test_a_backlog_of_sixty_chains_costs_three_loads(fleet: Fleet) -> None:
     fleet.box(prefer="throughput", LOAD_S=0.1)
     fleet.done(jobs)
     assert [event["stage"] for event in fleet.log("load")] == list(STAGES)
-    assert len(fleet.log("batch")) == 8 + 4 + 4  # of 8, 16 and 16, as GOLEM_BATCH has it
+    assert len(fleet.log("batch")) == 8 + 4 + 4  # batches of 8, 16 and 16, as set by GOLEM_BATCH
 
 
 def test_a_call_knows_when_it_was_sent(fleet: Fleet) -> None:

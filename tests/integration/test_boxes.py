@@ -1,4 +1,4 @@
-"""Several boxes as real processes: they specialise, tell what they hold, and take over from one that vanished."""
+"""Several boxes in real processes: they specialise, publish their claims, and take over from a dead box."""
 
 import json
 import os
@@ -28,10 +28,10 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
     jobs = [f"j{n}" for n in range(40)]
     for job in jobs:
         fleet.submit([job], first=1)  # two stages
-        time.sleep(0.05)  # a stream, not a heap
+        time.sleep(0.05)  # a stream, not a backlog
     fleet.done(jobs)
     loads = fleet.log("load")
-    assert 2 <= len(loads) <= 4, loads  # one each; two more where the machine is busy
+    assert 2 <= len(loads) <= 4, loads  # one each; up to two more on a busy machine
     assert len({event["pid"] for event in loads}) == 2
     holds = {stage: fleet.redis.zrange(keys.claim(stage), 0, -1) for stage in STAGES}
     assert sum(map(len, holds.values())) == 2
@@ -42,12 +42,12 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
     fleet.submit(jobs, first=1)
     took = fleet.done(jobs)
     print(f"{len(loads)} loads for 40 jobs; ten more done {took:.1f} s after a box was killed")
-    assert took < 18  # not for the end of a lease of 25 s
+    assert took < 18  # without waiting for the lease of 25 s to expire
     fleet.until(lambda: not any(b"first" in box for stage in STAGES for box in _claims(fleet, stage)))
 
 
 def _claims(fleet: Fleet, stage: str) -> list[bytes]:
-    """Those that are believed."""
+    """Return the claims that have not expired."""
     return list(fleet.redis.zrangebyscore(keys.claim(stage), time.time() - scripts.HOLD_S, "+inf"))
 
 

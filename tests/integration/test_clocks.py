@@ -1,4 +1,4 @@
-"""Boxes whose clocks differ by two hours: leases and the delays of retries hold, since no box's clock is believed."""
+"""Clock skew: with boxes two hours apart, leases and retry delays still hold, because no box's clock is used."""
 
 import json
 import time
@@ -16,7 +16,7 @@ HOUR_S = 3600
 
 @pytest.fixture(scope="module")
 def skewed(redis_server, tmp_path_factory):
-    """Two boxes, box0 an hour ahead and box1 an hour behind, and the fleet on which they are."""
+    """Two boxes, box0 an hour ahead and box1 an hour behind, and their fleet."""
     folder = tmp_path_factory.mktemp("skewed")
     fleet = Fleet(redis_server.url, folder)
     words = ("{url}", "{name}", f"lease_s={LEASE_S}")
@@ -49,7 +49,7 @@ def test_nobody_takes_a_task_that_is_at_work_and_a_retry_comes_after_its_own_del
     fleet.done(jobs)
     assert len(fleet.log("end", stage="oracle")) == len(jobs)
     assert sum("slow one" in event["jobs"] for event in fleet.log("batch", stage="interpreter")) == 1
-    assert {round((event["t"] - time.time()) / HOUR_S) for event in fleet.log("batch")} == {-1, 1}  # both had a share
+    assert {round((event["t"] - time.time()) / HOUR_S) for event in fleet.log("batch")} == {-1, 1}  # both ran messages
 
 
 def test_what_a_dead_box_had_is_taken_after_its_lease_and_not_after_an_hour_or_at_once(skewed):
@@ -57,7 +57,7 @@ def test_what_a_dead_box_had_is_taken_after_its_lease_and_not_after_an_hour_or_a
     fleet.submit(["slow two"])
     fleet.until(lambda: [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]])
     [first] = [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]]
-    faults.wires["box0" if first["t"] > time.time() else "box1"].cut()  # for good
+    faults.wires["box0" if first["t"] > time.time() else "box1"].cut()  # never mended
     [(_, renewed)] = fleet.redis.zrange(keys.UNACKED_INDEX, 0, -1, withscores=True)
     waited_s = fleet.until(lambda: fleet.log("batch", stage="interpreter")[-1] != first)
     seconds, micros = fleet.redis.time()

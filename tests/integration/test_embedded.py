@@ -1,4 +1,4 @@
-"""The embedded server: up in no time, private, restartable, and never an orphan."""
+"""The embedded server: starts quickly, is private, can be restarted, and is never orphaned."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def test_stop_ends_it_and_removes_its_temporary_folder():
     server.stop()
     assert gone(pid)
     assert not folder.exists()
-    server.stop()  # harmless
+    server.stop()  # safe to repeat
 
 
 def test_a_killed_parent_leaves_no_server(eventually):
@@ -68,7 +68,7 @@ def test_a_server_outlives_the_thread_that_started_it(eventually):
     thread = threading.Thread(target=lambda: started.append(embedded.start()))
     thread.start()
     thread.join()
-    eventually(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())  # the system has ended it, too
+    eventually(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())  # ended in the kernel too
     with started[0] as server, redis.Redis.from_url(server.url) as client:
         assert client.ping()
 

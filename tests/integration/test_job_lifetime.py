@@ -1,4 +1,4 @@
-"""What a job leaves in Redis goes in every order of events: ended before it was confirmed, sent twice, told of late."""
+"""A job's Redis keys expire in every order of events: ended before confirmed, published twice, updated late."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def pipeline(settings):
 
 
 def unexpiring(client):
-    """Keys of jobs that stay for ever."""
+    """Return keys of jobs without an expiry."""
     return [
         key.decode()
         for kind in ("job:*", "vault:*", "labels*", "vocabulary*", "outcome:*")
@@ -40,7 +40,7 @@ def test_a_job_that_ends_before_its_producer_goes_on_leaves_nothing_for_ever(pip
     outcomes, confirm = Outcomes(settings, client), Jobs.confirm_sent
 
     def late(jobs, job):
-        assert outcomes.end(job.id, "done")  # the worker was quicker than the producer's next round trip
+        assert outcomes.end(job.id, "done")  # the worker was faster than the producer's next round trip
         confirm(jobs, job)
 
     monkeypatch.setattr(Jobs, "confirm_sent", late)
@@ -71,7 +71,7 @@ def test_what_is_told_of_a_job_after_it_is_forgotten_does_not_bring_it_back(clie
 
 
 def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline, settings, client, monkeypatch):
-    with monkeypatch.context() as patch:  # its producer dies between the message and the confirmation
+    with monkeypatch.context() as patch:  # its producer dies between publishing and confirming
         patch.setattr(Jobs, "confirm_sent", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         patch.setattr(Submitter, "_undo", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
@@ -79,7 +79,7 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
     vault, put, heard = Vault(settings, client), client.__class__.set, []
 
     def watched(self, name, *args, **options):
-        heard.append(vault.read(AudioRef(key="vault:mine", size_bytes=5000)))  # what a worker would read meanwhile
+        heard.append(vault.read(AudioRef(key="vault:mine", size_bytes=5000)))  # what a worker would read at this time
         return put(self, name, *args, **options)
 
     monkeypatch.setattr(client.__class__, "set", watched)

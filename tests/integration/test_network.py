@@ -1,4 +1,4 @@
-"""A box whose network goes: what it had is done once, by itself or by another, and it takes part again by itself."""
+"""Network faults: the messages of a disconnected box run once, there or elsewhere, and the box rejoins on its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ AWAY_S = 3.0
 
 @pytest.fixture
 def boxes_on(redis_server, tmp_path):
-    """Starts boxes on a fleet."""
+    """Start boxes on a fleet."""
     made: list[Callable[[], None]] = []
 
     def start(boxes, **given):
@@ -41,7 +41,7 @@ def test_a_box_that_lost_its_connections_at_work_ends_the_work_once_and_goes_on(
     faults.wires["box0"].cut()
     fleet.submit(["later"])
     with pytest.raises(AssertionError, match="not within"):
-        fleet.done(["slow one"], AWAY_S)  # longer than the work: its end finds no network
+        fleet.done(["slow one"], AWAY_S)  # longer than the work, which ends without a network
     faults.wires["box0"].mend()
     fleet.done(["slow one", "j", "later"])
     assert len(starts(fleet, "slow one")) == 1

@@ -1,4 +1,4 @@
-"""A real allocation that fails: the child's address space is limited, torch is refused memory, the batch is halved."""
+"""A real out-of-memory: the child's address space is limited, an allocation of torch fails, the batch is halved."""
 
 import subprocess
 import sys
@@ -47,4 +47,4 @@ def test_a_batch_that_torch_cannot_hold_is_halved_and_answered():
 def test_an_item_that_does_not_fit_alone_ends_in_an_error_and_the_process_lives():
     said = run_with(60)
     assert said.startswith("['OutOfMemory', 'OutOfMemory', 'OutOfMemory', 'OutOfMemory'] []")
-    assert said.count("'oom'") == 6  # four together, two, one, and the other three alone
+    assert said.count("'oom'") == 6  # batches of 4, 2 and 1, then the other three alone

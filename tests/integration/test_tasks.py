@@ -1,4 +1,4 @@
-"""The whole way of a job through a real worker process: one Outcome, whatever happens on the way."""
+"""Jobs through a real worker process: each ends in exactly one Outcome, whatever fails."""
 
 import json
 import os
@@ -166,7 +166,7 @@ def test_a_running_job_that_is_cancelled_stops_and_neither_its_model_nor_its_nei
         neighbour = chain.pipeline.submit(b"beside it", labels="a,b")
     finally:
         chain.worker.send_signal(signal.SIGCONT)
-    eventually((tmp_path / "never.begun").exists)  # both run now
+    eventually((tmp_path / "never.begun").exists)  # both are running now
     start = time.monotonic()
     cancelled = chain.pipeline.cancel(job)
     assert cancelled.state == "cancelled"
@@ -177,7 +177,7 @@ def test_a_running_job_that_is_cancelled_stops_and_neither_its_model_nor_its_nei
 
 
 def told(chain):
-    """What the box tells of itself."""
+    """Return the box's published state."""
     return next(iter(status.read(chain.settings)["boxes"].values()))
 
 
@@ -228,7 +228,7 @@ def test_an_answer_that_was_stored_before_the_worker_died_is_not_computed_again(
 def test_everything_of_an_ended_job_expires(chain, eventually):
     job = chain.pipeline.submit(b"a", labels="a,b")
     chain.outcomes([job])
-    eventually(lambda: not chain.client.exists("unacked"))  # what is acknowledged writes nothing more
+    eventually(lambda: not chain.client.exists("unacked"))  # after the acknowledgement nothing more is written
     keys = list(chain.client.scan_iter(f"*{job}*"))
     assert len(keys) >= 3
     assert all(0 < chain.client.ttl(key) <= 120 for key in keys), {key: chain.client.ttl(key) for key in keys}
@@ -247,7 +247,7 @@ def test_the_timeline_shows_each_batch_of_a_job(chain, eventually):
     job = chain.pipeline.submit(b"a", labels="a,b")
     chain.outcomes([job])
     mine = lambda: [span for span in all_spans(chain) if job in span.jobs]  # noqa: E731
-    eventually(lambda: len(mine()) >= 3)  # the Oracle's batch is told just after the Outcome
+    eventually(lambda: len(mine()) >= 3)  # the Oracle's batch event follows the Outcome
     spans = mine()
     assert [span.stage for span in spans] == ["scribe", "interpreter", "oracle"]
     assert all(span.start <= span.end for span in spans)

@@ -1,4 +1,4 @@
-"""What a busy box tells: to `golem status`, to remote control, to Celery's event stream, while its child computes."""
+"""Telemetry of a box whose child is computing: `golem status`, remote control, Celery's event stream."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from golem_chain.broker.monitoring import status, timeline
 
 @pytest.fixture
 def app(chain):
-    """An app of somebody who watches and takes no jobs, as Flower is."""
+    """An app that only monitors, as Flower does."""
     app = make_app(chain.settings)
     app.conf.broker_transport = None
     yield app
@@ -26,7 +26,7 @@ def app(chain):
 
 @pytest.fixture
 def busy(chain, tmp_path, eventually):
-    """A job that keeps the Scribe busy for as long as the test needs it, begun."""
+    """A running job that keeps the Scribe busy for as long as the test needs."""
     job = chain.pipeline.submit(f"until {tmp_path / 'enough'}".encode(), labels="a,b")
     eventually(
         lambda: [box for box in boxes(chain).values() if box.get("resident") == ["scribe"]],
@@ -42,7 +42,7 @@ def boxes(chain):
 
 
 def test_a_busy_box_answers_by_remote_control_with_what_it_holds(chain, app, busy):
-    answers = app.control.inspect(timeout=60, limit=1)._request("golem_state")  # until the one box has answered
+    answers = app.control.inspect(timeout=60, limit=1)._request("golem_state")  # the only box replies
     assert chain.pipeline.outcome(busy) is None, "it was busy still"
     ((node, told),) = answers.items()
     assert node.startswith("test@")

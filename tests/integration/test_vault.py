@@ -1,4 +1,4 @@
-"""Audio on its way: bytes with a limit on their sum, files only under the allowed roots."""
+"""The vault: bytes up to a total limit, files only under the allowed roots."""
 
 import hashlib
 import os
@@ -67,11 +67,12 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     small = limited(settings, 100)
     held = Vault(small, client)
     put(held, "a", b"x" * 80)
-    client.zrem("golem:vault-leaving", "a")  # its message is sent
+    client.zrem("golem:vault-leaving", "a")  # its message is published
+
     client.persist("golem:vault:a")
     waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
     waiting.start()
-    time.sleep(0.1)  # it is to go on waiting, and nothing tells that it does
+    time.sleep(0.1)  # it must still be waiting after this
     assert waiting.is_alive()
     Outcomes(small, client).write(Outcome(job="a", name="a", state="done"))
     waiting.join(60)
@@ -89,7 +90,7 @@ def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
     assert 0 < client.ttl("golem:vault:a") <= vault.UNCLAIMED_S
-    client.zadd(keys.VAULT_LEAVING, {"a": 1})  # its hour is over
+    client.zadd(keys.VAULT_LEAVING, {"a": 1})  # expired
     put(held, "b", b"y")
     assert held.size_bytes == 1
 
@@ -156,7 +157,7 @@ def test_a_file_above_the_limit_is_not_read(root):
         read_file(root / "huge", 1000)
 
 
-# -- how long is it, about
+# -- estimated length
 
 
 def wav(rate, channels, bits, form=1, extra=b""):

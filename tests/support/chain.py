@@ -1,4 +1,4 @@
-"""The whole chain as real processes: a server, a worker with fake engines, a producer."""
+"""The whole chain in real processes: a server, a worker with fake engines, a producer."""
 
 import os
 import signal
@@ -16,9 +16,9 @@ from tests.support.paths import python_path
 
 
 class Chain:
-    """A server with a worker on it; `settings` are those of both."""
+    """A server with one worker; `settings` apply to both."""
 
-    root: Path  # of the files that its jobs may name, where there is one
+    root: Path  # of files that jobs may reference, if any
 
     def __init__(self, server, folder, **given):
         self.folder, self.log = folder, folder / "worker.log"
@@ -34,7 +34,7 @@ class Chain:
         self.worker = None
 
     def start_worker(self):
-        """The worker, once it has claimed its name."""
+        """Start a worker and wait until it has claimed its name."""
         with self.log.open("ab") as log:
             self.worker = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.chain_worker"],
@@ -63,7 +63,7 @@ class Chain:
         self.worker = None
 
     def outcomes(self, jobs, timeout_s=60):
-        """The Outcomes by job; fails with the worker's log where one is missing."""
+        """Return the Outcomes by job; fail with the worker's log if one is missing."""
         found = {outcome.job: outcome for outcome in self.pipeline.wait(jobs, timeout_s)}
         assert set(found) == set(jobs), self.log.read_text()
         return found

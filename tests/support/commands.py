@@ -1,11 +1,11 @@
-"""The commands of `golem` that a page shows, and those that exist."""
+"""Compares the `golem` commands in a page with the existing ones."""
 
 import re
 from typing import Any
 
 
 def shown(page):
-    """What follows `golem` in the code of a Markdown page: ["run clip.wav --json", …]."""
+    """Return the arguments of `golem` in the code of a Markdown page: ["run clip.wav --json", …]."""
     blocks = re.findall(r"^ *```\w*\n(.*?)^ *```$", page, re.M | re.S)
     lines = [line for text in blocks for line in text.splitlines()] + re.findall(r"`([^`\n]+)`", page)
     found = [words for line in lines for words in re.findall(r"(?<![\w/-])golem ([a-z]+(?: [^&|`#]*)?)", line)]
@@ -13,7 +13,7 @@ def shown(page):
 
 
 def options():
-    """{command: its options} of golem and of what golem worker and golem models hand over to."""
+    """Return {command: its options} of golem, including the programs behind golem worker and golem models."""
     import typer
 
     from golem_chain.broker.cli.main import app
@@ -30,7 +30,7 @@ def options():
 
 
 def check(used):
-    """Fails unless every command and option of what `shown` gives exists."""
+    """Fail unless every command and option that `shown` returned exists."""
     known = options()
     for words in used:
         command, *rest = words.split()

@@ -1,7 +1,7 @@
-"""What strikes boxes and their server at seeded moments: signals, a network that is cut, a server that goes.
+"""Fault injection at seeded moments: signals, network failures, restarts of the server.
 
-Boxes are started again under their names as soon as they are dead, as a service manager does it. Each has a wire of
-its own to the server, and a clock that is an hour wrong.
+Dead boxes are restarted under their names at once, as a service manager does. Each box has its own proxy to the server
+and a clock that is an hour off.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.support.fleet import descendants
 from tests.support.paths import python_path
 from tests.support.wire import Wire
 
-CLOCK = Path(__file__).with_name("clock")  # holds the sitecustomize that shifts a box's clock
+CLOCK = Path(__file__).with_name("clock")  # its sitecustomize shifts a box's clock
 KINDS = ("child", "parent", "group", "sleep", "cut", "dark")
 TOLD = {
     "child": "child process, SIGKILL",
@@ -34,12 +34,12 @@ TOLD = {
 LEASE_S = 5
 ASLEEP_S = 6.5  # longer than the lease
 CUT_S = 2.0
-SKEW_S = 3600  # every second box's clock is ahead by this, the others' are behind
+SKEW_S = 3600  # seconds: every second clock is ahead by this, the others are behind
 
 
 class FaultInjector:
-    """Boxes on a server, and what strikes them. `program` is the module that a box runs, `words` are its arguments;
-    `spaces` are network namespaces for the boxes, by name."""
+    """Boxes on a server, and the faults injected into them. `program`: the module that a box runs; `words`: its
+    arguments; `spaces`: network namespaces of boxes by name."""
 
     def __init__(self, server, folder, boxes, program, words=(), skew_s=SKEW_S, spaces=None, **env):
         self.server, self.folder, self.program, self.words = server, folder, program, words
@@ -70,14 +70,14 @@ class FaultInjector:
             )
 
     def rage(self, kills, seed, server_kills=1, say=None):
-        """Strike at random moments, each kind as often as the others; the server in between."""
+        """Inject faults at random moments, each kind equally often, with server faults in between."""
         fate = random.Random(seed)
         plan = [KINDS[n % len(KINDS)] for n in range(kills)]
         fate.shuffle(plan)
         for n in range(server_kills):
             plan.insert((n + 1) * len(plan) // (server_kills + 1), "server")
         for done, kind in enumerate(plan, start=1):
-            time.sleep(fate.uniform(0.1, 1.0))  # a random moment
+            time.sleep(fate.uniform(0.1, 1.0))
             self.strike(kind, fate.choice(sorted(self.boxes)))
             self.killed[kind] += 1
             if say and done % 10 == 0:
@@ -87,14 +87,14 @@ class FaultInjector:
         box, wire = self.boxes[name], self.wires[name]
         if kind == "server":
             self.server.kill()
-            time.sleep(0.5)  # its absence
+            time.sleep(0.5)  # downtime
             self.server.restart()
         elif kind == "child":
             with suppress(FileNotFoundError):
                 for child in descendants(box.pid):
                     with suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
-        elif kind == "sleep":  # others take over meanwhile, and it wakes up
+        elif kind == "sleep":  # others take over before it resumes
             self._later(ASLEEP_S, os.killpg, box.pid, signal.SIGCONT, now=signal.SIGSTOP)
         elif kind in ("cut", "dark"):
             getattr(wire, kind)()
@@ -117,7 +117,7 @@ class FaultInjector:
         timer.start()
 
     def mend(self):
-        """Start again what is dead."""
+        """Restart dead boxes."""
         for name, box in self.boxes.items():
             if box.poll() is not None:
                 self.boxes[name] = self.start(name)

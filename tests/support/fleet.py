@@ -1,4 +1,4 @@
-"""A server, workers with sleeping engines as real processes, and what happened on them: for tests of the fleet."""
+"""A server, workers with sleeping engines in real processes, and their event log, for tests with several boxes."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from golem_chain.shared.settings import Settings
 from tests.support.paths import python_path
 
 HERE = Path(__file__).parent
-PATIENCE_S = 20.0  # for a busy machine, and yet below the lease of 25 s: what comes by its end only is not in time
+PATIENCE_S = 20.0  # generous, but below the lease of 25 s, so that recovery by an expired lease is too late
 
 
 class Fleet:
-    """A server's URL, the workers that were started on it, and a folder for their logs."""
+    """A server's URL, the workers started on it, and the folder of their logs."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -34,7 +34,7 @@ class Fleet:
         self.boxes: list[subprocess.Popen[str]] = []
 
     def box(self, name: str = "box", **given: Any) -> subprocess.Popen[str]:
-        """Start a worker: settings in lower case, the engines' sleeps in upper case."""
+        """Start a worker. Lower-case options are settings, upper-case ones the engines' sleeps."""
         env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
         env |= {key: str(value) for key, value in given.items() if key.isupper()}
         settings = [f"{key}={value}" for key, value in given.items() if not key.isupper()]
@@ -50,7 +50,7 @@ class Fleet:
         return box
 
     def submit(self, jobs: Iterable[str], first: int = 0) -> None:
-        """Chains of the stages from `first` on."""
+        """Publish a chain for each job, of the stages from `first` on."""
         for job in jobs:
             steps = [
                 self.app.signature(
@@ -65,7 +65,7 @@ class Fleet:
         return json.loads(stored)["status"] if stored else None
 
     def log(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
-        """What happened on the boxes."""
+        """Return the events of the boxes."""
         events = [json.loads(line) for line in self.redis.lrange("log", 0, -1)]
         return [
             e
@@ -74,7 +74,7 @@ class Fleet:
         ]
 
     def until(self, true: Callable[[], Any], within_s: float = PATIENCE_S) -> float:
-        """Wait for a condition; gives the seconds that it took."""
+        """Wait for a condition and return the elapsed seconds."""
         start = time.monotonic()
         while not true():
             assert time.monotonic() - start < within_s, (
@@ -90,12 +90,12 @@ class Fleet:
         return self.until(lambda: all(self.state(job) == "SUCCESS" for job in left), within_s)
 
     def settled(self) -> None:
-        """Wait until no book holds anything."""
+        """Wait until no message is in hand."""
         books = ("unacked", "unacked_index", "golem:holders", "golem:deliveries", "golem:crashes", "golem:dying")
         self.until(lambda: not self.redis.exists(*books, *STAGES))
 
     def said(self, box: subprocess.Popen[str]) -> str:
-        """What a box wrote to its log."""
+        """Return a box's log."""
         return (self.folder / f"{self.boxes.index(box)}.log").read_text()
 
     def close(self) -> None:
@@ -108,12 +108,12 @@ class Fleet:
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process."""
+    """Return the children of a process."""
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A whole message, and what a stranger may make of it."""
+"""A valid message, and mutations of it."""
 
 import json
 import unicodedata
@@ -18,7 +18,7 @@ WHOLE = Handover(
 
 
 def places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-    """The way to every value inside."""
+    """Yield the path to every value inside."""
     inner: list[tuple[object, object]] = []
     if isinstance(value, dict):
         inner = list(value.items())
@@ -28,7 +28,7 @@ def places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ...
 
 
 def swapped(whole: object, place: tuple[object, ...], value: object) -> object:
-    """A copy with another value there."""
+    """Return a copy with another value at a path."""
     copy = json.loads(json.dumps(whole))
     if not place:
         return value
@@ -40,5 +40,5 @@ def swapped(whole: object, place: tuple[object, ...], value: object) -> object:
 
 
 def harmless(text: str) -> bool:
-    """Whether every character shows instead of acting; blanks of all kinds do."""
+    """Return whether a text has no control or formatting characters; spaces of all kinds are allowed."""
     return not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)

@@ -1,4 +1,4 @@
-"""The command line on the recordings, for the end-to-end tests."""
+"""Runs the command line on the recordings, for the end-to-end tests."""
 
 import json
 import os
@@ -12,7 +12,7 @@ TOOLS = DATA.parent / "tools"
 
 
 def golem(*args, timeout=600, **env):
-    """`golem ARGS` as a person types it; CompletedProcess with text."""
+    """Run `golem ARGS` and return the CompletedProcess with text."""
     return subprocess.run(
         [sys.executable, "-m", "golem_chain.broker.cli", *map(str, args)],
         capture_output=True,
@@ -24,12 +24,12 @@ def golem(*args, timeout=600, **env):
 
 
 def run_json(files, *args, timeout=600, **env):
-    """Outcomes by file name, and the process, of `golem run --json`."""
+    """Run `golem run --json` and return the Outcomes by file name, and the process."""
     done = golem("run", "--json", *args, *files, timeout=timeout, **env)
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     return {Path(o["name"]).name: o for o in outcomes}, done
 
 
 def manifest(folder):
-    """The rows of a folder's manifest."""
+    """Return the rows of a folder's manifest."""
     return [json.loads(line) for line in (DATA / folder / "manifest.jsonl").read_text().splitlines()]

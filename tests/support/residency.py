@@ -1,4 +1,4 @@
-"""A residency over engines without models, on a device that only counts."""
+"""A residency with fake engines on a fake device."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from golem_chain.workers.stages.stub import StubEngine
 
 
 class FakeMemory:
-    """A device that holds a base line and whatever engines are loaded."""
+    """A device whose use is a baseline plus the loaded engines."""
 
     device = "fake"
 

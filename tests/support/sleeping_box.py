@@ -1,8 +1,9 @@
-"""A worker whose engines sleep, for tests of the fleet: `python -m tests.support.sleeping_box URL NAME [KEY=VALUE…]`.
+"""A worker with sleeping engines, for tests with several boxes:
+`python -m tests.support.sleeping_box URL NAME [KEY=VALUE…]`.
 
-What a task does is told by the job's name: `bad` fails alone, `poison` kills its process in the second stage, `boom`
-raises for the whole batch, `heavy` fails the whole call before any of its tasks begins, `slow` sleeps, `retry` fails
-twice and may be tried again. Everything that happens is pushed to the Redis list `log`.
+The job's name scripts its tasks: `bad` fails alone, `poison` kills its process in the second stage, `boom` raises for
+the whole batch, `heavy` fails the whole call before any of its tasks begins, `slow` sleeps, `retry` fails twice with a
+retryable error. All events are pushed to the Redis list `log`.
 """
 
 import ctypes
@@ -35,7 +36,7 @@ _log: list[Any] = []
 
 def log(**event: Any) -> None:
     if not _log or _log[0] != os.getpid():
-        patience = Retry(ConstantBackoff(0.1), 300)  # a restart of the server loses no line of the log
+        patience = Retry(ConstantBackoff(0.1), 300)  # the log survives a restart of the server
         _log[:] = [os.getpid(), Redis.from_url(sys.argv[1], retry=patience)]
     _log[1].rpush("log", json.dumps({**event, "t": time.time(), "pid": os.getpid()}))
 
@@ -88,7 +89,7 @@ def register(app: Celery) -> None:
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # the test that started us is gone: so are we
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # die with the test process
     url, name, *given = sys.argv[1:]
     options: dict[str, Any] = dict(pair.split("=", 1) for pair in given)
     queues, models = options.pop("queues", None), options.pop("models", None)

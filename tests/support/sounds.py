@@ -1,4 +1,4 @@
-"""Sounds made on the spot, as the bytes of files."""
+"""Generates synthetic sounds as the bytes of audio files."""
 
 import io
 
@@ -16,12 +16,12 @@ def wav(sound: np.ndarray) -> bytes:
 
 
 def hum(seconds: float, seed: int = 0) -> bytes:
-    """Noise: with the guards off the model hears it."""
+    """Return noise, which the model transcribes if the guards are off."""
     return wav(np.random.default_rng(seed).normal(0, 0.1, round(16_000 * seconds)))
 
 
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
-    """float32 (n, channels), the same in all channels."""
+    """Return a tone as float32 (n, channels), equal in all channels."""
     wave = 0.5 * np.sin(2 * np.pi * TONE_HZ * np.arange(round(rate * seconds)) / rate)
     return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
 
@@ -33,7 +33,7 @@ def file(samples: np.ndarray, rate: int, form: str = "WAV", subtype: str | None 
 
 
 def av_file(samples: np.ndarray, rate: int, container: str, codec: str, layout: str = "mono") -> bytes:
-    """Sound by FFmpeg."""
+    """Return a sound encoded by FFmpeg."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as out:
         stream = out.add_stream(codec, rate=rate, layout=layout)

@@ -1,4 +1,4 @@
-"""A copy of the source tree that a test may change, and what runs on it."""
+"""A copy of the source tree that tests may modify, and tools to run on it."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ FOLDERS = ("shared", "broker", "workers", "benchmarks", "golem_chain")
 
 
 def copy_of_source(to: Path) -> Path:
-    """The source tree and its settings in another folder, links as they are; -> that folder."""
+    """Copy the source tree and its settings to another folder, links unchanged, and return that folder."""
     for name in FOLDERS:
         shutil.copytree(ROOT / name, to / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", to)
@@ -20,13 +20,13 @@ def copy_of_source(to: Path) -> Path:
 
 
 def environment(copy: Path, **given: str) -> dict[str, str]:
-    """In it, `golem_chain` is the copy and `tests` is ours. Coverage is not measured: the copy is no source of ours."""
+    """Return an environment with the copy's `golem_chain` and our `tests`, without coverage of the copy."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     return own | {"PYTHONPATH": python_path(copy)} | given
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """import-linter on a copy; -> exit code, and what it prints on one line (it folds long names)."""
+    """Run import-linter on a copy; return its exit code and its output as one line (it folds long names)."""
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
         cwd=folder,

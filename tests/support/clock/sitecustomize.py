@@ -1,4 +1,4 @@
-"""A box whose clock is wrong: on PYTHONPATH, this shifts the wall clock of a Python process by CLOCK_SKEW_S seconds."""
+"""Clock skew: on PYTHONPATH, this shifts the wall clock of a Python process by CLOCK_SKEW_S seconds."""
 
 import datetime
 import os
@@ -9,14 +9,14 @@ _real, _time, _time_ns = datetime.datetime, time.time, time.time_ns
 
 
 class _Told(type):
-    """Other datetimes are ours as well."""
+    """Treats ordinary datetimes as instances too."""
 
     def __instancecheck__(cls, one):
         return isinstance(one, _real)
 
 
 class Datetime(datetime.datetime, metaclass=_Told):
-    """A datetime whose `now` is off."""
+    """A datetime whose `now` is shifted."""
 
     @classmethod
     def now(cls, tz=None):

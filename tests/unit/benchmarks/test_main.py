@@ -1,4 +1,4 @@
-"""`golem bench` and the other commands that broker only forwards."""
+"""`golem bench` and the other commands that the broker only forwards."""
 
 import pytest
 from typer.testing import CliRunner

@@ -1,4 +1,4 @@
-"""The Celery app: what an URL becomes, and that it speaks JSON alone."""
+"""The Celery app: conversion of URLs, and JSON as the only serialiser."""
 
 import ssl
 

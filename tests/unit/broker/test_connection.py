@@ -1,4 +1,4 @@
-"""Answers of a server that accepts no writes count as its absence on the transport's connections, others do not."""
+"""On the transport's connections, a server that accepts no writes counts as down; other errors do not."""
 
 import pytest
 import redis
@@ -8,7 +8,7 @@ from golem_chain.broker.connection import Connection
 
 @pytest.fixture
 def transport(redis_server):
-    """A client over the connections of the transport, and a plain one to set the server up."""
+    """A client that uses the transport's connections, and a plain one to set up the server."""
     pool = redis.ConnectionPool.from_url(redis_server.url, connection_class=Connection)
     with redis.Redis(connection_pool=pool) as client, redis.Redis.from_url(redis_server.url) as plain:
         plain.flushall()

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml bite: on a copy of the source tree, each planted violation breaks the lint."""
+"""The import contracts of pyproject.toml are effective: each violation planted in a copy of the source is reported."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ CONTRACTS = {
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The source tree, in a folder that may be spoilt."""
+    """A copy of the source tree that tests may modify."""
     return copy_of_source(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture
 def plant(copy):
-    """Appends a line to a file of the copy; it is gone after the test."""
+    """Appends a line to a file of the copy; removed after the test."""
     touched = {}
 
     def append(name, line):
@@ -37,7 +37,7 @@ def plant(copy):
 
 
 def broken(printed):
-    """The contracts that were reported as broken."""
+    """Return the contracts that were reported as broken."""
     return {name for name in CONTRACTS if f"{name} BROKEN" in printed}
 
 

@@ -1,4 +1,4 @@
-"""The changelog has a section for the version that is released, and one for what comes next."""
+"""The changelog has a section for the released version and one for the next."""
 
 import re
 import tomllib

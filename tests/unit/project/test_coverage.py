@@ -1,4 +1,4 @@
-"""The figures of coverage can be believed: every module once, by its place in the repository, and all processes."""
+"""Coverage is measured correctly: each module once, by its path in the repository, and in all processes."""
 
 import json
 import os
@@ -14,7 +14,7 @@ MEASURED = ("golem_chain", "shared", "broker", "workers")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What is reported of a program that starts `golem --version` in a process of its own."""
+    """The coverage report of a program that starts `golem --version` in a child process."""
     folder = tmp_path_factory.mktemp("coverage")
     program = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'golem_chain.broker.cli', '--version'])"
     (folder / "program.py").write_text(program)

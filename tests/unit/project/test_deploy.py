@@ -1,4 +1,4 @@
-"""The files that put the system on boxes: compose, Dockerfile, Makefile, pins, settings page. No engine is needed."""
+"""The deployment files: Compose, Dockerfile, Makefile, pins, settings page. Needs no container engine."""
 
 import re
 import shutil
@@ -85,7 +85,7 @@ def test_nothing_runs_with_more_rights_than_it_needs():
 def test_every_variable_of_compose_is_explained_in_the_example():
     used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT["docker-compose.yml"]))
     explained = set(re.findall(r"^#?([A-Z_]+)=", TEXT[".env.example"], re.M))
-    assert used - explained == {"GOLEM_SECOND_GPU"}  # has its default beside the first card's
+    assert used - explained == {"GOLEM_SECOND_GPU"}  # its default is next to the first card's
 
 
 def test_the_example_of_env_holds_no_password_and_can_be_read(tmp_path, monkeypatch):

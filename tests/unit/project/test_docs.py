@@ -1,4 +1,4 @@
-"""The pages cannot rot: what they link to, the files they name and the functions they cite exist."""
+"""The docs are up to date: links, named files and cited functions exist."""
 
 import ast
 import re
@@ -8,19 +8,19 @@ import pytest
 from tests.support.paths import ROOT
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"])
-#: What a path of the repository begins with.
+#: Prefixes of paths in the repository.
 TOPS = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name not in (".git", ".venv"))
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def anchors(text):
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 def named_files(text):
-    """Paths of the repository in backticks; `<…>`, `…` and `*` stand for something else."""
+    """Return the repository paths in backticks; `<…>`, `…` and `*` are placeholders."""
     found = re.findall(rf"`((?:{TOPS})/[^`\s]*)`", text)
     return [path for path in found if not re.search(r"[<>*…=]", path)]
 
@@ -46,12 +46,12 @@ def test_every_file_that_is_named_exists(page):
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 (LIFE,) = re.findall(r"^## The life of a message\n(.+?)^## ", ARCHITECTURE, re.M | re.S)
-#: The steps of "Where to add", each on one line.
+#: The steps of "Where to add", one per line.
 STEPS = re.findall(r"^\d+\. (.+)$", re.sub(r"\n {3}", " ", ARCHITECTURE[ARCHITECTURE.index("## Where to add") :]), re.M)
 
 
 def defined(tree):
-    """Names of functions and classes, methods as `Class.method`."""
+    """Return the names of functions and classes, methods as `Class.method`."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name

@@ -1,5 +1,5 @@
-"""The recipe for a fourth stage is true: on a copy of the source tree, a herald is added after the oracle by editing
-the files that docs/architecture.md names, and no others; then a job runs through four stages."""
+"""The recipe for a fourth stage works: in a copy of the source tree, a herald is added after the oracle by editing only
+the files that docs/architecture.md names; then a job runs through four stages."""
 
 import filecmp
 import json
@@ -80,21 +80,21 @@ with Pipeline() as pipeline:
 
 
 def recipe():
-    """The files that the page tells to touch, in its order."""
+    """Return the files that the page says to edit, in its order."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     (section,) = re.findall(r"^### A stage\n(.+?)^### ", page, re.M | re.S)
     return [path.replace("<stage>", "herald") for path in re.findall(r"^\d+\. `([^`]+)`", section, re.M)]
 
 
 def replaced(path, old, new, times=1):
-    """Replace a text that stands so often in a file."""
+    """Replace a text that occurs exactly `times` times in a file."""
     text = path.read_text()
     assert text.count(old) == times, f"{old!r} in {path}"
     path.write_text(text.replace(old, new))
 
 
 def add_herald(copy):
-    """What somebody does who follows the recipe."""
+    """Follow the recipe."""
     records = copy / "shared" / "records.py"
     record = 'class Proclamation(Record):\n    """What the Herald proclaims."""\n\n    text: str\n\n\n'
     field = "    reply: Reply | None = None\n"
@@ -132,7 +132,7 @@ def add_herald(copy):
 
 
 def changed(copy):
-    """The files of the copy that are new or not as in the checkout."""
+    """Return the files of the copy that are new or differ from the checkout."""
     found = set()
     for path in copy.rglob("*.py"):
         name = path.relative_to(copy)
@@ -143,7 +143,7 @@ def changed(copy):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The source tree with a herald in it."""
+    """A copy of the source tree with a herald."""
     made = copy_of_source(tmp_path_factory.mktemp("fourth"))
     add_herald(made)
     return made
@@ -151,7 +151,7 @@ def copy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(copy, start_server, tmp_path_factory):
-    """What a producer saw who ran two jobs through the copy."""
+    """The output of a producer that ran two jobs through the copy."""
     folder = tmp_path_factory.mktemp("run")
     with start_server() as server, (folder / "worker.log").open("wb") as log:
         env = environment(copy, GOLEM_REDIS_URL=server.url, OMP_NUM_THREADS="1")

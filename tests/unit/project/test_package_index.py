@@ -1,4 +1,4 @@
-"""No file names the host of a package index: where packages come from is the choice of who installs them."""
+"""No file names the host of a package index: the source of packages is the installing user's choice."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-HOSTS = re.compile(r"pyp[i]\.org|python[h]osted|npm[j]s")  # written so that this file does not name them either
+HOSTS = re.compile(r"pyp[i]\.org|python[h]osted|npm[j]s")  # brackets, so that this file does not match itself
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")

@@ -1,4 +1,4 @@
-"""The README cannot rot: its links, commands, settings and the output that it shows are held against the program."""
+"""The README is up to date: its links, commands, settings and sample output are compared with the program."""
 
 import ast
 import os
@@ -19,13 +19,13 @@ SAMPLES = {path.name for path in (ROOT / "samples").glob("*.flac")}
 
 
 def shown_run():
-    """What the README shows of `make run`: {file: [words, intent]}, and the line of totals."""
+    """Return the README's output of `make run`: {file: [words, intent]}, and the line of totals."""
     (text,) = [text for kind, text in BLOCKS if kind == "console"]
     return rows(text), text.strip().splitlines()[-1]
 
 
 def rows(text):
-    """{file: [words, intent]} of a wide table, lines of one job joined."""
+    """Return {file: [words, intent]} of a wide table, with the lines of each job joined."""
     lines = text.splitlines()
     (head,) = [line for line in lines if re.match(r"\s*file\s+words\s+intent\s+reply\s+s\s*$", line)]
     starts = [head.index(name) for name in ("file", "words", "intent", "reply")]
@@ -103,7 +103,7 @@ def test_the_shown_run_is_what_a_run_gives():
     real = rows(done.stdout)
     assert set(real) == set(table)
     for name, (words, intent) in table.items():
-        # The score's last digits differ between processors; what was heard and understood does not.
+        # The last digits of scores differ between processors; transcripts and intents do not.
         assert real[name][0] == words, name
         assert real[name][1][0] == intent[0], name
     assert re.match(r"10 jobs · [\d.]+ s · \d model loads · ", done.stderr.strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The documentation as a site: its navigation, its links, and where mkdocs is installed, a strict build."""
+"""The documentation site: its navigation, its links, and a strict build if mkdocs is installed."""
 
 import os
 import re
@@ -21,7 +21,7 @@ GUIDES = [name for name in PAGES if name.startswith("how-to/")] + ["index.md", "
 
 
 def pages(nav):
-    """The files of a navigation, in its order."""
+    """Return the files of a navigation, in order."""
     for entry in nav:
         value = next(iter(entry.values())) if isinstance(entry, dict) else entry
         yield from [value] if isinstance(value, str) else pages(value)
@@ -52,7 +52,7 @@ def test_nothing_is_fetched_when_a_page_is_read():
 def test_no_broken_link_is_let_through():
     checks = CONFIG["validation"]["nav"] | CONFIG["validation"]["links"]
     assert set(checks) == {"omitted_files", "not_found", "absolute_links", "anchors", "unrecognized_links"}
-    assert set(checks.values()) == {"warn"}  # which --strict makes errors
+    assert set(checks.values()) == {"warn"}  # --strict turns warnings into errors
     (recipe,) = re.findall(r"^site: \$\(SITE_STAMP\) ## .+\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text(), re.M)
     assert "mkdocs build --strict --site-dir build/site" in recipe
     ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())

@@ -1,4 +1,4 @@
-"""What may stand in a label set, and how `--labels` and the files are read."""
+"""Label sets: valid contents, and parsing of `--labels` and label files."""
 
 import time
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_quotes_are_needed_only_where_they_decide(option: str, expected: dict[st
         ("a=", "phrasing of the label"),
         ("a=x||y", "empty"),
         ("a,b,a", "twice"),
-        ("e\u0301,\u00e9", "twice"),  # the same letter, composed and not
+        ("e\u0301,\u00e9", "twice"),  # the same letter, decomposed and composed
         ("Unknown", "is reserved"),
         ("noise", "is reserved"),
         ('a="x', "close the quote"),
@@ -83,13 +83,13 @@ def test_a_bad_option_ends_in_one_sentence(option: str, says: str) -> None:
     assert says in caught.value.message
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400
-    caught.value.message.encode()  # can be printed and stored
+    caught.value.message.encode()  # can be encoded, so printed and stored
 
 
 @pytest.mark.parametrize("piece", ["x", ",", '"', "'", "\\", '\\"', "a,", "a=", "a=|", "|", 'a="', "e\u0301", " ", "@"])
 def test_a_megabyte_of_anything_is_refused_at_once(piece: str) -> None:
     for length in (250_000, 1 << 20):
-        started = time.thread_time()  # what it costs: time that goes to other programs is not counted
+        started = time.thread_time()  # CPU time, so that other programs do not count
         with pytest.raises(BadLabels):
             parse_labels("a," + piece * (length // len(piece)))
         assert time.thread_time() - started < 1

@@ -1,4 +1,4 @@
-"""What both sides speak: settings name the key that is wrong, records survive the wire, errors are one family."""
+"""Settings, records and errors: bad settings are named, records survive serialisation, errors share one base class."""
 
 import inspect
 import json
@@ -27,7 +27,7 @@ from golem_chain.shared.sizes import format_bytes, parse_bytes
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch, tmp_path):
-    """Settings as a newcomer has them."""
+    """Default settings, without environment variables."""
     import os
 
     for key in list(os.environ):

@@ -1,4 +1,4 @@
-"""Label sets in several languages: the file's form, what is said in which language, and who is told."""
+"""Wordings: label sets in several languages, their file format, and the choice of a language."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_a_set_is_asked_in_the_language_that_was_spoken(path: Path) -> None:
     russian = in_language(home, "ru")
     assert said(russian) == {
         "lights_on": ("включить свет", "зажечь лампу"),
-        "music_stop": ("stopping the music",),  # not put in Russian: as in the set
+        "music_stop": ("stopping the music",),  # no Russian wording: as in the set
     }
     assert russian.template == "Речь о том, чтобы {}."
     assert russian.prompt == "Ответь на: {text}"

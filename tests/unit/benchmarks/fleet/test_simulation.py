@@ -1,4 +1,4 @@
-"""Several boxes under the real decision, in simulated time: they specialise, they share, and nobody starves."""
+"""Several boxes with the real scheduler in simulated time: they specialise, share work, and no queue starves."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_the_first_job_of_an_overload_is_done_within_five_times_its_unloaded_tim
 
 
 class Watched(Fleet):
-    """Remembers how long work waited at most while no box took from its queue."""
+    """Records the longest wait of a queue from which no box took."""
 
     longest = 0.0
 
@@ -76,12 +76,12 @@ streams = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(streams, st.integers(1, 5), st.sampled_from(["latency", "balanced"]), st.data())
 def test_nobody_starves_and_no_boxes_leave_a_queue_to_each_other_for_ever(times, boxes, prefer, data):
-    """Also where some say that they hold models and never take anything: they died, or hang."""
+    """Also if some boxes claim queues and never take from them, because they died or hang."""
     run = Watched([ONE_MODEL] * boxes, SLEEPING, prefer=prefer)
     for stage in STAGES:
         run._claims[stage].update(range(1000, 1000 + data.draw(st.integers(0, 3))))
     result = run.run(times)
-    assert len(result.latencies) == len(times)  # all were done
+    assert len(result.latencies) == len(times)  # all jobs are done
     batch_s = 0.15 + 8 * 0.02
     assert run.longest <= STARVING_S + 3 * batch_s
 

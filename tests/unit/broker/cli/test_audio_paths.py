@@ -1,4 +1,4 @@
-"""What was typed becomes the files that are meant, or one sentence."""
+"""Arguments of the command line become audio files or a one-sentence error."""
 
 import io
 import os
@@ -122,7 +122,7 @@ def test_a_folder_that_would_break_the_list_of_folders_is_left_to_the_vault(here
 
 
 def test_thousands_of_folders_still_fit_into_an_environment_variable(tmp_path):
-    # Nothing is read: the folders need not exist.
+    # The folders are not read, so they need not exist.
     allowed = roots([str(tmp_path / f"{n:05d}" / ("d" * 100) / "x.wav") for n in range(3000)])
     assert 0 < sum(len(str(path)) + 1 for path in allowed) < 131_072
 

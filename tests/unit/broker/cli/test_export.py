@@ -1,4 +1,4 @@
-"""Files of what was heard: what stands in them, and where they go."""
+"""Exported files: their contents and their paths."""
 
 import json
 from itertools import pairwise
@@ -94,9 +94,9 @@ def test_cues_keep_every_word_in_order_and_time_never_runs_back(texts):
     [
         (["a.wav", "in/b.mp3"], ["a.srt", "in/b.srt"]),
         (["a.wav", "a.mp3"], ["a.wav.srt", "a.mp3.srt"]),
-        (["a.wav", "A.mp3"], ["a.wav.srt", "A.mp3.srt"]),  # one file where letters' case does not count
+        (["a.wav", "A.mp3"], ["a.wav.srt", "A.mp3.srt"]),  # the same file on a case-insensitive file system
         (["a.wav", "a.wav"], ["a.srt", "a.srt"]),
-        (["a.srt"], ["a.srt.srt"]),  # however a recording is called, it is not overwritten
+        (["a.srt"], ["a.srt.srt"]),  # a recording is never overwritten, whatever its name
         (["a.wav", "a.mp3", "a.wav.flac"], ["a.wav-2.srt", "a.mp3.srt", "a.wav.srt"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Flower starts on the running system with a password, and shows nobody ours."""
+"""Flower starts on the running system, requires a password, and never shows the Redis password."""
 
 import base64
 import os

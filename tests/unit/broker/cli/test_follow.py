@@ -1,4 +1,4 @@
-"""Handing in, waiting and asking for results as it is typed, against a real server and a stand-in for the worker."""
+"""The commands submit, results and cancel against a real server and a stand-in for the worker."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, event
         [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(keys.ENDED)[0][1])  # handed in, and waited for
+    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(keys.ENDED)[0][1])  # submitted, and waiting
     process.send_signal(2)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

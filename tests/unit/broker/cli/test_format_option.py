@@ -1,4 +1,4 @@
-"""`--format` and `--out`: what is refused before anything runs, and files of what came of jobs; the names of guards."""
+"""`--format` and `--out`: errors before anything runs, and the exported files; names of guards."""
 
 import json
 

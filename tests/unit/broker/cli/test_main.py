@@ -1,4 +1,4 @@
-"""The commands as they are typed: help, exit codes, and one sentence for whatever is wrong."""
+"""The command line: help, exit codes, and one-sentence errors."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def test_help_answers_in_under_0_3_seconds():
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = code
         assert code == 0
-        return used.ru_utime + used.ru_stime  # what it takes on a machine that does nothing else
+        return used.ru_utime + used.ru_stime  # CPU time, so that other programs do not count
 
     assert min(once() for _ in range(5)) < 0.3
 

@@ -1,4 +1,4 @@
-"""How far a long recording is: told through Redis once a second, shown where people wait."""
+"""Progress of long recordings: stored in Redis once a second, shown while waiting."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tables, lines and totals: what is shown of outcomes, wide, narrow and piped."""
+"""Tables, lines and totals of Outcomes: wide, narrow and piped."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The private system of `golem run` leaves nothing behind, however it ends."""
+"""The private system of `golem run` leaves no processes or files behind, however it ends."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def alive(pid):
 
 
 def below(pid):
-    """The process and all that came from it."""
+    """Return the process and its descendants."""
     found = [pid]
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -43,7 +43,7 @@ def below(pid):
 
 
 def sleepers(pids):
-    """Those that run the program `sleep`."""
+    """Return the processes that run `sleep`."""
     found = []
     for pid in pids:
         try:
@@ -77,7 +77,7 @@ def test_server_and_worker_go_with_the_command(tmp_path, how, eventually):
     assert len(family) >= 4, "the command, its server, its worker and the worker's child"
     process.send_signal(how)
     process.communicate(timeout=60)
-    if how == signal.SIGKILL:  # the worker's own child is the worker's to bind: see its tests
+    if how == signal.SIGKILL:  # the worker's child dies with the worker: see its tests
         for pid in own:
             os.kill(pid, signal.SIGKILL)
     assert not gone(family)

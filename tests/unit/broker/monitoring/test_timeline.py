@@ -1,4 +1,4 @@
-"""The timeline: events become lanes, spans and marks; a picture is drawn of them."""
+"""The timeline: events become lanes, spans and marks, and are plotted."""
 
 import pytest
 

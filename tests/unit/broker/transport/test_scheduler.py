@@ -1,4 +1,4 @@
-"""Which queue next: the decision alone, and a box that follows it in simulated time."""
+"""The scheduler: single decisions, and a box that follows them in simulated time."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -137,7 +137,7 @@ def test_a_box_that_leaves_work_to_others_looks_again_when_its_reason_is_over(se
         return
     assert 0 < patience_s(seen) <= LOOK_S
     later = [replace(line, oldest_s=line.oldest_s + 1, unserved_s=line.unserved_s + 1) for line in seen.lines]
-    if any(line.depth for line in later):  # nobody took any of it for longer than every bound
+    if any(line.depth for line in later):  # no box took from it for longer than every bound
         assert decide(replace(seen, lines=later, idle_s=seen.idle_s + 1)) is not None
 
 
@@ -150,7 +150,7 @@ def test_a_box_is_not_woken_for_what_it_leaves_to_others(seen):
 
 @dataclass
 class Box:
-    """A box with one model in memory, in simulated time; jobs come in at the first queue and go down the chain."""
+    """A simulated box with memory for one model; jobs arrive in the first queue and pass through the chain."""
 
     prefer: Prefer
     load_s: float = 0.15
@@ -228,7 +228,7 @@ def test_the_first_job_of_an_overload_is_done_within_five_times_its_unloaded_tim
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(("latency", "balanced")), st.tuples(*[st.integers(1, 8)] * 3))
 def test_nobody_starves_however_the_messages_come(prefer, rates):
-    """Every queue gets more than the box can serve, for ever: each is still served again and again."""
+    """Every queue permanently receives more than the box can serve, and each is still served regularly."""
     box = Box(prefer)
     for _ in range(3000):
         for stage, rate in zip(STAGES, rates, strict=True):

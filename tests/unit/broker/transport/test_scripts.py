@@ -1,4 +1,4 @@
-"""The Lua scripts say what they do, and the text that crosses the wire holds no comment."""
+"""The Lua scripts: complete headers, named keys, no comments in the text sent to Redis."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_what_crosses_the_wire_is_code_alone(package, name):
     text = scripts.load(name, package)
     assert text
     assert not [line for line in text.splitlines() if line.startswith("--")]
-    for helper in ("claim", "servers", "forget"):  # the functions of included files
+    for helper in ("claim", "servers", "forget"):  # functions of included files
         if re.search(rf"\b{helper}\(", text):
             assert f"local function {helper}(" in text
 

@@ -1,4 +1,4 @@
-"""Reading the device: this machine's CPU for real, CUDA by its decisions."""
+"""Memory readings: this machine's CPU, and CUDA through a fake card."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_a_failed_allocation_is_told_from_other_faults():
 
 
 class Card:
-    """torch.cuda's functions over one 8 GB card: 300 MB of context, and what others and we take."""
+    """A fake torch.cuda with one 8 GB card: 300 MB of context, plus memory of other programs and ours."""
 
     def __init__(self, monkeypatch):
         self.context, self.others, self.allocated, self.reserved, self.peak = 300 * MB, 0, 0, 0, 0
@@ -145,7 +145,7 @@ def test_the_hard_limit_of_the_allocator_leaves_room_for_the_context(monkeypatch
 
 def test_the_arithmetic_of_a_context_never_gives_less_than_nothing():
     assert context_bytes(free=7, total=10, reserved=1) == 2
-    assert context_bytes(free=9, total=10, reserved=4) == 0  # the driver may count a segment late
+    assert context_bytes(free=9, total=10, reserved=4) == 0  # the driver may report a segment late
     assert context_bytes(free=0, total=10, reserved=0, least=3) == 3
 
 

@@ -1,4 +1,4 @@
-"""Which dtype runs where, and that a shorter one gives nearly the same numbers."""
+"""Selection of the dtype, and the accuracy of reduced precision."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def inputs(kind, dtype):
         sound = torch.randn(3, 4, 3000, generator=source).to(dtype)
         return {"input_features": sound, "decoder_input_ids": ids}
     if kind == "bart":
-        ids[:, -1] = 2  # the classification head reads the last </s>
+        ids[:, -1] = 2  # the classification head uses the last </s>
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -71,7 +71,7 @@ def output(tmp_path, kind, checkpoint, dtype):
 
 
 def spread(model):
-    """Weights far enough from nothing for the answers to differ between inputs."""
+    """Make the weights large enough that results differ between inputs."""
     with torch.no_grad():
         for parameter in {id(p): p for p in model.parameters()}.values():
             parameter.mul_(8 if parameter.dim() > 1 else 1)
@@ -85,7 +85,7 @@ def test_half_precision_gives_nearly_what_float32_gives(tmp_path, kind):
     assert full.abs().max() > 0.2, "numbers that say something"
     for dtype in (torch.bfloat16, torch.float16):
         half = output(tmp_path, kind, checkpoint, dtype)
-        # bfloat16 keeps 8 bits, a rounding of 2^-9 at each step; it grows with the depth of the model
+        # bfloat16 has 8 significant bits: a rounding error of 2^-9 per step, which grows with the depth of the model
         assert (half - full).abs().max() <= 0.04 * full.abs().max()
         assert torch.nn.functional.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.9995
         if kind == "bart":

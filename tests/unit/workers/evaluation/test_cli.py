@@ -1,4 +1,4 @@
-"""`golem eval` from the command line to the files that it writes, on small models with random weights."""
+"""`golem eval` from the command line to the written files, on small random models."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def _small_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    """A folder with a folder for each word."""
+    """A folder with a subfolder for each word."""
     noise = np.random.default_rng(3).normal(0, 0.1, 16000).astype(np.float32)
     for name in ("yes/1.wav", "no/1.wav", "house/1.wav", "_silence_/1.wav"):
         (tmp_path / "words" / name).parent.mkdir(parents=True)
@@ -48,7 +48,7 @@ def words(tmp_path: Path) -> Path:
 
 
 def run(*args: object) -> tuple[str, str]:
-    """stdout and stderr of a command; its errors are raised."""
+    """Run a command, return stdout and stderr, and raise its errors."""
     done = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False, standalone_mode=False)
     return done.stdout, done.stderr
 

@@ -1,4 +1,4 @@
-"""Data of evaluations: manifests, folders of words, utterances; what cannot be used is said in one sentence."""
+"""Evaluation data: manifests, folders of words, utterances, and one-sentence errors for bad data."""
 
 import json
 from collections import Counter

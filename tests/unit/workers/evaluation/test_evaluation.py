@@ -1,4 +1,4 @@
-"""`golem eval`: what is counted as what, on answers made up, on small models with random weights, and on real ones."""
+"""`golem eval`: the figures, on made-up answers, on small random models, and on real models."""
 
 import json
 import os
@@ -33,7 +33,7 @@ WORDS = ("yes", "no")
 
 
 def heard(label: str, phrase: str | None, *, text: str = "x", likeliest: str = "yes") -> Heard:
-    """A clip of a word, and what was chosen: a word, `unknown`, or (None) nothing."""
+    """Return a clip of a word with its choice: a word, `unknown`, or None for silence."""
     if phrase is None:
         return Heard(Clip(Path(label), label=label), Transcript())
     choice = Choice(
@@ -230,7 +230,7 @@ def test_a_report_is_written_whole_and_a_folder_that_cannot_be_is_said(tmp_path:
 
 
 def evaluate(*args: object, cwd: Path) -> Any:
-    """`golem eval …` as a person types it."""
+    """Run `golem eval …` in a process."""
     command = [sys.executable, "-m", "golem_chain.broker.cli", "eval", *map(str, args)]
     env = os.environ | {"GOLEM_MODELS": "bundled", "PYTHONPATH": str(SAMPLES.parent)}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=200)

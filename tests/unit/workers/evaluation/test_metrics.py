@@ -1,4 +1,4 @@
-"""Rates, calibration, thresholds, and where they are stored: pure."""
+"""Metrics: rates, calibration, thresholds; and the storage of a calibration in label files."""
 
 import math
 import random
@@ -14,7 +14,7 @@ from golem_chain.workers.evaluation import calibration, metrics
 
 
 def drawn(temperature: float, count: int = 3000) -> tuple[list[list[float]], list[int]]:
-    """Evidence, and labels drawn from the softmax of it at a temperature."""
+    """Return evidence, and labels drawn from its softmax at a temperature."""
     chance = random.Random(5)
     evidence = [[chance.gauss(0, 1) for _ in range(4)] for _ in range(count)]
     gold = [chance.choices(range(4), metrics.softmax(row, temperature))[0] for row in evidence]

@@ -1,4 +1,4 @@
-"""The word error rate: what counts as the same words, and how many differ."""
+"""The word error rate: text normalisation and edit distance."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Eviction and batch size are pure decisions: tables and properties, no device."""
+"""Eviction and batch size, which are pure functions: tables and properties, no device."""
 
 import pytest
 from hypothesis import given
@@ -52,7 +52,7 @@ def test_what_stays_and_what_is_wanted_never_pass_the_budget(resident, wanted, w
     stays = [h for h in held if h.stage not in plan.evict and h.stage != wanted]
     if plan.fits:
         assert sum(h.weights_bytes for h in stays) + weights + working <= budget
-    if plan.evict:  # and nothing goes without need: the last one gone would not have fitted
+    if plan.evict:  # no unnecessary eviction: without the last one the model would not fit
         last = next(h for h in held if h.stage == plan.evict[-1])
         assert sum(h.weights_bytes for h in [*stays, last]) + weights + working > budget
 

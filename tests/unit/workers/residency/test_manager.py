@@ -1,4 +1,4 @@
-"""Residency on a fake device: one owner, one stage at a time, everything given back, errors in one sentence."""
+"""Residency on a fake device: one owner, one stage at a time, all memory returned, one-sentence errors."""
 
 import threading
 
@@ -81,7 +81,7 @@ def test_another_thread_waits_for_its_turn():
     with residency.use("a"):
         thread = threading.Thread(target=other)
         thread.start()
-        residency.unload_idle(0)  # from the thread in use: leaves it alone
+        residency.unload_idle(0)  # called during use: does not unload it
         order.append("a")
     thread.join(5)
     assert order == ["a", "b"]
@@ -103,7 +103,7 @@ def test_an_idle_model_goes_after_its_time():
 
 def test_what_does_not_come_back_is_said_with_its_size():
     residency, _, events = make(leak=500)
-    for round_ in range(2):  # what the first round leaves is modules and libraries: they stay
+    for round_ in range(2):  # the first round leaves modules and libraries, which stay
         with residency.use("a"):
             pass
         residency.unload_all("stop")
@@ -150,7 +150,7 @@ def test_out_of_memory_unloads_all_and_halves_the_batch():
     assert serve(residency, "a", [1, 2, 3, 4]).answers == ["a(1)", "a(2)", "a(3)", "a(4)"]
     assert engines["a"].batches == [4, 2, 2]
     assert [e.kind for e in events] == ["load", "unload", "oom", "load"]
-    serve(residency, "a", [1, 2, 3, 4])  # and has learnt: four are not tried again
+    serve(residency, "a", [1, 2, 3, 4])  # learned: a batch of four is not tried again
     assert max(engines["a"].batches[3:]) < 4
 
 

@@ -1,4 +1,4 @@
-"""Where the device has less room than was thought: another program, the driver, a budget below every model."""
+"""A device with less memory than expected: another program, the driver, a budget smaller than every model."""
 
 import os
 from typing import Any
@@ -16,7 +16,7 @@ from tests.support.residency import FakeMemory, make
 
 
 class Card(FakeMemory):
-    """A device on which another program takes `others` bytes, and on which a load beyond what is free fails."""
+    """A device on which another program uses `others` bytes; loads that exceed the free memory fail."""
 
     def __init__(self, engines, total, context=0):
         super().__init__(engines, total)
@@ -28,7 +28,7 @@ class Card(FakeMemory):
 
 
 class OnCard(StubEngine):
-    """An engine that the card refuses where there is no room."""
+    """An engine whose load fails if the card is full."""
 
     card: Card
 
@@ -52,7 +52,7 @@ def test_a_card_that_another_program_fills_is_emptied_of_ours_and_tried_once_mor
     for stage in ("a", "b"):
         with residency.use(stage):
             pass
-    card.others = 900  # of the 1,000 that were left for c
+    card.others = 900  # of the 1,000 bytes left for c
     with residency.use("c"):
         assert residency.resident == ("c",)
     assert [(e.kind, e.stage, e.reason) for e in events[2:]] == [

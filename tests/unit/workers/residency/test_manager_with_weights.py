@@ -1,5 +1,4 @@
-"""Residency with real weights: a folder that was tampered with, a kill in the middle of a load, memory that comes back,
-a budget that is kept."""
+"""Residency with real weights: a tampered folder, a kill during a load, memory returned, a budget observed."""
 
 import gc
 import json
@@ -29,7 +28,7 @@ MB = 1_000_000
 
 
 def residency_of(mode="1", budget=None, **checkpoints):
-    """A residency of real engines; the values are (checkpoint, model class)."""
+    """Return a residency of real engines; the values are (checkpoint, model class)."""
     engines = {name: Held(name, Weights(checkpoint, make)) for name, (checkpoint, make) in checkpoints.items()}
     events: list[Any] = []
     return Residency(engines, CpuMemory(), mode, budget, on_event=events.append), engines, events
@@ -68,7 +67,7 @@ def test_a_folder_that_was_tampered_with_is_refused_and_the_other_stage_works(tm
             pass
         residency.unload_all("stop")
     engines["oracle"].weights.checkpoint = harm(harmed)
-    for _ in range(2):  # and again, and it never becomes true
+    for _ in range(2):  # also the second time
         with pytest.raises(ModelCorrupt, match="golem models pull") as caught, residency.use("oracle"):
             pass
         assert "\n" not in caught.value.message
@@ -122,7 +121,7 @@ def test_no_weight_is_alive_after_an_unload_although_the_collector_was_told_to_l
                     engine.model(input_ids=torch.tensor([[1, 2, 3]]))
                 alive = [weakref.ref(p) for p in engine.model.parameters()]
                 alive += [weakref.ref(p.untyped_storage()) for p in engine.model.parameters()]
-            gc.freeze()  # and again, with the model loaded
+            gc.freeze()  # again, with the model loaded
             residency.unload_all("stop")
             assert len(alive) > 20
             assert not [ref for ref in alive if ref() is not None]
@@ -178,7 +177,7 @@ def test_auto_keeps_what_is_really_taken_within_the_budget(tmp_path):
     size = Weights(*checkpoints["a"]).nbytes
     assert size > 25 * MB
     residency, engines, events = residency_of("auto", int(2.5 * size), **checkpoints)
-    for stage in engines:  # what the process takes once and for all: skeletons, the first touch of everything
+    for stage in engines:  # warm up: skeletons, and the first touch of all pages
         with residency.use(stage) as engine:
             engine.run([])
     residency.unload_all("stop")

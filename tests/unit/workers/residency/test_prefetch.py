@@ -1,4 +1,4 @@
-"""Weights are fetched beforehand: in the background, one at a time, at nobody's expense."""
+"""Prefetching of weights: in the background, one at a time, without delaying loads."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ def settle(residency):
 
 
 class Slow(StubEngine):
-    """A prefetch that lasts until it is let go."""
+    """A prefetch that lasts until it is released."""
 
     def __init__(self, name):
         super().__init__(name)
@@ -86,7 +86,7 @@ def test_nobody_waits_for_it(slow):
     residency, engines = slow
     residency.prefetch("b")
     assert engines["b"].begun.wait(60)
-    for stage in ("a", "b", "c"):  # even the stage that is being fetched
+    for stage in ("a", "b", "c"):  # including the stage being prefetched
         with residency.use(stage):
             pass
     residency.unload_all("stop")

@@ -1,4 +1,4 @@
-"""What stands for a stage: a profile's checkpoint, or one of the user's own; and the dtype it is stored in."""
+"""The checkpoint of a stage (a profile's or the user's own), and the dtype in which it is stored."""
 
 from pathlib import Path
 

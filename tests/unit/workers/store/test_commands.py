@@ -1,4 +1,4 @@
-"""`golem models pull|list|verify` as it is typed."""
+"""`golem models pull|list|verify` from the command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Host copies: one block, the same numbers, bounded, least recently used out. The card is not needed for that."""
+"""The host cache: one block per model, identical values, bounded, least recently used first out. Needs no card."""
 
 import torch
 from hypothesis import given
@@ -73,7 +73,7 @@ def test_a_model_loaded_from_its_host_copy_is_the_same_and_prefetch_makes_the_co
     weights = Weights(stored(tmp_path, "gpt2", model), type(model))
     plain = {name: tensor.clone() for name, tensor in weights.load().state_dict().items()}
     weights.unload()
-    weights._host, weights._pin = HostCache(1 << 30), False  # as on a card, but for the locking of pages
+    weights._host, weights._pin = HostCache(1 << 30), False  # as on a card, but without page locking
     weights.prefetch()
     assert weights._host.held_bytes >= weights.nbytes
     again = weights.load().state_dict()

@@ -1,4 +1,4 @@
-"""A load gives what from_pretrained gives, an unload leaves nothing, and a folder that was tampered with is refused."""
+"""A load equals from_pretrained, an unload leaves nothing, and a tampered folder is rejected."""
 
 import gc
 import json
@@ -59,7 +59,8 @@ def test_after_an_unload_no_weight_is_alive_and_the_next_load_is_whole(tmp_path,
     alive: list[weakref.ref[Any]] = [weakref.ref(p) for p in model.parameters()]
     alive += [weakref.ref(p.untyped_storage()) for p in model.parameters()]
     weights.unload()
-    weights.unload()  # harmless
+    weights.unload()  # safe to repeat
+
     gc.collect()
     assert not [ref for ref in alive if ref() is not None]
     assert all(p.is_meta for p in model.parameters())

@@ -39,7 +39,7 @@ def interpreter() -> Interpreter:
 
 
 def answers(interpreter: Interpreter, name: str, labels: LabelSet) -> list[tuple[str, Any]]:
-    """(gold, Intent) for every utterance of a set."""
+    """Return (gold, Intent) for every utterance of a set."""
     rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text().splitlines()]
     ready = [interpreter.prepare(Utterance(row["text"], "en", labels)) for row in rows]
     ran = iter(interpreter.run([entry.item for entry in ready if isinstance(entry, Ready)]))
@@ -48,7 +48,7 @@ def answers(interpreter: Interpreter, name: str, labels: LabelSet) -> list[tuple
 
 
 def accuracy(pairs: list[tuple[str, Any]]) -> float:
-    """The share whose best label is right, `unknown` or not; out-of-scope utterances aside."""
+    """Return the share in scope whose best label is correct, `unknown` or not."""
     inside = [(gold, intent) for gold, intent in pairs if gold != "oos"]
     return sum(bool(next(iter(intent.scores)) == gold) for gold, intent in inside) / len(inside)
 

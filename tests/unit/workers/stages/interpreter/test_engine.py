@@ -1,4 +1,4 @@
-"""The Interpreter: entailment as transformers' pipeline scores it, cosines, `unknown`, and what it remembers."""
+"""The Interpreter: entailment scores equal to the transformers pipeline, cosines, `unknown`, and its caches."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ def engine(held: Held, **settings: Any) -> Interpreter:
 
 
 def answer(engine: Interpreter, *asks: tuple[str, LabelSet]) -> list[Any]:
-    """What the stage answers: those that need no model by `prepare`, the others by one `run`."""
+    """Return the stage's answers: from `prepare` where no model is needed, else from one `run`."""
     prepared = [engine.prepare(Utterance(text, "en", labels)) for text, labels in asks]
     ran = iter(engine.run([ready.item for ready in prepared if isinstance(ready, Ready)]))
     return [next(ran) if isinstance(ready, Ready) else ready for ready in prepared]
@@ -196,7 +196,7 @@ def test_a_label_is_believed_by_the_phrasing_that_fits_best() -> None:
 
 
 def test_several_labels_may_be_true_at_once() -> None:
-    """Each by itself: no share is taken from one by another, and `unknown` comes only where none passes."""
+    """Labels are scored independently, and the answer is `unknown` only if none passes."""
     both = embeddings.scores([0.7, 0.6, 0.1], 0.05, 0.25, multi_label=True)
     assert both[0] > 0.99
     assert both[1] > 0.99

@@ -1,4 +1,4 @@
-"""The Oracle: its tokens are those of transformers, and a reply is the same whatever the batch."""
+"""The Oracle: its tokens equal those of transformers, and a reply does not depend on the batch."""
 
 import math
 from pathlib import Path
@@ -67,7 +67,7 @@ def continued(held: Held, prompts: list[list[int]], rules: Rules, seed: int = 0,
 
 
 def theirs(held: Held, prompt: list[int], **rules: Any) -> list[int]:
-    """The new tokens of transformers' own greedy search, alone and without padding."""
+    """Return the new tokens of transformers' greedy search, unbatched and without padding."""
     usual = GenerationConfig(
         do_sample=False,
         max_new_tokens=40,

@@ -1,4 +1,4 @@
-"""The bundled chat model on what people say: one sentence in the first person, about what was asked, and no echo."""
+"""The bundled chat model on typical utterances: one sentence in the first person, on topic, and no echo."""
 
 from typing import Any
 

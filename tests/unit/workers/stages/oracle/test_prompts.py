@@ -1,4 +1,4 @@
-"""The Oracle's pure parts: which tokens may come, the choice among them, prompts, and what becomes the reply."""
+"""The Oracle's pure parts: allowed tokens, sampling, prompts, and clean-up of the reply."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_the_choice_follows_the_probabilities() -> None:
 
 
 def test_last_bits_of_the_logits_hardly_ever_change_the_choice() -> None:
-    """Batches of another size move float32 logits by about 1e-5: less than one choice in 10,000 may notice."""
+    """Another batch size changes float32 logits by about 1e-5: fewer than one choice in 10,000 may change."""
     made = torch.Generator().manual_seed(1)
     rules = Rules(40, 1.0, 50, 0.95, 0)
     changed = 0
@@ -125,7 +125,7 @@ def test_a_reply_in_quotation_ends_with_it() -> None:
         ('You answer: "I am going."', "I am going."),
         ('I say: "go now. Quick!" You are going to town. You answer: "Yes.', "Yes."),
         ("I am going to town.", "I am going to town."),
-        ("Quick! I run.", "Quick! I run."),  # what the speaker said may be said again
+        ("Quick! I run.", "Quick! I run."),  # repeats the speaker's words, which is allowed
         ("You are going to town.", ""),
     ],
 )

@@ -1,4 +1,4 @@
-"""The engine: what it answers without the model, in which order, and what it refuses."""
+"""The Scribe's engine: answers that need no model, order of answers, and errors."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The Scribe with a vocabulary: batches of several, utterances of long recordings, refusals, and real keywords."""
+"""The Scribe with a vocabulary: mixed batches, utterances of long recordings, errors, and real keywords."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
 
 KEYWORDS = DATA / "keywords"
-ALWAYS = OFF | {"vocabulary_floor": 1e9, "vocabulary_margin": 1e9}  # some phrase is always near enough
+ALWAYS = OFF | {"vocabulary_floor": 1e9, "vocabulary_margin": 1e9}  # some phrase always passes
 WORDS = Vocabulary(phrases=("yes", "no", "stop it"))
 
 
@@ -52,7 +52,7 @@ def test_an_unknown_phrase_leaves_the_free_text(held: Any) -> None:
     assert chosen.choice is not None
     assert chosen.choice.phrase == "unknown"
     assert chosen.choice.candidates[0].phrase in WORDS.phrases
-    assert chosen.text in (plain.text, "")  # a text that loops is heard once more, but not where it is unknown anyway
+    assert chosen.text in (plain.text, "")  # a looping text is decoded again, but not if the choice is unknown anyway
 
 
 def test_silence_has_no_choice(held: Any) -> None:

@@ -1,4 +1,4 @@
-"""The guards of the Scribe, as tables."""
+"""The Scribe's guards, as tables of cases."""
 
 import numpy as np
 import pytest
@@ -63,12 +63,12 @@ def test_voice_between_two_times_counts_the_overlap() -> None:
     ("text", "tokens", "voiced_s", "loop"),
     [
         ("What's the weather like?", 6, 1.0, False),
-        ("Stop, stop, stop, stop, stop.", 10, 2.0, False),  # said by somebody in a hurry
+        ("Stop, stop, stop, stop, stop.", 10, 2.0, False),  # urgent speech
         ("no no no no no no", 7, 0.3, False),
         ("stop stop stop stop stop stop stop stop stop stop stop", 12, 0.3, True),
         ("10 of clubs 10 of clubs 10 of clubs 10 of clubs 10 of clubs", 16, 1.0, True),
-        ("and then he said " * 30, 120, 20.0, True),  # by its compression
-        ("a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb", 40, 1.0, True),  # by its pace
+        ("and then he said " * 30, 120, 20.0, True),  # compression ratio
+        ("a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb", 40, 1.0, True),  # speech rate
         ("", 0, 0.0, False),
     ],
 )

@@ -1,4 +1,4 @@
-"""What Whisper makes up, and what people say: the same sentences, told apart by the voice."""
+"""Inventions of Whisper against the same sentences in real speech, distinguished by voice activity."""
 
 import shutil
 import subprocess
@@ -43,14 +43,14 @@ def test_other_texts_are_not(text: str) -> None:
     [
         ("Thank you.", 0.0, 0.6, True),
         ("Thank you.", 0.2, 0.3, True),
-        ("Thank you.", 0.2, 0.1, False),  # whispered: the model is sure of it
-        ("Thank you.", 0.45, 0.4, False),  # said quickly
+        ("Thank you.", 0.2, 0.1, False),  # whispered: high confidence
+        ("Thank you.", 0.45, 0.4, False),  # spoken quickly
         ("Mead", 0.29, 0.4, False),
         ("you", 0.06, 0.4, True),
         ("you", 0.16, 0.4, False),
         ("Thanks for watching!", 0.4, 0.4, True),
         ("Thanks for watching!", 0.83, 0.4, False),
-        ("Turn on the lights.", 0.0, 0.6, False),  # nothing that Whisper makes up
+        ("Turn on the lights.", 0.0, 0.6, False),  # not a known invention
     ],
 )
 def test_a_sentence_is_an_invention_only_where_nobody_had_time_to_say_it(

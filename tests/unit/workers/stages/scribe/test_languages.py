@@ -1,4 +1,4 @@
-"""Languages: which one a transcript is in, and what the multilingual Scribe makes of real speech."""
+"""Languages: the language of a transcript, and the multilingual Scribe on real speech."""
 
 import json
 from typing import Any
@@ -25,9 +25,9 @@ def heard(start_s: float, end_s: float, language: str | None, text: str = "words
 @pytest.mark.parametrize(
     ("work", "language"),
     [
-        ([(0, 10, "ru"), (10, 15, "de"), (15, 19, "de")], "ru"),  # the longer time, not the more windows
-        ([(0, 10, "de"), (10, 20, "ru")], "de"),  # of equals the first
-        ([(0, 10, "ru"), (10, 40, "nn", "")], "ru"),  # what gave no text does not count
+        ([(0, 10, "ru"), (10, 15, "de"), (15, 19, "de")], "ru"),  # the longest time, not the most windows
+        ([(0, 10, "de"), (10, 20, "ru")], "de"),  # a tie: the first
+        ([(0, 10, "ru"), (10, 40, "nn", "")], "ru"),  # windows without text do not count
         ([(0, 10, None)], None),
         ([], None),
     ],

@@ -1,4 +1,4 @@
-"""Windows of long recordings whose text fails are sampled again; how far a long recording is, is told."""
+"""Transcription of long recordings: windows with bad text are sampled again, and progress is reported."""
 
 import io
 from pathlib import Path
@@ -34,7 +34,7 @@ def engine(tmp_path: Path) -> Scribe:
 
 @pytest.fixture
 def temperatures(engine: Scribe, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The temperatures at which windows are decoded, in order."""
+    """Records the temperatures at which windows are decoded, in order."""
     found: list[float] = []
     decode = decode_tokens
 

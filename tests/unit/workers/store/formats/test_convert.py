@@ -1,4 +1,4 @@
-"""Conversions give back exactly what the source stands for, and malformed bytes end in one named error."""
+"""Conversions reproduce the source exactly, and malformed bytes raise one named error."""
 
 import json
 

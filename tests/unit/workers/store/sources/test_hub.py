@@ -1,4 +1,4 @@
-"""Checkpoints from the hub: the commit is recorded, `auto` is decided once, and a hub that is away is one sentence."""
+"""Checkpoints from the hub: the commit is recorded, `auto` is decided once, an unreachable hub gives one sentence."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ COMMIT = "c0ffee" + "0" * 34
 
 @pytest.fixture
 def fake_hub(tmp_path, monkeypatch):
-    """A hub with three small checkpoints on a port of this machine; -> the folder it serves."""
+    """A local hub server with three small checkpoints; returns the folder that it serves."""
     pytest.importorskip("huggingface_hub")
     served = tmp_path / "served"
     for name, model in zip(("a/whisper", "a/bert", "a/gpt2"), (whisper(), bert(), gpt2()), strict=True):

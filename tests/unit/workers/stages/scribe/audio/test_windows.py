@@ -1,4 +1,4 @@
-"""Where a long recording is cut, and where listening goes on."""
+"""Windows: where a long recording is cut, and where transcription continues."""
 
 from itertools import pairwise
 
@@ -16,13 +16,13 @@ ZERO = 1000  # the token <|0.00|>
 
 
 def at(seconds: float) -> int:
-    """The timestamp token of a time."""
+    """Return the timestamp token of a time."""
     return ZERO + round(seconds / 0.02)
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> np.ndarray:
-    """Frame probabilities of talk and pauses, up to five minutes."""
+    """Frame probabilities of speech and pauses, up to five minutes."""
     runs = draw(
         st.lists(st.tuples(st.integers(1, 1500), st.integers(1, 300), st.integers(0, 4)), min_size=1, max_size=8)
     )
@@ -78,7 +78,7 @@ def test_voice_that_never_dips_stays_whole_and_the_model_says_where_to_go_on() -
     (whole,) = cut(spans, np.full(1300, 0.9, np.float32), 41.6)
     assert whole.heard_s == WINDOW_S
     assert rest(whole, 27.4, 27.4, spans) == Window(27.4, whole.end_s)
-    assert rest(whole, None, None, spans) == Window(30.0, whole.end_s)  # it said no time: on with what it has not seen
+    assert rest(whole, None, None, spans) == Window(30.0, whole.end_s)  # no timestamp: continue after the window
 
 
 SPANS = [Span(0.5, 10.0), Span(12.0, 20.0)]
@@ -87,11 +87,11 @@ SPANS = [Span(0.5, 10.0), Span(12.0, 20.0)]
 @pytest.mark.parametrize(
     ("resume_s", "last_s", "start_s"),
     [
-        (11.0, 11.0, 11.0),  # it wants to go on, and there is voice
+        (11.0, 11.0, 11.0),  # the text stops early, and voice follows
         (19.8, 19.8, None),  # the tail of a word
-        (0.0, 0.0, None),  # no progress: it would stay for ever
-        (None, 20.0, None),  # all heard
-        (None, 11.0, 11.0),  # it believes to be done but has skipped eight seconds
+        (0.0, 0.0, None),  # no progress: would loop forever
+        (None, 20.0, None),  # all transcribed
+        (None, 11.0, 11.0),  # the model considers itself done but skipped eight seconds
         (None, 19.0, None),
         (None, None, None),
     ],
@@ -122,10 +122,10 @@ def test_a_time_beyond_the_window_is_its_end() -> None:
 @pytest.mark.parametrize(
     ("tokens", "full", "found"),
     [
-        ([at(0), 5, at(2)], False, None),  # a single timestamp at the end: all was heard
+        ([at(0), 5, at(2)], False, None),  # a single timestamp at the end: all transcribed
         ([at(0), 5, at(2), at(2)], False, (3, 2.0)),
-        ([at(0), 5, at(2), at(2), 6], False, None),  # ended by itself
-        ([at(0), 5, at(2), at(2), 6], True, (3, 2.0)),  # stopped by the limit: on from the last pair
+        ([at(0), 5, at(2), at(2), 6], False, None),  # ended with an end token
+        ([at(0), 5, at(2), at(2), 6], True, (3, 2.0)),  # stopped by the limit: continue from the last pair
         ([at(0), 5, 6], True, None),
         ([], False, None),
     ],

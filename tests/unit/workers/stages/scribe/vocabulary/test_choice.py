@@ -1,4 +1,4 @@
-"""Vocabularies: what may stand in one, how it is spelled, and which phrase was said, all without a model."""
+"""Vocabularies: valid contents, spellings, and the choice of a phrase, without a model."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ LABELS = LabelSet(
     [
         ("yes,no", ("yes", "no")),
         (' yes , "hello, world" ,no', ("yes", "hello, world", "no")),
-        ("Stop,stop, STOP ,go", ("Stop", "go")),  # doubles are dropped
+        ("Stop,stop, STOP ,go", ("Stop", "go")),  # duplicates are dropped
         ("turn  on\tthe light", ("turn on the light",)),
         ("e\u0301tage", ("\u00e9tage",)),
         ("🎉", ("🎉",)),
@@ -155,7 +155,7 @@ def test_the_likeliest_phrase_is_chosen_with_its_margins() -> None:
     ("scores", "free"),
     [
         ([-7.0, -9.0], OTHER),  # below the floor
-        ([-6.0, -9.0], Free("something else", (99,), 2.5)),  # the free text is much likelier
+        ([-6.0, -9.0], Free("something else", (99,), 2.5)),  # the free text is far likelier
     ],
 )
 def test_what_is_in_no_vocabulary_is_unknown(scores: list[float], free: Free) -> None:
@@ -175,7 +175,7 @@ def test_a_free_text_that_is_a_phrase_is_one_more_spelling_of_it() -> None:
     words = lexicon("nevermind", "stop")
     free = Free(" Never mind!", (5, 6), -1.0)
     assert choose(words, [-12.0, -9.0], free, LIMITS).phrase == "nevermind"
-    known = Free("stop", tuple(b"stop"), -1.0)  # its tokens are in the tree: not counted twice
+    known = Free("stop", tuple(b"stop"), -1.0)  # its tokens are in the tree, so not counted twice
     assert choose(words, [-12.0, -1.0], known, LIMITS).free_margin == 0.0
 
 

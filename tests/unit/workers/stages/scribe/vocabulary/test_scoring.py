@@ -1,4 +1,4 @@
-"""The tree search gives the log-probabilities of one phrase after the other through transformers' own forward."""
+"""The token tree gives the same log-probabilities as scoring each phrase alone with transformers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from tests.support.whisper_models import TEXT, whisper
 
 
 def naive(model: Any, encoded: torch.Tensor, prompt: Sequence[int], spelling: Sequence[int], end: int) -> float:
-    """The log-probability of one spelling, in one forward of transformers."""
+    """Return the log-probability of one spelling from one transformers forward pass."""
     whole = [*prompt, *spelling, end]
     with torch.inference_mode():
         logits = model(
@@ -40,7 +40,7 @@ def expected(model: Any, encoded: torch.Tensor, prompt: Sequence[int], spelled: 
 
 
 def phrases(count: int, seed: int) -> list[list[tuple[int, ...]]]:
-    """Spellings, one to three a phrase, of one to six tokens out of few, so that many share a beginning."""
+    """One to three spellings per phrase, of one to six tokens from a small set, so that many share a prefix."""
     draw = torch.Generator().manual_seed(seed)
 
     def number(most: int) -> int:
@@ -158,7 +158,7 @@ def test_real_weights_score_as_one_phrase_after_the_other() -> None:
 
 
 def _sequences(tree: Tree) -> list[tuple[int, ...]]:
-    """All token sequences of a tree that are whole."""
+    """Return all complete token sequences of a tree."""
     found: list[tuple[int, ...]] = []
     waiting: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     while waiting:

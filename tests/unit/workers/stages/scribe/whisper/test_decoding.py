@@ -1,4 +1,4 @@
-"""Our greedy loop gives the tokens of transformers' own."""
+"""Greedy decoding gives the same tokens as transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ Whisper = Any  # WhisperForConditionalGeneration, which comes without types
 
 
 def encode(model: Whisper, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random features (count, 80, 3000) and what the encoder makes of them."""
+    """Return random features (count, 80, 3000) and their encoder output."""
     features = torch.randn(count, 80, 3000, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
         return features, model.model.encoder(features.to(model.dtype)).last_hidden_state
 
 
 def theirs(model: Whisper, features: torch.Tensor, prompt: list[int], *, timestamps: bool) -> list[int]:
-    """One row by transformers' greedy search with its processors for Whisper, in the order of its `generate`."""
+    """Decode one row with transformers' greedy search and its Whisper processors, in the order of `generate`."""
     known, begin = model.generation_config, len(prompt)
     rules = [
         SuppressTokensAtBeginLogitsProcessor(known.begin_suppress_tokens, begin_index=begin),
@@ -144,7 +144,7 @@ def test_the_limit_stops_a_text_that_does_not_end(tmp_path: Path) -> None:
     found = decode_tokens(
         model, encoded, specials, languages=[None] * 2, tasks=["transcribe"] * 2, timestamps=False, max_tokens=9999
     )
-    for decoded in found:  # the positions end, the loop does too
+    for decoded in found:  # the loop stops at the last position
         assert decoded.full is (len(decoded.tokens) == 63), decoded
 
 
@@ -198,6 +198,6 @@ def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
         found = model.generate(features[row : row + 1], return_timestamps=timestamps, **options)[0].tolist()
         text = [token for token in found if token not in (specials.start, specials.end, specials.no_timestamps)]
         text = [token for token in text if token < specials.end or token >= specials.first_time]
-        # With timestamps generate goes on behind the first segments where the model says so: ours is its beginning.
+        # With timestamps, generate continues after the first segments if the model requires it; ours is a prefix.
         assert text[: len(decoded.tokens)] == list(decoded.tokens)
         assert timestamps or text == list(decoded.tokens)

@@ -1,4 +1,4 @@
-"""The encoder in bfloat16 and over less context: how near it comes, when it is taken, and what is heard again."""
+"""The encoder in bfloat16 and with a short context: accuracy, when it is used, and what is decoded again."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_each_window_is_encoded_as_if_it_were_alone(model):
 
 
 def test_less_context_is_the_beginning_of_the_positions(model):
-    """Against transformers' own encoder of a model that has only so many positions."""
+    """Compared with the transformers encoder of a model with only that many positions."""
     features = torch.randn(1, 80, 600)
     short = WhisperForConditionalGeneration(
         WhisperConfig(**{**model.config.to_dict(), "max_source_positions": 300})
@@ -92,8 +92,8 @@ def test_the_context_is_twenty_seconds_or_the_longest_clip_and_its_padding(lengt
     ("text", "tokens", "logprob", "again"),
     [
         ("Turn on the lights in the kitchen.", 9, -0.3, False),
-        ("Turn on the lights in the kitchen.", 9, -1.2, True),  # it does not believe itself
-        ("Turn on the lights in the kitchen.", 40, -0.3, True),  # nobody speaks that fast
+        ("Turn on the lights in the kitchen.", 9, -1.2, True),  # low confidence
+        ("Turn on the lights in the kitchen.", 40, -0.3, True),  # impossibly fast speech
         ("10 of clubs 10 of clubs 10 of clubs", 12, -0.3, True),
         ("no no no no no no no no no no no no no no no no no no no no", 18, -0.3, True),
     ],
@@ -104,7 +104,7 @@ def test_what_looks_like_a_loop_is_heard_again_with_all_of_the_context(text, tok
 
 @torch.inference_mode()
 def test_the_likeliest_token_of_the_quick_product_is_that_of_the_exact_one(model):
-    """The vocabulary is looked over in bfloat16; whatever comes near the best is computed again."""
+    """The logits are computed in bfloat16, and those near the maximum are computed again exactly."""
     torch.manual_seed(5)
     encoded = torch.randn(4, 500, 48)
     cross = cross_of(model, encoded)

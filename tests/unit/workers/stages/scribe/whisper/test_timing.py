@@ -1,4 +1,4 @@
-"""When each word was said: the path, the words, the voice, and the attention that they are read from."""
+"""Word times: alignment path, grouping into words, voice activity, and the attention that they are derived from."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.support.whisper_models import whisper
 
 
 def cell_by_cell(cost: np.ndarray) -> list[int]:
-    """The same path as openai/whisper finds it, ties included."""
+    """Return the path as openai/whisper computes it, including ties."""
     total = np.full((cost.shape[0] + 1, cost.shape[1] + 1), np.inf)
     came = np.full(total.shape, 2)
     total[0, 0], came[:, 0] = 0, 1
@@ -72,7 +72,7 @@ LETTERS = {1: " Turn", 2: " it", 3: " off", 4: ".", 5: " «", 6: "no", 7: "»", 
 
 
 def decode(tokens: Any) -> str:
-    """A letter of two tokens is whole only with both."""
+    """Decode; a character of two tokens needs both."""
     return "".join(LETTERS.get(token, "\ufffd") for token in tokens).replace("\ufffd\ufffd", " é")
 
 
@@ -95,9 +95,9 @@ def test_tokens_become_words_with_their_punctuation(tokens: list[int], language:
     ("start_s", "end_s", "last", "found"),
     [
         (1.2, 1.5, False, (1.2, 1.5)),
-        (1.8, 3.2, False, (2.9, 3.2)),  # it reaches back over the pause
-        (1.6, 3.2, True, (1.6, 2.1)),  # the attention stayed behind the end of the sentence
-        (2.4, 2.6, False, (2.4, 2.6)),  # no voice was found: believed as it is
+        (1.8, 3.2, False, (2.9, 3.2)),  # extends back over the pause
+        (1.6, 3.2, True, (1.6, 2.1)),  # the attention lags behind the end of the sentence
+        (2.4, 2.6, False, (2.4, 2.6)),  # no voice detected: kept unchanged
         (0.0, 1.3, False, (0.9, 1.3)),
     ],
 )
