@@ -4,12 +4,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from golem_chain.shared.errors import GolemError
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def switch(
     from golem_chain.workers.store.manifest import find
 
     settings = Settings.read()
-    results: dict[str, Any] = {"hardware": hardware()}
+    results: JsonObject = {"hardware": hardware()}
     for name, chosen in _sets(settings, models).items():
         if not json_:
             console.log(f"measuring {name}")

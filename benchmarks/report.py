@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
+from golem_chain.shared.json_object import JsonObject
+
 
 @dataclass(frozen=True)
 class Table:
@@ -30,7 +32,7 @@ class Table:
         return head + "\n".join(f"| {' | '.join(map(str, row))} |" for row in self.rows) + "\n"
 
 
-def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
+def _of_switch(results: JsonObject) -> Iterator[Table]:
     for name, found in results.items():
         if name == "hardware":
             continue
@@ -66,12 +68,12 @@ def _of_switch(results: dict[str, Any]) -> Iterator[Table]:
             )
 
 
-def switch_tables(results: dict[str, Any]) -> list[RichTable]:
+def switch_tables(results: JsonObject) -> list[RichTable]:
     """Return the tables of `golem bench switch` for the terminal."""
     return [table.rich() for table in _of_switch(results)]
 
 
-def switch_markdown(results: dict[str, Any]) -> str:
+def switch_markdown(results: JsonObject) -> str:
     """Return the hardware and the tables of `golem bench switch` as Markdown."""
     return f"Measured on: {results['hardware']}.\n\n" + "\n".join(table.markdown() for table in _of_switch(results))
 

@@ -12,13 +12,14 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.submission import Submitter, job_options
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, JobOptions, LabelSet, OracleParams, Outcome, Task, Vocabulary
 from golem_chain.shared.settings import Settings
 
@@ -105,7 +106,7 @@ class Pipeline:
         with reaching(self.settings):
             return self._jobs.heard(list(jobs))
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Return queues, boxes and dead letters, as `golem status --json` does: see `broker.monitoring.status.read`."""
         from golem_chain.broker.monitoring import status
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from golem_chain.shared.errors import BadLabels
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Calibration, Label, LabelSet, Turn, Wording
 
 LONGEST_FILE = 1 << 20  # bytes
@@ -27,7 +28,7 @@ def read_sets(path: Path) -> dict[str, LabelSet]:
     return {name: _set(path, name, tables, ()) for name in tables}
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def _tables(path: Path) -> JsonObject:
     try:
         if not path.is_file():
             raise BadLabels(f"The label file {path} does not exist or is not a file.")
@@ -47,7 +48,7 @@ def _tables(path: Path) -> dict[str, Any]:
     return found
 
 
-def _set(path: Path, name: str, tables: dict[str, Any], above: tuple[str, ...]) -> LabelSet:
+def _set(path: Path, name: str, tables: JsonObject, above: tuple[str, ...]) -> LabelSet:
     """One set, with its includes resolved; `above` holds the sets that include it, outermost first."""
     if name not in tables or name in above or len(above) > 8:
         raise BadLabels(
@@ -89,7 +90,7 @@ def _calibration(path: Path, where: str, table: Any) -> Calibration:
     raise BadLabels(f"{path}: [{where}] may only hold the numbers `temperature` (above 0) and `unknown` (a threshold).")
 
 
-def _wordings(path: Path, name: str, table: dict[str, Any], included: list[Wording]) -> tuple[Wording, ...]:
+def _wordings(path: Path, name: str, table: JsonObject, included: list[Wording]) -> tuple[Wording, ...]:
     """Parse `[set.languages.ru]`; only labels are inherited from the wordings of included sets."""
     own = table.get("languages", {})
     if not isinstance(own, dict) or not all(isinstance(said, dict) for said in own.values()):
@@ -115,7 +116,7 @@ def _wordings(path: Path, name: str, table: dict[str, Any], included: list[Wordi
     return tuple(found)
 
 
-def _turns(path: Path, where: str, table: dict[str, Any]) -> tuple[Turn, ...]:
+def _turns(path: Path, where: str, table: JsonObject) -> tuple[Turn, ...]:
     """Parse `turns = [["a prompt", "its reply"], …]`."""
     given = table.get("turns", [])
     pairs = given if isinstance(given, list) else [given]
@@ -124,7 +125,7 @@ def _turns(path: Path, where: str, table: dict[str, Any]) -> tuple[Turn, ...]:
     return tuple(Turn.model_construct(prompt=prompt, reply=reply) for prompt, reply in pairs)
 
 
-def _labels(path: Path, where: str, table: dict[str, Any]) -> list[Label]:
+def _labels(path: Path, where: str, table: JsonObject) -> list[Label]:
     own = table.get("labels", {})
     if not isinstance(own, dict):
         raise BadLabels(f"{path}: labels of {where} must be a table.")
@@ -148,7 +149,7 @@ def _strings(path: Path, where: str, key: str, value: Any) -> list[str]:
     return value
 
 
-def _text(path: Path, where: str, key: str, table: dict[str, Any]) -> str | None:
+def _text(path: Path, where: str, key: str, table: JsonObject) -> str | None:
     value = table.get(key)
     if value is not None and not isinstance(value, str):
         raise BadLabels(f"{path}: {key} of {where} must be a string.")

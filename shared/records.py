@@ -5,9 +5,11 @@ the stages with the field and the record that each fills.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from golem_chain.shared.json_object import JsonObject
 
 Task = Literal["transcribe", "translate"]
 State = Literal["done", "failed", "cancelled"]
@@ -18,7 +20,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    def wire(self) -> dict[str, Any]:
+    def wire(self) -> JsonObject:
         """Plain JSON types, without fields at their default."""
         return self.model_dump(mode="json", exclude_defaults=True)
 

@@ -11,6 +11,7 @@ from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import colour
 from golem_chain.broker.queues import STAGES
+from golem_chain.shared.json_object import JsonObject
 
 PEERS = {
     "reload": "load, run, unload for every file and stage (transformers pipelines)",
@@ -57,8 +58,8 @@ def _ways(found: Findings) -> Table:
     return Table(f"Three stages, {len(LABELS.labels)} labels, {TOKENS} tokens: seconds per clip", heads, rows)
 
 
-def _times(found: Findings, each_s: float) -> tuple[str, str]:
-    return tuple(f"{_peer_s(found, way) / each_s:.1f}" for way in PEERS)  # type: ignore[return-value]
+def _times(found: Findings, each_s: float) -> list[str]:
+    return [f"{_peer_s(found, way) / each_s:.1f}" for way in PEERS]
 
 
 def _runs(found: Findings) -> Table:
@@ -199,9 +200,9 @@ def plot(found: Findings, file: Path) -> None:
     pyplot.close(figure)
 
 
-def as_json(found: Findings) -> dict[str, Any]:
+def as_json(found: Findings) -> JsonObject:
     """Return findings and targets in JSON types, with file names relative to their data folder."""
-    told: dict[str, Any] = _relative(asdict(found))
+    told: JsonObject = _relative(asdict(found))
     return told | {"targets": [list(row) for row in _targets(found)]}
 
 

@@ -22,6 +22,7 @@ import torch
 
 from golem_chain.benchmarks.switch.measure import model_class
 from golem_chain.broker.queues import STAGES
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.evaluation.datasets import Clip
 from golem_chain.workers.evaluation.inference import hear, hear_batch, open_scribe
@@ -73,7 +74,7 @@ def pipe(settings: Settings, stage: str) -> Any:
     transformers.utils.logging.set_verbosity_error()
     checkpoint = find(settings, stage)
     model = model_class(checkpoint).from_pretrained(checkpoint.folder)
-    more: dict[str, Any] = {"tokenizer": transformers.AutoTokenizer.from_pretrained(checkpoint.folder)}
+    more: JsonObject = {"tokenizer": transformers.AutoTokenizer.from_pretrained(checkpoint.folder)}
     if stage == "scribe":
         more["feature_extractor"] = transformers.WhisperFeatureExtractor.from_pretrained(checkpoint.folder)
     return transformers.pipeline(KINDS[stage], model=model, **more)
@@ -91,7 +92,7 @@ def answer(pipeline: Any, stage: str, given: Any, labels: list[str], tokens: int
     return pipeline(prompt, return_full_text=False, **rules)[0]["generated_text"]
 
 
-def chain(settings: Settings, sounds: dict[str, Any], labels: list[str], tokens: int, *, reload: bool) -> Found:
+def chain(settings: Settings, sounds: JsonObject, labels: list[str], tokens: int, *, reload: bool) -> Found:
     """Run every file through the three stages."""
     clock = Clock(found := Found())
     held = {} if reload else {stage: clock.timed("load", lambda s=stage: pipe(settings, s)) for stage in STAGES}

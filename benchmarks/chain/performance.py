@@ -8,13 +8,13 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from golem_chain.benchmarks.chain import run as chain
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.clock import hardware
 from golem_chain.benchmarks.switch.shapes import quest_shapes, small_shapes
 from golem_chain.shared.errors import GolemError
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Label, LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.evaluation.wer import edits, words
@@ -64,7 +64,7 @@ class Findings:
 
     hardware: str
     clips: str
-    peers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    peers: dict[str, JsonObject] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     lone: dict[str, list[float]] = field(default_factory=dict)  # seconds of single jobs on an idle, warm worker
     small: dict[int, list[Run]] = field(default_factory=dict)  # by the number of jobs
@@ -122,7 +122,7 @@ def ten_clips() -> tuple[list[Path], str]:
     return (spoken * 2)[:CLIPS], f"{CLIPS} synthetic samples (no recordings lie at {RECORDINGS.name})"
 
 
-def _texts(folder: Path) -> list[dict[str, Any]]:
+def _texts(folder: Path) -> list[JsonObject]:
     """Return the rows of a manifest that have a text and are under 30 s."""
     if not (folder / "manifest.jsonl").is_file():
         return []
@@ -134,14 +134,14 @@ def _models(settings: Settings) -> dict[str, str]:
     return {f"{stage}_model": name for stage in ("interpreter", "oracle") if (name := settings.model_of(stage))}
 
 
-def _peer(ask: dict[str, Any]) -> dict[str, Any]:
+def _peer(ask: JsonObject) -> JsonObject:
     """Run one setup in its own process. Raises GolemError with the last line of its stderr."""
     command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.chain.peers"]
     done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no word"]
         raise GolemError(f"The measurement of {ask['way']!r} ended with {last[0]}.")
-    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    found: JsonObject = json.loads(done.stdout[done.stdout.index("{") :])
     return found
 
 
@@ -194,7 +194,7 @@ def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
         "ours, GOLEM_SCRIBE_CONTEXT=fast": ask | {"way": "ours", "settings": chosen | {"scribe_context": "fast"}},
         "ours, GOLEM_DTYPE=float32": ask | {"way": "ours", "settings": chosen | {"dtype": "float32"}},
     }
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    turns: dict[str, list[JsonObject]] = {name: [] for name in ways}
     for turn in range(3):
         say(f"the Scribe against faster-whisper on {len(rows)} recordings, turn {turn + 1} of 3")
         for name, one in ways.items():
@@ -210,7 +210,7 @@ def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
     return found
 
 
-def _wer(rows: Sequence[dict[str, Any]], heard: dict[str, str], folder: str) -> float:
+def _wer(rows: Sequence[JsonObject], heard: dict[str, str], folder: str) -> float:
     """Return the word error rate of a folder's recordings, percent."""
     pairs = [
         (words(row["text"]), words(heard.get(str(row["file"]), "")))

@@ -23,6 +23,7 @@ from golem_chain.broker.local import embedded
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.queues import STAGES, task_id, task_name
 from golem_chain.shared.errors import GolemError
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
 START_S = 60.0  # for the workers to start
@@ -79,8 +80,8 @@ def _submit(app: Any, job: int) -> None:
     chain(*steps).apply_async()
 
 
-def _events(client: Redis, jobs: int) -> list[dict[str, Any]]:
-    end, events, done = time.monotonic() + END_S, list[dict[str, Any]](), 0
+def _events(client: Redis, jobs: int) -> list[JsonObject]:
+    end, events, done = time.monotonic() + END_S, list[JsonObject](), 0
     while done < jobs:
         if time.monotonic() > end:
             raise GolemError(f"{jobs - done} of {jobs} jobs did not end within {END_S:.0f} s.")
@@ -91,7 +92,7 @@ def _events(client: Redis, jobs: int) -> list[dict[str, Any]]:
     return events
 
 
-def _result(events: Sequence[dict[str, Any]], came: Sequence[float], start: float, workers: int) -> Result:
+def _result(events: Sequence[JsonObject], came: Sequence[float], start: float, workers: int) -> Result:
     done = {job: event["ended"] for event in events if event["stage"] == STAGES[-1] for job in event["jobs"]}
     last = came[-1]
     busy = sum(max(0.0, min(event["ended"], last) - event["began"]) for event in events)

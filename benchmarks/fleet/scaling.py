@@ -16,12 +16,14 @@ from golem_chain.broker.cli.timeline_plot import COLOURS
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scheduler import Prefer
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 
 SEED = 20260729
 BATCH = 8
 #: Offered load, as a share of the capacity without switches.
 LOAD = 0.7
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 #: (boxes, seconds) of the simulated fleets; latencies are a few seconds.
 MEASURED_FLEETS = ((1, 1800.0), (4, 1800.0), (10, 1800.0), (100, 400.0), (1000, 90.0))
 SLEEPING_FLEETS = ((1, 120.0), (4, 120.0), (10, 120.0), (100, 45.0))
@@ -98,7 +100,7 @@ def drained(costs: Costs) -> Table:
     return Table(f"A backlog of {jobs} jobs, simulated", ("boxes", *heads), rows)
 
 
-def road_s() -> float:
+def overhead_s() -> float:
     """Measure the overhead of a worker per message on this machine, seconds."""
     jobs, cost = 100, SLEEPING[STAGES[0]]
     took = run_boxes(1, [0.0] * jobs, "throughput").ended_s
@@ -107,17 +109,18 @@ def road_s() -> float:
 
 def measured(
     workers: int, rate: float, seconds: float, pattern: str, prefer: str, message_s: float | None = None
-) -> tuple[Table, dict[str, Any]]:
-    """Return a real run and its simulation; `message_s`: overhead per message, None: measure it with `road_s`.
+) -> tuple[Table, JsonObject]:
+    """Return a real run and its simulation; `message_s`: overhead per message, None: measure it with `overhead_s`.
 
     Raises BadRequest for an unknown pattern or preference.
     """
-    if pattern not in PATTERNS or prefer not in get_args(Prefer):
-        known = " or ".join(PATTERNS), " or ".join(get_args(Prefer))
+    preferred = next((known for known in PREFERENCES if known == prefer), None)
+    if pattern not in PATTERNS or preferred is None:
+        known = " or ".join(PATTERNS), " or ".join(PREFERENCES)
         raise BadRequest(f"Give {known[0]} as --pattern and {known[1]} as --prefer.")
     times = arrivals(pattern, rate, seconds, SEED)
-    overhead_s = road_s() if message_s is None else message_s
-    results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, prefer, overhead_s)}
+    each_s = overhead_s() if message_s is None else message_s
+    results = {"real": run_boxes(workers, times, prefer), "simulated": _simulated(workers, times, preferred, each_s)}
     title = f"{workers} worker{'s' * (workers > 1)}, {rate:g} jobs/s ({pattern}) for {seconds:g} s, {prefer}"
     table = Table(title, REAL_HEADS, [(name, *_real_cells(one, seconds)) for name, one in results.items()])
     shown = {"workers": workers, "rate": rate, "seconds": seconds, "pattern": pattern, "prefer": prefer}
@@ -126,9 +129,9 @@ def measured(
     }
 
 
-def _simulated(workers: int, times: Sequence[float], prefer: str, message_s: float) -> Result:
+def _simulated(workers: int, times: Sequence[float], prefer: Prefer, message_s: float) -> Result:
     memory = [SLEEPING[STAGES[0]].megabytes] * workers
-    return Fleet(memory, SLEEPING, prefer=prefer, hop_s=0, message_s=message_s).run(times)  # type: ignore[arg-type]
+    return Fleet(memory, SLEEPING, prefer=prefer, hop_s=0, message_s=message_s).run(times)
 
 
 REAL_HEADS = ("", "loads", "after warm-up", "utilisation", "mean batch", "first job s", "p50 s", "p95 s", "p99 s")
@@ -144,7 +147,7 @@ def checked(say: Callable[[str], None]) -> Iterator[Table]:
     """Yield real runs with their predictions, among them three workers for 60 s, as the target requires."""
     for workers, rate, seconds in (*REAL, (3, 25.0, 60.0)):
         say(f"running {workers} real workers for {seconds:.0f} s")
-        message_s = road_s()  # again for each run: other programs come and go
+        message_s = overhead_s()  # again for each run: other programs come and go
         table = measured(workers, rate, seconds, "poisson", "balanced", message_s)[0]
         yield replace(table, title=f"{table.title}; overhead {1000 * message_s:.1f} ms per message")
 

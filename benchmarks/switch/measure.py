@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 
 from golem_chain.benchmarks.clock import Floor, drop_page_cache, medians, seconds, touch
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import allocator_environment, open_memory
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
@@ -217,7 +218,7 @@ def thawed(call: Callable[[], object]) -> None:
     call()
 
 
-def measure(settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int, switches: int) -> dict[str, Any]:
+def measure(settings: Settings, checkpoints: dict[str, Checkpoint], rounds: int, switches: int) -> JsonObject:
     """Measure one set of checkpoints and return the results in JSON types."""
     transformers.utils.logging.disable_progress_bar()
     bench = Bench(settings, checkpoints, rounds)

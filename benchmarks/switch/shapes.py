@@ -6,18 +6,20 @@ The tokenizers are those of the bundled models, so that real words have a realis
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.formats.safetensors_files import Planned, write_tensors
 from golem_chain.workers.store.manifest import find
 
 #: Stage -> (name, config class, config arguments, model class).
-SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
+SHAPES: dict[str, tuple[str, str, JsonObject, str]] = {
     "scribe": ("whisper-tiny", "WhisperConfig", {}, "WhisperForConditionalGeneration"),  # defaults are tiny's
     "interpreter": (
         "distilbart-mnli-12-3",
@@ -40,7 +42,7 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "oracle": ("distilgpt2", "GPT2Config", {"n_layer": 6}, "GPT2LMHeadModel"),
 }
 #: The same three kinds of model, so small that almost all of a job's cost is overhead.
-SMALL: dict[str, tuple[str, str, dict[str, Any], str]] = {
+SMALL: dict[str, tuple[str, str, JsonObject, str]] = {
     "scribe": (
         "small-whisper",
         "WhisperConfig",
@@ -77,7 +79,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 
 
 def write_shape(
-    stage: str, folder: Path, tokenizer_from: Path, shapes: dict[str, tuple[str, str, dict[str, Any], str]] = SHAPES
+    stage: str, folder: Path, tokenizer_from: Path, shapes: dict[str, tuple[str, str, JsonObject, str]] = SHAPES
 ) -> Path:
     """Write a checkpoint folder as a hub would provide it: float32, weights from N(0, 0.02) with a fixed seed."""
     name, config_class, arguments, model_class = shapes[stage]
@@ -97,7 +99,7 @@ def write_shape(
         return torch.randn(shape, generator=source) * 0.02
 
     planned = [
-        Planned(key, tuple(tensor.shape), torch.float32, lambda shape=tuple(tensor.shape): draw(shape))  # type: ignore[misc]
+        Planned(key, tuple(tensor.shape), torch.float32, partial(draw, tuple(tensor.shape)))
         for key, tensor in model.state_dict().items()
         if key not in tied
     ]

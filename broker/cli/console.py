@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def say(sentence: str) -> None:
     sys.stderr.flush()
 
 
-def line(record: dict[str, Any]) -> None:
+def line(record: JsonObject) -> None:
     """Print one JSON object as one line to stdout; ASCII only, so that no text can break the line."""
     sys.stdout.write(json.dumps(record, separators=(",", ":")) + "\n")
     sys.stdout.flush()

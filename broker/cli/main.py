@@ -1,5 +1,6 @@
 """The commands of `golem`: argument handling only. Each command imports what it needs when it runs."""
 
+import io
 import os
 import sys
 import time
@@ -292,7 +293,8 @@ def main() -> None:
     """Run the console script. Errors are one sentence on stderr; exit code 2 for usage errors, else 1."""
     debug = os.environ.get("GOLEM_DEBUG") == "1"
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from golem_chain.broker.cli.console import say
 
     try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from golem_chain.broker.cli.console import console, line, say
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Outcome
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable, visible
@@ -148,7 +149,7 @@ def _box() -> Any:
 # -- the system
 
 
-def of_system(state: dict[str, Any]) -> "list[Table | Text]":
+def of_system(state: JsonObject) -> "list[Table | Text]":
     """Return the tables of queues and boxes, and a line about dead letters."""
     from rich import box as boxes
     from rich.table import Table
@@ -173,7 +174,7 @@ def of_system(state: dict[str, Any]) -> "list[Table | Text]":
     return [queues, *working, live if state["boxes"] else Text("No worker is running."), Text(dead)]
 
 
-def holds(told: dict[str, Any]) -> str:
+def holds(told: JsonObject) -> str:
     """Return a box's resident stages, with the names of the models if reported."""
     resident, models = told.get("resident") or [], told.get("models")
     if not isinstance(resident, list | dict):
@@ -183,7 +184,7 @@ def holds(told: dict[str, Any]) -> str:
     return ", ".join(f"{stage} ({name})" if name else str(stage) for stage, name in names.items()) or "–"
 
 
-def memory(told: dict[str, Any]) -> str:
+def memory(told: JsonObject) -> str:
     """Return the allocated bytes, and the budget if there is one."""
     used, budget = told.get("allocated"), told.get("budget")
     if not isinstance(used, int):
@@ -191,13 +192,13 @@ def memory(told: dict[str, Any]) -> str:
     return format_bytes(used) + (f" of {format_bytes(budget)}" if isinstance(budget, int) else "")
 
 
-def peak(told: dict[str, Any]) -> str:
+def peak(told: JsonObject) -> str:
     """Return the peak memory since the worker started."""
     highest = told.get("peak")
     return format_bytes(highest) if isinstance(highest, int) else "–"
 
 
-def last_event(told: dict[str, Any]) -> str:
+def last_event(told: JsonObject) -> str:
     """Return the last load, unload or out-of-memory, and its age."""
     event = told.get("last_event")
     if not isinstance(event, dict):
@@ -207,7 +208,7 @@ def last_event(told: dict[str, Any]) -> str:
     return f"{event.get('kind')} {event.get('stage')}{when}"
 
 
-def of_leases(leases: list[dict[str, Any]]) -> "Table":
+def of_leases(leases: list[JsonObject]) -> "Table":
     """Return the table of the oldest leases."""
     from rich import box as boxes
     from rich.table import Table

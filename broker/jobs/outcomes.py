@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import redis
 
@@ -11,6 +11,7 @@ from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
 from golem_chain.shared.settings import Settings
 
@@ -50,7 +51,7 @@ class Outcomes:
         if found.ended:
             return False
         asked = found.job
-        given: dict[str, Any] = {"intent": intent, **found.answers}
+        given: JsonObject = {"intent": intent, **found.answers}
         outcome = Outcome(
             job=job, name=asked.name if asked else job, state=state, error=error, stages=found.stages, **given
         )

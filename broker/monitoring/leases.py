@@ -1,9 +1,10 @@
 """The leases of messages in hand, as `golem status` shows them."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from golem_chain.broker import keys
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 MOST = 1000
 
 
-def read(client: "Redis", now: float) -> list[dict[str, Any]]:
+def read(client: "Redis", now: float) -> list[JsonObject]:
     """Return messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
     `renewed_s`, seconds since the lease was renewed. `client` must decode replies; `now` is the server's time."""
-    tags: list[tuple[str, float]] = client.zrange(keys.UNACKED_INDEX, 0, MOST - 1, withscores=True)  # type: ignore[assignment]
+    found = client.zrange(keys.UNACKED_INDEX, 0, MOST - 1, withscores=True)
+    tags = cast("list[tuple[str, float]]", found)
     if not tags:
         return []
     names = [tag for tag, _ in tags]

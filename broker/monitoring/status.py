@@ -1,20 +1,20 @@
 """A snapshot of the running system, read from Redis: queues, boxes and their models, dead letters, leases."""
 
 import json
-from typing import Any
 
 from golem_chain.broker import keys
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.monitoring import leases
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
 #: Internal fields of a box: its claim on the node name.
 CLAIM = {"token", "host", "pid"}
 
 
-def read(settings: Settings) -> dict[str, Any]:
+def read(settings: Settings) -> JsonObject:
     """Return the snapshot as plain JSON types.
 
     `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null if none waits);
@@ -43,10 +43,10 @@ def read(settings: Settings) -> dict[str, Any]:
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
 
 
-def of_box(fields: dict[str, str], now: float) -> dict[str, Any]:
+def of_box(fields: dict[str, str], now: float) -> JsonObject:
     """Return the public fields of a box's hash, parsed where they are JSON, and `last_event_age_s` at `now` (Unix
     seconds)."""
-    told: dict[str, Any] = {}
+    told: JsonObject = {}
     for key in fields.keys() - CLAIM:
         value = fields[key]
         try:

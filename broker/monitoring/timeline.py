@@ -13,6 +13,7 @@ import redis
 
 from golem_chain.broker import keys
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 
 EVENTS_KEPT = 20_000
 
@@ -52,12 +53,12 @@ class Lane:
     budget: int = 0
 
 
-def tell(client: redis.Redis, box: str, event: dict[str, Any]) -> None:
+def tell(client: redis.Redis, box: str, event: JsonObject) -> None:
     """Append an event of a box. Raises redis.RedisError if Redis fails."""
     client.xadd(keys.EVENTS, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
 
 
-def read(client: redis.Redis, since: float) -> list[dict[str, Any]]:
+def read(client: redis.Redis, since: float) -> list[JsonObject]:
     """Return the events since a time (Unix seconds), oldest first. Raises redis.RedisError if Redis fails."""
     found: Any = client.xrange(keys.EVENTS, min=str(int(since * 1000)))
     return [json.loads(fields[b"event"] if b"event" in fields else fields["event"]) for _, fields in found]
@@ -71,7 +72,7 @@ def parse_last(text: str) -> float:
     return float(parts[1]) * _UNITS_S[parts[2]]
 
 
-def window(events: Iterable[dict[str, Any]], jobs: Sequence[str]) -> tuple[float, float]:
+def window(events: Iterable[JsonObject], jobs: Sequence[str]) -> tuple[float, float]:
     """Return start and end of the time in which these jobs ran. Raises BadRequest if no event names them."""
     wanted = set(jobs)
     spans = [
@@ -86,7 +87,7 @@ def window(events: Iterable[dict[str, Any]], jobs: Sequence[str]) -> tuple[float
     return min(start for start, _ in spans), max(end for _, end in spans)
 
 
-def lanes(events: Iterable[dict[str, Any]], start: float, end: float) -> list[Lane]:
+def lanes(events: Iterable[JsonObject], start: float, end: float) -> list[Lane]:
     """Return the events between two times as one lane per box, sorted by name."""
     found: dict[str, Lane] = {}
     for event in sorted(events, key=lambda event: event["at"]):

@@ -8,9 +8,10 @@ connection, and no other message is taken until it is done.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from golem_chain.broker.transport.scheduler import Line, Prefer, View
+from golem_chain.shared.json_object import JsonObject
 
 if TYPE_CHECKING:
     from golem_chain.broker.transport.channel import Channel
@@ -78,11 +79,11 @@ class ConsumerState:
         moves = self.in_hand and self.current and self.current not in self.resident
         return frozenset({self.current}) if moves and self.current else self.resident
 
-    def __json__(self) -> dict[str, Any]:
+    def __json__(self) -> JsonObject:
         """The JSON form for Celery's `inspect stats`, which includes the transport options and is shown in Flower."""
         return self.tells()
 
-    def tells(self) -> dict[str, Any]:
+    def tells(self) -> JsonObject:
         """Return the public state: the queue last taken from, and since when (Unix seconds)."""
         since = round(time() - (self._clock() - self._since), 3) if self.current else None
         return {"queue": self.current, "since": since}

@@ -5,9 +5,9 @@ import json
 from base64 import b64decode
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from golem_chain.broker.queues import STAGES
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
 #: Characters of the untrusted message that are shown.
@@ -26,7 +26,7 @@ class Letter:
         return hashlib.sha256(self.body).hexdigest()[:12]
 
     @cached_property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> JsonObject:
         """Those of raw, why, queue, at, box, deliveries and error that are present."""
         try:
             told = json.loads(self.body.decode(errors="backslashreplace"))
@@ -40,7 +40,7 @@ class Letter:
         return str(self.told.get("raw", ""))
 
     @cached_property
-    def message(self) -> dict[str, Any] | None:
+    def message(self) -> JsonObject | None:
         """The parsed message, None unless it is one of our stages' messages."""
         try:
             message = json.loads(self.raw)
@@ -56,7 +56,7 @@ class Letter:
         """The id of the job, None for a malformed message."""
         return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JsonObject:
         """Return a row for listings, in JSON types: short printable values, none of the user's content."""
         told = self.told
         at, deliveries = told.get("at"), told.get("deliveries")
@@ -72,6 +72,6 @@ class Letter:
             "size_bytes": len(self.body),
         }
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> JsonObject:
         """Return the summary plus the start of the message, escaped."""
         return {**self.summary(), "raw": visible(self.raw[:SHOWN]), "raw_cut": len(self.raw) > SHOWN}

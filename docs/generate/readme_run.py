@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 
@@ -62,7 +62,7 @@ def measured() -> str:
     )
 
 
-def row(stage: str, model: dict[str, Any], runs: list[list[dict[str, Any]]]) -> str:
+def row(stage: str, model: JsonObject, runs: list[list[JsonObject]]) -> str:
     """One stage."""
     costs = [[job["stages"][stage] for job in run if stage in job["stages"]] for run in runs]
     load_s = median(max(cost["load_s"] for cost in run) for run in costs)
@@ -75,7 +75,7 @@ def row(stage: str, model: dict[str, Any], runs: list[list[dict[str, Any]]]) -> 
     )
 
 
-def models() -> list[dict[str, Any]]:
+def models() -> list[JsonObject]:
     """What the store holds."""
     command = [sys.executable, "-m", "golem_chain.workers", "models", "list", "--json"]
     env = os.environ | {"GOLEM_MODELS": "bundled"}

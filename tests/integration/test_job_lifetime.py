@@ -108,7 +108,7 @@ def test_a_letter_whose_job_cannot_be_ended_yet_is_kept_until_it_can(pipeline, s
     app.finalize()
     with app.connection_for_write() as connection:
         channel = connection.default_channel
-        consumer = types.SimpleNamespace(
+        consumer: Any = types.SimpleNamespace(
             app=app,
             connection_errors=connection.connection_errors,
             task_consumer=types.SimpleNamespace(channel=channel),

@@ -15,6 +15,7 @@ from celery.exceptions import Ignore, Reject
 from celery.utils.log import get_logger
 
 from golem_chain.shared.errors import GolemError
+from golem_chain.shared.json_object import JsonObject
 
 logger = get_logger(__name__)
 
@@ -28,7 +29,7 @@ class Message(NamedTuple):
     """One message, as the parent passes it to the child."""
 
     id: str
-    request: dict[str, Any]  # Celery's headers plus the worker's additions
+    request: JsonObject  # Celery's headers plus the worker's additions
     body: Any
     content_type: str | None
     content_encoding: str | None
@@ -54,7 +55,7 @@ class Call(NamedTuple):
     """One message of a batch, as passed to `run_batch`."""
 
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    kwargs: JsonObject
     task_id: str
     sent_at: float | None  # Unix seconds by the server's clock; None if our transport did not publish it
 

@@ -4,11 +4,12 @@ golem-load, golem-unload, golem-oom: with the fields of `workers.residency.event
 """
 
 import logging
-from typing import Any
 
 import redis
 from celery import Celery
 from kombu.exceptions import KombuError
+
+from golem_chain.shared.json_object import JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class Announcer:
     def __init__(self, app: Celery, node: str) -> None:
         self._app, self._node = app, node
 
-    def tell(self, event: dict[str, Any]) -> None:
+    def tell(self, event: JsonObject) -> None:
         """Send an event without retries, so that no model waits for monitoring."""
         try:
             with self._app.events.default_dispatcher(hostname=self._node) as dispatcher:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, Handover, StageRun
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 #: The result of a message: the next stage's message, `{"ended": job}`, or the exception that ends it.
-Result = dict[str, Any] | Exception
+Result = JsonObject | Exception
 
 
 class Pending(NamedTuple):
@@ -136,7 +137,7 @@ class StageTask(BatchTask):
             pending = [one for one in pending if one.handover.job.id not in gone]
         return pending, Served()
 
-    def _pass_on(self, handover: Handover) -> dict[str, Any]:
+    def _pass_on(self, handover: Handover) -> JsonObject:
         """Return the next stage's message, or write the Outcome of a job that ends here."""
         if requests.silent(handover):
             self.runtime.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
@@ -189,7 +190,7 @@ def register(app: Celery, settings: Settings, build: Build | None = None) -> dic
     return tasks
 
 
-def _ended(handover: Handover) -> dict[str, Any]:
+def _ended(handover: Handover) -> JsonObject:
     """Return the result of a message whose job has ended."""
     return {"ended": handover.job.id}
 

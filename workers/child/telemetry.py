@@ -4,13 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import redis
 
 from golem_chain.broker import keys
 from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.queues import STAGES
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import Served
@@ -27,7 +27,7 @@ class Telemetry:
     `announce` sends an event to Celery's event stream and never raises.
     """
 
-    def __init__(self, client: redis.Redis, node: str, announce: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, client: redis.Redis, node: str, announce: Callable[[JsonObject], None]) -> None:
         self._client, self._node, self._key = client, node, keys.box(node)
         self._announce = announce
         self.residency: Residency | None = None  # set once built; its events need it
@@ -59,7 +59,7 @@ class Telemetry:
         event |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
         self._tell(event)
 
-    def _tell(self, event: dict[str, Any]) -> bool:
+    def _tell(self, event: JsonObject) -> bool:
         try:
             timeline.tell(self._client, self._node, event)
         except redis.RedisError as exc:

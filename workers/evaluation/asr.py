@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.evaluation.datasets import Clip
 from golem_chain.workers.evaluation.inference import Heard, hear, run_on
 from golem_chain.workers.evaluation.report import Report, Table, say
@@ -44,7 +44,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
     languages = list(dict.fromkeys(one.language for one in scored))
     by_language = {name: rates([one for one in scored if one.language == name]) for name in languages}
     detected = [one.transcript.language == one.clip.language for one in hearing.heard if one.clip.language]
-    found: dict[str, Any] = {
+    found: JsonObject = {
         **rates(scored),
         "languages": by_language,
         "language_right": sum(detected) if multilingual else None,
@@ -67,7 +67,7 @@ def score(heard: Heard) -> Scored | None:
     return Scored(heard, language, reference, found, edits(reference, found))
 
 
-def rates(scored: Sequence[Scored]) -> dict[str, Any]:
+def rates(scored: Sequence[Scored]) -> JsonObject:
     """Return the totals; `wer` is the edits of all files per reference word, in percent."""
     count, wrong = sum(len(one.reference) for one in scored), sum(one.edits for one in scored)
     return {
@@ -80,7 +80,7 @@ def rates(scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def _record(one: Scored) -> dict[str, Any]:
+def _record(one: Scored) -> JsonObject:
     return {
         "file": str(one.heard.clip.path),
         "language": one.language,
@@ -91,7 +91,7 @@ def _record(one: Scored) -> dict[str, Any]:
     }
 
 
-def _tables(found: dict[str, Any], scored: Sequence[Scored]) -> tuple[Table, ...]:
+def _tables(found: JsonObject, scored: Sequence[Scored]) -> tuple[Table, ...]:
     columns = ("files", "words", "edits", "wer", "exact", "silent")
     rows: list[tuple[object, ...]] = [
         (name, *(_shown(rate, key) for key in columns)) for name, rate in found["languages"].items()
@@ -119,5 +119,5 @@ def _tables(found: dict[str, Any], scored: Sequence[Scored]) -> tuple[Table, ...
     return tuple(tables)
 
 
-def _shown(rate: dict[str, Any], key: str) -> object:
+def _shown(rate: JsonObject, key: str) -> object:
     return f"{rate[key]} %" if key == "wer" else rate[key]

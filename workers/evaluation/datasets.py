@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.extensions import EXTENSIONS
+from golem_chain.shared.json_object import JsonObject
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ def _clips(place: Path) -> list[Clip]:
     return [Clip(file, text="" if label in SILENT else None, label=label) for file, label in named]
 
 
-def _clip(manifest: Path, number: int, row: dict[str, Any]) -> Clip:
+def _clip(manifest: Path, number: int, row: JsonObject) -> Clip:
     where = f"{manifest}, line {number}"
     if "text" not in row and "label" not in row:
         raise BadRequest(f"{where}: there is neither a text nor a label, it has {_columns(row)}.")
@@ -97,7 +98,7 @@ def _clip(manifest: Path, number: int, row: dict[str, Any]) -> Clip:
     return Clip(manifest.parent / path, text, label, language)
 
 
-def _said(file: Path, number: int, row: dict[str, Any]) -> Said:
+def _said(file: Path, number: int, row: JsonObject) -> Said:
     where = f"{file}, line {number}"
     text, intent = _text(where, row, "text"), _text(where, row, "intent")
     if text is None or intent is None:
@@ -105,7 +106,7 @@ def _said(file: Path, number: int, row: dict[str, Any]) -> Said:
     return Said(text, intent, _text(where, row, "language"))
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(file: Path) -> Iterator[tuple[int, JsonObject]]:
     """Yield the objects of a JSON lines file, numbered from 1. Raises BadRequest for a bad line or an empty file."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -128,14 +129,14 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise BadRequest(f"{file} is empty: one JSON object stands on each line.")
 
 
-def _text(where: str, row: dict[str, Any], key: str) -> str | None:
+def _text(where: str, row: JsonObject, key: str) -> str | None:
     value = row.get(key)
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"{where}: {key} is not a text.")
     return value
 
 
-def _columns(row: dict[str, Any]) -> str:
+def _columns(row: JsonObject) -> str:
     return ", ".join(sorted(row)[:8]) or "nothing"
 
 

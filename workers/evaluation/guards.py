@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import GUARDS
 from golem_chain.workers.evaluation.datasets import Clip
 from golem_chain.workers.evaluation.inference import Heard, hear_batch, progress, run_on
@@ -55,7 +56,7 @@ def report(found: dict[str, list[Heard]], run: dict[str, str]) -> Report:
     silent = {name: [not one.wordless for one in heard if one.clip.silent] for name, heard in found.items()}
     spoken = {name: [one.wordless for one in heard if not one.clip.silent] for name, heard in found.items()}
     words, silenced = ({name: rate(of) for name, of in counted.items()} for counted in (silent, spoken))
-    figures: dict[str, Any] = {
+    figures: JsonObject = {
         "clips_without_speech": len(silent[ALL]),
         "clips_with_speech": len(spoken[ALL]),
         **{name: {"gives_words": words[name], "silences_speech": silenced[name]} for name in (ALL, NONE)},

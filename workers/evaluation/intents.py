@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Calibration
 from golem_chain.workers.evaluation import metrics, plots
 from golem_chain.workers.evaluation.inference import Asked, ask, best, in_force, run_on, templated
@@ -35,7 +35,7 @@ def evaluate(interpreter: Interpreter, asked: Sequence[Asked], tables: Sequence[
     return Report("intents", {**top, "method": interpreter.method, "sets": found}, shown, draw, run_on(interpreter))
 
 
-def figures(asked: Asked, interpreter: Interpreter) -> dict[str, Any]:
+def figures(asked: Asked, interpreter: Interpreter) -> JsonObject:
     """Return the `--json` figures of one set; shares are between 0 and 1, None if there are no such utterances."""
     inside, outside = asked.inside(), asked.outside()
     right = [best(seen) == gold for gold, _, seen in inside]
@@ -106,7 +106,7 @@ def curves(asked: Asked) -> dict[str, tuple[list[float], list[bool]]]:
     return found | ({"fitted, cross-validated": ([max(row) for row in fitted], right)} if fitted else {})
 
 
-def _sums(found: dict[str, dict[str, Any]]) -> Table:
+def _sums(found: dict[str, JsonObject]) -> Table:
     columns = ("utterances", "labels", "accuracy", "ece", "ece_fitted", "out_of_scope", "rejected", "lost")
     heads = (
         "set",
@@ -122,9 +122,9 @@ def _sums(found: dict[str, dict[str, Any]]) -> Table:
     return Table("Intents", heads, [(name, *(one[column] for column in columns)) for name, one in found.items()])
 
 
-def by_label(asked: Asked) -> dict[str, dict[str, Any]]:
+def by_label(asked: Asked) -> dict[str, JsonObject]:
     """Return for each label its utterances, how many are correct or `unknown`, and the labels they were taken for."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, JsonObject] = {}
     for number, label in enumerate(asked.labels.labels):
         mine = [(intent, best(seen)) for gold, intent, seen in asked.inside() if gold == number]
         others = Counter(_name(asked, likeliest) for _, likeliest in mine if likeliest != number)
@@ -151,9 +151,9 @@ def _labels(asked: Asked) -> Table:
     return Table(f"{asked.name}: by label", ("label", "utterances", "correct", "unknown", "misclassified as"), rows)
 
 
-def _over_all(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _over_all(found: Sequence[JsonObject]) -> JsonObject:
     """Return the means over the utterances of all sets."""
-    totals: dict[str, Any] = {}
+    totals: JsonObject = {}
     for key, weight in (
         ("accuracy", "utterances"),
         ("ece", "utterances"),

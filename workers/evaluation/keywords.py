@@ -2,9 +2,9 @@
 `_silence_`. The words are the Scribe's vocabulary; nothing is trained."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Vocabulary
 from golem_chain.workers.evaluation import plots
 from golem_chain.workers.evaluation.datasets import SILENCE, UNKNOWN, Clip
@@ -72,7 +72,7 @@ def confusion(classes: Sequence[str], golds: Sequence[str], answers: Sequence[st
     return [[pairs.count((said, answered)) for answered in classes] for said in classes]
 
 
-def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, words: Sequence[str]) -> dict[str, Any]:
+def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, words: Sequence[str]) -> JsonObject:
     """Return the `--json` figures; shares are between 0 and 1, None if there are no such clips."""
     right = [said == answered for said, answered in zip(golds, answers, strict=True)]
     silent = [answered != SILENCE for said, answered in zip(golds, answers, strict=True) if said == SILENCE]
@@ -94,7 +94,7 @@ def figures(golds: Sequence[str], answers: Sequence[str], hearing: Hearing, word
     }
 
 
-def _sums(found: dict[str, Any], vocabulary: Vocabulary) -> Table:
+def _sums(found: JsonObject, vocabulary: Vocabulary) -> Table:
     return Table(
         f"Keywords: {len(vocabulary.phrases) + 2} classes, {_named(vocabulary)}",
         ("clips", "accuracy", "words", "closed", "unknown", "silence", "silent clips with text", "s per clip"),
@@ -120,7 +120,7 @@ def _words(vocabulary: Vocabulary, classes: Sequence[str], counts: Sequence[Sequ
     )
 
 
-def _title(found: dict[str, Any], vocabulary: Vocabulary) -> str:
+def _title(found: JsonObject, vocabulary: Vocabulary) -> str:
     return f"{found['clips']} clips, {100 * (found['accuracy'] or 0):.1f} % right, {_named(vocabulary)}"
 
 

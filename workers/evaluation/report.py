@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from golem_chain.shared.errors import BadRequest, MissingExtra
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
 
@@ -33,7 +33,7 @@ class Report:
     matplotlib."""
 
     name: str
-    figures: dict[str, Any]
+    figures: JsonObject
     tables: tuple[Table, ...]
     draw: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     run_on: dict[str, str] = field(default_factory=dict)  # models, versions, hardware
@@ -47,7 +47,7 @@ class Report:
         """Return one sentence with models, versions and hardware."""
         return "Measured with " + "; ".join(self.run_on.values()) + "." if self.run_on else ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> JsonObject:
         """Return the figures and what they were measured with, in JSON types."""
         return {"evaluation": self.name, **self.figures, "run_on": self.run_on}
 

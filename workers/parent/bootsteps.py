@@ -7,7 +7,7 @@ import signal
 from base64 import b64decode
 from typing import Any
 
-from celery import bootsteps
+from celery import Celery, bootsteps
 from celery.app.task import Context
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
-from golem_chain.workers.parent.context import ParentContext
+from golem_chain.workers.parent.consumer import ReconnectingConsumer
 from golem_chain.workers.parent.node_name import RENEW_S
 from golem_chain.workers.parent.strategy import fail
 
@@ -29,19 +29,19 @@ class Timed(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     every_s = 1.0
 
-    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+    def __init__(self, consumer: ReconnectingConsumer, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._timer: Any = None
 
-    def start(self, consumer: Any) -> None:
+    def start(self, consumer: ReconnectingConsumer) -> None:
         """Start the timer. Celery calls this after each connect."""
         self._timer = consumer.timer.call_repeatedly(self.every_s, self.tick, (consumer,))
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Do the periodic work."""
         raise NotImplementedError
 
-    def stop(self, consumer: Any) -> None:
+    def stop(self, consumer: ReconnectingConsumer) -> None:
         """Cancel the timer. Celery calls this at shutdown and when the connection breaks."""
         del consumer
         if self._timer is not None:
@@ -56,7 +56,7 @@ class PoolWatchdog(Timed):
 
     every_s = 0.25
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Reap a dead child and start another."""
         consumer.pool.maintain_pool()
 
@@ -65,12 +65,12 @@ class Reconcile(Timed):
     """Reconciles messages in hand with Redis: after each connect, which also requeues what a killed worker of the same
     name had in hand, and after a time in which Redis accepted no writes."""
 
-    def start(self, consumer: Any) -> None:
+    def start(self, consumer: ReconnectingConsumer) -> None:
         """Reconcile immediately, then start the timer."""
         self._settle(consumer)
         super().start(consumer)
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Reconcile if an acknowledgement or a requeue is pending."""
         held = consumer.context.held
         if held.unsettled or held.owed:
@@ -80,7 +80,7 @@ class Reconcile(Timed):
                 logger.warning("Acknowledgements are pending because Redis is unavailable: %s", exc)
 
     @staticmethod
-    def _settle(consumer: Any) -> None:
+    def _settle(consumer: ReconnectingConsumer) -> None:
         back = consumer.task_consumer.channel.qos.settle()
         if back:
             logger.warning("Requeued %d message(s) that %s had in hand", back, consumer.hostname)
@@ -90,7 +90,7 @@ class DeadLetterStep(Timed):
     """Ends the jobs of dead letters. Several workers may do it at once, because an Outcome is written only once. A
     letter stays in the list until its job has ended, so that a kill in between loses nothing."""
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """End the jobs of up to 20 letters."""
         try:
             with consumer.task_consumer.channel.conn_or_acquire() as client:
@@ -101,7 +101,7 @@ class DeadLetterStep(Timed):
             logger.warning("Dead letters are pending because Redis is unavailable: %s", exc)
 
 
-def _end_job_of(app: Any, letter: bytes) -> bool:
+def _end_job_of(app: Celery, letter: bytes) -> bool:
     """End the job of a dead letter; return False if it must be tried again."""
     try:
         told = json.loads(letter)
@@ -134,9 +134,9 @@ class KeepName(Timed):
 
     every_s = RENEW_S
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Renew."""
-        context: ParentContext = consumer.context
+        context = consumer.context
         queues = sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)
         if not context.name.renew({**context.held.tells(), "queues": queues}, context.held.holds):
             logger.critical("Another worker has taken over the name %s: shutting down", consumer.hostname)
@@ -149,9 +149,9 @@ class KeepAgreement(Timed):
 
     every_s = RENEW_S
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Renew."""
-        context: ParentContext = consumer.context
+        context = consumer.context
         try:
             context.agreement.renew()
         except CheckpointsDiffer as exc:
@@ -167,9 +167,9 @@ class Stopper(Timed):
 
     every_s = 0.1
 
-    def tick(self, consumer: Any) -> None:
+    def tick(self, consumer: ReconnectingConsumer) -> None:
         """Continue a shutdown that was requested."""
-        context: ParentContext = consumer.context
+        context = consumer.context
         if not context.shutdown.requested:
             return
         if not context.held.in_hand:

@@ -54,7 +54,7 @@ class Parent(Worker):
         self._context = context
         super().__init__(*args, **kwargs)
 
-    def install_platform_tweaks(self, worker: Any) -> None:
+    def install_platform_tweaks(self, worker: Worker) -> None:
         """Make SIGTERM and SIGINT shut down gracefully."""
         del worker
         for name in ("SIGTERM", "SIGINT"):

@@ -12,10 +12,11 @@ from celery.worker.control import inspect_command
 
 from golem_chain.broker import keys
 from golem_chain.broker.monitoring import status
+from golem_chain.shared.json_object import JsonObject
 
 
 @inspect_command(name="golem_state")
-def golem_state(state: Any, **_: Any) -> dict[str, Any]:
+def golem_state(state: Any, **_: Any) -> JsonObject:
     """Return resident models, memory, loads and the last event of this worker."""
     consumer = state.consumer
     try:

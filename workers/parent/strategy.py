@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.pool import ApplyResult
 from celery import Task, signals
+from celery.app.task import Context
+from celery.concurrency.prefork import TaskPool
 from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
+from celery.worker.request import Request
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
@@ -26,11 +30,11 @@ logger = get_logger(__name__)
 class Batch:
     """Several Requests as one pool job, with the interface of one Request. A single message is a batch of one."""
 
-    def __init__(self, task: BatchTask, requests: Sequence[Any], held: ConsumerState) -> None:
+    def __init__(self, task: BatchTask, requests: Sequence[Request], held: ConsumerState) -> None:
         self.task, self.requests, self._held = task, list(requests), held
         self._split = False
 
-    def execute_using_pool(self, pool: Any, **_: Any) -> Any:
+    def execute_using_pool(self, pool: TaskPool, **_: Any) -> ApplyResult:
         """Send the batch to the child. Raises TaskRevokedError if all its messages were revoked."""
         self.requests = [r for r in self.requests if not r.revoked()]
         if not self.requests:
@@ -62,14 +66,14 @@ class Batch:
         least = min(limits)
         return float(least + sum(limit - least for limit in limits))
 
-    def _each(self, call: Callable[[int, Any], Any]) -> None:
+    def _each(self, call: Callable[[int, Request], object]) -> None:
         for n, r in enumerate(self.requests):
             try:
                 call(n, r)
             except Exception:
                 logger.exception("Task %s could not be completed", r.id)
 
-    def _requeue(self, _: int, r: Any) -> None:
+    def _requeue(self, _: int, r: Request) -> None:
         task_ready(r)
         r.reject(requeue=True)
 
@@ -88,13 +92,13 @@ class Batch:
         if not self._split:
             self._each(lambda _, r: self._fail_timed_out(r, timeout))
 
-    def _fail_timed_out(self, r: Any, timeout: float) -> None:
+    def _fail_timed_out(self, r: Request, timeout: float) -> None:
         task_ready(r)
         fail(self.task, r._context, TimeLimit(f"The stage exceeded its time limit of {timeout:g} s."))
         r.acknowledge()
         r.send_event("task-failed", exception=f"TimeLimit({timeout:g} s)", traceback="")
 
-    def on_failure(self, exc_info: Any) -> None:
+    def on_failure(self, exc_info: ExceptionInfo) -> None:
         """The child died, was terminated or exceeded the time limit."""
         exc = exc_info.exception
         exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
@@ -119,7 +123,7 @@ class Batch:
     def _requeue_lost(self, error: str) -> None:
         logger.error("A batch of %s was lost: %s. Requeueing %d message(s)", self.name, error, len(self.requests))
 
-        def lost(_: int, r: Any) -> None:
+        def lost(_: int, r: Request) -> None:
             task_ready(r)
             tag, qos = r.message.delivery_tag, r.message.channel.qos
             if self._has_ended(r):  # its success was stored before the child died
@@ -132,7 +136,7 @@ class Batch:
 
         self._each(lost)
 
-    def _has_ended(self, r: Any) -> bool:
+    def _has_ended(self, r: Request) -> bool:
         try:
             return self.task.has_ended(r.id)
         except Exception as exc:  # noqa: BLE001  (Redis is down: the next delivery checks again)
@@ -145,7 +149,7 @@ class Batch:
         return str(self.task.name)
 
 
-def fail(task: Task, request: Any, exc: GolemError) -> None:
+def fail(task: Task, request: Context, exc: GolemError) -> None:
     """Fail a task from the parent as its tracer would in the child: store the result, fail the rest of its chain, call
     errbacks and `on_failure`. `request`: a Celery Context with args, kwargs and chain."""
     task.backend.mark_as_failure(request.id, exc, request=request, store_result=not task.ignore_result)
@@ -164,19 +168,19 @@ def fail(task: Task, request: Any, exc: GolemError) -> None:
 class _Collecting:
     """A proxy of the consumer for Celery's default strategy that collects requests instead of running them."""
 
-    def __init__(self, consumer: Any, collect: Callable[[Any], None]) -> None:
+    def __init__(self, consumer: Request, collect: Callable[[Any], None]) -> None:
         self._consumer, self.on_task_request = consumer, collect
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
 
-def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
+def batch_strategy(task: BatchTask, app: Any, consumer: Request) -> Any:
     """The execution strategy of a BatchTask: makes one Batch of the messages of one take."""
     submit, held = consumer.on_task_request, consumer.context.held
-    pending: list[Any] = []
+    pending: list[Request] = []
 
-    def collect(request: Any) -> None:
+    def collect(request: Request) -> None:
         if request.delivery_info["redelivered"] or request.request_dict.get("retries"):
             submit(Batch(task, [request], held))
             return
@@ -188,4 +192,5 @@ def batch_strategy(task: BatchTask, app: Any, consumer: Any) -> Any:
         requests, pending[:] = pending[:], []
         submit(Batch(task, requests, held))
 
-    return default(task, app, _Collecting(consumer, collect))
+    strategy: Callable[..., None] = default(task, app, _Collecting(consumer, collect))
+    return strategy

@@ -2,8 +2,8 @@
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.devices.memory import Reading
 
@@ -56,7 +56,7 @@ class Event:
             missing_bytes=missing_bytes,
         )
 
-    def wire(self) -> dict[str, Any]:
+    def wire(self) -> JsonObject:
         """Plain JSON types."""
         return asdict(self)
 

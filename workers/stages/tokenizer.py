@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.workers.stages.transformers_types import ModelConfig, Tokenizer
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -22,7 +23,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def context_of(config: Any, tokenizer: Any) -> int:
+def context_of(config: ModelConfig, tokenizer: Tokenizer) -> int:
     """Maximum tokens of one input: the smaller of the tokenizer's limit and the position table's size."""
     positions = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
     if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet", "xmod", "data2vec-text"):
@@ -30,7 +31,7 @@ def context_of(config: Any, tokenizer: Any) -> int:
     return min(int(tokenizer.model_max_length), positions)
 
 
-def harmless(text: str, tokenizer: Any) -> str:
+def harmless(text: str, tokenizer: Tokenizer) -> str:
     """Replace strings that the tokenizer reads as control tokens (`</s>`, `<|im_end|>`) by blanks, so that a transcript
     cannot end the text or speak as the system. Repeats until none is left."""
     specials = [token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
@@ -42,7 +43,7 @@ def harmless(text: str, tokenizer: Any) -> str:
     return text
 
 
-def cut_to(text: str, most: int, tokenizer: Any) -> str:
+def cut_to(text: str, most: int, tokenizer: Tokenizer) -> str:
     """The start of the text, at most `most` tokens, cut at the end of a token."""
     if text.isascii() and len(text) <= most:
         return text  # every token has at least one letter; non-ASCII letters may take several tokens

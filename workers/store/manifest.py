@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from golem_chain.shared.errors import ModelCorrupt, ModelMissing
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.catalog import PROFILES, STAGES, Offer, offer_of
 
@@ -75,7 +75,7 @@ def read(folder: Path) -> Checkpoint:
     """Read the record of a checkpoint, without checking its files. Raises ModelMissing, ModelCorrupt."""
     path = folder / MANIFEST
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: JsonObject = json.loads(path.read_text(encoding="utf-8"))
         files = {
             _plain_name(name): StoredFile(str(file["sha256"]), int(file["bytes"]), int(file["mtime_ns"]))
             for name, file in record["files"].items()

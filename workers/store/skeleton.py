@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -140,7 +140,7 @@ class Skeleton:
     def _put(slot: Slot, value: torch.Tensor) -> None:
         for module, attribute in slot.places:
             if slot.is_parameter:
-                module._parameters[attribute] = value  # type: ignore[assignment]
+                module._parameters[attribute] = cast(nn.Parameter, value)
             else:
                 module._buffers[attribute] = value
 

@@ -8,24 +8,24 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from golem_chain.workers.stages.interpreter.entailment import softmax
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.tokenizer import by_length, cut_to
+from golem_chain.workers.stages.transformers_types import Model, Tokenizer
 
 
 class SentenceEncoder:
     """Texts → unit vectors (n, width), float32 on the CPU, with a loaded encoder. Caches the vectors of phrasings."""
 
-    def __init__(self, folder: Path, tokenizer: Any, context: int, most_tokens: int, keep: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, context: int, most_tokens: int, keep: int) -> None:
         self.tokenizer, self.context, self.most_tokens = tokenizer, context, most_tokens
         self.first_token = pools_first_token(folder)
         self.kept: Lru[str, torch.Tensor] = Lru(keep)  # one vector each: 1.5 kB for a width of 384
 
-    def encode(self, model: Any, texts: Sequence[str]) -> torch.Tensor:
+    def encode(self, model: Model, texts: Sequence[str]) -> torch.Tensor:
         """One vector for each text, in order; equal texts are computed once."""
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         encoded = self.tokenizer(
@@ -43,7 +43,7 @@ class SentenceEncoder:
                 found[place] = vector.clone()  # a view would keep the whole sub-batch alive
         return torch.stack([found[places[text]] for text in texts])
 
-    def phrasing_vectors(self, model: Any, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
+    def phrasing_vectors(self, model: Model, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
         """The vectors of label phrasings, from the cache if possible."""
         found = {phrase: self.kept.get(phrase) for phrase in phrases}
         if missing := [phrase for phrase, vector in found.items() if vector is None]:

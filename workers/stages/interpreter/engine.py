@@ -18,6 +18,7 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.interpreter import embeddings, entailment
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.tokenizer import context_of, harmless, load_tokenizer
+from golem_chain.workers.stages.transformers_types import Model, ModelConfig, Tokenizer
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -48,7 +49,7 @@ class LabelEvidence:
     nearness: float  # cosine or belief of the likeliest label, which is compared with the threshold of `unknown`
 
 
-def method_of(config: Any) -> Method:
+def method_of(config: ModelConfig) -> Method:
     """The method that a checkpoint's config implies. Raises ModelCorrupt if it supports neither."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -69,7 +70,7 @@ def method_of(config: Any) -> Method:
     )
 
 
-def make(config: Any) -> Any:
+def make(config: ModelConfig) -> Any:
     """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -84,14 +85,14 @@ class Interpreter:
 
     def __init__(self, weights: "Weights", settings: Settings) -> None:
         self.weights, self.settings = weights, settings
-        self.model: Any = None
+        self.model: Model = None
         self.method = method_of(weights.config)
         try:
             self.template = check_template(settings.template)
         except BadLabels as exc:
             raise BadSetting(f"GOLEM_TEMPLATE: {exc.message}") from None
         self._answers: Lru[tuple[str, LabelSet], Intent] = Lru(settings.interpreter_cache)
-        self._tokenizer: Any = None
+        self._tokenizer: Tokenizer = None
         self._scorer: Any = None
 
     @property

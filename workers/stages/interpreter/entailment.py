@@ -7,11 +7,11 @@ phrasing the scores equal those of transformers' `zero-shot-classification` pipe
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from golem_chain.workers.stages.tokenizer import by_length, cut_to
+from golem_chain.workers.stages.transformers_types import Model, ModelConfig, Tokenizer
 
 Logits = tuple[float, float]  # of entailment and of contradiction
 
@@ -19,7 +19,7 @@ Logits = tuple[float, float]  # of entailment and of contradiction
 class EntailmentScorer:
     """Pairs of premise and hypothesis → logits, with a loaded sequence classification model."""
 
-    def __init__(self, config: Any, tokenizer: Any, context: int, most_tokens: int) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, context: int, most_tokens: int) -> None:
         names = {str(name).lower(): int(index) for name, index in config.label2id.items()}
         self.entailment = next(index for name, index in names.items() if name.startswith("entail"))
         # Found by name. Without such a name, as transformers does: the first label, or the last if the first is
@@ -28,7 +28,7 @@ class EntailmentScorer:
         self.contradiction = named if named is not None else (0 if self.entailment else len(names) - 1)
         self.tokenizer, self.context, self.most_tokens = tokenizer, context, most_tokens
 
-    def score(self, model: Any, pairs: Sequence[tuple[str, str]]) -> list[Logits]:
+    def score(self, model: Model, pairs: Sequence[tuple[str, str]]) -> list[Logits]:
         """Logits for each pair, in order. Equal pairs are computed once; a premise that is too long is truncated."""
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         cut = {text: cut_to(text, self.context, self.tokenizer) for text, _ in places}

@@ -15,6 +15,7 @@ from golem_chain.workers.stages.oracle import prompts
 from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
 from golem_chain.workers.stages.sampling import Rules
 from golem_chain.workers.stages.tokenizer import context_of, cut_to, harmless, load_tokenizer
+from golem_chain.workers.stages.transformers_types import Model, ModelConfig, Tokenizer
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -52,7 +53,7 @@ class Prompt:
     one_sentence: bool = False  # stop after a sentence: chat models, unless the job sets max_new_tokens
 
 
-def make(config: Any) -> Any:
+def make(config: ModelConfig) -> Any:
     """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -91,8 +92,8 @@ class Oracle:
 
     def __init__(self, weights: "Weights", settings: Settings) -> None:
         self.weights, self.settings = weights, settings
-        self.model: Any = None
-        self._tokenizer: Any = None
+        self.model: Model = None
+        self._tokenizer: Tokenizer = None
         self._prefix: list[int] | None = None
         self._read: Any = None  # key/value cache of the prefix: on the device, so dropped with the weights
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from golem_chain.workers.stages.sampling import Rules, allowed, choose
+from golem_chain.workers.stages.transformers_types import Model
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Row:
     broken: bool = False  # ended by logits that are not finite
 
 
-def read_prefix(model: Any, prefix: Sequence[int]) -> Any:
+def read_prefix(model: Model, prefix: Sequence[int]) -> Any:
     """Compute the key/value cache of a prefix that many rows share, for a batch of 1; None if the prefix is empty."""
     from transformers import DynamicCache
 
@@ -41,7 +42,7 @@ def read_prefix(model: Any, prefix: Sequence[int]) -> Any:
     return cache
 
 
-def generate(model: Any, rows: Sequence[Row], ends: frozenset[int], prefix: Sequence[int], read: Any) -> None:
+def generate(model: Model, rows: Sequence[Row], ends: frozenset[int], prefix: Sequence[int], read: Any) -> None:
     """Fill each row's `new`, without the end token. `ends` are the end tokens, `read` is `read_prefix(model, prefix)`.
     End tokens are not allowed as the first token: a reply has at least one token."""
     from transformers import DynamicCache

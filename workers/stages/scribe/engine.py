@@ -28,6 +28,7 @@ from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
 from golem_chain.workers.stages.scribe.whisper.decoding import Specials
 from golem_chain.workers.stages.scribe.whisper.encoder import product_of
 from golem_chain.workers.stages.tokenizer import load_tokenizer
+from golem_chain.workers.stages.transformers_types import Model, ModelConfig
 
 if TYPE_CHECKING:
     from golem_chain.workers.store.load import Weights
@@ -52,7 +53,7 @@ _PROMPT_TOKENS = 4
 _TIMESTAMP_S = 1.0
 
 
-def make(config: Any) -> Any:
+def make(config: ModelConfig) -> Any:
     """Build the model without weights, for the store to fill. Raises ModelCorrupt."""
     from transformers import WhisperForConditionalGeneration
 
@@ -73,7 +74,7 @@ class Scribe:
         from transformers import GenerationConfig, WhisperFeatureExtractor
 
         self.weights, self.settings = weights, settings
-        self.model: Any = None
+        self.model: Model = None
         tokenizer = load_tokenizer(weights.folder)
         try:
             features = WhisperFeatureExtractor.from_pretrained(weights.folder, local_files_only=True)

@@ -21,6 +21,7 @@ from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials
 from golem_chain.workers.stages.scribe.whisper.encoder import encode
 from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
+from golem_chain.workers.stages.transformers_types import Model, Tokenizer
 
 #: Windows per batch of the encoder.
 WINDOWS_AT_ONCE = 8
@@ -58,7 +59,7 @@ class Transcriber:
     def __init__(
         self,
         features: Any,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         specials: Specials,
         heads: Heads,
         product: torch.dtype,
@@ -71,7 +72,7 @@ class Transcriber:
         self.specials = specials
         self._heads = heads
 
-    def hear(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
+    def hear(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
         """Decode all windows and set `said` and `text`. Returns them in order, each followed by its continuations. The
         `meter` counts each batch when it is done."""
         done: list[tuple[int, Work]] = []
@@ -111,7 +112,7 @@ class Transcriber:
             item.window = Window(item.window.start_s, left.start_s)
         return left
 
-    def _sample_again(self, model: Any, work: Sequence[Work]) -> None:
+    def _sample_again(self, model: Model, work: Sequence[Work]) -> None:
         """Sample failed texts again at rising temperatures until one passes. If none does, keep the likeliest that does
         not loop, or else the likeliest."""
         failing = [item for item in work if self._fails(item)]
@@ -138,7 +139,7 @@ class Transcriber:
         voiced_s = speech.voiced_between(item.sound.spans, start_s, start_s + item.window.heard_s)
         return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), voiced_s)
 
-    def _batches(self, model: Any, work: Sequence[Work], meter: ProgressMeter | None) -> None:
+    def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
         for timestamps in (False, True):
             same = [item for item in work if item.timestamps is timestamps]
             same.sort(key=lambda item: item.window.heard_s)  # texts of similar length finish together
@@ -161,7 +162,7 @@ class Transcriber:
 
     def _batch(
         self,
-        model: Any,
+        model: Model,
         work: Sequence[Work],
         timestamps: bool,
         temperature: float = 0.0,
@@ -210,7 +211,7 @@ class Transcriber:
         prompt = [self.specials.start, *self.specials.prompt(item.heard.language, item.sound.task, timestamps=False)]
         item.scores = scorer.score(cross, prompt, lexicon.tree, lexicon.size)
 
-    def _times(self, model: Any, cross: Cross, item: Work, said: Decoded) -> tuple[TokenTime, ...]:
+    def _times(self, model: Model, cross: Cross, item: Work, said: Decoded) -> tuple[TokenTime, ...]:
         """The times of a window's text tokens, if requested."""
         if not item.sound.word_times:
             return ()

@@ -8,12 +8,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.store.formats.reader import map_file
 from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, write_tensors
 
@@ -31,7 +32,7 @@ _PART = re.compile(r"model\.bin\.part(\d+)")
 _SHARD = re.compile(r"[\w.-]+\.(safetensors|bin)")
 
 
-def weight_files(names: "set[str]", read_index: Callable[[str], dict[str, Any]]) -> list[str]:
+def weight_files(names: "set[str]", read_index: Callable[[str], JsonObject]) -> list[str]:
     """The weight files among the files of a folder or repository, in the best format available; empty if there are
     none. `read_index` returns the JSON of an index file. Raises ModelCorrupt for an invalid index."""
     for whole, index in (
@@ -80,7 +81,7 @@ def convert(source: Path, target: Path, dtype: torch.dtype, report: Callable[[in
     return kind, "+".join(sorted(floats))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """Read a JSON object from a file. Raises ModelCorrupt."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -117,8 +118,13 @@ def _from_torch(paths: list[Path]) -> list[Planned]:
         if tensor.numel() and place in seen:
             continue
         seen.add(place)
-        planned.append(Planned(name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor))  # type: ignore[misc]
+        planned.append(Planned(name, tuple(tensor.shape), tensor.dtype, partial(_same, tensor)))
     return planned
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    """What a plan gives whose tensor is there already."""
+    return tensor
 
 
 def _read_bin(path: Path) -> dict[str, torch.Tensor]:

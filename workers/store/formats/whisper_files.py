@@ -5,9 +5,9 @@ They follow openai/whisper-tiny(.en) on the hub; token ids come from the tokeniz
 
 import json
 import re
-from typing import Any
 
 from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.shared.json_object import JsonObject
 
 _TASKS = ("transcribe", "translate")
 _TIME_STEP_S = 0.02
@@ -16,9 +16,7 @@ _FIRST_MULTILINGUAL_START = 50258  # <|startoftranscript|>; 50257 in English-onl
 _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 
 
-def whisper_files(
-    shape: dict[str, object], source: dict[str, Any], tokenizer: dict[str, Any], name: str
-) -> dict[str, str]:
+def whisper_files(shape: dict[str, object], source: JsonObject, tokenizer: JsonObject, name: str) -> dict[str, str]:
     """File name → text. `shape` comes from `ctranslate2.whisper`, `source` is the config.json beside model.bin,
     `tokenizer` is tokenizer.json. Raises ModelCorrupt if the parts do not match."""
     added = _added(tokenizer, name)
@@ -48,7 +46,7 @@ def whisper_files(
         **shape,
         **ids,
     }
-    generation: dict[str, Any] = {
+    generation: JsonObject = {
         **ids,
         "suppress_tokens": _numbers(source, "suppress_ids", vocabulary, name),
         "begin_suppress_tokens": _numbers(source, "suppress_ids_begin", vocabulary, name),
@@ -98,21 +96,21 @@ def whisper_files(
     return texts
 
 
-def _added(tokenizer: dict[str, Any], name: str) -> dict[str, int]:
+def _added(tokenizer: JsonObject, name: str) -> dict[str, int]:
     try:
         return {str(token["content"]): int(token["id"]) for token in tokenizer["added_tokens"]}
     except (KeyError, TypeError, ValueError):
         raise ModelCorrupt(f"{name} cannot be converted: its tokenizer.json is not a tokenizer.") from None
 
 
-def _numbers(source: dict[str, Any], key: str, below: int, name: str) -> list[int]:
+def _numbers(source: JsonObject, key: str, below: int, name: str) -> list[int]:
     numbers = source.get(key, [])
     if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < below for n in numbers):
         raise ModelCorrupt(f"{name} cannot be converted: {key} in its config.json is not a list of token ids.")
     return numbers
 
 
-def _with_times(tokenizer: dict[str, Any], first: int) -> dict[str, Any]:
+def _with_times(tokenizer: JsonObject, first: int) -> JsonObject:
     """Add <|0.00|>, <|0.02|> … <|30.00|> as in the hub's tokenizer. They are not special tokens, so that decoding can
     show them."""
     known = {token["id"] for token in tokenizer["added_tokens"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from golem_chain.shared.errors import HubAway, ModelCorrupt
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.store.catalog import Offer
 from golem_chain.workers.store.formats.convert import SIDE_FILES, weight_files
 from golem_chain.workers.store.manifest import sha256_of
@@ -96,7 +97,7 @@ def download(offer: Offer, found: Listing, folder: Path, bar: Bar) -> None:
             raise ModelCorrupt(f"{offer.hub}/{name} does not match the hash that the hub states; nothing was kept.")
         return path
 
-    def index(name: str) -> dict[str, Any]:
+    def index(name: str) -> JsonObject:
         try:
             value = json.loads(fetch(name).read_text(encoding="utf-8"))
         except ValueError:

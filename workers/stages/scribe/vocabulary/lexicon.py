@@ -1,7 +1,6 @@
 """Prepares vocabularies for a checkpoint (spellings, tokens, prefix tree) and caches recent ones."""
 
 import unicodedata
-from typing import Any
 
 from golem_chain.shared.errors import BadVocabulary, LanguageRefused
 from golem_chain.shared.records import Vocabulary
@@ -9,6 +8,7 @@ from golem_chain.shared.text import visible
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon, Tree
 from golem_chain.workers.stages.scribe.vocabulary.spellings import spellings
+from golem_chain.workers.stages.transformers_types import Tokenizer
 
 #: Number of phrases in the cached vocabularies, about 2 kB each.
 _KEPT = 20_000
@@ -17,7 +17,7 @@ _KEPT = 20_000
 class Lexicons:
     """Vocabularies tokenised for one checkpoint, with a cache."""
 
-    def __init__(self, tokenizer: Any, *, english_only: bool, checkpoint: str, most_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, english_only: bool, checkpoint: str, most_tokens: int) -> None:
         """`checkpoint`: its id, for errors; `most_tokens`: the maximum tokens of a phrase after the prompt."""
         self._tokenizer, self._english_only, self._checkpoint = tokenizer, english_only, checkpoint
         self._most_tokens = most_tokens

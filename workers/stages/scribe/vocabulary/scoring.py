@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
+from golem_chain.workers.stages.transformers_types import Model
 
 #: Maximum prefixes in one decoder batch: the logits of one take 200 KB.
 _AT_ONCE = 32
@@ -53,7 +54,7 @@ class _Prefixes:
 class Scorer:
     """Scores token trees against windows, one at a time, with one loaded model."""
 
-    def __init__(self, model: Any, end: int, product: torch.dtype | None = None) -> None:
+    def __init__(self, model: Model, end: int, product: torch.dtype | None = None) -> None:
         """`end`: the <|endoftext|> token; `product`: a faster dtype for the logits of unlikely tokens."""
         body = model.model.decoder
         self._layers = list(body.layers)

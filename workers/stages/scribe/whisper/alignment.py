@@ -12,12 +12,13 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, first_frames, smooth
+from golem_chain.workers.stages.transformers_types import ModelConfig
 
 #: Heads of the decoder as (layer, head) pairs.
 Heads = tuple[tuple[int, int], ...]
 
 
-def heads_of(generation: Any, config: Any) -> Heads:
+def heads_of(generation: Any, config: ModelConfig) -> Heads:
     """The alignment heads: those in the generation config, otherwise all heads in the second half of the layers, as in
     openai/whisper."""
     named = getattr(generation, "alignment_heads", None)
