@@ -40,7 +40,7 @@ def test_phrases_from_labels_tell_the_intent_and_the_interpreter_is_never_loaded
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(["--vocabulary", ""], "The vocabulary is empty"), (["--fillers", "maybe"], "give --vocabulary too")],
+    [(["--vocabulary", ""], "The vocabulary is empty"), (["--fillers", "maybe"], "add --vocabulary")],
 )
 def test_a_vocabulary_that_makes_no_sense_is_refused_before_anything_starts(options, says):
     done = golem("run", SAMPLES / "timer.flac", *options)

@@ -108,7 +108,7 @@ def test_a_table_in_another_form_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_calibration_that_is_none_is_refused(tmp_path: Path, table: str) -> None:
     path = tmp_path / "labels.toml"
     path.write_text(f"[x.labels]\na = []\n[x.cosine]\n{table}\n")
-    with pytest.raises(BadLabels, match=r"\[x\.cosine\] holds a temperature above 0"):
+    with pytest.raises(BadLabels, match=r"\[x\.cosine\] may only hold the numbers `temperature` \(above 0\)"):
         load_labels(path)
 
 
