@@ -8,13 +8,18 @@ connection, and no other message is taken until it is done.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from golem_chain.broker.transport.scheduler import Line, Prefer, View
 from golem_chain.shared.json_object import JsonObject
 
-if TYPE_CHECKING:
-    from golem_chain.broker.transport.channel import Channel
+
+class TakingChannel(Protocol):
+    """What others need of the channel over which messages are taken."""
+
+    def conn_or_acquire(self, client: Any = None) -> Any:
+        """A context manager for a client of Redis."""
+        ...
 
 
 class ConsumerState:
@@ -26,7 +31,7 @@ class ConsumerState:
         self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
         self.owed: set[str] = set()  # ended while Redis was down: to be acknowledged when it is back
         self.unsettled = False  # a requeue failed: Redis names us as holder of a message that is not in hand
-        self.channel: Channel | None = None  # the channel that takes messages now
+        self.channel: TakingChannel | None = None  # the channel that takes messages now
         self.stopping = False  # take nothing more
         self.resident: frozenset[str] = frozenset()
         self.cost_s: dict[str, float] = {}
