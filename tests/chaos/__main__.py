@@ -1,6 +1,6 @@
 """Fault injection at full size, and the tables of its results: `make chaos`.
 
-usage: python -m tests.chaos [--jobs 1000] [--kills 50] [--seed 7] [--write]
+usage: python -m tests.chaos [--jobs 1000] [--kills 50] [--seed 7] [--long] [--write]
 
 Prints each result as it arrives and exits with 1 if a guarantee was broken. `--write` puts the tables into
 docs/reliability.md between its markers.
@@ -18,7 +18,7 @@ from typing import Any
 
 from golem_chain.benchmarks.report import into_docs
 from golem_chain.broker.local import embedded
-from tests.chaos import drills
+from tests.chaos import drills, outages
 from tests.chaos.comparison import compare
 from tests.chaos.storm import quiet_answers, storm_over
 from tests.support.faults import KINDS, TOLD
@@ -135,17 +135,31 @@ def comparison_table(fates):
     return "\n".join([head, *rows])
 
 
+def outage_table(found):
+    """Return the table of outages of Redis."""
+    rows = ["| Redis | for | jobs | done | dead letters | last job done after its end |", "|---|---|---|---|---|---|"]
+    rows += [
+        f"| {one.kind} | {one.seconds:g} s | {one.jobs} | {one.done} | {one.letters} | {one.recovery_s:.1f} s |"
+        for one in found
+    ]
+    return "\n".join(rows)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--long", action="store_true", help="outages of 4 and 15 minutes as well")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     given = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("GOLEM_")]:
         del os.environ[name]  # isolate the boxes from this machine's settings
     with tempfile.TemporaryDirectory(prefix="golem-chaos-") as place:
         folder = Path(place)
+        gone = outages.run(folder / "outages", (20.0, 100.0, *((240.0, 900.0) if given.long else ())))
+        for outage in gone:
+            say(str(outage))
         reports = storms(folder, given.jobs, given.kills, given.seed)
         rows = deaths(folder)
         fates = compared(folder, given.jobs // 5, given.kills * 2 // 5, given.seed)
@@ -154,6 +168,7 @@ def main():
         "storm": f"{storm_table(reports)}\n\n{machine}",
         "drills": drill_table(rows),
         "comparison": comparison_table(fates),
+        "outages": outage_table(gone),
     }
     for table in tables.values():
         print(f"\n{table}")
@@ -162,6 +177,7 @@ def main():
             into_docs(PAGE, f"{name}: make chaos", table)
     broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left]
     broken += [row.what for row in rows if not row.kept]
+    broken += [f"Redis {one.kind} for {one.seconds:g} s" for one in gone if not one.kept]
     say(f"broken: {', '.join(broken)}" if broken else "all guarantees held")
     return 1 if broken else 0
 
