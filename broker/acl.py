@@ -45,7 +45,7 @@ RULES = {
     ),
     "monitor": (
         f"{_EVERYBODY} +info +eval_ro +time {' '.join(f'%R~{stage}' for stage in STAGES)} "
-        "%R~unacked* %R~golem:box:* %R~golem:holders %R~golem:deliveries %R~golem:dead %R~golem:events "
+        "%R~unacked* %R~golem:box:* %R~golem:boxes %R~golem:holders %R~golem:deliveries %R~golem:dead %R~golem:events "
         "%R~golem:checkpoint:* %R~golem:claim:* %R~golem:served +@read +scan -keys -randomkey -dbsize"
     ),
     "flower": (

@@ -3,7 +3,7 @@
 job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
 message       unacked  unacked_index  golem:holders  golem:deliveries  golem:crashes
-box           golem:box:<node>  golem:claim:<queue>  golem:checkpoint:<stage>
+box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
 """
 
 # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or an hour after registration if never published
@@ -103,13 +103,19 @@ EVENTS = "golem:events"
 BOX_PREFIX = "golem:box:"
 
 
+#: node name -> when its worker last renewed its claim on it, by the server's time (sorted set). The other boxes drop a
+#: name that was not renewed for a minute; the key itself expires after the same time.
+BOXES = "golem:boxes"
+
+
 def box(node: str) -> str:
     """A worker's claim on its node name, with its reported state (hash)."""
     return BOX_PREFIX + node
 
 
 def claim(queue: str) -> str:
-    """The claims on a queue: node name -> when it last renewed its claim (sorted set)."""
+    """The claims on a queue: node name -> when it last renewed its claim (sorted set). Each renewal drops the claims
+    that are no longer believed."""
     return f"golem:claim:{queue}"
 
 

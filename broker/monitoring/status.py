@@ -1,6 +1,7 @@
 """A snapshot of the running system, read from Redis: queues, boxes and their models, dead letters, leases."""
 
 import json
+from typing import TYPE_CHECKING, cast
 
 from golem_chain.broker import keys
 from golem_chain.broker.connection import check_broker, connect_once, reaching
@@ -9,6 +10,9 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 #: Internal fields of a box: its claim on the node name.
 CLAIM = {"token", "host", "pid"}
@@ -27,8 +31,7 @@ def read(settings: Settings) -> JsonObject:
         now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
         unacked = set(client.hkeys(keys.UNACKED))
         holders = {tag: box for tag, box in client.hgetall(keys.HOLDERS).items() if tag in unacked}
-        found = sorted(client.scan_iter(keys.box("*")))
-        boxes = {key.removeprefix(keys.BOX_PREFIX): of_box(client.hgetall(key), float(now)) for key in found}
+        boxes = {node: of_box(fields, float(now)) for node, fields in _boxes(client).items()}
         dead = client.llen(keys.DEAD)
         working = leases.read(client, float(now))
     for holder in holders.values():
@@ -41,6 +44,15 @@ def read(settings: Settings) -> JsonObject:
         for sent in [seen[2 * i + 1]]
     }
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
+
+
+def _boxes(client: "redis.Redis") -> dict[str, dict[str, str]]:
+    """Return the hash of each box that has one, by node name in alphabetical order."""
+    names = sorted(cast("list[str]", client.zrange(keys.BOXES, 0, -1)))
+    with client.pipeline(transaction=False) as pipe:
+        for node in names:
+            pipe.hgetall(keys.box(node))
+        return {node: fields for node, fields in zip(names, pipe.execute(), strict=True) if fields}
 
 
 def of_box(fields: dict[str, str], now: float) -> JsonObject:

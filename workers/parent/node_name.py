@@ -42,7 +42,7 @@ class NodeName:
         while holder := self._claim():
             host, pid, left_ms = (part.decode() if isinstance(part, bytes) else part for part in holder)
             if host == self._host and not _alive(int(pid)):
-                self._client.eval(scripts.RELEASE_NAME, 1, self.key, host, pid)
+                self._free(host, pid)
                 continue
             renewed = least is not None and int(left_ms) > least
             if renewed or time.monotonic() > end:
@@ -66,12 +66,15 @@ class NodeName:
         """Release the name."""
         try:
             if not self._claim(self.node, "{}", *(0 for _ in STAGES)):
-                self._client.delete(self.key)
+                self._free(self._host, self._pid)
         except (RedisError, OSError):
             return  # it expires
 
+    def _free(self, host: str, pid: str) -> None:
+        self._client.eval(scripts.RELEASE_NAME, 2, self.key, keys.BOXES, host, pid, self.node)
+
     def _claim(self, *more: Any) -> list[bytes]:
-        touched = (self.key, *map(keys.claim, STAGES))
+        touched = (self.key, keys.BOXES, *map(keys.claim, STAGES))
         mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid)
         return list(self._client.eval(scripts.CLAIM_NAME, len(touched), *touched, *mine, *more))
 

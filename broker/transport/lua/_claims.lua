@@ -1,9 +1,10 @@
 -- Included: claims on a queue. HOLD_S is the lifetime of a claim, seconds.
 --
--- claim     renews or removes a box's claim
+-- claim     renews or removes a box's claim; a renewal drops claims that have expired
 -- servers   counts the claims of other boxes
 local function claim(claims, box, held, now)
   if held == '1' then
+    redis.call('ZREMRANGEBYSCORE', claims, '-inf', string.format('(%.6f', now - HOLD_S))
     redis.call('ZADD', claims, now, box)
     redis.call('EXPIRE', claims, HOLD_S)
   else

@@ -1,15 +1,18 @@
--- Claims or renews a node name; a renewal also writes the worker's state and its claims on queues.
+-- Claims or renews a node name; a renewal also writes the worker's state, its entry in the index of boxes and its claims
+-- on queues.
 -- include: _claims
 --
--- KEYS      name; for a renewal also the claims on each queue
+-- KEYS      name, boxes; for a renewal also the claims on each queue
 -- ARGV      token, expiry in ms, host, pid; for a renewal also the node name, a JSON object of public fields, and for
 --           each queue 1 if the worker claims it, else 0
 -- reads     name
--- writes    name, claims
+-- writes    name, boxes, claims
 -- returns   {host, pid, ms left} of another holder, or {} if the name is ours now
-local name = KEYS[1]
+local KEPT_S = 60  -- a name stays in the index without a renewal: as long as the hash of a child without a parent
+local name, boxes = unpack(KEYS)
 local mine, expiry_ms, host, pid, node, fields = unpack(ARGV)
-local function claims_on(i) return KEYS[1 + i] end
+local FIXED = 2  -- keys before the claims
+local function claims_on(i) return KEYS[FIXED + i] end
 local function held(i) return ARGV[6 + i] end
 local token = redis.call('HGET', name, 'token')
 if token and token ~= mine then
@@ -19,7 +22,11 @@ redis.call('HSET', name, 'token', mine, 'host', host, 'pid', pid)
 redis.call('PEXPIRE', name, expiry_ms)
 if node then
   local clock = redis.call('TIME')
+  local now = clock[1] + clock[2] / 1e6
   for field, value in pairs(cjson.decode(fields)) do redis.call('HSET', name, field, value) end
-  for i = 1, #KEYS - 1 do claim(claims_on(i), node, held(i), clock[1] + clock[2] / 1e6) end
+  redis.call('ZADD', boxes, now, node)
+  redis.call('ZREMRANGEBYSCORE', boxes, '-inf', now - KEPT_S)
+  redis.call('EXPIRE', boxes, KEPT_S)
+  for i = 1, #KEYS - FIXED do claim(claims_on(i), node, held(i), now) end
 end
 return {}

@@ -109,6 +109,7 @@ def test_status_counts_what_waits(golem, redis):
 def test_the_status_tells_no_secret_of_a_box(golem, redis):
     told = {"token": "s3cret", "host": "h", "pid": "1", "resident": '["scribe"]', "allocated": "5"}
     redis.hset("golem:box:card0@h", mapping=told)
+    redis.zadd(keys.BOXES, {"card0@h": 1})
     _, out, _ = golem("status", "--json")
     assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
 
