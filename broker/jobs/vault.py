@@ -23,6 +23,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
 
+_RESERVED, _CALL_AGAIN = 1, -1  # returned by the script
 UNCLAIMED_S = 3600  # expiry of bytes whose producer died before publishing the job, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech rarely has a lower bit rate, so bytes / this is an upper bound
 
@@ -46,7 +47,9 @@ class Vault:
         touched = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
         args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, keys.AUDIO_PREFIX]
         end, pause_s = time.monotonic() + wait_s, 0.02
-        while not self._reserve(keys=touched, args=[*args]):
+        while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
+            if answer == _CALL_AGAIN:  # each call drops entries, so this ends
+                continue
             if time.monotonic() >= end:
                 raise VaultFull(
                     f"The vault holds {format_bytes(self.size_bytes)} of {format_bytes(limit)} and did not drain in "

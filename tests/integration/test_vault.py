@@ -102,6 +102,35 @@ def test_the_same_job_put_twice_is_booked_once(settings, client):
     assert held.size_bytes == 80
 
 
+def reserved(client, entries, when, *sets):
+    """Reserve `entries` entries of 10 bytes that expire at `when`, Unix seconds."""
+    ids = [f"old{n}" for n in range(entries)]
+    client.hset(keys.VAULT_SIZES, mapping=dict.fromkeys(ids, 10))
+    client.incrby(keys.VAULT_TOTAL, 10 * entries)
+    for key in sets:
+        client.zadd(key, dict.fromkeys(ids, when))
+
+
+def test_one_reservation_drops_only_some_of_very_many_expired_entries(settings, client):
+    reserved(client, 1000, 1, keys.VAULT_LEAVING)
+    held = Vault(settings, client)
+    put(held, "new", b"x")
+    assert held.size_bytes == 9001
+    for _ in range(10):
+        put(held, "new", b"x")
+    assert (held.size_bytes, client.hlen(keys.VAULT_SIZES)) == (1, 1)
+
+
+@pytest.mark.parametrize("sets", [(keys.VAULT_LEAVING,), (keys.VAULT_LEAVING, keys.VAULT_ENDED)])
+def test_audio_that_needs_the_space_of_many_small_entries_gets_it_without_waiting(settings, client, sets):
+    when = 1 if len(sets) == 1 else time.time() + 1000
+    reserved(client, 1000, when, *sets)
+    held = Vault(limited(settings, 10_000), client)
+    put(held, "new", b"x" * 9500, wait_s=0)
+    assert held.size_bytes <= 10_000
+    assert client.hlen(keys.VAULT_SIZES) <= 51
+
+
 # -- files
 
 

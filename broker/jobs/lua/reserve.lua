@@ -1,12 +1,14 @@
--- Reserves vault space for a job's audio; drops expired audio and, if space is short, that of ended jobs.
+-- Reserves vault space for a job's audio; drops expired audio and, if space is short, that of ended jobs: at most 100
+-- entries in one call.
 --
 -- KEYS      vault total, vault sizes, vault leaving, vault ended
 -- ARGV      job id, bytes, limit, expiry of an unpublished entry in seconds, prefix of the audio keys
 -- reads     all keys
 -- writes    all keys, and the dropped audio
--- returns   1, or 0 if there is no space
+-- returns   1; 0 if there is no space; -1 if there may be space once more entries are dropped: call again
 local total, sizes, leaving, ended = unpack(KEYS)
 local job, need, limit, unclaimed_s, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local MOST = 100  -- entries dropped by one call
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local function drop(id)
@@ -16,12 +18,16 @@ local function drop(id)
   redis.call('ZREM', ended, id)
   redis.call('UNLINK', prefix .. id)
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', now)) do drop(id) end
+local expired = redis.call('ZRANGEBYSCORE', leaving, '-inf', now, 'LIMIT', 0, MOST)
+for _, id in ipairs(expired) do drop(id) end
+local room = MOST - #expired  -- for more drops
 local booked = tonumber(redis.call('HGET', sizes, job) or 0)  -- by an earlier try under this id: its bytes stay
 while tonumber(redis.call('GET', total) or 0) + need - booked > limit do
+  if room == 0 then return -1 end
   local oldest = redis.call('ZRANGE', ended, 0, 0)[1]
   if not oldest then return 0 end
   drop(oldest)
+  room = room - 1
 end
 redis.call('INCRBY', total, need - booked)
 redis.call('HSET', sizes, job, need)

@@ -3,7 +3,8 @@
 --
 -- A message that is malformed or was delivered too often becomes a dead letter. A message is stored before it is
 -- popped, so that an error in between duplicates it and never loses it. A worker that moves to the queue takes nothing
--- if more boxes claim it now than at the peek: another was faster.
+-- if more boxes claim it now than at the peek: another was faster. A call makes at most 100 dead letters, as many as the
+-- list of dead letters can drop in one call.
 --
 -- KEYS      queue, its wake mark, unacked, index, holders, deliveries, crashes, dead, dying, served, claims on the
 --           queue; then claims on the other queues
@@ -13,12 +14,13 @@
 -- returns   messages, their tags, how many became dead letters, letters dropped from the full list
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local FIXED = 11  -- keys before the claims on the other queues
+local BURIED_MOST = 100  -- dead letters of one call: the list drops as many
 local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local taken, tags, buried = {}, {}, 0
 if others >= 0 and servers(claims, box, now) > others then return {taken, tags, buried, {}} end
-while #taken < most do
+while #taken < most and buried < BURIED_MOST do
   local raw = redis.call('LINDEX', queue, -1)
   if not raw then break end
   local ok, tag, book = pcall(function()
