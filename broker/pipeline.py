@@ -96,6 +96,11 @@ class Pipeline:
         with reaching(self.settings):
             yield from self._outcomes.wait(jobs, timeout_s)
 
+    def watch(self, jobs: Iterable[str], tick_s: float) -> Iterator[Outcome | None]:
+        """As `wait`, but also yield None about every `tick_s` seconds."""
+        with reaching(self.settings):
+            yield from self._outcomes.watch(jobs, tick_s=tick_s)
+
     def progress(self, jobs: Iterable[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""
         with reaching(self.settings):

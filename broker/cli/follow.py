@@ -1,8 +1,10 @@
 """Submits files, waits for their jobs with progress bars, and reports the Outcomes."""
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from golem_chain.broker.cli import tables
@@ -11,12 +13,15 @@ from golem_chain.broker.cli.export import Files
 from golem_chain.broker.cli.progress import Progress
 from golem_chain.broker.jobs.vault import read_file
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.shared.errors import BadAudio
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import BadAudio, BrokerAway
 from golem_chain.shared.records import Failure, JobOptions, Outcome
 from golem_chain.shared.text import storable
 
-#: Interval of updating the bars and checking the worker, seconds; longer for many jobs, where each poll costs more.
-LOOK_S, LOOK_MANY_S, MANY = 0.3, 1.0, 200
+#: Interval of checking the worker and, with few jobs, of updating the bars, seconds.
+LOOK_S = 0.3
+#: With many jobs, the bars are updated from a sample of this size, less often: this many jobs are asked for per second.
+SAMPLE, ASKED_PER_S = 200, 100
 
 
 def hand_in(pipeline: Pipeline, files: Sequence[str], options: JobOptions) -> Iterator[tuple[str, Outcome | None]]:
@@ -45,10 +50,11 @@ def follow(
     """Wait for all jobs, with bars on a terminal and JSON lines and files as jobs end. `check` may raise to abort."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
+    shown = dict.fromkeys(STAGES, 0)
+    update = time.monotonic()
     with Progress(len(left)) as progress:
-        while left:
-            look_s = LOOK_S if len(left) < MANY else LOOK_MANY_S
-            for outcome in pipeline.wait(tuple(left), timeout_s=look_s):
+        for outcome in pipeline.watch(tuple(left), tick_s=LOOK_S):
+            if outcome:
                 left.pop(outcome.job, None)
                 ended[outcome.job] = outcome
                 if kept:
@@ -57,13 +63,25 @@ def follow(
                     line(outcome.model_dump(mode="json"))
                     if outcome.state != "done":
                         progress.tell(tables.why(outcome))
-            if left:
-                check()
-                if progress.live:
-                    passed = pipeline.progress(tuple(left))
-                    far = pipeline.heard(tuple(left))
-                    progress.show({stage: count + len(ended) for stage, count in passed.items()}, far)
+                continue
+            check()
+            if progress.live and left and time.monotonic() >= update:
+                with suppress(BrokerAway):  # `watch` decides how long to wait for Redis
+                    passed, far = _progress(pipeline, tuple(left))
+                    shown = {stage: max(shown[stage], count + len(ended)) for stage, count in passed.items()}
+                    progress.show(shown, far)
+                update = time.monotonic() + min(len(left), SAMPLE) / ASKED_PER_S
     return ended
+
+
+def _progress(pipeline: Pipeline, left: Sequence[str]) -> tuple[dict[str, int], tuple[float, float]]:
+    """Return how many unfinished jobs have passed each stage, and the seconds transcribed and in total of those in the
+    first stage. Of more than SAMPLE jobs, the counts are estimated from jobs at equal distances."""
+    asked = left[:: math.ceil(len(left) / SAMPLE)]
+    share = len(left) / len(asked)
+    passed = {stage: round(count * share) for stage, count in pipeline.progress(asked).items()}
+    first = max(0, passed[STAGES[0]] - SAMPLE // 2)  # jobs are taken in order: around here they are being transcribed
+    return passed, pipeline.heard(left[first : first + SAMPLE])
 
 
 def gather(

@@ -1,14 +1,16 @@
 """Outcomes: one for each job, written once, announced to waiting producers, kept for GOLEM_KEEP_S."""
 
 import logging
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import redis
 
 from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
+from golem_chain.broker.jobs.announcements import Announcements
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.json_object import JsonObject
@@ -17,9 +19,10 @@ from golem_chain.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 1.0  # an announcement can be lost with its connection: poll at this interval too
+POLL_S = 1.0  # interval of looking at some jobs, in case that an announcement was lost unnoticed
 AWAY_S = 30.0  # how long Redis may be down before a wait fails
-_CHUNK = 200
+_CHUNK = 200  # jobs asked for in one request: a long one would delay the other clients
+_TURN = 1000  # jobs looked at in one interval: ten commands, and the last of 50,000 jobs is reached in 50 s
 
 
 class Outcomes:
@@ -83,36 +86,60 @@ class Outcomes:
 
         Survives a restart of Redis. Raises BadRequest if Redis does not know a job, or no longer does.
         """
+        return (outcome for outcome in self.watch(ids, timeout_s) if outcome)
+
+    def watch(
+        self, ids: Iterable[str], timeout_s: float | None = None, tick_s: float = POLL_S
+    ) -> Iterator[Outcome | None]:
+        """As `wait`, but also yield None about every `tick_s` seconds, even if jobs end all the time or Redis is away,
+        so that the caller can do something else."""
         pending = dict.fromkeys(ids)
-        end = None if timeout_s is None else time.monotonic() + timeout_s
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         last_answer = time.monotonic()
         while pending:
             try:
-                with self._client.pubsub(ignore_subscribe_messages=True) as listener:
-                    listener.subscribe(keys.ENDED)  # before the first poll, so that no end is missed
-                    while pending:
-                        for outcome in self._look(list(pending)):
+                with Announcements(self._client) as announced:
+                    for outcome in self._listen(announced, pending, end, tick_s):
+                        if outcome:
                             del pending[outcome.job]
-                            yield outcome
+                        yield outcome
                         last_answer = time.monotonic()
-                        for outcome in self._listen(listener, pending, end):
-                            del pending[outcome.job]
-                            yield outcome
-                        if end is not None and time.monotonic() >= end:
-                            return
+                    return
             except (redis.ConnectionError, redis.TimeoutError):
                 now = time.monotonic()
-                if now - last_answer > AWAY_S or (end is not None and now >= end):
+                if now - last_answer > AWAY_S or now >= end:
                     raise
+                self._client.connection_pool.disconnect(inuse_connections=False)  # they probably broke with it
                 time.sleep(0.2)
+                yield None
 
-    def _listen(self, listener: redis.client.PubSub, pending: dict[str, None], end: float | None) -> Iterator[Outcome]:
-        """Yield announced Outcomes until the next poll is due."""
-        look = time.monotonic() + POLL_S
-        until = look if end is None else min(look, end)
-        while pending and (left_s := until - time.monotonic()) > 0:
-            message = listener.get_message(timeout=left_s)
-            if message and (job := message["data"].decode()) in pending and (outcome := self.get(job)):
+    def _listen(
+        self, announced: Announcements, pending: Mapping[str, None], end: float, tick_s: float
+    ) -> Iterator[Outcome | None]:
+        """Yield the Outcomes of pending jobs, and None at each tick, until none is pending or the time is over.
+
+        All pending jobs are looked at when the subscription begins and after each gap in it, in between only a few per
+        second, in turn.
+        """
+        turns = _turns(pending)
+        looked = False
+        look, tick = time.monotonic() + POLL_S, time.monotonic() + tick_s
+        while pending:
+            now = time.monotonic()
+            if looked and now >= end:
+                return
+            if now >= look:
+                yield from self._look(next(turns))
+                look = time.monotonic() + POLL_S
+            if now >= tick:
+                yield None
+                tick = time.monotonic() + tick_s
+            until = min(look, tick, end) if looked else min(look, tick)
+            job = announced.hear(max(0.0, until - time.monotonic()))
+            if announced.had_gap():
+                yield from self._look(list(pending))
+                looked = True
+            elif job and job in pending and (outcome := self.get(job)):
                 yield outcome
 
     def _look(self, ids: Sequence[str]) -> Iterator[Outcome]:
@@ -120,16 +147,32 @@ class Outcomes:
         for at in range(0, len(ids), _CHUNK):
             part = ids[at : at + _CHUNK]
             with self._client.pipeline(transaction=False) as pipe:
-                for job in part:
-                    pipe.exists(keys.job(job))  # first: a job that ends between the two is still found
-                    pipe.get(keys.outcome(job))
-                found = pipe.execute()
-            for n, job in enumerate(part):
-                under_way, body = found[2 * n], found[2 * n + 1]
-                if body:
-                    yield Outcome.model_validate_json(body)
-                elif not under_way:
-                    raise unknown(job, self._settings.keep_s)
+                pipe.exists(*map(keys.job, part))  # first: a job that ends between the two is still found
+                pipe.exists(*map(keys.outcome, part))
+                under_way, ended = pipe.execute()
+            if under_way < len(part) or ended:
+                yield from self._look_at_each(part)
+
+    def _look_at_each(self, ids: Sequence[str]) -> Iterator[Outcome]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.exists(keys.job(job))
+                pipe.get(keys.outcome(job))
+            found = pipe.execute()
+        for n, job in enumerate(ids):
+            under_way, body = found[2 * n], found[2 * n + 1]
+            if body:
+                yield Outcome.model_validate_json(body)
+            elif not under_way:
+                raise unknown(job, self._settings.keep_s)
+
+
+def _turns(pending: Mapping[str, None]) -> Iterator[list[str]]:
+    """Yield those pending jobs that the next look asks for, all in turn."""
+    while True:
+        ids = list(pending)
+        for at in range(0, len(ids), _TURN):
+            yield [job for job in ids[at : at + _TURN] if job in pending]
 
 
 def unknown(job: str, keep_s: float) -> BadRequest:

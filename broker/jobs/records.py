@@ -20,6 +20,8 @@ from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, S
 
 #: Labels and vocabulary above this size are stored instead, so that a message stays under 4 KB.
 INLINE_BYTES = 2048
+#: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
+_COSTS = [f"run:{stage}" for stage in STAGES]
 UNCLAIMED_S = 3600  # expiry of a job whose producer died before publishing it, seconds
 
 
@@ -83,10 +85,9 @@ class Jobs:
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
                 pipe.exists(keys.outcome(one))
-                for stage in STAGES:
-                    pipe.hexists(keys.job(one), CHAIN[stage].field)
-            flags = pipe.execute()
-        rows = [flags[n : n + 1 + len(STAGES)] for n in range(0, len(flags), 1 + len(STAGES))]
+                pipe.hmget(keys.job(one), _COSTS)
+            answers = pipe.execute()
+        rows = [(answers[n], *answers[n + 1]) for n in range(0, len(answers), 2)]
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
 
     def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
@@ -98,7 +99,7 @@ class Jobs:
         """Return transcribed and total seconds of the long recordings among these jobs that are being transcribed."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hmget(keys.job(one), "heard", CHAIN[STAGES[0]].field)
+                pipe.hmget(keys.job(one), "heard", _COSTS[0])
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)

@@ -6,8 +6,10 @@ import time
 from base64 import b64decode
 
 import pytest
+import redis
 
 from golem_chain.broker.connection import connect, masked, reaching
+from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.pipeline import Pipeline
@@ -24,6 +26,8 @@ from golem_chain.shared.errors import (
 )
 from golem_chain.shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
+from tests.support.command_count import commands
+from tests.support.wire import Wire
 
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
@@ -285,6 +289,93 @@ def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path, once_waited_f
 
             once_waited_for(restart)
             assert [outcome.state for outcome in pipeline.wait([job], timeout_s=60)] == ["done"]
+
+
+@pytest.fixture
+def many(client):
+    """The ids of 5,000 jobs under way."""
+    ids = [f"job{n}" for n in range(5000)]
+    with client.pipeline() as pipe:
+        for job in ids:
+            pipe.hset(f"golem:job:{job}", "queued", "1")
+        pipe.execute()
+    return ids
+
+
+def test_waiting_for_many_jobs_costs_few_commands_while_none_ends(pipeline, client, many):
+    with commands(client) as spent:
+        assert list(pipeline.wait(many, timeout_s=2.5)) == []
+    assert spent() < 200  # two for 200 jobs at the start, then ten a second
+
+
+def test_in_each_second_some_jobs_are_looked_at_until_it_was_the_turn_of_all(pipeline, client, many, once_waited_for):
+    lost = Outcome(job=many[4500], name="a", state="done").model_dump_json()
+    once_waited_for(client.set, f"golem:outcome:{many[4500]}", lost)
+    assert [one.job for one in pipeline.wait(many, timeout_s=8)] == [many[4500]]
+
+
+def test_after_a_lost_connection_all_jobs_are_looked_at(pipeline, client, many, once_waited_for, monkeypatch):
+    monkeypatch.setattr(outcomes, "POLL_S", 1000.0)
+
+    def end_unheard():
+        for job in (many[1], many[4999]):
+            client.set(f"golem:outcome:{job}", Outcome(job=job, name="a", state="done").model_dump_json())
+        client.client_kill_filter(_type="pubsub")
+
+    once_waited_for(end_unheard)
+    found = pipeline.wait(many, timeout_s=60)
+    assert [next(found).job, next(found).job] == [many[1], many[4999]]
+
+
+def test_a_connection_that_died_silently_is_noticed(settings, client, once_waited_for, monkeypatch):
+    monkeypatch.setattr(outcomes, "POLL_S", 1000.0)
+    monkeypatch.setattr(announcements, "PING_S", 0.2)
+    monkeypatch.setattr(announcements, "SILENT_S", 0.5)
+    wire = Wire(settings.redis_url)
+    try:
+        with Pipeline(settings.model_copy(update={"redis_url": wire.url})) as pipeline:
+            job = pipeline.submit(b"sound")
+
+            def end_unheard():
+                wire.forget()
+                Outcomes(settings, client).end(job, "done")
+
+            once_waited_for(end_unheard)
+            assert [one.job for one in pipeline.wait([job], timeout_s=60)] == [job]
+    finally:
+        wire.close()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_quiet_connection_is_kept_in_both_protocols(settings, client, pipeline, monkeypatch, protocol):
+    monkeypatch.setattr(announcements, "PING_S", 0.2)
+    monkeypatch.setattr(announcements, "SILENT_S", 0.5)
+    job = pipeline.submit(b"sound")
+    with redis.Redis.from_url(settings.redis_url, protocol=protocol) as own:
+        own.ping()
+        before = client.info("stats")["total_connections_received"]
+        assert list(Outcomes(settings, own).wait([job], timeout_s=2)) == []
+        assert client.info("stats")["total_connections_received"] - before <= 1
+
+
+def test_watch_ticks_although_jobs_end_all_the_time(pipeline, settings, client, many):
+    ends, stop, ticks, ended = Outcomes(settings, client), threading.Event(), 0, 0
+
+    def end_all():
+        for job in many:
+            if stop.is_set():
+                return
+            ends.write(Outcome(job=job, name="", state="done"))
+
+    thread = threading.Thread(target=end_all)
+    thread.start()
+    for outcome in pipeline.watch(many, tick_s=0.05):
+        ticks, ended = ticks + (outcome is None), ended + (outcome is not None)
+        if ticks >= 3 and ended >= 3:
+            break
+    stop.set()
+    thread.join()
+    assert ended < len(many)
 
 
 def test_wait_ends_at_its_timeout_and_refuses_unknown_jobs(pipeline):

@@ -27,6 +27,7 @@ class Wire:
         self._flows.set()
         self._is_cut = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._forgotten: list[socket.socket] = []  # the boxes' sides, whose other side is closed
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True, name="wire").start()
 
@@ -48,6 +49,7 @@ class Wire:
         table."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
+            self._forgotten += [near for near, _ in pairs]
         for _, far in pairs:
             _reset(far)
 
@@ -60,6 +62,8 @@ class Wire:
         """Close the proxy."""
         self._flows.set()
         self.cut()
+        for near in self._forgotten:
+            _reset(near)
         with suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
         self._door.close()

@@ -4,13 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from golem_chain.broker import keys
+from golem_chain.broker.cli import follow
+from golem_chain.broker.cli.progress import Progress
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.settings import Settings
+from tests.support.command_count import commands
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -112,6 +117,37 @@ def test_the_status_tells_no_secret_of_a_box(golem, redis):
     redis.zadd(keys.BOXES, {"card0@h": 1})
     _, out, _ = golem("status", "--json")
     assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
+
+
+def test_the_bars_of_many_jobs_cost_few_commands(redis, monkeypatch):
+    ids = [f"job{n}" for n in range(5000)]
+    with redis.pipeline() as pipe:
+        for job in ids:
+            pipe.hset(f"golem:job:{job}", "queued", "1")
+        for job in ids[:2000]:
+            pipe.hset(f"golem:job:{job}", "run:scribe", "{}")
+        pipe.hset(f"golem:job:{ids[2003]}", "heard", "5.0/60.0")
+        pipe.execute()
+    shown = []
+
+    class Bars(Progress):
+        live = True
+
+        def show(self, done, far=(0.0, 0.0)):
+            shown.append((done, far))
+
+    begun = time.monotonic()
+
+    def check():
+        if time.monotonic() - begun > 3:
+            raise TimeoutError
+
+    monkeypatch.setattr(follow, "Progress", Bars)
+    with Pipeline(Settings.read()) as pipeline, commands(redis) as spent, pytest.raises(TimeoutError):
+        follow.follow(pipeline, ids, as_json=True, check=check)
+    assert spent() < 1500, "500 a second"
+    assert len(shown) >= 1
+    assert shown[-1] == ({"scribe": 2000, "interpreter": 0, "oracle": 0}, (5.0, 60.0))
 
 
 def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, eventually):

@@ -20,7 +20,7 @@ def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(clien
     jobs.tell_heard("a", 60.0, 600.0)
     jobs.tell_heard("b", 30.0, 100.0)
     jobs.tell_heard("done", 100.0, 100.0)
-    client.hset("golem:job:done", "transcript", "{}")
+    client.hset("golem:job:done", "run:scribe", "{}")
     assert jobs.heard(["a", "b", "done", "queued"]) == (90.0, 700.0)
 
 
