@@ -130,6 +130,12 @@ def refuses_writes(exc: redis.ResponseError) -> bool:
     return isinstance(exc, _REFUSALS) or str(exc).startswith(_REFUSAL_CODES)
 
 
+def is_absence(exc: redis.RedisError) -> bool:
+    """Return whether the server is down or rejects all writes for now; no message is to blame for that."""
+    absent = isinstance(exc, redis.ConnectionError | redis.TimeoutError)
+    return absent or (isinstance(exc, redis.ResponseError) and refuses_writes(exc))
+
+
 class _RefusedWritesDisconnect(redis.connection.AbstractConnection):
     """Turns such an error into a ConnectionError, which kombu and Celery recover from."""
 

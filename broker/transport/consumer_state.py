@@ -31,6 +31,7 @@ class ConsumerState:
         self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
         self.owed: set[str] = set()  # ended while Redis was down: to be acknowledged when it is back
         self.unsettled = False  # a requeue failed: Redis names us as holder of a message that is not in hand
+        self.unharmed: set[str] = set()  # to be requeued without counting a delivery when Redis is back
         self.channel: TakingChannel | None = None  # the channel that takes messages now
         self.stopping = False  # take nothing more
         self.resident: frozenset[str] = frozenset()

@@ -61,6 +61,17 @@ class QoS(redis.QoS):
             self.bury(delivery_tag, raw, "rejected", _queue_of(message))
         self._forget(delivery_tag)
 
+    def hand_back(self, tag: str) -> None:
+        """Requeue a message unharmed: this was no delivery. While Redis is down, `settle` does it later."""
+        self._state.unharmed.add(tag)
+        try:
+            self.restore_by_tag(tag, uncounted=True)
+            self._state.unharmed.discard(tag)
+        except self.channel.connection_errors as exc:  # we are still its holder
+            self._state.unsettled = True
+            logger.warning("Message %s will be requeued when Redis is back: %s", tag, exc)
+        self._forget(tag)
+
     def bury(self, tag: str, raw: str, why: str, queue: str) -> None:
         """Make a message a dead letter."""
         with self._client() as client:
@@ -143,7 +154,8 @@ class QoS(redis.QoS):
             ]
             left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
             for tag in left:
-                self._restore_or_log(tag, client)
+                self._restore_or_log(tag, client, uncounted=tag in self._state.unharmed)
+        self._state.unharmed.clear()
         self._state.unsettled = False
         self.renew()
         return len(left)

@@ -8,17 +8,21 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
+import redis
 from billiard.einfo import ExceptionInfo
-from celery import Task, current_app, states
+from celery import Task, current_app, signature, states
 from celery.app.trace import fast_trace_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, OperationalError, Reject
 from celery.utils.log import get_logger
 
-from golem_chain.shared.errors import GolemError
+from golem_chain.shared.errors import BrokerAway, GolemError
 from golem_chain.shared.json_object import JsonObject
 
 logger = get_logger(__name__)
 
+#: The reason of a Reject that is nobody's fault: Redis was down. The parent requeues the message without counting a
+#: delivery.
+AWAY = "redis-away"
 #: The header that passes a message's result from the batch call to its own trace.
 _RESULT = "golem_result"
 #: The header with the time of publishing (Unix seconds by the server's clock), written by the transport.
@@ -94,13 +98,34 @@ class BatchTask(Task):
         else:  # not called through our strategy
             [result] = self.run_batch([Call(args, kwargs, request.id or "", getattr(request, _SENT_AT, None))])
         if not isinstance(result, Exception):
+            self._publish_next(result)
             return result
         if not getattr(result, "retryable", False):
             raise result
         try:
             raise self.retry(exc=result, countdown=self.retry_backoff_s * 2**request.retries)
-        except Reject as unsent:  # Redis is down and the retry was not published: requeue the message itself
-            raise Reject(unsent.reason, requeue=True) from None
+        except Reject as unsent:  # the retry was not published: requeue the message itself
+            away = isinstance(unsent.reason, OperationalError | OSError | redis.RedisError)
+            raise Reject(AWAY if away else unsent.reason, requeue=True) from None
+
+    def continues(self, result: Any) -> bool:
+        """Return whether the next step of the chain runs after this result."""
+        del result
+        return True
+
+    def _publish_next(self, result: Any) -> None:
+        """Publish the next step of the chain. Celery's tracer would too, but it fails the task if Redis is down."""
+        chain, self.request.chain = self.request.chain, None
+        if not chain or not self.continues(result):
+            return
+        *later, following = chain  # Celery stores the steps in reverse order
+        step = signature(following, app=self.app)
+        try:
+            step.apply_async(
+                (result,), chain=later, parent_id=self.request.id, root_id=self.request.root_id or self.request.id
+            )
+        except (OperationalError, OSError, redis.RedisError):
+            raise Reject(AWAY, requeue=True) from None
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's, but logs and events show no arguments, because these contain users' words."""
@@ -147,7 +172,12 @@ def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
     """Run the pool job: one call for all messages, then each ends through its own trace."""
     task: BatchTask = current_app.tasks[name]
     start = monotonic()
-    ended = task.ended(message.id for message in messages)
+    try:
+        ended = task.ended(message.id for message in messages)
+    except (OSError, redis.RedisError) as exc:
+        ends = [End(1, _rejected(), monotonic() - start) for _ in messages]
+        logger.warning("A batch of %d of %s is requeued, Redis is down: %r", len(messages), name, exc)
+        return BatchReport(ends, task.resident(), dict(task.load_costs()))
     todo = {message.id: message for message in messages if message.id not in ended}  # deduplicated by id
     results = dict(zip(todo, _results(task, list(todo.values())), strict=True))
     spent = monotonic() - start
@@ -162,6 +192,14 @@ def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
     return BatchReport(ends, task.resident(), dict(task.load_costs()))
 
 
+def _rejected() -> ExceptionInfo:
+    """Return what Celery's tracer gives for a message that is requeued because Redis is down."""
+    try:
+        raise Reject(AWAY, requeue=True)
+    except Reject:
+        return ExceptionInfo(internal=True)
+
+
 def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Exception]:
     """Return the results of `run_batch`; if it raises for several messages, all are requeued to run alone."""
     if not messages:
@@ -174,6 +212,9 @@ def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Excepti
         results = list(task.run_batch(calls))
         if len(results) != len(messages):
             raise ValueError(f"{task.name}: {len(results)} results for {len(messages)} calls")
+    except BrokerAway as exc:
+        logger.warning("A batch of %d of %s is requeued: %s", len(messages), task.name, exc.message)
+        return [Reject(AWAY, requeue=True)] * len(messages)
     except Exception as exc:  # noqa: BLE001  (the cause shows when each message runs alone)
         if len(messages) == 1:
             return [exc]

@@ -13,8 +13,17 @@ import redis
 from celery import Celery
 from pydantic import ValidationError
 
+from golem_chain.broker.connection import is_absence
 from golem_chain.broker.queues import STAGES, task_name
-from golem_chain.shared.errors import BadRequest, GolemError, OutOfMemory, RetryableError, TimeLimit, TooManyDeliveries
+from golem_chain.shared.errors import (
+    BadRequest,
+    BrokerAway,
+    GolemError,
+    OutOfMemory,
+    RetryableError,
+    TimeLimit,
+    TooManyDeliveries,
+)
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, Handover, StageRun
 from golem_chain.shared.settings import Settings
@@ -47,12 +56,9 @@ class StageTask(BatchTask):
     abstract = True
     runtime: ChildRuntime
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """As BatchTask's, but drops the rest of the chain if the job has ended."""
-        result = super().run(*args, **kwargs)
-        if "ended" in result:
-            self.request.chain = None
-        return result
+    def continues(self, result: Any) -> bool:
+        """Return False for a job that has ended: the rest of its chain does not run."""
+        return "ended" not in result
 
     def run_batch(self, calls: Sequence[Call]) -> list[Result]:
         """Return for each call the next stage's message, `{"ended": job}`, or the exception that ends it.
@@ -77,7 +83,9 @@ class StageTask(BatchTask):
             results |= {place: self._pass_on(handover) for place, handover in passed.items()}
             return [results[place] for place in range(len(calls))]
         except redis.RedisError as exc:
-            raise RetryableError(f"Redis is unavailable: {type(exc).__name__}.") from exc
+            if is_absence(exc):
+                raise BrokerAway(f"Redis is unavailable: {type(exc).__name__}.") from exc
+            raise RetryableError(f"Redis refused a command: {type(exc).__name__}.") from exc
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Write the Outcome `failed`. Also called in the parent, for a time limit or a dead letter."""

@@ -14,7 +14,7 @@ from billiard.pool import ApplyResult
 from celery import Task, signals
 from celery.app.task import Context
 from celery.concurrency.prefork import TaskPool
-from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -22,7 +22,7 @@ from celery.worker.strategy import default
 
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import GolemError, TimeLimit
-from golem_chain.workers.child.batch_task import BatchReport, BatchTask, Message, run_together
+from golem_chain.workers.child.batch_task import AWAY, BatchReport, BatchTask, End, Message, run_together
 
 logger = get_logger(__name__)
 
@@ -84,7 +84,16 @@ class Batch:
     def on_success(self, report: BatchReport) -> None:
         """The child has ended every message; the report has the result of each."""
         self._held.learned(report.resident, report.load_costs)
-        self._each(lambda n, r: r.on_success(report.ends[n]))
+        self._each(lambda n, r: self._end(r, report.ends[n]))
+
+    def _end(self, r: Request, end: End) -> None:
+        """End one message; if Redis was down in the child, requeue it without counting a delivery."""
+        if end.failed and _reason(end.value) == AWAY:
+            task_ready(r)
+            r.message.channel.qos.hand_back(r.message.delivery_tag)
+            r.send_event("task-rejected", requeue=True)
+        else:
+            r.on_success(end)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The hard time limit was exceeded; billiard calls this between on_failure and killing the child."""
@@ -147,6 +156,13 @@ class Batch:
     def name(self) -> str:
         """The task's name."""
         return str(self.task.name)
+
+
+def _reason(failure: ExceptionInfo) -> str | None:
+    """Return the reason of a Reject, None for any other failure."""
+    exc = getattr(failure, "exception", None)
+    exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+    return str(exc.reason) if isinstance(exc, Reject) else None
 
 
 def fail(task: Task, request: Context, exc: GolemError) -> None:
