@@ -58,14 +58,14 @@ class NodeName:
         another worker took the name while this process was suspended."""
         try:
             fields = json.dumps({field: json.dumps(value) for field, value in (tells or {}).items()})
-            return not self._claim(self.node, fields, *(int(stage in holds) for stage in STAGES))
+            return not self._claim(fields, *(int(stage in holds) for stage in STAGES))
         except (RedisError, OSError):
             return True  # Redis is down: no other worker can take the name either
 
     def release(self) -> None:
         """Release the name."""
         try:
-            if not self._claim(self.node, "{}", *(0 for _ in STAGES)):
+            if not self._claim("{}", *(0 for _ in STAGES)):
                 self._free(self._host, self._pid)
         except (RedisError, OSError):
             return  # it expires
@@ -75,7 +75,7 @@ class NodeName:
 
     def _claim(self, *more: Any) -> list[bytes]:
         touched = (self.key, keys.BOXES, *map(keys.claim, STAGES))
-        mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid)
+        mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid, self.node)
         return list(self._client.eval(scripts.CLAIM_NAME, len(touched), *touched, *mine, *more))
 
 

@@ -1,10 +1,10 @@
--- Claims or renews a node name; a renewal also writes the worker's state, its entry in the index of boxes and its claims
--- on queues.
+-- Claims or renews a node name and its entry in the index of boxes; a renewal also writes the worker's state and its
+-- claims on queues.
 -- include: _claims
 --
 -- KEYS      name, boxes; for a renewal also the claims on each queue
--- ARGV      token, expiry in ms, host, pid; for a renewal also the node name, a JSON object of public fields, and for
---           each queue 1 if the worker claims it, else 0
+-- ARGV      token, expiry in ms, host, pid, node name; for a renewal also a JSON object of public fields, and for each
+--           queue 1 if the worker claims it, else 0
 -- reads     name
 -- writes    name, boxes, claims
 -- returns   {host, pid, ms left} of another holder, or {} if the name is ours now
@@ -20,13 +20,13 @@ if token and token ~= mine then
 end
 redis.call('HSET', name, 'token', mine, 'host', host, 'pid', pid)
 redis.call('PEXPIRE', name, expiry_ms)
-if node then
-  local clock = redis.call('TIME')
-  local now = clock[1] + clock[2] / 1e6
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1e6
+redis.call('ZADD', boxes, now, node)
+redis.call('ZREMRANGEBYSCORE', boxes, '-inf', now - KEPT_S)
+redis.call('EXPIRE', boxes, KEPT_S)
+if fields then
   for field, value in pairs(cjson.decode(fields)) do redis.call('HSET', name, field, value) end
-  redis.call('ZADD', boxes, now, node)
-  redis.call('ZREMRANGEBYSCORE', boxes, '-inf', now - KEPT_S)
-  redis.call('EXPIRE', boxes, KEPT_S)
   for i = 1, #KEYS - FIXED do claim(claims_on(i), node, held(i), now) end
 end
 return {}
