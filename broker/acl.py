@@ -18,12 +18,15 @@ import secrets
 import sys
 from collections.abc import Mapping
 
+from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
 
 #: Denied whatever other groups allow: these commands reach beyond our keys, or stop the server.
 #: `@dangerous` includes KEYS, FLUSHALL, CONFIG, ACL, DEBUG, MONITOR, SORT and INFO; the clients need INFO.
 _NEVER = "-@dangerous -@admin +info"
 _QUEUES = " ".join(f"~{stage}" for stage in STAGES)
+#: What a worker of 0.1 had in hand: a worker adopts it at its start.
+_OLD = f"~{keys.OLD_UNACKED} ~{keys.OLD_UNACKED_INDEX}"
 _EVERYBODY = "+@connection -@dangerous"
 
 RULES = {
@@ -39,14 +42,15 @@ RULES = {
         "&golem:ended +publish +subscribe +unsubscribe"
     ),
     "worker": (
-        f"{_QUEUES} ~golem:* ~unacked* ~_kombu.binding* ~celery-task-meta-* ~*.celery.pidbox "
+        f"{_QUEUES} ~golem:* {_OLD} ~_kombu.binding* ~celery-task-meta-* ~*.celery.pidbox "
         f"&golem:* &celery-task-meta-* &/0.celery.pidbox &/0.celeryev/* +@all {_NEVER} "
         "-@scripting +eval +evalsha +script|load +script|exists"
     ),
     "monitor": (
         f"{_EVERYBODY} +info +eval_ro +time {' '.join(f'%R~{stage}' for stage in STAGES)} "
-        "%R~unacked* %R~golem:box:* %R~golem:boxes %R~golem:holders %R~golem:deliveries %R~golem:dead %R~golem:events "
-        "%R~golem:checkpoint:* %R~golem:claim:* %R~golem:served +@read +scan -keys -randomkey -dbsize"
+        "%R~golem:unacked %R~golem:unacked-index %R~golem:holders %R~golem:deliveries %R~golem:dead "
+        "%R~golem:events %R~golem:box:* %R~golem:boxes %R~golem:checkpoint:* %R~golem:claim:* %R~golem:served "
+        "+@read +scan -keys -randomkey -dbsize"
     ),
     "flower": (
         f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "

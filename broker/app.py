@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
+from golem_chain.broker import keys
 from golem_chain.broker.connection import masked
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
 from golem_chain.shared.errors import BadSetting
@@ -63,6 +64,7 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
         task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time
         broker_transport_options={
+            **keys.BOOKS,  # kombu's default names are shared with any other Celery app on the database
             "visibility_timeout": settings.lease_s,
             "lease_renewal": settings.lease_s / 3,
             "unacked_restore_interval": 1,  # by default every 100 s

@@ -2,7 +2,7 @@
 
 job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
-message       unacked  unacked_index  golem:holders  golem:deliveries  golem:crashes
+message       golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
 """
 
@@ -68,9 +68,18 @@ def users(stored: str) -> str:
 # -- messages in hand: an entry is deleted when its message is acknowledged, requeued or becomes a dead letter
 
 #: Kombu's unacknowledged hash: tag -> `[message, exchange, routing key]`.
-UNACKED = "unacked"
+UNACKED = "golem:unacked"
 #: tag -> when its lease was last renewed (sorted set).
-UNACKED_INDEX = "unacked_index"
+UNACKED_INDEX = "golem:unacked-index"
+#: Kombu's transport options with these names: another Celery app on the same database sweeps kombu's default names by
+#: its own clock. The third is the mutex of kombu's sweep, which ours replaces.
+BOOKS = {
+    "unacked_key": UNACKED,
+    "unacked_index_key": UNACKED_INDEX,
+    "unacked_mutex_key": "golem:unacked-mutex",
+}
+#: The same hash and sorted set in 0.1: kombu's default names, which other Celery apps on the database may use.
+OLD_UNACKED, OLD_UNACKED_INDEX = "unacked", "unacked_index"
 #: tag -> node name of the worker that has it (hash).
 HOLDERS = "golem:holders"
 #: tag -> number of deliveries (hash). A tag names one published message: a retry has a new one.

@@ -17,6 +17,9 @@ from golem_chain.broker.transport.dead_letter import Letter
 
 logger = get_logger(__name__)
 
+#: Tags that one script looks at, so that it never holds up the server.
+_ADOPTED_AT_ONCE = 100
+
 
 class QoS(redis.QoS):
     """Kombu's QoS over our Redis keys. Closing a connection requeues nothing, because the child may still be working on
@@ -138,10 +141,26 @@ class QoS(redis.QoS):
             self._forget(tag)
         return len(tags)
 
+    def adopt(self) -> int:
+        """Move what workers of 0.1 had in hand, under kombu's default names, to our own keys, except what a live worker
+        holds. Return how many messages that were."""
+        with self._client() as client:
+            if not client.exists(keys.OLD_UNACKED):
+                return 0
+            books = (keys.OLD_UNACKED, keys.OLD_UNACKED_INDEX, self.unacked_key, self.unacked_index_key, keys.HOLDERS)
+            fixed = (len(books), *books, self.channel.box, keys.BOX_PREFIX)
+            tags = client.hkeys(keys.HOLDERS)
+            parts = (tags[i : i + _ADOPTED_AT_ONCE] for i in range(0, len(tags), _ADOPTED_AT_ONCE))
+            moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in parts)
+        if moved:
+            logger.warning("Took over %d message(s) that workers of 0.1 had in hand", moved)
+        return moved
+
     def settle(self) -> int:
         """Reconcile with Redis on a new connection, or when it accepts writes again: acknowledge what ended meanwhile,
         and requeue messages that Redis assigns to this worker but are not in hand. A dead worker of the same name left
         those behind, or they were in transit when the connection broke. Returns the number of requeued messages."""
+        self.adopt()
         with self._client() as client:
             for tag in list(self._state.owed):
                 _remove(client.pipeline(), self, tag).execute()

@@ -14,7 +14,7 @@ from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 from tests.support.faults import LEASE_S, FaultInjector
 
-BOOKS = ("unacked", "golem:dying", "golem:dead")
+BOOKS = ("golem:unacked", "golem:dying", "golem:dead")
 
 
 def text_of(n):

@@ -82,7 +82,7 @@ def goes_on(chain, eventually, fill, make_room):
         found = chain.outcomes(jobs, 60)
         assert chain.outcomes([pipeline.submit(b"after")])
     assert {outcome.state for outcome in found.values()} == {"done"}
-    left = lambda: [key for key in ("unacked", "golem:dying", "golem:dead") if chain.client.exists(key)]  # noqa: E731
+    left = lambda: [key for key in ("golem:unacked", "golem:dying", "golem:dead") if chain.client.exists(key)]  # noqa: E731
     eventually(lambda: not left(), told=left)
     return said
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import redis
 
-from golem_chain.broker import acl
+from golem_chain.broker import acl, keys
+from golem_chain.broker.app import make_app
 from golem_chain.broker.cli import main
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.jobs.dead_letters import Letters
@@ -103,15 +104,27 @@ def refusals(users):
     return [{key: value for key, value in entry.items() if key in WHAT or key.decode() in WHAT} for entry in entries]
 
 
+def test_a_worker_may_take_over_what_the_older_version_had_in_hand(users):
+    users.root.execute_command("ACL", "LOG", "RESET")
+    users.root.hset(keys.HOLDERS, "old", "gone")
+    users.root.hset(keys.OLD_UNACKED, "old", "{}")
+    users.root.zadd(keys.OLD_UNACKED_INDEX, {"old": time.time() + 3600})  # the running worker must not requeue it
+    with make_app(users.as_("worker")).connection_for_write() as connection:
+        assert connection.default_channel.qos.adopt() == 1
+    assert users.root.hdel(keys.UNACKED, "old") == users.root.zrem(keys.UNACKED_INDEX, "old") == 1
+    users.root.hdel(keys.HOLDERS, "old")
+    assert refusals(users) == []
+
+
 FORBIDDEN = {
     "everybody": ["FLUSHALL", "FLUSHDB", "CONFIG GET requirepass", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "SAVE",
                   "SHUTDOWN", "MONITOR", "GET others", "SET others x", "SUBSCRIBE others", "SCRIPT FLUSH",
                   "CLIENT LIST", "REPLICAOF a 1", "FUNCTION LIST", "MODULE LIST", "PUBLISH others x"],
-    "producer": ["LRANGE scribe 0 -1", "RPOP scribe", "DEL scribe", "LPUSH oracle x", "HGETALL unacked", "SCAN 0",
+    "producer": ["LRANGE scribe 0 -1", "RPOP scribe", "DEL scribe", "LPUSH oracle x", "HGETALL golem:unacked", "SCAN 0",
                  "LRANGE golem:dead 0 -1", "GET celery-task-meta-x", "HSET golem:box:x a b"],
     "worker": [],
     "monitor": ["LPUSH scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x", "HGETALL golem:job:x",
-                "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
+                "HSET golem:box:x a b", "HGETALL unacked", "EVAL return(redis.call('DEL','golem:dead')) 0"],
     "flower": ["LPUSH scribe x", "LRANGE scribe 0 -1", "GET golem:outcome:x", "GET golem:vault:x", "DEL golem:dead",
                "HGETALL golem:job:x", "GET celery-task-meta-x", "LRANGE golem:dead 0 -1",
                "EVAL return(redis.call('DEL','golem:dead')) 0"],

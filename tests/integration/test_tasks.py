@@ -228,7 +228,7 @@ def test_an_answer_that_was_stored_before_the_worker_died_is_not_computed_again(
 def test_everything_of_an_ended_job_expires(chain, eventually):
     job = chain.pipeline.submit(b"a", labels="a,b")
     chain.outcomes([job])
-    eventually(lambda: not chain.client.exists("unacked"))  # after the acknowledgement nothing more is written
+    eventually(lambda: not chain.client.exists("golem:unacked"))  # after the acknowledgement nothing more is written
     keys = list(chain.client.scan_iter(f"*{job}*"))
     assert len(keys) >= 3
     assert all(0 < chain.client.ttl(key) <= 120 for key in keys), {key: chain.client.ttl(key) for key in keys}

@@ -137,7 +137,7 @@ def test_sigterm_finishes_or_hands_back_uncounted(fleet: Fleet, stopped: str) ->
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     box.terminate()
     assert box.wait(25) == 0, fleet.said(box)
-    assert not fleet.redis.exists("unacked", "golem:box:box")
+    assert not fleet.redis.exists("golem:unacked", "golem:box:box")
     if stopped == "in time":
         assert all(fleet.state(job, "interpreter") == "SUCCESS" for job in jobs)
     else:
@@ -252,8 +252,8 @@ def test_a_booking_that_cannot_be_put_back_is_buried_and_others_are_put_back(fle
     fleet.submit(["before"])
     fleet.done(["before"])
     good = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
-    fleet.redis.hset("unacked", mapping={"junk": "no json", "number": "7", "good": good})
-    fleet.redis.zadd("unacked_index", {"junk": 1, "number": 2, "good": 3})
+    fleet.redis.hset("golem:unacked", mapping={"junk": "no json", "number": "7", "good": good})
+    fleet.redis.zadd("golem:unacked-index", {"junk": 1, "number": 2, "good": 3})
     fleet.until(lambda: fleet.redis.llen("golem:dead") == 3)  # the valid one is requeued, then found malformed
     fleet.settled()
     whys = [json.loads(raw)["why"] for raw in fleet.redis.lrange("golem:dead", 0, -1)]

@@ -91,7 +91,7 @@ class Fleet:
 
     def settled(self) -> None:
         """Wait until no message is in hand."""
-        books = ("unacked", "unacked_index", "golem:holders", "golem:deliveries", "golem:crashes", "golem:dying")
+        books = [f"golem:{one}" for one in ("unacked", "unacked-index", "holders", "deliveries", "crashes", "dying")]
         self.until(lambda: not self.redis.exists(*books, *STAGES))
 
     def said(self, box: subprocess.Popen[str]) -> str:

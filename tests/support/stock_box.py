@@ -15,7 +15,7 @@ from tests.support.sleeping_box import log
 
 RUN_S = float(os.environ.get("BATCH_S", "0.05"))
 OPTIONS = {
-    "visibility_timeout": 5,  # seconds, longer than any task; the default is 1 h
+    "visibility_timeout": int(os.environ.get("STOCK_LEASE_S", "5")),  # longer than any task; the default is 1 h
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,

@@ -5,6 +5,7 @@ import ssl
 import pytest
 from kombu import Connection
 
+from golem_chain.broker import keys
 from golem_chain.broker.app import broker_url, make_app
 from golem_chain.broker.connection import check_broker
 from golem_chain.broker.queues import STAGES
@@ -44,6 +45,16 @@ def test_what_is_not_redis_is_refused_without_telling_the_password(url):
     with pytest.raises(BadSetting, match="GOLEM_REDIS_URL") as caught:
         make_app(read(redis_url=url))
     assert "secret" not in caught.value.message
+
+
+def test_messages_in_hand_have_names_that_no_other_app_uses(settings):
+    with make_app(settings).connection_for_write() as connection:
+        channel = connection.default_channel
+        names = (channel.unacked_key, channel.unacked_index_key, channel.unacked_mutex_key)
+    assert names[:2] == (keys.UNACKED, keys.UNACKED_INDEX)
+    assert all(name.startswith("golem:") for name in names)
+    assert keys.FLOWER_BOOKS.keys() == keys.BOOKS.keys()
+    assert not set(keys.FLOWER_BOOKS.values()) & set(keys.BOOKS.values())
 
 
 def test_only_json_is_spoken():

@@ -1,0 +1,132 @@
+"""Another Celery app on the same Redis database: neither sweeps the other's messages. What a worker of 0.1 had in hand
+under kombu's default names, which both used, is not lost by an upgrade."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from golem_chain.broker import keys
+from golem_chain.broker.app import make_app
+from golem_chain.broker.local import embedded
+from golem_chain.broker.transport.qos import QoS
+from golem_chain.shared.settings import Settings
+from tests.support.fleet import Fleet
+from tests.support.paths import python_path
+from tests.support.stock_box import make_app as stock_app
+
+ENTRY = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
+
+
+@pytest.fixture(scope="module")
+def server(start_server) -> Iterator[embedded.Server]:
+    with start_server() as running:
+        yield running
+
+
+@pytest.fixture
+def stock(fleet: Fleet):
+    """Starts a worker of another Celery app on the fleet's database; `names` are variables of its environment."""
+    started = []
+
+    def start(**names):
+        env = {**os.environ, "PYTHONPATH": python_path(), **{name: str(value) for name, value in names.items()}}
+        words = [sys.executable, "-m", "tests.support.stock_box", fleet.url, "stock"]
+        started.append(subprocess.Popen(words, env=env, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for box in started:
+        os.killpg(box.pid, signal.SIGKILL)
+        box.wait()
+
+
+@pytest.mark.parametrize(
+    ("our_lease_s", "our_task_s", "stock_lease_s", "stock_task_s"),
+    [(5, 0.1, 3600, 8), (25, 8, 5, 0.1)],
+    ids=["ours is shorter", "theirs is shorter"],
+)
+def test_a_task_longer_than_the_other_apps_lease_runs_once(
+    fleet: Fleet, stock, our_lease_s, our_task_s, stock_lease_s, stock_task_s
+) -> None:
+    """In the second case we renew a lease every 8.3 s, after stock's lease of 5 s."""
+    for name in ("first", "second"):  # the second is idle and would run what is put back too early
+        fleet.box(name, lease_s=our_lease_s, SLOW_S=our_task_s)
+    stock(STOCK_LEASE_S=stock_lease_s, BATCH_S=stock_task_s)
+    app = stock_app(fleet.url)
+    app.send_task("stock.scribe", args=("theirs",))
+    fleet.until(lambda: fleet.log("batch", jobs=["theirs"]))
+    fleet.submit(["slow"])
+    fleet.done(["slow"])
+    fleet.until(lambda: fleet.log("end", job="theirs"))
+    app.close()
+    time.sleep(1)  # time to start a second run
+    assert len(fleet.log("batch", jobs=["theirs"])) == 1
+    assert len(fleet.log("batch", stage="interpreter", jobs=["slow"])) == 1
+    fleet.settled()
+    assert not fleet.redis.exists("golem:dead")
+
+
+@pytest.mark.parametrize("successor", ["same", "other"])
+def test_what_a_worker_of_the_older_version_had_in_hand_is_done(fleet: Fleet, successor: str) -> None:
+    box = fleet.box("same", lease_s=5, SLOW_S=60)
+    fleet.submit(["slow", "j"])
+    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
+    os.killpg(box.pid, signal.SIGKILL)
+    box.wait()
+    fleet.redis.rename(keys.UNACKED, keys.OLD_UNACKED)  # as 0.1 left it
+    fleet.redis.rename(keys.UNACKED_INDEX, keys.OLD_UNACKED_INDEX)
+    fleet.redis.hset(keys.OLD_UNACKED, "stock", ENTRY)
+    fleet.redis.zadd(keys.OLD_UNACKED_INDEX, {"stock": 1})
+    fleet.redis.delete(*fleet.redis.keys("golem:box:*"))  # its claim expires in 3 s
+    fleet.box(successor, lease_s=5, SLOW_S=0)
+    fleet.done(["slow", "j"])
+    fleet.settled()
+    assert fleet.redis.hgetall(keys.OLD_UNACKED) == {b"stock": ENTRY.encode()}
+    assert fleet.redis.zrange(keys.OLD_UNACKED_INDEX, 0, -1, withscores=True) == [(b"stock", 1)]
+
+
+@pytest.fixture
+def qos(fleet: Fleet) -> Iterator[QoS]:
+    """The messages in hand of a worker `box`, which is not started."""
+    app = make_app(Settings.read(redis_url=fleet.url))
+    app.conf.broker_transport_options |= {"box": "box"}
+    with app.connection_for_write() as connection:
+        yield connection.default_channel.qos
+    app.close()
+
+
+def old(fleet: Fleet, **holders: str) -> None:
+    """Book a message for each tag as 0.1 did; `holders` names their workers."""
+    fleet.redis.hset(keys.HOLDERS, mapping=holders)
+    fleet.redis.hset(keys.OLD_UNACKED, mapping=dict.fromkeys(holders, ENTRY))
+    fleet.redis.zadd(keys.OLD_UNACKED_INDEX, dict.fromkeys(holders, 7))
+
+
+def test_more_messages_than_one_script_moves_are_all_adopted(fleet: Fleet, qos: QoS) -> None:
+    tags = {f"t{n}": "gone" for n in range(250)}
+    old(fleet, **tags)
+    assert qos.adopt() == len(tags)
+    assert qos.adopt() == 0
+    assert not fleet.redis.exists(keys.OLD_UNACKED, keys.OLD_UNACKED_INDEX)
+    assert fleet.redis.hgetall(keys.UNACKED) == {tag.encode(): ENTRY.encode() for tag in tags}
+    assert dict(fleet.redis.zrange(keys.UNACKED_INDEX, 0, -1, withscores=True)) == {tag.encode(): 7 for tag in tags}
+
+
+def test_a_live_worker_of_the_older_version_keeps_what_it_has_in_hand(fleet: Fleet, qos: QoS) -> None:
+    old(fleet, ours="box", alive="other", dead="gone")
+    fleet.redis.hset(keys.box("box"), "token", "x")
+    fleet.redis.hset(keys.box("other"), "token", "x")
+    fleet.redis.hset(keys.HOLDERS, "queued", "gone")  # requeued: the holder stays until another worker takes it
+    assert qos.adopt() == 2
+    assert sorted(fleet.redis.hkeys(keys.UNACKED)) == [b"dead", b"ours"]
+    assert fleet.redis.hkeys(keys.OLD_UNACKED) == fleet.redis.zrange(keys.OLD_UNACKED_INDEX, 0, -1) == [b"alive"]
+    fleet.redis.zrem(keys.OLD_UNACKED_INDEX, "alive")
+    fleet.redis.delete(keys.box("other"))
+    assert qos.adopt() == 1  # a message without a lease counts as expired
+    assert fleet.redis.zscore(keys.UNACKED_INDEX, "alive") == 0
