@@ -8,7 +8,7 @@ from celery import Celery
 from celery.backends.redis import RedisBackend
 
 from golem_chain.broker import keys
-from golem_chain.broker.connection import masked
+from golem_chain.broker.connection import bad_url
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
@@ -106,9 +106,7 @@ def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
     if parts.scheme == "redis":
         return settings.redis_url, None
     if parts.scheme != "rediss":
-        raise BadSetting(
-            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not a Redis URL: use redis://, rediss:// or unix://."
-        )
+        raise bad_url(settings.redis_url)
     wanted = query.pop("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if wanted not in _REQUIREMENTS:
         raise BadSetting(f"GOLEM_REDIS_URL: ssl_cert_reqs={wanted} must be required, optional or none.")

@@ -5,9 +5,10 @@ connect_once   for timers and read-only commands: does not retry
 Connection     the transport's: treats a server that accepts no writes as unavailable
 """
 
+import re
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,11 +41,24 @@ def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
             retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
         )
     except ValueError:
-        raise BadSetting(
-            f"GOLEM_REDIS_URL={masked(settings.redis_url)} is not a valid Redis URL: "
-            "use redis://:password@host:6379/0, or rediss:// for TLS."
-        ) from None
+        raise bad_url(settings.redis_url) from None
     return client
+
+
+def bad_url(url: str) -> BadSetting:
+    """Return the error for a URL that names no Redis server: one sentence with the remedy."""
+    scheme = url.partition(":")[0].lower()
+    if "sentinel" in scheme:
+        return BadSetting(
+            f"GOLEM_REDIS_URL is a {scheme}:// URL, and Sentinel is not supported yet: use redis:// or rediss:// with "
+            "the address of a proxy that follows the primary, or with a managed service's primary endpoint."
+        )
+    if "cluster" in scheme:
+        return BadSetting(f"GOLEM_REDIS_URL={masked(url)} {_CLUSTER}: {_REMEDIES[_CLUSTER]}.")
+    return BadSetting(
+        f"GOLEM_REDIS_URL={masked(url)} is not a valid Redis URL: "
+        "use redis://:password@host:6379/0, rediss:// for TLS, or unix:// for a socket."
+    )
 
 
 def masked(url: str) -> str:
@@ -70,19 +84,32 @@ def reaching(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, KombuError, OperationalError) as exc:
-        why = _why(exc)
-        remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server is running")
-        raise BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.") from None
+        raise _away(settings, _why(exc)) from None
+
+
+def _away(settings: Settings, why: str) -> BrokerAway:
+    remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server is running")
+    return BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.")
 
 
 _OUT_OF_MEMORY = "is out of memory"
 _DISK_FULL = "cannot write to its disk and rejects writes"
 _REPLICA = "is a replica and accepts no writes"
+_CLUSTER = "is a Redis Cluster, which is not supported"
 _REMEDIES = {
+    _CLUSTER: "name a single server, or a managed service's endpoint without cluster mode, in GOLEM_REDIS_URL",
     _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
     _DISK_FULL: "free space on the server's disk; workers then continue on their own",
     _REPLICA: "wait for the failover to end, or name the primary in GOLEM_REDIS_URL",
 }
+
+
+#: Answers that only a node of a cluster gives: MOVED and ASK, CROSSSLOT, CLUSTERDOWN, TRYAGAIN. One about keys in a
+#: script, and one about database numbers, have no class of their own.
+_CLUSTER_ANSWERS = (
+    exceptions.AskError | exceptions.ClusterCrossSlotError | exceptions.ClusterDownError | exceptions.TryAgainError
+)
+_CLUSTER_WORDS = re.compile("in a cluster node|in cluster mode|hash to the same slot")
 
 
 def _why(exc: BaseException) -> str:
@@ -101,6 +128,8 @@ def _why(exc: BaseException) -> str:
         return "denied this user a command"
     if any(isinstance(cause, exceptions.ReadOnlyError | exceptions.MasterDownError) for cause in causes):
         return _REPLICA
+    if any(isinstance(cause, _CLUSTER_ANSWERS) for cause in causes) or _CLUSTER_WORDS.search(text):
+        return _CLUSTER
     if any(isinstance(cause, exceptions.OutOfMemoryError) for cause in causes) or "maxmemory" in text:
         return _OUT_OF_MEMORY
     if "MISCONF" in text:
@@ -113,9 +142,13 @@ def _why(exc: BaseException) -> str:
 
 
 def check_broker(settings: Settings) -> None:
-    """Ping Redis. Raises BrokerAway with the reason if it does not answer, BadSetting if the URL is bad."""
+    """Ping Redis. Raises BrokerAway with the reason if it does not answer or is a cluster, whose nodes reject scripts
+    with keys of several slots; BadSetting if the URL is bad."""
     with reaching(settings), connect(settings, retries=0) as client:
         client.ping()
+        with suppress(exceptions.NoPermissionError):  # a user without INFO: a cluster is then noticed at the first job
+            if client.info("cluster").get("cluster_enabled"):
+                raise _away(settings, _CLUSTER)
 
 
 #: Errors of a server that temporarily accepts no writes: its memory is full, it became a replica, or it is a replica
