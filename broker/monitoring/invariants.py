@@ -1,0 +1,91 @@
+"""What must hold on a living system at any moment: pure functions of a snapshot that return what is wrong.
+
+Each takes the snapshot and the length of a lease in seconds, and returns its culprits.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from golem_chain.broker import keys
+from golem_chain.broker.monitoring.snapshot import Hand, Snapshot
+from golem_chain.broker.queues import STAGES
+
+#: A lease is overdue after this many lengths of a lease: workers requeue it after one.
+OVERDUE = 2
+
+#: Culprit -> what is wrong with it; empty: nothing to add.
+Culprits = Mapping[str, str]
+
+
+def lingering(seen: Snapshot, lease_s: float) -> Culprits:
+    """Return keys that neither expire nor belong to a live job."""
+    del lease_s
+    return {
+        key: ""
+        for key, jobs in seen.lasting.items()
+        if key.startswith(keys.outcome(""))
+        or (jobs is not None and not any(seen.jobs[job].live for job in jobs if job in seen.jobs))
+    }
+
+
+def unrestorable(seen: Snapshot, lease_s: float) -> Culprits:
+    """Return messages in hand that could not be requeued."""
+    del lease_s
+    return {_name(tag): why for tag, hand in seen.hand.items() if (why := _why_unrestorable(hand))}
+
+
+def _why_unrestorable(hand: Hand) -> str:
+    try:
+        message, exchange, queue = json.loads(hand.entry)
+        message["headers"]["redelivered"] = message["properties"]["delivery_info"]["redelivered"] = True
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "cannot be read"
+    if queue not in STAGES or not isinstance(exchange, str):
+        return "belongs to no queue of ours"
+    if hand.renewed is None:
+        return "has no lease"
+    return "" if hand.holder else "has no holder"
+
+
+def overdue(seen: Snapshot, lease_s: float) -> Culprits:
+    """Return messages whose lease expired, but which no worker has requeued."""
+    late = {tag: seen.now - hand.renewed for tag, hand in seen.hand.items() if hand.renewed is not None}
+    return {_name(tag): f"renewed {late_s:.0f} s ago" for tag, late_s in late.items() if late_s > OVERDUE * lease_s}
+
+
+def unburied(seen: Snapshot, lease_s: float) -> Culprits:
+    """Return jobs of dead letters that no worker is going to end."""
+    del lease_s
+    awaited = {letter.job for letter in seen.dying} | placed(seen)
+    jobs = {letter.job for letter in seen.letters if letter.job} - awaited
+    return {job: "" for job in sorted(jobs) if job in seen.later and seen.later[job].live}
+
+
+def lost(seen: Snapshot, lease_s: float) -> Culprits:
+    """Return live jobs without a message. Those of dead letters are in `unburied`."""
+    del lease_s
+    elsewhere = placed(seen) | {letter.job for letter in (*seen.letters, *seen.dying) if letter.job}
+    return {
+        job: ""
+        for job, state in seen.jobs.items()
+        if state.live and state.sent and job not in elsewhere and seen.later[job].live
+    }
+
+
+def placed(seen: Snapshot) -> set[str]:
+    """Return the jobs that have a message in a queue or in hand."""
+    bodies = (*((raw, False) for raw in seen.waiting), *((entry, True) for entry in seen.held))
+    return {job for raw, booked in bodies if (job := _job_in(raw, booked=booked))}
+
+
+def _job_in(raw: bytes, *, booked: bool) -> str:
+    try:
+        message: Any = json.loads(raw)
+        return str((message[0] if booked else message)["headers"]["id"]).rpartition(".")[0]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return ""
+
+
+def _name(tag: bytes) -> str:
+    return tag.decode(errors="backslashreplace")

@@ -1,0 +1,152 @@
+"""Reads what the invariants of delivery are about: keys, jobs, queues, messages in hand, dead letters.
+
+The system goes on while it is read, so the order matters. Jobs come first, then in one transaction every place where a
+message can be, then the jobs again. A job's Outcome is written before its message is acknowledged, and the next stage's
+message is published before that too: a job that is live in both readings had a message in between.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from golem_chain.broker import keys
+from golem_chain.broker.monitoring.snapshot import Hand, JobState, Snapshot
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.dead_letter import Letter
+from golem_chain.broker.transport.scripts import DEAD_MOST
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Most keys of the database to look at, and how many in one step.
+KEYS_MOST, STEP = 100_000, 1000
+#: Most messages to read of each queue (about 4 KB each), in hand, and jobs of a stored label set.
+QUEUE_MOST, HAND_MOST, USERS_MOST = 5000, 10_000, 1000
+
+_SHARED = (keys.labels(""), keys.vocabulary(""))
+_USERS = tuple(keys.users(prefix) for prefix in _SHARED)
+
+
+def read(client: "Redis") -> Snapshot:
+    """Read the system. `client` must not decode replies. Raises redis.RedisError if Redis fails."""
+    found, keys_cut = _scan(client)
+    own = {key: job for key in found if (job := _job_of(key)) is not None}
+    jobs = _jobs(client, {job for key, job in own.items() if not key.startswith(keys.outcome(""))})
+    lasting: dict[str, list[str] | None] = {key: [own[key]] for key in _without_expiry(client, own)}
+    shared = _shared(client, {key for key in found if key.startswith((*_SHARED, *_USERS))})
+    jobs |= _jobs(client, {job for users in shared.values() for job in users or ()} - jobs.keys())
+    again = _shared(client, shared)  # a job that has just ended is no longer among the users
+    with client.pipeline() as pipe:
+        for stage in STAGES:
+            pipe.llen(stage)
+            pipe.lrange(stage, -QUEUE_MOST, -1)
+        pipe.hscan(keys.UNACKED, 0, count=HAND_MOST)
+        pipe.lrange(keys.DEAD, 0, DEAD_MOST - 1)
+        pipe.lrange(keys.DYING, 0, DEAD_MOST - 1)
+        *queues, (left, held), dead, dying = pipe.execute()
+    letters = [Letter(body) for body in dead]
+    hand, now = _hand(client, list(held))
+    wanted = {job for job, state in jobs.items() if state.live} | {one.job for one in letters if one.job}
+    return Snapshot(
+        lasting | {key: users for key, users in shared.items() if key in again and again[key] == users},
+        jobs,
+        _jobs(client, wanted),
+        [raw for messages in queues[1::2] for raw in messages],
+        hand,
+        list(held.values()),
+        letters,
+        [Letter(body) for body in dying],
+        now,
+        keys_cut,
+        bool(left) or any(depth > len(messages) for depth, messages in zip(queues[::2], queues[1::2], strict=True)),
+    )
+
+
+def _scan(client: "Redis") -> tuple[set[str], bool]:
+    """Return our keys, and whether the search ended before all keys of the database had been looked at."""
+    found: set[str] = set()
+    cursor: Any = 0
+    for _ in range(KEYS_MOST // STEP):
+        cursor, some = client.scan(cursor, match="golem:*", count=STEP)
+        found |= {_text(key) for key in some}
+        if not cursor:
+            return found, False
+    return found, True
+
+
+def _job_of(key: str) -> str | None:
+    """Return the id of the job that owns a key, None for other keys."""
+    for prefix in (keys.job(""), keys.outcome(""), keys.AUDIO_PREFIX):
+        if key.startswith(prefix):
+            return key.removeprefix(prefix)
+    return None
+
+
+def _jobs(client: "Redis", ids: Iterable[str]) -> dict[str, JobState]:
+    states = {}
+    for part in _parts(sorted(ids)):
+        with client.pipeline() as pipe:
+            for job in part:
+                pipe.pttl(keys.job(job))
+                pipe.exists(keys.outcome(job))
+                pipe.hexists(keys.job(job), "queued")
+            rows = pipe.execute(raise_on_error=False)
+        for n, job in enumerate(part):
+            left_ms, ended, queued = rows[3 * n : 3 * n + 3]
+            states[job] = JobState(left_ms != -2, ended == 1, queued == 1 or left_ms == -1)
+    return states
+
+
+def _without_expiry(client: "Redis", names: Iterable[str]) -> list[str]:
+    """Return those of the keys that have no expiry."""
+    kept: list[str] = []
+    for part in _parts(sorted(names)):
+        with client.pipeline() as pipe:
+            for key in part:
+                pipe.pttl(key)
+            kept += [key for key, left_ms in zip(part, pipe.execute(), strict=True) if left_ms == -1]
+    return kept
+
+
+def _shared(client: "Redis", names: Iterable[str]) -> dict[str, list[str] | None]:
+    """Return those of the keys of label sets, vocabularies and their users that have no expiry, each with the jobs that
+    use it; None for too many to read."""
+    kept: dict[str, list[str] | None] = {}
+    for part in _parts(sorted(names)):
+        with client.pipeline() as pipe:  # expiry and users change in one script, so they are read in one transaction
+            for key in part:
+                pipe.pttl(key)
+                pipe.sscan(key if key.startswith(_USERS) else keys.users(key), 0, count=USERS_MOST)
+            rows = pipe.execute()
+        for key, left_ms, (left, jobs) in zip(part, rows[::2], rows[1::2], strict=True):
+            if left_ms == -1:
+                kept[key] = None if left else sorted(map(_text, jobs))
+    return kept
+
+
+def _hand(client: "Redis", tags: Sequence[bytes]) -> tuple[dict[bytes, Hand], float]:
+    """Return what is booked for these tags, and the server's time; without those acknowledged meanwhile."""
+    hand: dict[bytes, Hand] = {}
+    now = 0.0
+    for part in _parts(tags) if tags else ():
+        with client.pipeline() as pipe:
+            pipe.time()
+            pipe.hmget(keys.UNACKED, part)
+            pipe.hmget(keys.HOLDERS, part)
+            for tag in part:
+                pipe.zscore(keys.UNACKED_INDEX, tag)
+            (seconds, micros), entries, holders, *renewed = pipe.execute()
+        now = seconds + micros / 1e6
+        rows = zip(part, entries, renewed, holders, strict=True)
+        hand |= {tag: Hand(entry, at, holder) for tag, entry, at, holder in rows if entry is not None}
+    return hand, now
+
+
+def _parts(names: Sequence[Any]) -> Iterator[list[Any]]:
+    rest = iter(names)
+    while part := list(islice(rest, STEP)):
+        yield part
+
+
+def _text(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode(errors="backslashreplace")
