@@ -1,7 +1,9 @@
 """`python -m workers`: start a worker, look after the models. `golem worker` and `golem models` lead here."""
 
+import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -58,6 +60,18 @@ def ensure() -> None:
         from golem_chain.workers.store.sources.pull import pull
 
         pull(settings, None, tuple(missing))
+
+
+@app.command(hidden=True)
+def doctor() -> None:
+    """Check models and device, and print the findings as one JSON object: the workers' half of `golem doctor`."""
+    from golem_chain.workers.devices import doctor as devices
+    from golem_chain.workers.store import doctor as store
+
+    settings = Settings.read()
+    found = store.read(settings)
+    findings = [*store.check(found), store.disk(settings), *devices.check(settings, store.weights(found))]
+    sys.stdout.write(json.dumps({"checks": [asdict(one) for one in findings]}) + "\n")
 
 
 def main() -> None:

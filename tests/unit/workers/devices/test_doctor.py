@@ -1,0 +1,64 @@
+"""The device's part of `golem doctor`."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices import doctor
+
+CPU = torch.device("cpu")
+
+
+def settings(**given):
+    return Settings.read(_env_file=None, **given)
+
+
+def test_a_cpu_is_ok_and_a_device_that_is_not_there_is_wrong():
+    device, room = doctor.check(settings(device="cpu"), {"oracle": (1000, "float16")})
+    assert (device.state, room.state) == ("ok", "ok")
+    assert "takes 2.0 kB" in room.message, "float16 on disk, float32 in memory"
+    [found] = doctor.check(settings(device="cuda:99"), {})
+    assert (found.check, found.state) == ("device", "wrong")
+    assert "GOLEM_DEVICE=cpu" in found.remedy or "from cuda:0" in found.message
+
+
+def test_a_card_that_torch_cannot_use_is_a_warning(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert doctor.chosen(settings(), CPU).state == "ok", "there is no card"
+    (tmp_path / "version").touch()
+    assert doctor.chosen(settings(), CPU).state == "warning"
+    assert doctor.chosen(settings(device="cpu"), CPU).state == "ok", "as asked"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (5, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75"])
+    assert "compute capability 5.0 is not in this torch build" in doctor.chosen(settings(), CPU).message
+
+
+@pytest.mark.parametrize(
+    ("budget", "free", "needs", "state"),
+    [
+        (80, 90, {"scribe": 10, "oracle": 70}, "ok"),
+        (80, 90, {}, "ok"),
+        (101, 90, {"oracle": 10}, "warning"),
+        (80, 50, {"scribe": 10, "oracle": 70}, "warning"),
+        (60, 90, {"scribe": 10, "oracle": 70}, "wrong"),
+    ],
+)
+def test_the_largest_model_must_fit(budget, free, needs, state):
+    found = doctor.room(budget, 100, free, needs)
+    assert found.state == state
+    assert bool(found.remedy) == (state != "ok")
+    assert ("oracle" in found.message) == ("oracle" in needs and budget <= 100)
+
+
+def test_the_workers_print_their_half_as_one_json_object(tmp_path):
+    command = [sys.executable, "-m", "golem_chain.workers", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    names = [one["check"] for one in json.loads(done.stdout)["checks"]]
+    assert names[:4] == ["model-scribe", "model-interpreter", "model-oracle", "disk"]
+    assert "device" in names
