@@ -195,6 +195,17 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check the running system and this machine."""
+    from golem_chain.broker.cli.doctor import report
+    from golem_chain.broker.monitoring.doctor import examine
+    from golem_chain.shared.settings import Settings
+
+    with _interrupted("Interrupted; nothing was changed."):
+        raise typer.Exit(report(examine(Settings.read()), as_json=as_json))
+
+
+@app.command()
 def timeline(
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Jobs to plot.", show_default=False)] = None,
     last: Annotated[
