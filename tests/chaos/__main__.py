@@ -59,7 +59,7 @@ def storms(folder, jobs, kills, seed):
                 server, place, quiet, jobs // part, kills // part, seed, 1 + kills // part // 25, say
             )
         say(f"{name}: {report}")
-        if report.lost or report.left:
+        if report.lost or report.left or report.broken:
             say(said)
         reports[name] = report
     return reports
@@ -101,6 +101,7 @@ def storm_table(reports):
         ("**lost**", lambda one: len(one.lost)),
         ("**ended twice**", lambda one: len(one.twice)),
         ("**result differs from the undisturbed run**", lambda one: len(one.differing)),
+        ("**invariant of delivery broken**", lambda one: len(one.broken)),
         ("longest time without a finished job", lambda one: f"{one.gap_s:.1f} s"),
         ("duration", lambda one: f"{one.wall_s:.0f} s"),
     ):
@@ -175,7 +176,7 @@ def main():
     if given.write:
         for name, table in tables.items():
             into_docs(PAGE, f"{name}: make chaos", table)
-    broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left]
+    broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left or one.broken]
     broken += [row.what for row in rows if not row.kept]
     broken += [f"Redis {one.kind} for {one.seconds:g} s" for one in gone if not one.kept]
     say(f"broken: {', '.join(broken)}" if broken else "all guarantees held")

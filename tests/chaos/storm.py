@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from golem_chain.broker import keys
+from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
@@ -39,6 +40,7 @@ class Report:
     twice: list[Any] = field(default_factory=list)
     differing: list[Any] = field(default_factory=list)
     left: list[Any] = field(default_factory=list)  # keys that were not empty at the end
+    broken: list[str] = field(default_factory=list)  # invariants of `golem doctor` that did not hold at the end
     wall_s: float = 0.0
     gap_s: float = 0.0  # the longest time without a job ending
 
@@ -46,7 +48,8 @@ class Report:
         killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
         return (
             f"{self.jobs} jobs, faults: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
-            f"{len(self.differing)}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s"
+            f"{len(self.differing)}, invariants broken {len(self.broken)}, {self.wall_s:.0f} s, longest time "
+            f"without an end {self.gap_s:.1f} s"
         )
 
 
@@ -144,6 +147,9 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
             while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
                 time.sleep(0.1)
             report.left = left
+            report.broken = [
+                one.message for one in delivery.examine(client, storm.settings.lease_s) if one.state != "ok"
+            ]
         return report, storm.said()
     finally:
         storm.stop()

@@ -33,6 +33,7 @@ def check(told):
     assert not report.twice, report
     assert not report.differing, report
     assert not report.left, (report, said)
+    assert not report.broken, (report, said)
 
 
 def test_a_storm_loses_nothing_ends_nothing_twice_and_changes_no_answer(start_server, tmp_path, quiet):
