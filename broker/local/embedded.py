@@ -55,7 +55,7 @@ def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
         "logfile": "server.log",
         "save": '""',
         "appendonly": "yes" if appendonly else "no",
-        "appendfsync": "everysec",
+        "appendfsync": "always",  # with everysec a slow disk delays the write, and a kill loses what was acknowledged
         "maxmemory-policy": "noeviction",  # a full server rejects writes and never drops a message
         "daemonize": "no",
     }
