@@ -14,12 +14,15 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import redis
 
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import BrokerAway, MissingExtra
+
+#: Redis's policies for its append-only file.
+Fsync = Literal["everysec", "always"]
 
 READY_S = 10.0  # replaying a large append-only file takes seconds, an empty server 0.1 s
 STOP_S = 10.0
@@ -45,7 +48,7 @@ def binary() -> Path:
         ) from None
 
 
-def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
+def config(folder: Path, port: int, password: str, *, appendonly: bool, fsync: Fsync) -> str:
     """Return the server's configuration. It writes only its log and, on request, the append-only file to disk."""
     lines = {
         "bind": "127.0.0.1",
@@ -55,7 +58,7 @@ def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
         "logfile": "server.log",
         "save": '""',
         "appendonly": "yes" if appendonly else "no",
-        "appendfsync": "always",  # with everysec a slow disk delays the write, and a kill loses what was acknowledged
+        "appendfsync": fsync,
         "maxmemory-policy": "noeviction",  # a full server rejects writes and never drops a message
         "daemonize": "no",
     }
@@ -65,8 +68,10 @@ def config(folder: Path, port: int, password: str, *, appendonly: bool) -> str:
 class Server:
     """A running server. The password appears only in `url`, never on a command line."""
 
-    def __init__(self, program: Path, folder: Path | None, appendonly: bool, port: int | None) -> None:
-        self._program, self._appendonly, self._own_folder = program, appendonly, folder is None
+    def __init__(
+        self, program: Path, folder: Path | None, appendonly: bool, port: int | None, fsync: Fsync = "everysec"
+    ) -> None:
+        self._program, self._appendonly, self._own_folder, self._fsync = program, appendonly, folder is None, fsync
         self.folder = Path(tempfile.mkdtemp(prefix="golem-") if folder is None else folder).resolve()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._password = secrets.token_urlsafe(24)
@@ -118,7 +123,8 @@ class Server:
         """Start the process and wait until it answers; return False if it fails and `may_fail` is set."""
         self._process = self._spawn()
         assert self._process.stdin is not None
-        self._process.stdin.write(config(self.folder, self.port, self._password, appendonly=self._appendonly).encode())
+        told = config(self.folder, self.port, self._password, appendonly=self._appendonly, fsync=self._fsync)
+        self._process.stdin.write(told.encode())
         self._process.stdin.close()
         with redis.Redis.from_url(self.url, socket_timeout=1) as client:
             end = time.monotonic() + READY_S
@@ -184,14 +190,18 @@ class Server:
         self._released.set()
 
 
-def start(folder: Path | None = None, *, appendonly: bool = False, port: int | None = None) -> Server:
+def start(
+    folder: Path | None = None, *, appendonly: bool = False, port: int | None = None, fsync: Fsync = "everysec"
+) -> Server:
     """Start the embedded server and return it when it answers (about 0.1 s).
 
     `folder` (mode 0700, created if missing) holds the log and the append-only file; None: a temporary one that `stop`
-    deletes. `port`: None picks a free one. On Linux the server dies with this process even if that is killed, elsewhere
-    only at a regular exit. Raises MissingExtra if the binary is missing, BrokerAway if the server does not start.
+    deletes. `port`: None picks a free one. `fsync` is Redis's policy for the append-only file: with `everysec` a kill
+    can lose acknowledged writes while the disk is slow, with `always` a full disk ends the server. On Linux the server
+    dies with this process even if that is killed, elsewhere only at a regular exit. Raises MissingExtra if the binary
+    is missing, BrokerAway if the server does not start.
     """
-    return Server(binary(), folder, appendonly, port)
+    return Server(binary(), folder, appendonly, port, fsync)
 
 
 def _free_port() -> int:

@@ -34,7 +34,7 @@ def say(text):
 
 def server_in(folder, program=None):
     """Start a server with an append-only file: the embedded one, or one installed on the system."""
-    return embedded.Server(Path(program) if program else embedded.binary(), folder, True, None)
+    return embedded.Server(Path(program) if program else embedded.binary(), folder, True, None, "always")
 
 
 def storms(folder, jobs, kills, seed):

@@ -71,7 +71,7 @@ class Outage:
 def strike(outage, folder):
     """Run one outage."""
     folder.mkdir(parents=True)
-    server = embedded.start(folder / "server", appendonly=True)
+    server = embedded.start(folder / "server", appendonly=True, fsync="always")
     chain = Chain(server, folder, keep_s=3600)
     try:
         chain.start_worker()

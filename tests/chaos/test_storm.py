@@ -37,7 +37,7 @@ def check(told):
 
 
 def test_a_storm_loses_nothing_ends_nothing_twice_and_changes_no_answer(start_server, tmp_path, quiet):
-    with start_server(tmp_path / "server", appendonly=True) as server:
+    with start_server(tmp_path / "server", appendonly=True, fsync="always") as server:
         check(storm_over(server, tmp_path, quiet, JOBS, KILLS, SEED))
 
 
@@ -45,7 +45,7 @@ def test_the_same_holds_on_the_redis_server_of_the_system(tmp_path, quiet):
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
-    with embedded.Server(Path(program), tmp_path / "server", True, None) as server:
+    with embedded.Server(Path(program), tmp_path / "server", True, None, "always") as server:
         check(storm_over(server, tmp_path, quiet, JOBS // 3, KILLS // 3, SEED))
 
 

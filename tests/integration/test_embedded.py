@@ -74,7 +74,10 @@ def test_a_server_outlives_the_thread_that_started_it(eventually):
 
 
 def test_an_append_only_file_survives_a_kill_and_a_restart_on_the_same_url(tmp_path):
-    with embedded.start(tmp_path / "data", appendonly=True) as server, redis.Redis.from_url(server.url) as client:
+    with (
+        embedded.start(tmp_path / "data", appendonly=True, fsync="always") as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
         client.set("kept", "yes")
         client.config_set("appendfsync", "always")
         client.set("kept", "still")
@@ -107,7 +110,7 @@ def test_a_missing_wheel_is_one_sentence_with_the_remedy(monkeypatch):
 
 
 def test_it_ends_with_sigterm_so_that_its_file_is_complete(tmp_path):
-    with embedded.start(tmp_path, appendonly=True) as server:
+    with embedded.start(tmp_path, appendonly=True, fsync="always") as server:
         process = server._process
         with redis.Redis.from_url(server.url) as client:
             client.set("a", "b")

@@ -110,7 +110,7 @@ def test_a_full_memory_of_the_server_refuses_in_one_sentence_and_loses_nothing(c
 
 def test_an_absence_longer_than_every_patience_loses_no_job(tmp_path, monkeypatch, eventually):
     monkeypatch.setenv("IMPATIENT", "1")
-    server = embedded.start(tmp_path / "server", appendonly=True)
+    server = embedded.start(tmp_path / "server", appendonly=True, fsync="always")
     chain = Chain(server, tmp_path, keep_s=600, max_deliveries=1)  # an absence is no delivery
     try:
         chain.start_worker()

@@ -274,7 +274,7 @@ def test_wait_finds_an_outcome_whose_announcement_was_lost(pipeline, settings, c
 
 
 def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path, once_waited_for):
-    with start_server(tmp_path, appendonly=True) as server:
+    with start_server(tmp_path, appendonly=True, fsync="always") as server:
         settings = Settings.read(_env_file=None, redis_url=server.url)
         with Pipeline(settings) as pipeline, connect(settings, 20) as client:
             job = pipeline.submit(b"sound")

@@ -18,7 +18,7 @@ from tests.support.fleet import Fleet, descendants, lives
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
-    with embedded.start(tmp_path_factory.mktemp("server"), appendonly=True) as running:
+    with embedded.start(tmp_path_factory.mktemp("server"), appendonly=True, fsync="always") as running:
         yield running
 
 
