@@ -23,7 +23,7 @@ _INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 def load(name: str, package: str = __package__) -> str:
     """Return the text of a package's `lua/<name>.lua` with its includes, without comment lines: it is sent to Redis."""
     text = _read(name, package)
-    includes = [_read(one.strip(), package) for found in _INCLUDE.findall(text) for one in found.split(",")]
+    includes = [_read(one.strip(), __package__) for found in _INCLUDE.findall(text) for one in found.split(",")]
     lines = [line for part in (*includes, text) for line in part.splitlines() if not line.startswith("--")]
     return (_CONSTANTS if includes else "") + "\n".join(lines) + "\n"
 

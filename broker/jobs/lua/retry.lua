@@ -1,4 +1,5 @@
 -- Requeues the job of a dead letter at the stage that failed.
+-- include: _stamp
 --
 -- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the Celery results of the
 --           stages; then each shared label set or vocabulary and its users
@@ -24,11 +25,6 @@ for i = FIXED + results + 1, #KEYS, 2 do
     redis.call('SADD', users, id)
   end
 end
-local clock = redis.call('TIME')
-local first, last = message:find(mark, 1, true)  -- as in push.lua
-if first then
-  message = message:sub(1, first - 1) .. string.format('%.6f', clock[1] + clock[2] / 1e6) .. message:sub(last + 1)
-end
-redis.call('LPUSH', queue, message)
+redis.call('LPUSH', queue, stamp(message, mark))
 redis.call('ZADD', wake, 0, 'work')
 return 1
