@@ -31,7 +31,7 @@ def of_redis(settings: Settings) -> list[Finding]:
     try:
         check_broker(settings)
     except BrokerAway as exc:
-        return [_away("redis", exc)]
+        return [Finding.of_error("redis", exc)]
     text = {"decode_responses": True, "encoding_errors": "replace"}
     with (
         connect_once(settings, socket_timeout=ANSWER_S) as plain,
@@ -55,9 +55,4 @@ def _attempt(settings: Settings, check: str, made: Callable[[], list[Finding]]) 
                 told = f"The Redis user may not read what the checks of {check} need: use the worker's"
                 return [Finding(check, "skipped", told)]
     except BrokerAway as exc:
-        return [_away(check, exc)]
-
-
-def _away(check: str, exc: BrokerAway) -> Finding:
-    told, _, remedy = exc.message.rstrip(".").partition(": ")
-    return Finding(check, "wrong", told, remedy)
+        return [Finding.of_error(check, exc)]

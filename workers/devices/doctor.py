@@ -21,8 +21,7 @@ def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Fi
     try:
         device = pick_device(settings)
     except DeviceRefused as exc:
-        told, _, remedy = exc.message.rstrip(".").rpartition("; ")
-        return [Finding("device", "wrong", told or remedy, remedy if told else "")]
+        return [Finding.of_error("device", exc, "; ")]
     seen = open_memory(device).read()
     needs = {stage: _in_memory(settings, device, stage, *one) for stage, one in weights.items()}
     return [

@@ -60,5 +60,4 @@ def _model(stage: str, found: Checkpoint | GolemError) -> Finding:
     if isinstance(found, Checkpoint):
         told = f"The {stage}'s model {found.id} is in the store ({format_bytes(found.size_bytes)})"
         return Finding(f"model-{stage}", "ok", told)
-    told, _, remedy = found.message.rstrip(".").rpartition(": ")
-    return Finding(f"model-{stage}", "wrong", told or remedy, remedy if told else "")
+    return Finding.of_error(f"model-{stage}", found)
