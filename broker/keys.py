@@ -6,8 +6,10 @@ message       golem:unacked  golem:unacked-index  golem:holders  golem:deliverie
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
 """
 
-# -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or an hour after registration if never published
+# -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
 
+#: Expiry of what belongs to a job whose producer died before publishing it (record, audio, label set), seconds.
+UNCLAIMED_S = 3600
 #: Channel: ids of jobs as they end.
 ENDED = "golem:ended"
 

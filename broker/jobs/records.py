@@ -22,7 +22,6 @@ from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, S
 INLINE_BYTES = 2048
 #: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
 _COSTS = [f"run:{stage}" for stage in STAGES]
-UNCLAIMED_S = 3600  # expiry of a job whose producer died before publishing it, seconds
 
 
 def shared_keys(job: Job | None) -> list[tuple[str, str]]:
@@ -53,7 +52,7 @@ class Jobs:
         """
         asked, body = digest(job), job.model_dump_json(exclude_defaults=True)
         wanted = [keys.job(job.id), keys.outcome(job.id)]
-        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, body, UNCLAIMED_S]))
+        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, body, keys.UNCLAIMED_S]))
         if found.decode() != asked:
             raise BadRequest(
                 f"The id {job.id} belongs to another job (other audio, labels or parameters): choose another id."
@@ -130,8 +129,8 @@ class Jobs:
             pipe.ttl(name)
             pipe.scard(keys.users(name))
             _, left_s, users = pipe.execute()
-        if not users and left_s < UNCLAIMED_S:
-            self._client.expire(name, UNCLAIMED_S)
+        if not users and left_s < keys.UNCLAIMED_S:
+            self._client.expire(name, keys.UNCLAIMED_S)
         return name
 
     def get_labels(self, name: str) -> LabelSet:

@@ -24,7 +24,6 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
 
 _RESERVED, _CALL_AGAIN = 1, -1  # returned by the script
-UNCLAIMED_S = 3600  # expiry of bytes whose producer died before publishing the job, seconds
 LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech rarely has a lower bit rate, so bytes / this is an upper bound
 
 
@@ -45,7 +44,7 @@ class Vault:
             )
         assert ref.key == f"vault:{job}"
         touched = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
-        args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, keys.AUDIO_PREFIX]
+        args: list[str | int] = [job, len(data), limit, keys.UNCLAIMED_S, keys.AUDIO_PREFIX]
         end, pause_s = time.monotonic() + wait_s, 0.02
         while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
             if answer == _CALL_AGAIN:  # each call drops entries, so this ends
@@ -57,7 +56,7 @@ class Vault:
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
-        self._client.set(keys.audio(job), data, ex=UNCLAIMED_S)
+        self._client.set(keys.audio(job), data, ex=keys.UNCLAIMED_S)
 
     def drop(self, job: str) -> None:
         """Delete the bytes of a job whose message was not published."""

@@ -8,6 +8,7 @@ from base64 import b64decode
 import pytest
 import redis
 
+from golem_chain.broker import keys
 from golem_chain.broker.connection import connect, masked, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
@@ -147,7 +148,7 @@ def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeli
         patch.setattr(Submitter, "_undo", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")
-    assert 0 < client.ttl("golem:job:mine") <= books.UNCLAIMED_S
+    assert 0 < client.ttl("golem:job:mine") <= keys.UNCLAIMED_S
     assert pipeline.submit(b"sound", id="mine") == "mine"
     assert len(messages(client)) == 1
     assert client.ttl("golem:job:mine") == client.ttl("golem:vault:mine") == -1

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golem_chain.broker import keys
-from golem_chain.broker.jobs import vault
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
@@ -89,7 +88,7 @@ def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
 def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
-    assert 0 < client.ttl("golem:vault:a") <= vault.UNCLAIMED_S
+    assert 0 < client.ttl("golem:vault:a") <= keys.UNCLAIMED_S
     client.zadd(keys.VAULT_LEAVING, {"a": 1})  # expired
     put(held, "b", b"y")
     assert held.size_bytes == 1
