@@ -118,25 +118,29 @@ def _why(exc: BaseException) -> str:
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
     text = " ".join(str(cause) for cause in causes)
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
+
+    def among(kind: Any) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
+
+    if among(ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
         return "presented an untrusted certificate (name its CA with rediss://…?ssl_ca_certs=ca.pem)"
-    if any(isinstance(cause, redis.AuthenticationError) for cause in causes) or any(
+    if among(redis.AuthenticationError) or any(
         word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH", "uthentication required")
     ):
         return "rejected the password"
-    if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
+    if among(exceptions.NoPermissionError):
         return "denied this user a command"
-    if any(isinstance(cause, exceptions.ReadOnlyError | exceptions.MasterDownError) for cause in causes):
+    if among(exceptions.ReadOnlyError | exceptions.MasterDownError):
         return _REPLICA
-    if any(isinstance(cause, _CLUSTER_ANSWERS) for cause in causes) or _CLUSTER_WORDS.search(text):
+    if among(_CLUSTER_ANSWERS) or _CLUSTER_WORDS.search(text):
         return _CLUSTER
-    if any(isinstance(cause, exceptions.OutOfMemoryError) for cause in causes) or "maxmemory" in text:
+    if among(exceptions.OutOfMemoryError) or "maxmemory" in text:
         return _OUT_OF_MEMORY
     if "MISCONF" in text:
         return _DISK_FULL
-    if any(isinstance(cause, redis.TimeoutError) for cause in causes):
+    if among(redis.TimeoutError):
         return "did not answer in time"
-    if any(isinstance(cause, redis.ResponseError) for cause in causes):
+    if among(redis.ResponseError):
         return f"rejected a command ({text.splitlines()[0][:100]})"
     return "cannot be reached"
 

@@ -19,6 +19,7 @@ from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.submission import Submitter, job_options
+from golem_chain.shared.errors import Cancelled
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, JobOptions, LabelSet, OracleParams, Outcome, Task, Vocabulary
 from golem_chain.shared.settings import Settings
@@ -123,15 +124,13 @@ class Pipeline:
         A queued stage does not run; the result of a running one is discarded. Raises BadRequest if Redis does not know
         the job.
         """
+        if found := self.outcome(job):
+            return found
         with reaching(self.settings):
-            if not (found := self._outcomes.get(job)):
-                if not self._jobs.finished([job])[0].known:
-                    raise unknown(job, self.settings.keep_s)
-                self._outcomes.end(job, "cancelled", Failure(code="cancelled", message="The job was cancelled."))
-                found = self._outcomes.get(job)
-        if not found:
-            raise unknown(job, self.settings.keep_s)
-        return found
+            self._outcomes.end(job, "cancelled", Failure(code=Cancelled.code, message="The job was cancelled."))
+            if found := self._outcomes.get(job):
+                return found
+        raise unknown(job, self.settings.keep_s)
 
     def close(self) -> None:
         """Close the connections."""

@@ -21,4 +21,9 @@ def task_id(job: str, stage: str) -> str:
     return f"{job}.{stage}"
 
 
+def job_of(task: str) -> str:
+    """Return the job of a Celery task id, empty for one that `task_id` did not make."""
+    return task.rpartition(".")[0]
+
+
 ROUTES = {task_name(stage): {"queue": stage, "routing_key": stage} for stage in STAGES}

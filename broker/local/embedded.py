@@ -76,7 +76,6 @@ class Server:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._password = secrets.token_urlsafe(24)
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = port
         try:
             for last in [False] * (TRIES - 1) + [True]:
                 self.port = port or _free_port()

@@ -5,7 +5,6 @@ Each takes the snapshot and the length of a lease in seconds, and returns its cu
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from golem_chain.broker import keys
 from golem_chain.broker.monitoring.snapshot import Hand, Snapshot
@@ -57,7 +56,7 @@ def overdue(seen: Snapshot, lease_s: float) -> Culprits:
 def unburied(seen: Snapshot, lease_s: float) -> Culprits:
     """Return jobs of dead letters that no worker is going to end."""
     del lease_s
-    awaited = {letter.job for letter in seen.dying} | placed(seen)
+    awaited = {letter.job for letter in seen.dying} | seen.placed
     jobs = {letter.job for letter in seen.letters if letter.job} - awaited
     return {job: "" for job in sorted(jobs) if job in seen.later and seen.later[job].live}
 
@@ -65,26 +64,12 @@ def unburied(seen: Snapshot, lease_s: float) -> Culprits:
 def lost(seen: Snapshot, lease_s: float) -> Culprits:
     """Return live jobs without a message. Those of dead letters are in `unburied`."""
     del lease_s
-    elsewhere = placed(seen) | {letter.job for letter in (*seen.letters, *seen.dying) if letter.job}
+    elsewhere = seen.placed | {letter.job for letter in (*seen.letters, *seen.dying) if letter.job}
     return {
         job: ""
         for job, state in seen.jobs.items()
         if state.live and state.sent and job not in elsewhere and seen.later[job].live
     }
-
-
-def placed(seen: Snapshot) -> set[str]:
-    """Return the jobs that have a message in a queue or in hand."""
-    bodies = (*((raw, False) for raw in seen.waiting), *((entry, True) for entry in seen.held))
-    return {job for raw, booked in bodies if (job := _job_in(raw, booked=booked))}
-
-
-def _job_in(raw: bytes, *, booked: bool) -> str:
-    try:
-        message: Any = json.loads(raw)
-        return str((message[0] if booked else message)["headers"]["id"]).rpartition(".")[0]
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
-        return ""
 
 
 def _name(tag: bytes) -> str:

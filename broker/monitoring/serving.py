@@ -3,10 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker import keys
-from golem_chain.broker.monitoring.status import of_box
+from golem_chain.broker.monitoring.status import read_boxes
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.json_object import JsonObject
@@ -29,12 +28,7 @@ class Serving:
 
 def read(client: "Redis") -> Serving:
     """Read the workers' reports. `client` must decode replies. Raises redis.RedisError if Redis fails."""
-    names = cast("list[str]", client.zrange(keys.BOXES, -MOST, -1))
-    with client.pipeline(transaction=False) as pipe:
-        for node in names:
-            pipe.hgetall(keys.box(node))
-        boxes = {node: of_box(fields, 0.0) for node, fields in zip(names, pipe.execute(), strict=True) if fields}
-    return Serving(boxes, {stage: client.llen(stage) for stage in STAGES})
+    return Serving(read_boxes(client, 0.0, MOST), {stage: client.llen(stage) for stage in STAGES})
 
 
 def check(serving: Serving) -> list[Finding]:

@@ -1,7 +1,11 @@
 """A reading of the running system, for the invariants of delivery. `snapshot_reader` takes it."""
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+from golem_chain.broker.queues import job_of
 from golem_chain.broker.transport.dead_letter import Letter
 
 
@@ -43,3 +47,18 @@ class Snapshot:
     now: float = 0.0  # of the server
     keys_cut: bool = False  # there are more keys
     queues_cut: bool = False  # there are more messages
+
+    @cached_property
+    def placed(self) -> set[str]:
+        """The jobs that have a message in a queue or in hand."""
+        bodies = (*((raw, False) for raw in self.waiting), *((entry, True) for entry in self.held))
+        return {job for raw, booked in bodies if (job := _job_in(raw, booked=booked))}
+
+
+def _job_in(raw: bytes, *, booked: bool) -> str:
+    """Return the job of an untrusted message, as it is in a queue or (`booked`) in hand; empty if it has none."""
+    try:
+        message: Any = json.loads(raw)
+        return job_of(str((message[0] if booked else message)["headers"]["id"]))
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return ""

@@ -31,7 +31,7 @@ def read(settings: Settings) -> JsonObject:
         now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
         unacked = set(client.hkeys(keys.UNACKED))
         holders = {tag: box for tag, box in client.hgetall(keys.HOLDERS).items() if tag in unacked}
-        boxes = {node: of_box(fields, float(now)) for node, fields in _boxes(client).items()}
+        boxes = read_boxes(client, float(now))
         dead = client.llen(keys.DEAD)
         working = leases.read(client, float(now))
     for holder in holders.values():
@@ -46,13 +46,14 @@ def read(settings: Settings) -> JsonObject:
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
 
 
-def _boxes(client: "redis.Redis") -> dict[str, dict[str, str]]:
-    """Return the hash of each box that has one, by node name in alphabetical order."""
-    names = sorted(cast("list[str]", client.zrange(keys.BOXES, 0, -1)))
+def read_boxes(client: "redis.Redis", now: float, most: int = 0) -> dict[str, JsonObject]:
+    """Return what each box reports (see `of_box`), by node name in alphabetical order: the `most` that renewed their
+    names last, 0 for all. `client` must decode replies."""
+    names = sorted(cast("list[str]", client.zrange(keys.BOXES, -most, -1)))
     with client.pipeline(transaction=False) as pipe:
         for node in names:
             pipe.hgetall(keys.box(node))
-        return {node: fields for node, fields in zip(names, pipe.execute(), strict=True) if fields}
+        return {node: of_box(fields, now) for node, fields in zip(names, pipe.execute(), strict=True) if fields}
 
 
 def of_box(fields: dict[str, str], now: float) -> JsonObject:

@@ -6,7 +6,7 @@ from base64 import b64decode
 from dataclasses import dataclass
 from functools import cached_property
 
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.queues import STAGES, job_of
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
@@ -54,7 +54,7 @@ class Letter:
     @property
     def job(self) -> str | None:
         """The id of the job, None for a malformed message."""
-        return self.message["headers"]["id"].rpartition(".")[0] or None if self.message else None
+        return (job_of(self.message["headers"]["id"]) or None) if self.message else None
 
     def summary(self) -> JsonObject:
         """Return a row for listings, in JSON types: short printable values, none of the user's content."""

@@ -53,11 +53,7 @@ class QoS(redis.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue the message at the head of its queue, or make it a dead letter."""
         if requeue:
-            try:
-                self.restore_by_tag(delivery_tag)
-            except self.channel.connection_errors as exc:  # we are still its holder: `settle` requeues it
-                self._state.unsettled = True
-                logger.warning("Message %s will be requeued when Redis is back: %s", delivery_tag, exc)
+            self._requeue(delivery_tag)
         else:
             message = self._delivered.get(delivery_tag)
             raw = dumps(message._raw) if message is not None else ""
@@ -67,13 +63,19 @@ class QoS(redis.QoS):
     def hand_back(self, tag: str) -> None:
         """Requeue a message unharmed: this was no delivery. While Redis is down, `settle` does it later."""
         self._state.unharmed.add(tag)
-        try:
-            self.restore_by_tag(tag, uncounted=True)
+        if self._requeue(tag, uncounted=True):
             self._state.unharmed.discard(tag)
-        except self.channel.connection_errors as exc:  # we are still its holder
+        self._forget(tag)
+
+    def _requeue(self, tag: str, *, uncounted: bool = False) -> bool:
+        """Requeue a message; return False while Redis is down: we are still its holder, and `settle` requeues it."""
+        try:
+            self.restore_by_tag(tag, uncounted=uncounted)
+        except self.channel.connection_errors as exc:
             self._state.unsettled = True
             logger.warning("Message %s will be requeued when Redis is back: %s", tag, exc)
-        self._forget(tag)
+            return False
+        return True
 
     def bury(self, tag: str, raw: str, why: str, queue: str) -> None:
         """Make a message a dead letter."""

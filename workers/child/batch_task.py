@@ -172,14 +172,7 @@ def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
     """Run the pool job: one call for all messages, then each ends through its own trace."""
     task: BatchTask = current_app.tasks[name]
     start = monotonic()
-    try:
-        ended = task.ended(message.id for message in messages)
-    except (OSError, redis.RedisError) as exc:
-        ends = [End(1, _rejected(), monotonic() - start) for _ in messages]
-        logger.warning("A batch of %d of %s is requeued, Redis is down: %r", len(messages), name, exc)
-        return BatchReport(ends, task.resident(), dict(task.load_costs()))
-    todo = {message.id: message for message in messages if message.id not in ended}  # deduplicated by id
-    results = dict(zip(todo, _results(task, list(todo.values())), strict=True))
+    results = _results_by_id(task, messages)
     spent = monotonic() - start
     ends = []
     for id_, request, *body in messages:
@@ -192,12 +185,16 @@ def run_together(name: str, messages: Sequence[Message]) -> BatchReport:
     return BatchReport(ends, task.resident(), dict(task.load_costs()))
 
 
-def _rejected() -> ExceptionInfo:
-    """Return what Celery's tracer gives for a message that is requeued because Redis is down."""
+def _results_by_id(task: BatchTask, messages: Sequence[Message]) -> dict[str, Any]:
+    """Return the result of each message by its id, without those of tasks that have already ended."""
+    todo = {message.id: message for message in messages}  # deduplicated by id
     try:
-        raise Reject(AWAY, requeue=True)
-    except Reject:
-        return ExceptionInfo(internal=True)
+        ended = task.ended(todo)
+    except (OSError, redis.RedisError) as exc:
+        logger.warning("A batch of %d of %s is requeued, Redis is down: %r", len(messages), task.name, exc)
+        return dict.fromkeys(todo, Reject(AWAY, requeue=True))
+    todo = {id_: message for id_, message in todo.items() if id_ not in ended}
+    return dict(zip(todo, _results(task, list(todo.values())), strict=True))
 
 
 def _results(task: BatchTask, messages: Sequence[Message]) -> list[Any | Exception]:

@@ -117,7 +117,7 @@ class RequestBuilder:
         return ReplyRequest(transcript.text, intent, self._labels(job), job.oracle, seed_of(job), written_in(handover))
 
     def _vocabulary(self, job: Job) -> Vocabulary | None:
-        found = self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary
+        found = self._phrases(job)
         return with_labels(found, _worded(job, self._labels(job))) if found else None
 
     def _shares(self, handover: Handover, labels: LabelSet) -> dict[str, float] | None:
@@ -125,8 +125,12 @@ class RequestBuilder:
         job, choice = handover.job, handover.transcript and handover.transcript.choice
         if not choice or choice.phrase == "unknown":
             return None
-        vocabulary = self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary
+        vocabulary = self._phrases(job)
         return label_shares(choice, _worded(job, labels)) if vocabulary and vocabulary.from_labels else None
+
+    def _phrases(self, job: Job) -> Vocabulary | None:
+        """Return the vocabulary as submitted, without phrasings of labels."""
+        return self._spoken(job.vocabulary_key) if job.vocabulary_key else job.vocabulary
 
     def _labels(self, job: Job) -> LabelSet:
         if job.labels is not None:

@@ -14,7 +14,7 @@ from celery import Celery
 from pydantic import ValidationError
 
 from golem_chain.broker.connection import is_absence
-from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.queues import STAGES, job_of, task_name
 from golem_chain.shared.errors import (
     BadRequest,
     BrokerAway,
@@ -90,8 +90,7 @@ class StageTask(BatchTask):
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Write the Outcome `failed`. Also called in the parent, for a time limit or a dead letter."""
         del args, kwargs, einfo
-        job = task_id.rpartition(".")[0]
-        if job:
+        if job := job_of(task_id):
             self.runtime.outcomes.end(job, "failed", failure_of(exc, self.stage))
 
     def load_costs(self) -> dict[str, float]:
