@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
-from celery.backends.redis import RedisBackend
 
 from golem_chain.broker import keys
 from golem_chain.broker.connection import bad_url
@@ -16,29 +15,17 @@ from golem_chain.shared.settings import Settings
 _REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 
-class Results(RedisBackend):
-    """Celery's result backend without a subscription per published task: producers read Outcomes instead."""
-
-    def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Do not subscribe to the task's result."""
-
-
 def make_app(settings: Settings) -> Celery:
     """Return the app for these settings, not yet connected. Raises BadSetting if the URL cannot be used."""
     url, tls = broker_url(settings)
     app = Celery("golem", set_as_current=False)  # a producer may have a Celery app of its own
-    app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "golem_chain.broker.app:Results")
     app.conf.update(
         broker_url=url,
         broker_transport="golem_chain.broker.transport.channel:Transport",  # the atomic take, affinity, leases
         broker_use_ssl=tls,
-        result_backend=url.replace("redis+socket://", "socket://"),
-        redis_backend_use_ssl=tls,
         # -- serialisation
         task_serializer="json",
-        result_serializer="json",
         accept_content=["json"],  # never pickle: anyone with write access to Redis could execute code
-        result_accept_content=["json"],
         event_serializer="json",
         # -- queues
         task_queues=QUEUES,
@@ -54,11 +41,8 @@ def make_app(settings: Settings) -> Celery:
         worker_disable_rate_limits=True,  # no task has one
         worker_max_tasks_per_child=None,
         # -- delivery
-        # a worker retries until Redis is back and accepts writes; a producer has its own policy
-        task_publish_retry_policy={"max_retries": None, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1},
-        task_acks_late=True,  # acknowledge once the result is stored
-        task_reject_on_worker_lost=True,  # requeue if the child dies; the transport counts deliveries
-        task_acks_on_failure_or_timeout=True,
+        task_acks_late=True,  # the script that finishes a stage deletes the booking
+        task_ignore_result=True,  # answers and Outcomes are in the job's record
         task_time_limit=settings.time_limit_s,  # lease renewal would keep a hung task alive forever
         worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses jobs when Redis restarts
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
@@ -78,10 +62,6 @@ def make_app(settings: Settings) -> Celery:
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker retries forever
-        # -- results
-        result_expires=max(1, round(settings.keep_s)),
-        redis_socket_timeout=30.0,
-        redis_socket_keepalive=True,
         # -- monitoring
         worker_send_task_events=True,  # Flower
         task_send_sent_event=False,  # saves one message per stage; received and started are enough

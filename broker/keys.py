@@ -137,3 +137,15 @@ def checkpoint(stage: str) -> str:
 
 #: Flower's unacknowledged keys, always empty: with kombu's default names Flower would requeue messages in hand.
 FLOWER_BOOKS = {f"unacked{part}_key": f"golem:flower:unacked{part}" for part in ("", "_index", "_mutex")}
+
+
+class Keys:
+    """Temporary."""
+
+    def __init__(self, prefix: str = "golem") -> None:
+        self.prefix = prefix
+
+    def __getattr__(self, name: str):  # type: ignore
+        if name == "queue":
+            return lambda one: one
+        return globals().get(name) or globals()[name.upper()]

@@ -6,32 +6,25 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import redis
 from pydantic import ValidationError
 
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
-from golem_chain.broker.queues import STAGES, task_id, task_name
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
-from golem_chain.shared.records import AudioRef, Handover, Job, JobOptions, LabelSet, OracleParams, Vocabulary
+from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.shared.text import storable, visible
+from golem_chain.shared.text import storable
 from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
 
-if TYPE_CHECKING:
-    from celery import Celery
-
 _HEAD_BYTES = 4096  # read from a referenced file: enough for a WAVE header
-_NAME_IN_MESSAGES = 100  # characters; the Outcome has the full name
-#: Celery's retries of a publish after the first attempt: about a second in all.
-_RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
 
 def job_options(
@@ -60,23 +53,14 @@ class Submitter:
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
         job, data = self.describe(audio, options, id, name)
+        limit_s = self._settings.time_limit_s + self._settings.time_limit_per_audio_s * job.audio.about_s
         with reaching(self._settings):
-            if not self._jobs.register(job):
-                return job.id
-            try:
-                if data is not None:
-                    self._vault.put(job.id, data, job.audio, wait_s)
-                self._send(job)
-            except BaseException:
-                self._undo(job)
-                raise
-            self._jobs.confirm_sent(job)
+            if data is not None:
+                if not self._jobs.register(job):
+                    return job.id
+                self._store(job, data, wait_s)
+            self._jobs.submit(job, limit_s)  # if its answer is lost, the job may run: what it needs is kept for an hour
         return job.id
-
-    def close(self) -> None:
-        """Close the connections."""
-        if "_app" in vars(self):
-            self._app.close()
 
     # -- building the job
 
@@ -144,44 +128,17 @@ class Submitter:
             about_s=about_s(head, found.st_size, self._settings.audio_max_s),
         )
 
-    # -- publishing
+    # -- storing the audio
 
-    @cached_property
-    def _app(self) -> "Celery":
-        from golem_chain.broker.app import make_app
-
-        return make_app(self._settings)
-
-    def _send(self, job: Job) -> None:
-        """Publish the chain: one message that contains the signatures of the later stages."""
-        from celery import chain
-
-        limit_s = self._settings.time_limit_s + self._settings.time_limit_per_audio_s * job.audio.about_s
-        options: dict[str, dict[str, Any]] = {"scribe": {"time_limit": limit_s}}
-        brief = Handover(job=job.model_copy(update={"name": visible(job.name, _NAME_IN_MESSAGES)}))
-        steps = [
-            self._app.signature(
-                task_name(stage),
-                args=(brief.wire(),) if stage == STAGES[0] else (),
-                options={
-                    "task_id": task_id(job.id, stage),
-                    "argsrepr": "…",
-                    "kwargsrepr": "…",
-                    **options.get(stage, {}),
-                },
-            )
-            for stage in STAGES
-        ]
-        chain(*steps, app=self._app).apply_async(retry=True, retry_policy=_RETRY_POLICY)
-
-    def _undo(self, job: Job) -> None:
-        """Delete the job's audio and record as far as possible; the rest expires."""
+    def _store(self, job: Job, data: bytes, wait_s: float) -> None:
+        """Put the audio into the vault. If that fails, delete audio and record as far as possible; the rest expires."""
         try:
-            with reaching(self._settings):
+            self._vault.put(job.id, data, job.audio, wait_s)
+        except BaseException:
+            with suppress(redis.RedisError):
                 self._vault.drop(job.id)
                 self._jobs.forget(job.id)
-        except BrokerAway:
-            return
+            raise
 
 
 @contextmanager

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(  # never in a repr: it may hold a password
         "redis://127.0.0.1:6379/0", description="URL of the Redis server; `rediss://` for TLS", repr=False
     )
+    prefix: str = Field("golem", description="Temporary")
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
         (), description="Folders mounted on all boxes; files under them are sent as `file:` references, not copied"
     )

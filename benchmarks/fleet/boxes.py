@@ -10,18 +10,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from celery import chain
 from redis import Redis
 
 from golem_chain.benchmarks.fleet.simulation import Result
 from golem_chain.benchmarks.fleet.sleeper import LOG
 from golem_chain.broker import keys
-from golem_chain.broker.app import make_app
 from golem_chain.broker.local import embedded
 from golem_chain.broker.local.process import die_with_parent
-from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
@@ -39,13 +37,13 @@ def run(workers: int, times: Sequence[float], prefer: str = "balanced") -> Resul
         Redis.from_url(server.url) as client,
         _fleet(server.url, workers, prefer, client, Path(folder)),
     ):
-        app = make_app(Settings.read(redis_url=server.url))
+        pipeline = Pipeline(Settings.read(redis_url=server.url))
         start = time.time()
         for job, at in enumerate(times):
             time.sleep(max(0.0, start + at - time.time()))
-            _submit(app, job)
+            pipeline.submit(str(job).encode(), id=str(job))
         events = _events(client, len(times))
-        app.close()
+        pipeline.close()
     return _result(events, [start + at for at in times], start, workers)
 
 
@@ -70,14 +68,6 @@ def _fleet(url: str, workers: int, prefer: str, client: Redis, folder: Path) -> 
             one.kill()
         for one in started:
             one.wait()
-
-
-def _submit(app: Any, job: int) -> None:
-    steps = [
-        app.signature(task_name(stage), args=(job,) if n == 0 else (), task_id=task_id(str(job), stage), queue=stage)
-        for n, stage in enumerate(STAGES)
-    ]
-    chain(*steps).apply_async()
 
 
 def _events(client: Redis, jobs: int) -> list[JsonObject]:

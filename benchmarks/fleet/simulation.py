@@ -240,7 +240,8 @@ class Fleet:
         queue, line = move.queue, self._queues[move.queue]
         taken = [line.popleft()[1] for _ in range(move.take_n)]
         box.state.takes(queue)
-        box.state.took(map(str, taken))
+        for job in taken:
+            box.state.took(str(job), 1)
         box.busy, self._served[queue] = True, self.now
         self._claim(box)
         if line:

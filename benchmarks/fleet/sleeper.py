@@ -6,52 +6,77 @@ It holds one model at a time, and pushes its loads and batches to the Redis list
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from celery import Celery
 from redis import Redis
 
 from golem_chain.benchmarks.fleet.costs import SLEEPING
-from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.queues import STAGES
+from golem_chain.shared.records import Intent, Reply, Transcript
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.child import tasks
+from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.parent.worker import start
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.stub import StubEngine
 
 LOG = "bench:log"
-_held: list[str] = []
-_client: list[Redis] = []  # created in the child
+_ANSWERS: dict[str, Callable[[str], object]] = {
+    "scribe": lambda job: Transcript(text=job),
+    "interpreter": lambda _: Intent(label="any", score=1.0, method="cosine"),
+    "oracle": lambda job: Reply(text=job, prompt=job, seed=0, new_tokens=1),
+}
 
 
-class Sleeper(BatchTask):
-    """A stage that sleeps for its cost."""
+@dataclass
+class Sleeper(StubEngine):
+    """An engine that sleeps for its cost. The text of a job is its number."""
 
-    abstract = True
+    _loaded_at: list[float] = field(default_factory=list)  # the last load, until its batch is logged
 
-    def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
-        """Sleep for a load if another model is held, then for the batch."""
-        if not _client:
-            _client.append(Redis.from_url(Settings.read().redis_url))
-        cost, began = SLEEPING[self.stage], time.time()
-        if loads := _held != [self.stage]:
-            time.sleep(cost.load_s)
-            _held[:] = [self.stage]
-        time.sleep(cost.seconds(len(calls)))
-        told = {"box": sys.argv[1], "stage": self.stage, "jobs": [call.args[0] for call in calls]}
-        _client[0].rpush(LOG, json.dumps({**told, "load": loads, "began": began, "ended": time.time()}))
-        return [call.args[0] for call in calls]
+    def load(self) -> None:
+        """Sleep for a load."""
+        if not self.loaded:
+            self._loaded_at.append(time.time())
+            time.sleep(SLEEPING[self.name].load_s)
+        super().load()
 
-    def load_costs(self) -> dict[str, float]:
-        """Return the costs that a residency would have measured."""
-        return {self.stage: SLEEPING[self.stage].load_s}
+    def prepare(self, ask: Any) -> object:
+        """The text of the job."""
+        return Ready(ask.data.decode() if self.name == "scribe" else ask.text)
+
+    def run(self, batch: Sequence[Any]) -> list[object]:
+        """Sleep for the batch, and log it."""
+        loads = bool(self._loaded_at)
+        began = self._loaded_at.pop() if loads else time.time()
+        time.sleep(SLEEPING[self.name].seconds(len(batch)))
+        told = {"box": sys.argv[1], "stage": self.name, "jobs": [int(job) for job in batch]}
+        self._log.rpush(LOG, json.dumps({**told, "load": loads, "began": began, "ended": time.time()}))
+        return [_ANSWERS[self.name](job) for job in batch]
+
+    @cached_property
+    def _log(self) -> Redis:
+        client: Redis = Redis.from_url(Settings.read().redis_url)
+        return client
 
 
-def register(app: Celery) -> None:
-    """Register the three tasks."""
-    for stage in STAGES:
-        kind = type(stage.title(), (Sleeper,), {"name": task_name(stage), "stage": stage, "__module__": __name__})
-        app.register_task(kind())
+def build(on_event: Any) -> Residency:
+    """Return a residency of sleeping engines."""
+    return Residency({stage: Sleeper(stage) for stage in STAGES}, CpuMemory(), on_event=on_event)
 
 
 if __name__ == "__main__":
-    sys.exit(start(Settings.read(), None, sys.argv[1], register=register, log_level="WARNING"))
+    settings = Settings.read()
+    sys.exit(
+        start(
+            settings,
+            None,
+            sys.argv[1],
+            register=lambda app: tasks.register(app, settings, build),
+            log_level="WARNING",
+        )
+    )

@@ -40,6 +40,6 @@ def read(client: "Redis", now: float) -> list[JsonObject]:
 
 def _task(entry: str) -> str:
     try:
-        return visible(str(json.loads(entry)[0]["headers"]["id"]), 80)
-    except (ValueError, KeyError, IndexError, TypeError):
+        return visible(str(json.loads(entry.partition(" ")[2])["headers"]["id"]), 80)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "?"

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from golem_chain.broker.queues import job_of
 from golem_chain.broker.transport.dead_letter import Letter
@@ -51,14 +50,13 @@ class Snapshot:
     @cached_property
     def placed(self) -> set[str]:
         """The jobs that have a message in a queue or in hand."""
-        bodies = (*((raw, False) for raw in self.waiting), *((entry, True) for entry in self.held))
-        return {job for raw, booked in bodies if (job := _job_in(raw, booked=booked))}
+        bodies = (*self.waiting, *(entry.partition(b" ")[2] for entry in self.held))
+        return {job for raw in bodies if (job := _job_in(raw))}
 
 
-def _job_in(raw: bytes, *, booked: bool) -> str:
-    """Return the job of an untrusted message, as it is in a queue or (`booked`) in hand; empty if it has none."""
+def _job_in(raw: bytes) -> str:
+    """Return the job of an untrusted message; empty if it has none."""
     try:
-        message: Any = json.loads(raw)
-        return job_of(str((message[0] if booked else message)["headers"]["id"]))
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return job_of(str(json.loads(raw)["headers"]["id"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""

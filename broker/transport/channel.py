@@ -2,16 +2,18 @@
 
 peek   one script renews this worker's claims and reads each queue's depth, age and number of other servers;
        `scheduler.decide` chooses the queue and the number of messages.
-take   one script (`scripts.TAKE`) moves them from the queue into the unacknowledged hash, so that no message is ever
-       outside both. Stock kombu does this in two steps, and a kill in between loses the message. A worker that moves
-       to a queue claims it in the same script, unless another has claimed it since the peek.
-wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which the publisher sets together with the push. A
+take   one script (`scripts.TAKE`) checks them and moves them from the queue into the unacknowledged hash, so that no
+       message is ever outside both. Stock kombu does this in two steps, and a kill in between loses the message. A
+       worker that moves to a queue claims it in the same script, unless another has claimed it since the peek.
+wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which every push sets in the same script. A
        lost mark costs half a second at most, never a message. A worker that leaves the work to another box sets the
        mark again.
 lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 
-Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the unacknowledged
-hash. Priorities, key prefixes and queue expiry are not supported.
+Messages of stages are published by `broker.jobs`, never through kombu, which carries remote control and events.
+
+Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `QoS`, `Connection._deliver`. Priorities and
+queue expiry are not supported.
 """
 
 from collections.abc import Sequence
@@ -25,12 +27,13 @@ from typing import Any
 from kombu.log import get_logger
 from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import Connection, SecureConnection
+from golem_chain.broker.keys import Keys
+from golem_chain.broker.queues import task_name
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
+from golem_chain.broker.transport.message import Taken, celery_message
 from golem_chain.broker.transport.qos import QoS, log_forgotten
 from golem_chain.broker.transport.scheduler import LOOK_S, Move, Prefer, View, decide, listens, patience_s
 
@@ -73,7 +76,8 @@ class Channel(redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack_queues: set[str] = set()
-        self.consumer_state = ConsumerState()  # a producer's own; in a worker kombu sets one for all channels
+        self.consumer_state = ConsumerState()  # a client's own; in a worker kombu sets one for all channels
+        self.keys = Keys()
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
@@ -96,11 +100,11 @@ class Channel(redis.Channel):
         if not queues:
             return
         if self._maybe_work:
-            touched = (*queues, *map(keys.claim, queues), keys.SERVED)
+            touched = (*queues, *map(self.keys.claim, queues), self.keys.served)
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
-            marks = [keys.wake(queue) for queue in self._wait_queues] or [keys.wake(f"@{self.box}")]
+            marks = [self.keys.wake(queue) for queue in self._wait_queues] or [self.keys.wake(f"@{self.box}")]
             self._send(Asked.WAIT, "BZPOPMIN", *marks, round(self._wait_s, 3))
 
     def _in_chain_order(self) -> list[str]:
@@ -152,7 +156,7 @@ class Channel(redis.Channel):
         if move is None:
             self._maybe_work = self._awaited = False
             self._wait_queues, self._wait_s = tuple(listens(view)), patience_s(view)
-            if woken in [keys.wake(line.queue) for line in view.lines if line.depth]:
+            if woken in [self.keys.wake(line.queue) for line in view.lines if line.depth]:
                 self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
@@ -167,47 +171,37 @@ class Channel(redis.Channel):
         self._chosen = queue = move.queue
         seen = next(line.servers for line in view.lines if line.queue == queue)
         others = -1 if queue in view.resident else seen
-        touched = [queue, keys.wake(queue), self.unacked_key, self.unacked_index_key]
-        touched += [keys.HOLDERS, keys.DELIVERIES, keys.CRASHES, keys.DEAD, keys.DYING, keys.SERVED]
+        keys = self.keys
+        touched = [keys.queue(queue), keys.wake(queue), keys.unacked, keys.unacked_index, keys.holders]
+        touched += [keys.deliveries, keys.crashes, keys.dead, keys.dying, keys.served]
         touched += [keys.claim(queue), *(keys.claim(one.queue) for one in view.lines if one.queue != queue)]
-        bounds = (move.take_n, self.max_deliveries, self.box, others)
+        bounds = (move.take_n, self.max_deliveries, self.box, others, queue, task_name(queue))
         self._send(Asked.TAKE, "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
-        raws, tags, buried, forgotten = reply
+        rows, buried, forgotten = reply
         if buried:
             logger.error("%d message(s) of queue %s became dead letters", buried, self._chosen)
             log_forgotten(forgotten)
-        if raws:
+        if rows:
             self.consumer_state.takes(self._chosen)
-        for raw, tag in zip(raws, map(bytes_to_str, tags), strict=True):
+        messages = [Taken.of(row) for row in rows]
+        for one in messages:
+            self.consumer_state.took(one.tag, one.delivery)
+        for one in messages:
+            if self._closing or self._chosen not in self.connection._callbacks:
+                self.qos.requeue(one.tag, uncounted=True)
+                continue
+            # by our clock: the delay of a retry counts from now, and the sender's clock may be hours ahead or behind
+            due = datetime.fromtimestamp(time() + one.delay_s, UTC).isoformat() if one.delay_s else None
             try:
-                message = loads(bytes_to_str(raw))
-                _due_by_our_clock(message["headers"])
-                self.consumer_state.took([tag])
-                if self._closing or self._chosen not in self.connection._callbacks:
-                    self.qos.restore_by_tag(tag, uncounted=True)
-                else:
-                    self.connection._deliver({**message, "booked": True}, self._chosen)
+                self.connection._deliver(celery_message(self._chosen, one, self.box, due), self._chosen)
             except self.connection_errors:
                 raise
-            except Exception as exc:  # noqa: BLE001  (untrusted content of the queue)
-                self.qos.bury(tag, raw.decode(errors="replace"), f"malformed: {exc!r}", self._chosen)
-
-    # -- publishing ----------------------------------------------------------------------------------------------------
-
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        if kwargs.get("_publish_batch") is not None or queue in self._expires:
-            super()._put(queue, message, **kwargs)
-            return
-        headers = message["headers"]
-        if headers.get("eta"):
-            headers["delay_s"] = max(0.0, datetime.fromisoformat(headers["eta"]).timestamp() - time())
-        headers["sent_at"] = scripts.SENT_AT_MARK
-        with self.conn_or_acquire() as client:
-            mark = dumps(scripts.SENT_AT_MARK)  # with its quotes: a number takes the place of the whole string
-            client.eval(scripts.PUSH, 0, queue, keys.wake(queue), dumps(message), mark)
+            except Exception as exc:  # Celery could not handle it: one message must not stop the worker
+                logger.exception("Message %s could not be delivered", one.tag)
+                self.qos.bury(one.tag, f"cannot be delivered: {exc!r}")
 
     def close(self) -> None:
         """As kombu's, but interrupts an idle wait."""
@@ -215,12 +209,6 @@ class Channel(redis.Channel):
             self._in_poll = None
             self.client.connection.disconnect()
         super().close()
-
-
-def _due_by_our_clock(headers: dict[str, Any]) -> None:
-    """Make a retry's delay count from now: the sender's clock may be hours ahead or behind."""
-    if headers.get("eta") and isinstance(delay_s := headers.get("delay_s"), int | float):
-        headers["eta"] = datetime.fromtimestamp(time() + delay_s, UTC).isoformat()
 
 
 def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, float, float, int]]:

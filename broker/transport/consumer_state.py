@@ -28,8 +28,8 @@ class ConsumerState:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self.in_hand: dict[str, None] = {}  # an ordered set: oldest first
-        self.owed: set[str] = set()  # ended while Redis was down: to be acknowledged when it is back
+        self.in_hand: dict[str, int] = {}  # tag -> number of the delivery, oldest first
+        self.owed: dict[str, int] = {}  # acknowledged while Redis was down: to be deleted when it is back
         self.unsettled = False  # a requeue failed: Redis names us as holder of a message that is not in hand
         self.unharmed: set[str] = set()  # to be requeued without counting a delivery when Redis is back
         self.channel: TakingChannel | None = None  # the channel that takes messages now
@@ -50,13 +50,13 @@ class ConsumerState:
             self._gap_s = gap if self._gap_s == inf else 0.7 * self._gap_s + 0.3 * gap
         self._last_take = now
 
-    def took(self, tags: Iterable[str]) -> None:
-        """Add messages to those in hand."""
-        self.in_hand.update(dict.fromkeys(tags))
+    def took(self, tag: str, delivery: int) -> None:
+        """Add a message to those in hand."""
+        self.in_hand[tag] = delivery
 
     def keep(self, tags: Iterable[str]) -> None:
         """Keep only these messages in hand: the connection broke, and the child still works on them."""
-        self.in_hand = dict.fromkeys(tags)
+        self.in_hand = {tag: self.in_hand[tag] for tag in tags if tag in self.in_hand}
         self._emptied = self._clock()
 
     def done(self, tag: str) -> None:

@@ -1,16 +1,17 @@
-"""Acknowledgements, requeues, leases and dead letters of messages in hand, across connections."""
+"""Messages in hand, across connections: leases, requeues, acknowledgements, dead letters. The child finishes stages by
+itself (`broker.jobs.stages`), so that an acknowledgement here is the exception: a message of a revoked task."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kombu.log import get_logger
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys
+from golem_chain.broker import keys as old
+from golem_chain.broker.keys import Keys
+from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.dead_letter import Letter
@@ -18,7 +19,7 @@ from golem_chain.broker.transport.dead_letter import Letter
 logger = get_logger(__name__)
 
 #: Tags that one script looks at, so that it never holds up the server.
-_ADOPTED_AT_ONCE = 100
+_AT_ONCE = 100
 
 
 class QoS(redis.QoS):
@@ -33,127 +34,102 @@ class QoS(redis.QoS):
         state: ConsumerState = self.channel.consumer_state
         return state
 
+    @property
+    def _keys(self) -> Keys:
+        keys: Keys = self.channel.keys
+        return keys
+
     def can_consume(self) -> bool:
         """Apply the prefetch limit to all messages in hand, whichever connection they came over."""
         return not self._state.stopping and (not self.prefetch_count or len(self._state.in_hand) < self.prefetch_count)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a delivery; a message from `take` is already in the unacknowledged hash."""
-        booked = virtual.QoS if message._raw.pop("booked", False) else redis.QoS
-        booked.append(self, message, delivery_tag)
+        virtual.QoS.append(self, message, delivery_tag)
+
+    # -- ends of a message -------------------------------------------------------------------------------------------
+
+    def finished(self, tag: str) -> None:
+        """Note that the child has finished the message, or that its lease was lost: nothing is left to do here."""
+        self._state.done(tag)
+        self._quick_ack(tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge the message."""
-        self._state.owed.add(delivery_tag)  # if Redis is down, `settle` acknowledges it later
+        """Acknowledge the message; while Redis is down, `settle` does it later."""
+        delivery = self._state.in_hand.get(delivery_tag, 0)
+        self._state.owed[delivery_tag] = delivery
         with self._client() as client:
-            _remove(client.pipeline(), self, delivery_tag).execute()
-        self._state.owed.discard(delivery_tag)
-        self._forget(delivery_tag)
+            self._strike(client, delivery_tag, delivery)
+        self._state.owed.pop(delivery_tag, None)
+        self.finished(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue the message at the head of its queue, or make it a dead letter."""
         if requeue:
-            self._requeue(delivery_tag)
+            self.requeue(delivery_tag)
         else:
-            message = self._delivered.get(delivery_tag)
-            raw = dumps(message._raw) if message is not None else ""
-            self.bury(delivery_tag, raw, "rejected", _queue_of(message))
-        self._forget(delivery_tag)
+            self.bury(delivery_tag, "rejected")
 
-    def hand_back(self, tag: str) -> None:
-        """Requeue a message unharmed: this was no delivery. While Redis is down, `settle` does it later."""
-        self._state.unharmed.add(tag)
-        if self._requeue(tag, uncounted=True):
-            self._state.unharmed.discard(tag)
-        self._forget(tag)
-
-    def _requeue(self, tag: str, *, uncounted: bool = False) -> bool:
-        """Requeue a message; return False while Redis is down: we are still its holder, and `settle` requeues it."""
+    def requeue(self, tag: str, *, uncounted: bool = False, error: str = "") -> None:
+        """Requeue a message. `uncounted`: it goes back unharmed, this was no delivery. `error`: of the worker, for its
+        dead letter. While Redis is down we are still its holder, and `settle` requeues it."""
+        if uncounted:
+            self._state.unharmed.add(tag)
         try:
-            self.restore_by_tag(tag, uncounted=uncounted)
+            self._restore([tag], uncounted=uncounted, error=error)
+            self._state.unharmed.discard(tag)
         except self.channel.connection_errors as exc:
             self._state.unsettled = True
             logger.warning("Message %s will be requeued when Redis is back: %s", tag, exc)
-            return False
-        return True
+        self.finished(tag)
 
-    def bury(self, tag: str, raw: str, why: str, queue: str) -> None:
-        """Make a message a dead letter."""
+    def bury(self, tag: str, why: str) -> None:
+        """Make a message a dead letter. Its job is ended by `DeadLetterStep`."""
+        delivery = self._state.in_hand.get(tag, 0)
         with self._client() as client:
-            seconds, micros = client.time()
-            at = seconds + micros / 1e6
-            letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
-            _remove(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
-            forgotten = client.eval(scripts.FORGET, 1, keys.DEAD)
-        self._state.done(tag)
-        logger.error("A message of queue %s became a dead letter: %s", queue, why)
-        log_forgotten(forgotten)
+            touched = (*self._books, self._keys.dead, self._keys.dying)
+            forgotten = client.eval(scripts.BURY, len(touched), *touched, tag, self.channel.box, delivery, why)
+        self.finished(tag)
+        logger.error("Message %s became a dead letter: %s", tag, why)
+        log_forgotten(forgotten or ())
 
-    def crashed(self, tag: str, error: str) -> None:
-        """Store a worker's error on the message, for its dead letter."""
-        with self._client() as client:
-            client.hset(keys.CRASHES, tag, error)
-
-    def restore_by_tag(
-        self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False, whose: str | None = None
-    ) -> None:
-        """Requeue a message. `uncounted`: it was handed back unharmed and does not count as a delivery. `whose`: the
-        box that must hold it, None for ours and empty for any."""
-        del leftmost  # always to the head of the queue: the message has waited before
-        with self._client(client) as client:
-            entry = client.hget(self.unacked_key, tag)
-            if entry is None:
-                client.zrem(self.unacked_index_key, tag)
-                self._state.done(bytes_to_str(tag))
-                return
-            try:
-                message, exchange, routing_key = loads(bytes_to_str(entry))
-                if not uncounted:  # a message handed back unharmed may run in a batch again
-                    message["headers"]["redelivered"] = True
-                    message["properties"]["delivery_info"]["redelivered"] = True
-            except Exception as exc:  # noqa: BLE001  (Lua's JSON parser accepts text that Python's rejects)
-                self.bury(bytes_to_str(tag), bytes_to_str(entry), f"cannot be requeued: {exc!r}", "")
-                return
-            queues = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
-            touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *queues)
-            whose = self.channel.box if whose is None else whose
-            client.eval(scripts.RESTORE, len(touched), *touched, tag, dumps(message), int(uncounted), whose)
-        self._state.done(bytes_to_str(tag))
-
-    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
-        """Requeue messages whose lease has expired."""
-        del start, num, interval
-        with self._client() as client:
-            for tag in client.eval(scripts.EXPIRED, 1, self.unacked_index_key, self.visibility_timeout):
-                if bytes_to_str(tag) not in self._state.in_hand:  # ours: only the renewal was late
-                    logger.warning("The lease of message %s expired: requeued", bytes_to_str(tag))
-                    self._restore_or_log(tag, client, whose="")
+    # -- leases ------------------------------------------------------------------------------------------------------
 
     def renew(self) -> None:
         """Renew the leases of all messages in hand."""
         if self._state.in_hand:
+            held = [part for pair in self._state.in_hand.items() for part in pair]
             with self._client() as client:
-                client.eval(scripts.RENEW, 1, self.unacked_index_key, *self._state.in_hand)
+                client.eval(scripts.RENEW, len(self._books), *self._books, self.channel.box, *held)
+
+    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
+        """Requeue messages whose lease has expired, except our own, of which only the renewal was late."""
+        del start, num, interval
+        touched = (*self._books, self._keys.dead)
+        with self._client() as client:
+            args = (self.visibility_timeout, *self._targets, *self._state.in_hand)
+            for tag in client.eval(scripts.EXPIRED, len(touched), *touched, *args):
+                logger.warning("The lease of message %s expired: requeued", bytes_to_str(tag))
 
     def give_back(self) -> int:
         """Requeue all messages in hand in their order, without counting a delivery, and return their number."""
         tags = list(self._state.in_hand)
-        for tag in reversed(tags):
-            self.restore_by_tag(tag, uncounted=True)
-            self._forget(tag)
+        self._restore(tags[::-1], uncounted=True)
+        for tag in tags:
+            self.finished(tag)
         return len(tags)
 
     def adopt(self) -> int:
         """Move what workers of 0.1 had in hand, under kombu's default names, to our own keys, except what a live worker
         holds. Return how many messages that were."""
         with self._client() as client:
-            if not client.exists(keys.OLD_UNACKED):
+            if not client.exists(old.OLD_UNACKED):
                 return 0
-            books = (keys.OLD_UNACKED, keys.OLD_UNACKED_INDEX, self.unacked_key, self.unacked_index_key, keys.HOLDERS)
-            fixed = (len(books), *books, self.channel.box, keys.BOX_PREFIX)
-            tags = client.hkeys(keys.HOLDERS)
-            parts = (tags[i : i + _ADOPTED_AT_ONCE] for i in range(0, len(tags), _ADOPTED_AT_ONCE))
-            moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in parts)
+            held = self._keys.holders
+            books = (old.OLD_UNACKED, old.OLD_UNACKED_INDEX, self._keys.unacked, self._keys.unacked_index, held)
+            fixed = (len(books), *books, self.channel.box, self._keys.box_prefix)
+            tags = client.hkeys(held)
+            moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in _parts(tags))
         if moved:
             logger.warning("Took over %d message(s) that workers of 0.1 had in hand", moved)
         return moved
@@ -164,31 +140,44 @@ class QoS(redis.QoS):
         those behind, or they were in transit when the connection broke. Returns the number of requeued messages."""
         self.adopt()
         with self._client() as client:
-            for tag in list(self._state.owed):
-                _remove(client.pipeline(), self, tag).execute()
-                self._state.owed.discard(tag)
-                self._forget(tag)
-            ours = [
-                bytes_to_str(tag)
-                for tag, box in client.hgetall(keys.HOLDERS).items()
-                if bytes_to_str(box) == self.channel.box
-            ]
-            left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
-            for tag in left:
-                self._restore_or_log(tag, client, uncounted=tag in self._state.unharmed)
+            for tag, delivery in list(self._state.owed.items()):
+                self._strike(client, tag, delivery)
+                del self._state.owed[tag]
+                self.finished(tag)
+            holders = client.hgetall(self._keys.holders).items()
+        ours = [bytes_to_str(tag) for tag, box in holders if bytes_to_str(box) == self.channel.box]
+        left = [tag for tag in ours if tag not in self._state.in_hand]
+        unharmed = [tag for tag in left if tag in self._state.unharmed]
+        back = self._restore([tag for tag in left if tag not in unharmed]) + self._restore(unharmed, uncounted=True)
         self._state.unharmed.clear()
         self._state.unsettled = False
         self.renew()
-        return len(left)
+        return back
 
-    def _restore_or_log(self, tag: str, client: Any, **how: Any) -> None:
-        """Requeue one of several messages; an error is logged so that the others are still requeued."""
-        try:
-            self.restore_by_tag(tag, client, **how)
-        except self.channel.connection_errors:
-            raise
-        except Exception:
-            logger.exception("Message %s could not be requeued", bytes_to_str(tag))
+    # -- scripts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _books(self) -> tuple[str, ...]:
+        """The keys of messages in hand, in the order of the scripts."""
+        keys = self._keys
+        return keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes
+
+    @property
+    def _targets(self) -> tuple[str, str, str]:
+        """The names of the queues, the prefixes of their keys and of their wake marks."""
+        return f" {' '.join(STAGES)} ", self._keys.queue(""), self._keys.wake("")
+
+    def _strike(self, client: Any, tag: str, delivery: int) -> None:
+        client.eval(scripts.STRIKE, len(self._books), *self._books, tag, self.channel.box, delivery)
+
+    def _restore(self, tags: Sequence[str], *, uncounted: bool = False, error: str = "") -> int:
+        """Requeue messages that we hold, the last in line first, and return how many were still ours."""
+        touched, back = (*self._books, self._keys.dead), 0
+        how = (self.channel.box, int(uncounted), error, *self._targets)
+        with self._client() as client:
+            for part in _parts(tags):
+                back += int(client.eval(scripts.RESTORE, len(touched), *touched, *how, *part))
+        return back
 
     @contextmanager
     def _client(self, client: Any = None) -> Iterator[Any]:
@@ -197,10 +186,6 @@ class QoS(redis.QoS):
         assert channel is not None  # there is a message, so there was a channel
         with channel.conn_or_acquire(client) as live:
             yield live
-
-    def _forget(self, tag: str) -> None:
-        self._state.done(tag)
-        self._quick_ack(tag)
 
 
 def log_forgotten(bodies: Iterable[bytes]) -> None:
@@ -212,11 +197,5 @@ def log_forgotten(bodies: Iterable[bytes]) -> None:
         )
 
 
-def _queue_of(message: Any) -> str:
-    return str((message.delivery_info or {}).get("routing_key", "")) if message is not None else ""
-
-
-def _remove(pipe: Any, qos: QoS, tag: str) -> Any:
-    """Queue the commands that delete a message from every key of messages in hand."""
-    pipe.zrem(qos.unacked_index_key, tag).hdel(qos.unacked_key, tag)
-    return pipe.hdel(keys.HOLDERS, tag).hdel(keys.DELIVERIES, tag).hdel(keys.CRASHES, tag)
+def _parts(tags: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (tags[at : at + _AT_ONCE] for at in range(0, len(tags), _AT_ONCE))

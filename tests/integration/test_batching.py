@@ -9,6 +9,7 @@ import pytest
 
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import message
 from tests.support.fleet import Fleet, descendants
 
 
@@ -34,7 +35,7 @@ def test_a_bad_item_fails_alone_and_the_rest_of_its_chain_is_not_run(fleet: Flee
     fleet.done(jobs)
     fleet.until(lambda: fleet.log("failed"))
     assert fleet.state("bad", "interpreter") == "FAILURE"
-    assert [event["id"] for event in fleet.log("failed")] == ["bad.interpreter"]
+    assert [event["job"] for event in fleet.log("failed")] == ["bad"]
     assert not fleet.log("end", stage="oracle", job="bad")
     fleet.settled()
 
@@ -60,12 +61,14 @@ def test_a_retryable_error_is_tried_again_and_succeeds(fleet: Fleet) -> None:
 
 
 def test_the_same_task_twice_in_one_batch_runs_once(fleet: Fleet) -> None:
-    fleet.submit(["twin", "twin", "j"])
+    fleet.submit(["twin", "j"])
+    fleet.redis.lpush(fleet.queue("scribe"), message.text("scribe", "twin"))
     fleet.box()
     fleet.done(["twin", "j"])
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3
-    fleet.submit(["twin"])  # its success is stored, so it does not run again
+    fleet.redis.lpush(fleet.queue("scribe"), message.text("scribe", "twin"))  # its job has ended: it does not run again
+    fleet.redis.zadd("golem:wake:scribe", {"work": 0})
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3
 
@@ -97,8 +100,7 @@ def test_a_message_that_kills_its_worker_ends_as_failed_after_three_deliveries_a
     assert fleet.state("poison", "interpreter") == "FAILURE"
     assert len([e for e in fleet.log("batch", stage="interpreter") if "poison" in e["jobs"]]) == 3
     (failed,) = fleet.log("failed")
-    assert failed["id"] == "poison.interpreter"
-    assert failed["error"] == "TooManyDeliveries"
+    assert (failed["job"], failed["error"]) == ("poison", "too-many-deliveries")
     assert "signal 9" in failed["text"]
     (letter,) = map(json.loads, fleet.redis.lrange("golem:dead", 0, -1))
     assert (letter["why"], letter["queue"], letter["deliveries"]) == ("too-many-deliveries", "interpreter", 3)
@@ -114,7 +116,7 @@ def test_a_message_past_its_time_limit_fails_alone(fleet: Fleet) -> None:
     fleet.until(lambda: fleet.log("failed"))
     assert fleet.state("slow", "interpreter") == "FAILURE"
     (failed,) = fleet.log("failed")
-    assert (failed["id"], failed["error"]) == ("slow.interpreter", "TimeLimit")
+    assert (failed["job"], failed["error"]) == ("slow", "time-limit")
     fleet.settled()
 
 
@@ -131,4 +133,6 @@ def test_a_call_knows_when_it_was_sent(fleet: Fleet) -> None:
     fleet.box()
     fleet.submit(["j"])
     fleet.done(["j"])
-    assert all(0 <= event["queued"][0] < 300 for event in fleet.log("batch"))
+    [outcome] = fleet.pipeline.wait(["j"])
+    assert len(outcome.stages) == 3
+    assert all(0 < run.queued_s < 300 for run in outcome.stages.values())

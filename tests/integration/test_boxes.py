@@ -27,7 +27,7 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
     fleet.until(lambda: len(fleet.redis.keys("golem:box:*")) == 2)
     jobs = [f"j{n}" for n in range(40)]
     for job in jobs:
-        fleet.submit([job], first=1)  # two stages
+        fleet.submit_heard([job])  # two stages
         time.sleep(0.05)  # a stream, not a backlog
     fleet.done(jobs)
     loads = fleet.log("load")
@@ -39,7 +39,7 @@ def test_two_boxes_specialise_and_when_one_is_killed_the_other_takes_its_queue(f
 
     os.killpg(boxes[0].pid, signal.SIGKILL)
     jobs = [f"k{n}" for n in range(10)]
-    fleet.submit(jobs, first=1)
+    fleet.submit_heard(jobs)
     took = fleet.done(jobs)
     print(f"{len(loads)} loads for 40 jobs; ten more done {took:.1f} s after a box was killed")
     assert took < 18  # without waiting for the lease of 25 s to expire

@@ -9,6 +9,7 @@ import pytest
 from golem_chain.broker import keys
 from golem_chain.broker.cli import main
 from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadRequest
 
@@ -16,7 +17,7 @@ from golem_chain.shared.errors import BadRequest
 @pytest.fixture
 def letters(chain):
     chain.client.delete("golem:dead")
-    return Letters(chain.client)
+    return Letters(chain.client, Keys())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from golem_chain.broker.app import make_app
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Submitter
 from golem_chain.shared.records import AudioRef, Failure, Job
@@ -66,7 +67,7 @@ def test_a_job_whose_outcome_is_gone_already_does_not_come_back(pipeline, settin
 
 
 def test_what_is_told_of_a_job_after_it_is_forgotten_does_not_bring_it_back(client):
-    Jobs(client).tell_heard("forgotten", 1.0, 2.0)
+    Jobs(client, Keys()).tell_heard("forgotten", 1.0, 2.0)
     assert not client.exists("golem:job:forgotten")
 
 
@@ -89,7 +90,7 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
 
 
 def test_a_record_that_names_a_foreign_key_ends_as_any_other(settings, client):
-    jobs = Jobs(client)
+    jobs = Jobs(client, Keys())
     jobs.register(Job(id="forged", name="n", audio=AudioRef(key="vault:forged", size_bytes=1), labels_key="x"))
     assert Outcomes(settings, client).end("forged", "failed", Failure(code="a", message="b"))
 

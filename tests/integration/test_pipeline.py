@@ -13,6 +13,7 @@ from golem_chain.broker.connection import connect, masked, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Submitter
 from golem_chain.shared.errors import (
@@ -91,7 +92,7 @@ def test_large_label_sets_are_stored_once_by_hash_and_go_after_the_last_job(pipe
     [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
     assert one.labels is None
     assert one.labels_key == two.labels_key == key.decode()
-    assert len(books.Jobs(client).get_labels(key.decode()).labels) == 200
+    assert len(books.Jobs(client, Keys()).get_labels(key.decode()).labels) == 200
     assert client.ttl(key) == -1
     ends = Outcomes(settings, client)
     ends.end(first, "done")
@@ -107,7 +108,7 @@ def test_large_vocabularies_are_stored_once_by_hash_and_go_after_the_last_job(pi
     [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
     assert one.vocabulary is None
     assert one.vocabulary_key == two.vocabulary_key == key.decode()
-    assert len(books.Jobs(client).get_vocabulary(key.decode()).phrases) == 200
+    assert len(books.Jobs(client, Keys()).get_vocabulary(key.decode()).phrases) == 200
     assert max(map(len, bodies(client))) < 4096
     ends = Outcomes(settings, client)
     ends.end(first, "done")

@@ -23,6 +23,7 @@ from golem_chain.broker.app import make_app
 from golem_chain.broker.cli import main
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
@@ -91,7 +92,7 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     assert state["dead"] == 1
     assert list(state["boxes"])
     with connect(users.as_("monitor")) as client:
-        [letter] = Letters(client).all()
+        [letter] = Letters(client, Keys()).all()
         assert timeline.read(client, 0)
     assert letter.job == jobs[2]
     assert refusals(users) == []

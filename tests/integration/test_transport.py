@@ -86,7 +86,7 @@ def test_a_call_that_fails_outside_of_any_message_ends_every_message(fleet: Flee
     fleet.box()
     fleet.submit(["heavy", "j0", "j1"])
     fleet.done(["j0", "j1"])
-    fleet.until(lambda: fleet.log("failed", id="heavy.interpreter"))
+    fleet.until(lambda: fleet.log("failed", job="heavy"))
     assert "3 times" in fleet.log("failed")[0]["text"]
     assert "MemoryError" in fleet.log("failed")[0]["text"]
     fleet.settled()
@@ -206,7 +206,7 @@ def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nob
 
 
 def hostile() -> list[str]:
-    """Return messages that Lua's parser accepts but Python's rejects, or that could not be requeued."""
+    """Return messages of a job that does not exist, which parsers read differently or which cannot be booked."""
     body = base64.b64encode(json.dumps([["poison"], {}, {}]).encode()).decode()
 
     def message(tag: str, exchange: object = "golem", routing_key: str = "interpreter") -> dict[str, Any]:
@@ -236,7 +236,7 @@ def test_a_message_that_parsers_read_differently_leaves_no_booking_and_stops_no_
     messages = hostile()
     fleet.redis.lpush("interpreter", *messages)
     fleet.redis.zadd("golem:wake:interpreter", {"work": 0})
-    fleet.until(lambda: fleet.redis.llen("golem:dead") == len(messages))
+    fleet.until(lambda: fleet.redis.llen("golem:dead") == 2)  # those with a tag that cannot be booked
     fleet.settled()
     second = fleet.box("second", lease_s=5)
     os.killpg(first.pid, signal.SIGKILL)
@@ -251,13 +251,12 @@ def test_a_booking_that_cannot_be_put_back_is_buried_and_others_are_put_back(fle
     box = fleet.box("box", lease_s=5)
     fleet.submit(["before"])
     fleet.done(["before"])
-    good = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
-    fleet.redis.hset("golem:unacked", mapping={"junk": "no json", "number": "7", "good": good})
+    fleet.redis.hset("golem:unacked", mapping={"junk": "no queue", "number": "7", "good": "oracle {no json"})
     fleet.redis.zadd("golem:unacked-index", {"junk": 1, "number": 2, "good": 3})
     fleet.until(lambda: fleet.redis.llen("golem:dead") == 3)  # the valid one is requeued, then found malformed
     fleet.settled()
     whys = [json.loads(raw)["why"] for raw in fleet.redis.lrange("golem:dead", 0, -1)]
-    assert sum(why.startswith("cannot be requeued") for why in whys) == 2
+    assert whys.count("cannot be requeued") == 2
     assert whys.count("malformed") == 1
     assert box.poll() is None
 

@@ -96,7 +96,6 @@ def build(on_event):
 if __name__ == "__main__":
     if "IMPATIENT" in os.environ:  # gives up on Redis within 1 to 2 s instead of a minute
         vars(runtime)["WORKER_RETRIES"] = 2
-        worker._RETRY_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.1}
     settings = Settings.read()
     name = sys.argv[1] if len(sys.argv) > 1 else "test"
 

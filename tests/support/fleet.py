@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from celery import chain
 from redis import Redis
 
 from golem_chain.broker.app import make_app
-from golem_chain.broker.queues import STAGES, task_id, task_name
+from golem_chain.broker.keys import Keys
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import message
+from golem_chain.shared.records import CHAIN, JobOptions, Transcript
 from golem_chain.shared.settings import Settings
 from tests.support.paths import python_path
 
@@ -29,7 +32,8 @@ class Fleet:
         self.url = url
         self.redis: Any = Redis.from_url(url)  # its types leave open whether an answer is bytes or text
         self.redis.flushall()
-        self.app = make_app(Settings.read(redis_url=url))
+        settings = Settings.read(redis_url=url)
+        self.app, self.pipeline = make_app(settings), Pipeline(settings)
         self.folder = folder
         self.boxes: list[subprocess.Popen[str]] = []
 
@@ -49,20 +53,32 @@ class Fleet:
         self.boxes.append(box)
         return box
 
-    def submit(self, jobs: Iterable[str], first: int = 0) -> None:
-        """Publish a chain for each job, of the stages from `first` on."""
+    def submit(self, jobs: Iterable[str]) -> None:
+        """Submit the jobs. Their ids have no spaces."""
         for job in jobs:
-            steps = [
-                self.app.signature(
-                    task_name(stage), args=(job,) if n == 0 else (), task_id=task_id(job, stage), queue=stage
-                )
-                for n, stage in enumerate(STAGES[first:])
-            ]
-            chain(*steps).apply_async()
+            self.pipeline.submit(job.encode(), id=_id(job))
+
+    def submit_heard(self, jobs: Iterable[str]) -> None:
+        """Submit jobs that the Scribe has finished: they begin at the Interpreter."""
+        for job in jobs:
+            record, _ = self.pipeline._submitter.describe(job.encode(), JobOptions(), _id(job), None)
+            self.pipeline._jobs.register(record)
+            stored = {"transcript": Transcript(text=job).model_dump_json(), "queued": "1"}
+            self.redis.hset(f"golem:job:{_id(job)}", mapping=stored)
+            self.redis.lpush(self.queue("interpreter"), message.text("interpreter", _id(job)))
+            self.redis.zadd("golem:wake:interpreter", {"work": 0})
+
+    @staticmethod
+    def queue(stage: str) -> str:
+        """Return the key of a queue."""
+        return str(Keys().queue(stage))
 
     def state(self, job: str, stage: str = STAGES[-1]) -> str | None:
-        stored = self.redis.get(f"celery-task-meta-{task_id(job, stage)}")
-        return json.loads(stored)["status"] if stored else None
+        """Return how a stage of the job ended."""
+        outcome = self.pipeline._outcomes.get(_id(job))
+        if self.redis.hexists(f"golem:job:{_id(job)}", CHAIN[stage].field) or (outcome and outcome.state == "done"):
+            return "SUCCESS"
+        return "FAILURE" if outcome else None
 
     def log(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the events of the boxes."""
@@ -104,7 +120,12 @@ class Fleet:
                 os.killpg(box.pid, signal.SIGKILL)
             box.wait()
         self.redis.close()
+        self.pipeline.close()
         self.app.close()
+
+
+def _id(job: str) -> str:
+    return job.replace(" ", "-")
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,9 +1,9 @@
 """A worker with sleeping engines, for tests with several boxes:
 `python -m tests.support.sleeping_box URL NAME [KEY=VALUE…]`.
 
-The job's name scripts its tasks: `bad` fails alone, `poison` kills its process in the second stage, `boom` raises for
-the whole batch, `heavy` fails the whole call before any of its tasks begins, `slow` sleeps, `retry` fails twice with a
-retryable error. All events are pushed to the Redis list `log`.
+The audio of a job scripts its stages: `bad` fails alone, `poison` kills its process in the second stage, `boom` raises
+for the whole batch, `heavy` fails the whole call before any of its messages begins, `slow` sleeps, `retry` fails twice
+with a retryable error. All events are pushed to the Redis list `log`.
 """
 
 import ctypes
@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -20,17 +21,22 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadAudio, GolemError, OutOfMemory
+from golem_chain.shared.records import Intent, Outcome, Reply, Transcript
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.child import batch, steps, tasks
+from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.parent import strategy
 from golem_chain.workers.parent.worker import start
+from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.stub import StubEngine
 
 LOAD_S = float(os.environ.get("LOAD_S", "0"))
 BATCH_S = float(os.environ.get("BATCH_S", "0.02"))
 SLOW_S = float(os.environ.get("SLOW_S", "3"))
-PARENT = os.getpid()
-_held: list[str] = []
 _log: list[Any] = []
 
 
@@ -41,51 +47,55 @@ def log(**event: Any) -> None:
     _log[1].rpush("log", json.dumps({**event, "t": time.time(), "pid": os.getpid()}))
 
 
-class Stage(BatchTask):
-    abstract = True
-    retry_backoff_s = 0.05
-
-    def run_batch(self, calls: Sequence[Call]) -> list[Any | Exception]:
-        if _held != [self.stage]:
+@dataclass
+class Sleeper(StubEngine):
+    def load(self) -> None:
+        if not self.loaded:
             time.sleep(LOAD_S)
-            _held[:] = [self.stage]
-            log(event="load", stage=self.stage)
-        jobs = [call.args[0] for call in calls]
-        queued = [time.time() - (call.sent_at or 0) for call in calls]
-        log(event="batch", stage=self.stage, jobs=jobs, queued=queued, ids=[call.task_id for call in calls])
-        second = self.stage == "interpreter"
-        if second and any(job.startswith("poison") for job in jobs):
+            log(event="load", stage=self.name)
+        super().load()
+
+    def prepare(self, ask: Any) -> object:
+        return Ready(ask.data.decode() if self.name == "scribe" else ask.text)
+
+    def run(self, batch: Sequence[Any]) -> list[object]:
+        super().run(batch)
+        log(event="batch", stage=self.name, jobs=list(batch))
+        second = self.name == "interpreter"
+        if second and any(job.startswith("poison") for job in batch):
             os.kill(os.getpid(), signal.SIGKILL)
-        if second and any(job.startswith("boom") for job in jobs):
+        if second and any(job.startswith("boom") for job in batch):
             raise RuntimeError("whose fault is it?")
-        time.sleep(SLOW_S if second and any(job.startswith("slow") for job in jobs) else BATCH_S)
-        return [self.one(job) for job in jobs]
+        time.sleep(SLOW_S if second and any(job.startswith("slow") for job in batch) else BATCH_S)
+        return [self.one(job) for job in batch]
 
-    def ended(self, task_ids: Iterable[str]) -> set[str]:
-        ids = list(task_ids)
-        if self.stage == "interpreter" and os.getpid() != PARENT and any(one.startswith("heavy") for one in ids):
-            raise MemoryError
-        return super().ended(ids)
-
-    def one(self, job: str) -> str | Exception:
-        log(event="end", stage=self.stage, job=job)
-        if self.stage == "interpreter" and job.startswith("bad"):
-            return BadAudio(f"{job} is bad.")
-        if self.stage == "interpreter" and job.startswith("retry") and _log[1].incr(f"tries:{job}") < 3:
-            return OutOfMemory("once more")
-        return job
-
-    def load_costs(self) -> dict[str, float]:
-        return {self.stage: LOAD_S}
-
-    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        log(event="failed", id=task_id, error=type(exc).__name__, text=str(exc))
+    def one(self, job: str) -> object:
+        log(event="end", stage=self.name, job=job)
+        if self.name == "interpreter":
+            if job.startswith("bad"):
+                return BadAudio(f"{job} is bad.")
+            if job.startswith("retry") and _log[1].incr(f"tries:{job}") < 3:
+                return OutOfMemory("once more")
+            return Intent(label="any", score=1.0, method="cosine")
+        return Transcript(text=job) if self.name == "scribe" else Reply(text=job, prompt=job, seed=0, new_tokens=1)
 
 
-def register(app: Celery) -> None:
-    for stage in STAGES:
-        kind = type(stage.title(), (Stage,), {"name": task_name(stage), "stage": stage, "__module__": __name__})
-        app.register_task(kind())
+def register(app: Celery, settings: Settings) -> None:
+    def build(on_event: Any) -> Residency:
+        return Residency({stage: Sleeper(stage) for stage in STAGES}, CpuMemory(), on_event=on_event)
+
+    tasks.register(app, settings, build)
+
+
+def run_together(task: str, calls: Sequence[batch.Call]) -> batch.BatchReport:
+    if task == "golem.interpreter" and any(call.job.startswith("heavy") for call in calls):
+        raise MemoryError
+    return batch.run_together(task, calls)
+
+
+def log_failed(outcome: Outcome) -> None:
+    if outcome.error:
+        log(event="failed", job=outcome.job, error=outcome.error.code, text=outcome.error.message)
 
 
 if __name__ == "__main__":
@@ -93,13 +103,17 @@ if __name__ == "__main__":
     url, name, *given = sys.argv[1:]
     options: dict[str, Any] = dict(pair.split("=", 1) for pair in given)
     queues, models = options.pop("queues", None), options.pop("models", None)
+    vars(steps)["BACKOFF_S"] = 0.05
+    vars(strategy)["run_together"] = run_together
+    Outcomes.log = staticmethod(log_failed)  # type: ignore[method-assign]
     try:
+        settings = Settings.read(redis_url=url, **options)
         sys.exit(
             start(
-                Settings.read(redis_url=url, **options),
+                settings,
                 queues.split(",") if queues else None,
                 name,
-                register=register,
+                register=lambda app: register(app, settings),
                 checkpoints={
                     stage: {"id": models, "fingerprint": f"{models}-hash", "dtype": "float32"} for stage in STAGES
                 }

@@ -50,18 +50,6 @@ def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Hand
     return handover.model_copy(update={gives.field: answer, "stages": {**handover.stages, stage: run}})
 
 
-def light(handover: Handover) -> Handover:
-    """Return the handover for the next message, without segments, free text, scores and costs, which are stored."""
-    transcript, intent = handover.transcript, handover.intent
-    return handover.model_copy(
-        update={
-            "transcript": transcript and transcript.model_copy(update={"segments": (), "free_text": None}),
-            "intent": intent and intent.model_copy(update={"scores": {}}),
-            "stages": {},
-        }
-    )
-
-
 class RequestBuilder:
     """Builds the engines' requests; reads audio, label sets and vocabularies from Redis or from files."""
 

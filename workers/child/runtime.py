@@ -10,7 +10,9 @@ from celery import Celery
 from golem_chain.broker.connection import WORKER_RETRIES, connect
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
+from golem_chain.broker.jobs.stages import Stages
 from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
@@ -34,7 +36,8 @@ class ChildRuntime:
         self.settings, self.node, self._app, self._build = settings, node, app, build
         client = connect(settings, WORKER_RETRIES)
         self._client = client
-        self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
+        self.jobs, self.outcomes = Jobs(client, Keys(settings.prefix)), Outcomes(settings, client)
+        self.stages = Stages(settings, client, self.outcomes)
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None

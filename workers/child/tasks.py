@@ -1,34 +1,27 @@
-"""The three tasks, one per stage: a batch of handovers in, a batch of handovers out, with errors per message.
+"""The three tasks, one per stage. Each runs the messages of one take together and finishes every one by itself.
 
-message ─► already stored? ─► request ─► serve() ─► store the answer ─► handover for the next stage
-              │ ended: nothing                         └ last stage, or silence: the Outcome
+message ─► the job's record ─► request ─► serve() ─► answer ─► one script: store it, publish the next message or write
+              │ ended: nothing                                the Outcome, delete the booking
 """
 
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
-from celery import Celery
-from pydantic import ValidationError
+from celery import Celery, Task
 
 from golem_chain.broker.connection import is_absence
-from golem_chain.broker.queues import STAGES, job_of, task_name
-from golem_chain.shared.errors import (
-    BadRequest,
-    BrokerAway,
-    GolemError,
-    OutOfMemory,
-    RetryableError,
-    TimeLimit,
-    TooManyDeliveries,
-)
-from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Failure, Handover, StageRun
+from golem_chain.broker.jobs.stages import Step
+from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.transport.message import Lease
+from golem_chain.shared.errors import BadRequest, BrokerAway, GolemError, RetryableError
+from golem_chain.shared.records import Handover, StageRun, State
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child import requests
-from golem_chain.workers.child.batch_task import BatchTask, Call
+from golem_chain.workers.child import requests, steps
+from golem_chain.workers.child.batch import BatchReport, Call, End, How
 from golem_chain.workers.child.cancellation import BrokenOff
 from golem_chain.workers.child.runtime import Build, ChildRuntime
 
@@ -36,10 +29,6 @@ if TYPE_CHECKING:
     from golem_chain.workers.residency.runner import Served
 
 logger = logging.getLogger(__name__)
-
-
-#: The result of a message: the next stage's message, `{"ended": job}`, or the exception that ends it.
-Result = JsonObject | Exception
 
 
 class Pending(NamedTuple):
@@ -50,84 +39,100 @@ class Pending(NamedTuple):
     request: object  # for the engine
 
 
-class StageTask(BatchTask):
-    """The task of one stage."""
+class Run:
+    """One batch while it runs: the ends of its messages so far."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.calls, self.started, self._began = calls, time.time(), time.monotonic()
+        self.ends: dict[int, End] = {}
+        self.handovers: dict[int, Handover] = {}  # as stored; missing: the record cannot be read
+
+    @property
+    def open(self) -> list[int]:
+        """The places of messages that have not ended."""
+        return [place for place in range(len(self.calls)) if place not in self.ends]
+
+    def end(self, place: int, how: How, error: BaseException | None = None) -> None:
+        """Note how a message ended."""
+        self.ends[place] = End(how, time.monotonic() - self._began, type(error).__name__ if error else "")
+
+
+class StageTask(Task):
+    """The task of one stage: what Celery's worker looks up, and its parent's ends of jobs."""
 
     abstract = True
+    Strategy = "golem_chain.workers.parent.strategy:batch_strategy"
+    Request = "golem_chain.workers.parent.strategy:StageRequest"
+    ignore_result = True
+    acks_late = True  # the message is acknowledged by the script that finishes it
+    stage: str = ""
     runtime: ChildRuntime
 
-    def continues(self, result: Any) -> bool:
-        """Return False for a job that has ended: the rest of its chain does not run."""
-        return "ended" not in result
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Not used: messages come through our strategy."""
+        raise NotImplementedError
 
-    def run_batch(self, calls: Sequence[Call]) -> list[Result]:
-        """Return for each call the next stage's message, `{"ended": job}`, or the exception that ends it.
-
-        Raises RetryableError if Redis is unavailable for longer than the client retries.
-        """
-        started = time.time()
-        results: dict[int, Result] = {}
+    def run_batch(self, calls: Sequence[Call]) -> BatchReport:
+        """Run the messages together and finish each as soon as its answer is known."""
+        run = Run(calls)
         try:
-            pending, served = self._run_until_uncancelled(self._prepare(calls, results), results)
-            passed: dict[int, Handover] = {}
-            for one, answer in zip(pending, served.answers, strict=True):
-                if isinstance(answer, Exception):
-                    results[one.place] = answer
-                    continue
-                cost = self._cost(served, started, calls[one.place].sent_at)
-                try:
-                    passed[one.place] = requests.taken(one.handover, self.stage, answer, cost)
-                except GolemError as exc:
-                    results[one.place] = exc
-            self.runtime.jobs.store((self.stage, handover) for handover in passed.values())
-            results |= {place: self._pass_on(handover) for place, handover in passed.items()}
-            return [results[place] for place in range(len(calls))]
-        except redis.RedisError as exc:
-            if is_absence(exc):
-                raise BrokerAway(f"Redis is unavailable: {type(exc).__name__}.") from exc
-            raise RetryableError(f"Redis refused a command: {type(exc).__name__}.") from exc
+            self._run(run)
+        except (BrokerAway, redis.RedisError) as exc:
+            self._close_open(run, exc)
+        except Exception as exc:  # noqa: BLE001  (the cause shows when each message runs alone)
+            logger.warning("A batch of %d of the %s failed: %r", len(calls), self.stage, exc)
+            self._close_open(run, exc)
+        ends = [run.ends[place] for place in range(len(calls))]
+        return BatchReport(ends, self._resident(), self._load_costs())
 
-    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Write the Outcome `failed`. Also called in the parent, for a time limit or a dead letter."""
-        del args, kwargs, einfo
-        if job := job_of(task_id):
-            self.runtime.outcomes.end(job, "failed", failure_of(exc, self.stage))
+    def end_job(self, job: str, lease: Lease, state: State, error: GolemError) -> None:
+        """End a job whose message is in hand, from the parent: its stage exceeded the time limit, or was revoked.
+        Raises redis.RedisError."""
+        handover = self.runtime.jobs.finished([job])[0].handover
+        step = steps.ended(job, handover, state, steps.failure_of(error, self.stage))
+        self.runtime.stages.finish(lease, job, handover.job if handover else None, step)
 
-    def load_costs(self) -> dict[str, float]:
-        """Return the measured load times by stage, seconds."""
-        return dict(self.runtime.standing.load_costs) if self.runtime.standing else {}
+    # -- the steps of a batch
 
-    def resident(self) -> frozenset[str] | None:
-        """Return the stages whose models are loaded."""
-        return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
-
-    # -- the steps of a batch; `results` collects results that need no engine
-
-    def _prepare(self, calls: Sequence[Call], results: dict[int, Result]) -> list[Pending]:
-        """Return the jobs that need the engine, each with its request."""
-        handovers: dict[int, Handover] = {}
-        for place, call in enumerate(calls):
+    def _run(self, run: Run) -> None:
+        pending, served = self._run_until_uncancelled(run, self._prepare(run))
+        for one, answer in zip(pending, served.answers, strict=True):
+            if isinstance(answer, Exception):
+                self._fail(run, one.place, answer)
+                continue
+            cost = self._cost(served, run.started, run.calls[one.place].sent_at)
             try:
-                handovers[place] = parse(call)
-            except BadRequest as exc:
-                results[place] = exc
-        found = self.runtime.jobs.finished([handover.job.id for handover in handovers.values()])
-        pending = []
-        for (place, handover), known in zip(handovers.items(), found, strict=True):
-            try:
-                if known.ended or not known.known:  # expired after its end, or not submitted by us
-                    results[place] = _ended(handover)
-                elif known.has(self.stage):  # its worker died before publishing the next message
-                    results[place] = self._pass_on(handover.model_copy(update=known.answers))
-                else:
-                    pending.append(Pending(place, handover, self.runtime.requests.of(self.stage, handover)))
+                handover = requests.taken(one.handover, self.stage, answer, cost)
             except GolemError as exc:
-                results[place] = exc
+                self._fail(run, one.place, exc)
+                continue
+            self._finish(run, one.place, steps.after(self.stage, handover))
+
+    def _prepare(self, run: Run) -> list[Pending]:
+        """Return the jobs that need the engine, each with its request; finish the others."""
+        found = self.runtime.jobs.finished([call.job for call in run.calls])
+        pending: list[Pending] = []
+        seen: set[str] = set()
+        for place, (call, known) in enumerate(zip(run.calls, found, strict=True)):
+            if known.ended or not known.known or call.job in seen:  # expired after its end, never submitted, or twice
+                self._finish(run, place, steps.NOTHING)
+                continue
+            seen.add(call.job)
+            handover = known.handover
+            if handover is None:
+                self._fail(run, place, BadRequest("The record of this job is malformed: submit the job again."))
+                continue
+            run.handovers[place] = handover
+            if known.has(self.stage):  # by a worker of 0.1 that died before it published the next message
+                self._finish(run, place, steps.after(self.stage, handover, computed=False))
+                continue
+            try:
+                pending.append(Pending(place, handover, self.runtime.requests.of(self.stage, handover)))
+            except GolemError as exc:
+                self._fail(run, place, exc)
         return pending
 
-    def _run_until_uncancelled(
-        self, pending: Sequence[Pending], results: dict[int, Result]
-    ) -> "tuple[Sequence[Pending], Served]":
+    def _run_until_uncancelled(self, run: Run, pending: Sequence[Pending]) -> "tuple[Sequence[Pending], Served]":
         """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately."""
         from golem_chain.workers.residency.runner import Served
 
@@ -140,21 +145,50 @@ class StageTask(BatchTask):
             except BrokenOff:
                 logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
             gone = self.runtime.outcomes.ended(jobs)
-            results |= {one.place: _ended(one.handover) for one in pending if one.handover.job.id in gone}
+            for one in pending:
+                if one.handover.job.id in gone:
+                    self._finish(run, one.place, steps.NOTHING)
             pending = [one for one in pending if one.handover.job.id not in gone]
         return pending, Served()
 
-    def _pass_on(self, handover: Handover) -> JsonObject:
-        """Return the next stage's message, or write the Outcome of a job that ends here."""
-        if requests.silent(handover):
-            self.runtime.outcomes.end(handover.job.id, "done", intent=requests.SILENCE)
-        elif self.stage == STAGES[-1]:
-            self.runtime.outcomes.end(handover.job.id, "done")
-        else:
-            return requests.light(handover).wire()
-        return _ended(handover)
+    # -- the end of a message
 
-    def _cost(self, served: "Served", started: float, sent_at: float | None) -> StageRun:
+    def _finish(self, run: Run, place: int, step: Step, error: Exception | None = None) -> None:
+        call, how = run.calls[place], How.DONE
+        if error is not None:
+            how = How.AGAIN if step.follows == "publish" else How.FAILED
+        handover = run.handovers.get(place)
+        kept = self.runtime.stages.finish(call.lease, call.job, handover.job if handover else None, step)
+        run.end(place, how if kept else How.LOST, error)
+
+    def _fail(self, run: Run, place: int, exc: Exception) -> None:
+        call = run.calls[place]
+        if not isinstance(exc, GolemError):
+            logger.error("The %s failed for job %s", self.stage, call.job, exc_info=exc)
+        step = steps.after_error(self.stage, call.job, run.handovers.get(place), exc, call.retries)
+        self._finish(run, place, step, exc)
+
+    def _close_open(self, run: Run, exc: Exception) -> None:
+        """End the messages that are still open when the batch failed as a whole: a lone one fails for good, several are
+        requeued to run alone. While Redis is down, all are requeued unharmed."""
+        away = isinstance(exc, BrokerAway) or (isinstance(exc, redis.RedisError) and is_absence(exc))
+        if not away and len(run.calls) == 1 and run.open:
+            refused = isinstance(exc, redis.RedisError)
+            error = RetryableError(f"Redis refused a command: {type(exc).__name__}.") if refused else exc
+            with suppress(redis.RedisError):
+                self._fail(run, 0, error)
+        for place in run.open:
+            run.end(place, How.AWAY if away else How.ALONE, exc)
+
+    def _load_costs(self) -> dict[str, float]:
+        """Return load times measured by this process, by stage, seconds: the scheduler's costs of a switch."""
+        return dict(self.runtime.standing.load_costs) if self.runtime.standing else {}
+
+    def _resident(self) -> frozenset[str]:
+        """Return the stages whose models are loaded."""
+        return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
+
+    def _cost(self, served: "Served", started: float, sent_at: float) -> StageRun:
         return StageRun(
             queued_s=round(max(0.0, started - sent_at), 4) if sent_at else 0.0,
             load_s=round(served.load_s, 4),
@@ -166,47 +200,13 @@ class StageTask(BatchTask):
         )
 
 
-def failure_of(exc: BaseException, stage: str) -> Failure:
-    """Return the Failure for an exception: a GolemError's own message, or one sentence about any other."""
-    if isinstance(exc, GolemError):
-        return Failure(code=exc.code, message=exc.message)
-    name = type(exc).__name__
-    if name in ("TimeLimitExceeded", "SoftTimeLimitExceeded"):
-        return Failure(code=TimeLimit.code, message=f"The {stage} exceeded its time limit: raise GOLEM_TIME_LIMIT_S.")
-    if name in ("WorkerLostError", "Terminated"):
-        return Failure(
-            code=TooManyDeliveries.code, message=f"The {stage}'s process died at each delivery: see the worker's log."
-        )
-    if isinstance(exc, MemoryError):
-        return Failure(code=OutOfMemory.code, message=f"The {stage} ran out of memory: lower GOLEM_BATCH.")
-    return Failure(code=GolemError.code, message=f"The {stage} failed unexpectedly ({name}): see the worker's log.")
-
-
-def register(app: Celery, settings: Settings, build: Build | None = None) -> dict[str, BatchTask]:
-    """Register the three tasks with an app and return them by stage. `build` makes the residency, None: that of the
-    settings.
+def register(app: Celery, settings: Settings, build: Build | None = None) -> None:
+    """Register the three tasks with an app. `build` makes the residency, None: that of the settings.
 
     Nothing is loaded and no device is touched before the first message.
     """
     node = app.conf.broker_transport_options.get("box") or "golem"
     runtime = ChildRuntime(app, settings, build, node)
-    tasks: dict[str, BatchTask] = {}
     for stage in STAGES:
         fields = {"name": task_name(stage), "stage": stage, "runtime": runtime, "__module__": __name__}
-        tasks[stage] = app.register_task(type(stage.title(), (StageTask,), fields)())
-    return tasks
-
-
-def _ended(handover: Handover) -> JsonObject:
-    """Return the result of a message whose job has ended."""
-    return {"ended": handover.job.id}
-
-
-def parse(call: Call) -> Handover:
-    """Return the handover of a message. Raises BadRequest if it is malformed."""
-    try:
-        return Handover.model_validate(call.args[0])
-    except (ValidationError, IndexError) as exc:
-        raise BadRequest(
-            f"The message {call.task_id[:80]} is malformed ({type(exc).__name__}): submit the job again."
-        ) from None
+        app.register_task(type(stage.title(), (StageTask,), fields)())

@@ -1,24 +1,23 @@
 """Celery bootsteps of the parent, each with one timer in the event loop: respawn the child, reconcile with Redis, end
 jobs of dead letters, renew name and checkpoints, shut down gracefully."""
 
-import json
 import os
 import signal
-from base64 import b64decode
 from typing import Any
 
-from celery import Celery, bootsteps
-from celery.app.task import Context
+from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from golem_chain.broker import keys
+from golem_chain.broker.connection import is_absence
+from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
 from golem_chain.workers.parent.consumer import ReconnectingConsumer
 from golem_chain.workers.parent.node_name import RENEW_S
-from golem_chain.workers.parent.strategy import fail
 
 logger = get_logger(__name__)
 
@@ -92,40 +91,34 @@ class DeadLetterStep(Timed):
 
     def tick(self, consumer: ReconnectingConsumer) -> None:
         """End the jobs of up to 20 letters."""
+        context = consumer.context
         try:
             with consumer.task_consumer.channel.conn_or_acquire() as client:
-                for letter in client.lrange(keys.DYING, 0, 19):
-                    if _end_job_of(consumer.app, letter):
-                        client.lrem(keys.DYING, 0, letter)
+                for body in client.lrange(context.keys.dying, 0, 19):
+                    letter = Letter(body)
+                    if letter.job:
+                        self._end(context.outcomes, letter.job, letter)
+                    client.lrem(context.keys.dying, 0, body)
         except consumer.connection_errors as exc:
             logger.warning("Dead letters are pending because Redis is unavailable: %s", exc)
 
-
-def _end_job_of(app: Celery, letter: bytes) -> bool:
-    """End the job of a dead letter; return False if it must be tried again."""
-    try:
-        told = json.loads(letter)
-        message = json.loads(told["raw"])
-        args, kwargs, embed = json.loads(b64decode(message["body"]))
-        headers = message["headers"]
-        request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
-        task = app.tasks[headers["task"]]
-    except Exception:
-        logger.exception("A dead letter belongs to no known task: it stays in %s", keys.DEAD)
-        return True
-    try:
-        fail(
-            task,
-            request,
-            TooManyDeliveries(
-                f"The {told['queue']} stage was delivered {told['deliveries']} times without finishing "
-                f"(the last time on {told['box'] or 'an unknown box'}: {told['error']}): see the worker's log."
-            ),
-        )
-    except Exception:
-        logger.exception("The job of dead letter %s could not be ended yet", headers["id"])
-        return False
-    return True
+    @staticmethod
+    def _end(outcomes: Outcomes, job: str, letter: Letter) -> None:
+        told = letter.summary()
+        try:
+            outcomes.fail(
+                job,
+                TooManyDeliveries(
+                    f"The {told['queue']} stage was delivered {told['deliveries']} times without finishing "
+                    f"(the last time on {told['box'] or 'an unknown box'}: {told['error']}): see the worker's log."
+                ),
+            )
+        except RedisError as exc:
+            if is_absence(exc):
+                raise
+            logger.exception("The job of dead letter %s cannot be ended: its keys are damaged", letter.id)
+        except ValidationError:
+            logger.exception("The job of dead letter %s cannot be ended: its record is damaged", letter.id)
 
 
 class KeepName(Timed):

@@ -9,6 +9,8 @@ from typing import Any
 from celery.utils.log import get_logger
 from celery.worker import state as celery_state
 
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.workers.parent.checkpoints import Agreement
 from golem_chain.workers.parent.node_name import NodeName
@@ -63,3 +65,5 @@ class ParentContext:
     name: NodeName
     agreement: Agreement
     shutdown: Shutdown
+    outcomes: Outcomes
+    keys: Keys

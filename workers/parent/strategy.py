@@ -1,36 +1,66 @@
 """Batches in the parent: the messages of one take become one pool job.
 
-Each message keeps its own Request (acknowledgement, events, revokes, limits). Redelivered and retried messages run
-alone, so that a poison message cannot fail its neighbours twice. Relies on private parts of Celery 5.7:
-`strategy.default` and the `on_*` callbacks of Request. The child's half is `workers.child.batch_task`.
+Each message keeps its own Request (events, revokes, limits). Redelivered and retried messages run alone, so that a
+poison message cannot fail its neighbours twice. The child finishes each message by itself; the parent tells Celery how,
+and requeues what the child could not finish. Relies on private parts of Celery 5.7: `strategy.default` and
+`Request._announce_revoked`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
+import redis
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.pool import ApplyResult
-from celery import Task, signals
-from celery.app.task import Context
 from celery.concurrency.prefork import TaskPool
-from celery.exceptions import Reject, TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
+from golem_chain.broker.queues import job_of
 from golem_chain.broker.transport.consumer_state import ConsumerState
-from golem_chain.shared.errors import GolemError, TimeLimit
-from golem_chain.workers.child.batch_task import AWAY, BatchReport, BatchTask, End, Message, run_together
+from golem_chain.broker.transport.message import Lease
+from golem_chain.shared.errors import Cancelled, GolemError, TimeLimit
+from golem_chain.shared.records import State
+from golem_chain.workers.child.batch import BatchReport, Call, End, How, run_together
+from golem_chain.workers.child.tasks import StageTask
 
 logger = get_logger(__name__)
+
+
+def call_of(r: Request) -> Call:
+    """Return what the child gets of a message."""
+    headers = r.request_dict
+    return Call(job_of(r.id), Lease(*headers["lease"]), headers["retries"], headers["sent_at"])
+
+
+class StageRequest(Request):
+    """A Request whose job ends when its task is revoked, for example in Flower."""
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: int | None, expired: bool) -> None:
+        end_job(self, "cancelled", Cancelled("The job's task was revoked."))
+        super()._announce_revoked(reason, terminated, signum, expired)
+
+
+def end_job(r: Request, state: State, error: GolemError) -> None:
+    """End the job of a message in hand. While Redis is down, the message is requeued when it is back, and runs."""
+    call, qos = call_of(r), r.message.channel.qos
+    try:
+        r.task.end_job(call.job, call.lease, state, error)
+        qos.finished(call.lease.tag)
+    except (redis.RedisError, OSError) as exc:
+        logger.warning("Job %s cannot be ended while Redis is down: %s", call.job, exc)
+        qos.requeue(call.lease.tag, uncounted=True)
+    r.acknowledged = True
 
 
 class Batch:
     """Several Requests as one pool job, with the interface of one Request. A single message is a batch of one."""
 
-    def __init__(self, task: BatchTask, requests: Sequence[Request], held: ConsumerState) -> None:
+    def __init__(self, task: StageTask, requests: Sequence[Request], held: ConsumerState) -> None:
         self.task, self.requests, self._held = task, list(requests), held
         self._split = False
 
@@ -41,10 +71,7 @@ class Batch:
             raise TaskRevokedError
         result = pool.apply_async(
             run_together,
-            args=(
-                self.task.name,
-                [Message(r.id, r.request_dict, r.body, r.content_type, r.content_encoding) for r in self.requests],
-            ),
+            args=(self.task.name, [call_of(r) for r in self.requests]),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
             callback=self.on_success,
@@ -73,27 +100,32 @@ class Batch:
             except Exception:
                 logger.exception("Task %s could not be completed", r.id)
 
-    def _requeue(self, _: int, r: Request) -> None:
-        task_ready(r)
-        r.reject(requeue=True)
-
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The child has started the batch."""
         self._each(lambda _, r: r.on_accepted(pid, time_accepted))
 
     def on_success(self, report: BatchReport) -> None:
-        """The child has ended every message; the report has the result of each."""
+        """The child has run the batch; the report tells how each message ended."""
         self._held.learned(report.resident, report.load_costs)
         self._each(lambda n, r: self._end(r, report.ends[n]))
 
     def _end(self, r: Request, end: End) -> None:
-        """End one message; if Redis was down in the child, requeue it without counting a delivery."""
-        if end.failed and _reason(end.value) == AWAY:
-            task_ready(r)
-            r.message.channel.qos.hand_back(r.message.delivery_tag)
+        qos, tag = r.message.channel.qos, r.message.delivery_tag
+        task_ready(r, successful=end.how is How.DONE)
+        if end.how in (How.ALONE, How.AWAY):
+            qos.requeue(tag, uncounted=end.how is How.AWAY, error=end.error)
             r.send_event("task-rejected", requeue=True)
+            return
+        qos.finished(tag)
+        if end.how is How.DONE:
+            r.send_event("task-succeeded", result="…", runtime=end.seconds)  # a result contains words of users
+        elif end.how is How.FAILED:
+            r.send_event("task-failed", exception=f"{end.error}()", traceback="")
+        elif end.how is How.AGAIN:
+            r.send_event("task-retried", exception=f"{end.error}()", traceback="")
         else:
-            r.on_success(end)
+            logger.warning("Task %s had been delivered again: its lease was lost", r.id)
+            r.send_event("task-rejected", requeue=False)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The hard time limit was exceeded; billiard calls this between on_failure and killing the child."""
@@ -103,8 +135,7 @@ class Batch:
 
     def _fail_timed_out(self, r: Request, timeout: float) -> None:
         task_ready(r)
-        fail(self.task, r._context, TimeLimit(f"The stage exceeded its time limit of {timeout:g} s."))
-        r.acknowledge()
+        end_job(r, "failed", TimeLimit(f"The stage exceeded its time limit of {timeout:g} s."))
         r.send_event("task-failed", exception=f"TimeLimit({timeout:g} s)", traceback="")
 
     def on_failure(self, exc_info: ExceptionInfo) -> None:
@@ -115,7 +146,7 @@ class Batch:
         if isinstance(exc, Terminated):  # requeue all but the revoked requests, which have ended
             gone = [r for r in self.requests if r._already_revoked or r._already_cancelled]
             self.requests = [r for r in self.requests if r not in gone]
-            self._each(self._requeue)
+            self._each(lambda _, r: self._requeue(r))
         elif isinstance(exc, TimeLimitExceeded):  # on_timeout follows
             self._split = len(self.requests) > 1
             if self._split:  # the cause may be any of them
@@ -123,7 +154,7 @@ class Batch:
                     "A batch of %d of %s exceeded its time limit: each message now runs alone",
                     *(len(self.requests), self.name),
                 )
-                self._each(self._requeue)
+                self._each(lambda _, r: self._requeue(r))
         elif isinstance(exc, WorkerLostError):
             self._requeue_lost(str(exc))
         else:  # the whole call failed, not one message: out of memory, or a result that cannot be sent
@@ -131,54 +162,19 @@ class Batch:
 
     def _requeue_lost(self, error: str) -> None:
         logger.error("A batch of %s was lost: %s. Requeueing %d message(s)", self.name, error, len(self.requests))
+        self._each(lambda _, r: self._requeue(r, error))
 
-        def lost(_: int, r: Request) -> None:
-            task_ready(r)
-            tag, qos = r.message.delivery_tag, r.message.channel.qos
-            if self._has_ended(r):  # its success was stored before the child died
-                r.acknowledge()
-            elif self._held.stopping:  # the child got the stop signal too: not the message's fault
-                qos.restore_by_tag(tag, uncounted=True)
-            else:
-                qos.crashed(tag, error)
-                r.reject(requeue=True)
-
-        self._each(lost)
-
-    def _has_ended(self, r: Request) -> bool:
-        try:
-            return self.task.has_ended(r.id)
-        except Exception as exc:  # noqa: BLE001  (Redis is down: the next delivery checks again)
-            logger.warning("Cannot check whether task %s has ended: %r", r.id, exc)
-            return False
+    def _requeue(self, r: Request, error: str = "") -> None:
+        """Requeue a message, unless the child had finished it. If the worker stops, the child got the stop signal too:
+        not the message's fault."""
+        task_ready(r)
+        r.message.channel.qos.requeue(r.message.delivery_tag, uncounted=self._held.stopping, error=error)
+        r.send_event("task-rejected", requeue=True)
 
     @property
     def name(self) -> str:
         """The task's name."""
         return str(self.task.name)
-
-
-def _reason(failure: ExceptionInfo) -> str | None:
-    """Return the reason of a Reject, None for any other failure."""
-    exc = getattr(failure, "exception", None)
-    exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
-    return str(exc.reason) if isinstance(exc, Reject) else None
-
-
-def fail(task: Task, request: Context, exc: GolemError) -> None:
-    """Fail a task from the parent as its tracer would in the child: store the result, fail the rest of its chain, call
-    errbacks and `on_failure`. `request`: a Celery Context with args, kwargs and chain."""
-    task.backend.mark_as_failure(request.id, exc, request=request, store_result=not task.ignore_result)
-    task.on_failure(exc, request.id, request.args, request.kwargs, None)
-    signals.task_failure.send(
-        sender=task,
-        task_id=request.id,
-        exception=exc,
-        args=request.args,
-        kwargs=request.kwargs,
-        traceback=None,
-        einfo=None,
-    )
 
 
 class _Collecting:
@@ -187,12 +183,16 @@ class _Collecting:
     def __init__(self, consumer: Request, collect: Callable[[Any], None]) -> None:
         self._consumer, self.on_task_request = consumer, collect
 
+    def apply_eta_task(self, request: Request) -> None:
+        """As the consumer's, for a message whose delay is over, but collects it too."""
+        self._consumer.apply_eta_task.__func__(self, request)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
 
-def batch_strategy(task: BatchTask, app: Any, consumer: Request) -> Any:
-    """The execution strategy of a BatchTask: makes one Batch of the messages of one take."""
+def batch_strategy(task: StageTask, app: Any, consumer: Request) -> Any:
+    """The execution strategy of a stage: makes one Batch of the messages of one take."""
     submit, held = consumer.on_task_request, consumer.context.held
     pending: list[Request] = []
 

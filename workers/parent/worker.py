@@ -13,6 +13,8 @@ from celery.utils.log import get_logger
 
 from golem_chain.broker.app import make_app
 from golem_chain.broker.connection import check_broker, connect_once, reaching
+from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import BadSetting
@@ -28,9 +30,6 @@ logger = get_logger(__name__)
 
 #: Loggers with a line for each message at INFO. Flower shows the same.
 _CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer.connection", "celery.pool")
-
-#: Retries to publish a finished stage's result while Redis is down: for about a minute.
-_RETRY_POLICY = {"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 
 def start(
@@ -69,7 +68,8 @@ def start(
         agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
         agreement.join()
         held = ConsumerState()
-        context = ParentContext(held, taken, agreement, Shutdown(held, settings.stop_s))
+        shutdown, outcomes = Shutdown(held, settings.stop_s), Outcomes(settings, client)
+        context = ParentContext(held, taken, agreement, shutdown, outcomes, Keys(settings.prefix))
         return _run(app, settings, queues, context, register, preload, log_level)
     finally:
         taken.release()
@@ -88,8 +88,6 @@ def _run(
     node = context.name.node
     app.conf.broker_transport_options |= {"box": node, "consumer_state": context.held}
     app.conf.worker_consumer = partial(ReconnectingConsumer, context=context)
-    app.conf.task_publish_retry_policy = _RETRY_POLICY  # a producer gives up sooner
-    app.conf.result_backend_transport_options = {"retry_policy": _RETRY_POLICY}
     app.steps["consumer"].update(STEPS)
     register(app)
     with reaching(settings), app.connection_for_write() as connection:  # before slow imports: other boxes may be idle

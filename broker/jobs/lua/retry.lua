@@ -1,15 +1,15 @@
 -- Requeues the job of a dead letter at the stage that failed.
--- include: _stamp
+-- include: _push
 --
--- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; the Celery results of the
---           stages; then each shared label set or vocabulary and its users
--- ARGV      letter, message, job id, state that its Outcome must have, number of results, placeholder of the time
+-- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; then each shared label set or
+--           vocabulary and its users
+-- ARGV      letter, message, job id, state that its Outcome must have, placeholder of the time
 -- reads     outcome, job
 -- writes    all keys
 -- returns   1, or 0 if another process retried or dropped the letter first
 local dead, outcome, job, audio, leaving, vault_ended, queue, wake = unpack(KEYS)
-local FIXED = 8  -- keys before the results
-local letter, message, id, state, results, mark = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local FIXED = 8  -- keys before the shared ones
+local letter, message, id, state, mark = unpack(ARGV)
 local ended = redis.call('GET', outcome)
 if not ended or cjson.decode(ended).state ~= state or redis.call('EXISTS', job) == 0 then return 0 end
 if redis.call('LREM', dead, 1, letter) == 0 then return 0 end
@@ -18,13 +18,11 @@ redis.call('PERSIST', job)
 redis.call('PERSIST', audio)
 redis.call('ZREM', leaving, id)
 redis.call('ZREM', vault_ended, id)
-for i = FIXED + 1, FIXED + results do redis.call('DEL', KEYS[i]) end
-for i = FIXED + results + 1, #KEYS, 2 do
+for i = FIXED + 1, #KEYS, 2 do
   local stored, users = KEYS[i], KEYS[i + 1]
   if redis.call('PERSIST', stored) == 1 or redis.call('EXISTS', stored) == 1 then
     redis.call('SADD', users, id)
   end
 end
-redis.call('LPUSH', queue, stamp(message, mark))
-redis.call('ZADD', wake, 0, 'work')
+push(queue, wake, message, mark)
 return 1

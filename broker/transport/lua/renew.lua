@@ -1,16 +1,18 @@
--- Renews the leases that still exist.
+-- Renews the leases that the caller still has.
+-- include: _strike
 --
--- KEYS      index
--- ARGV      tags
--- reads     index
+-- KEYS      unacked, index, holders, deliveries, crashes
+-- ARGV      node name; then pairs of tag and number of the delivery
+-- reads     unacked, holders, deliveries
 -- writes    index
 -- returns   how many were renewed
-local index = unpack(KEYS)
+local books = {unpack(KEYS)}
+local box = ARGV[1]
 local clock = redis.call('TIME')
 local now, stand = clock[1] + clock[2] / 1e6, 0
-for _, tag in ipairs(ARGV) do
-  if redis.call('ZSCORE', index, tag) then
-    redis.call('ZADD', index, 'XX', now, tag)
+for i = 2, #ARGV, 2 do
+  if leased(books, ARGV[i], box, ARGV[i + 1]) then
+    redis.call('ZADD', books[2], now, ARGV[i])
     stand = stand + 1
   end
 end

@@ -1,24 +1,22 @@
--- Requeues a message at the head of its queue.
+-- Requeues messages in hand at the head of their queues.
+-- include: _strike, _restore
 --
--- The holder is kept until another box takes the message, so that a dead letter can name it. It also fences: a box that
--- was suspended longer than its lease cannot requeue a message that another box holds by now.
+-- A box that was suspended longer than its lease cannot requeue a message that another box holds by now.
 --
--- KEYS      unacked, index, deliveries, holders; then each queue and its wake mark
--- ARGV      tag, message, 1 if the delivery does not count, node name that must be its holder (empty: any)
+-- KEYS      unacked, index, holders, deliveries, crashes, dead
+-- ARGV      node name that must be their holder, 1 if the delivery does not count, the error of the worker (empty: none),
+--           names of the queues, prefixes of their keys and of their wake marks; then tags, last in line first
 -- reads     unacked, holders
--- writes    unacked, index, deliveries, queues, wake marks
--- returns   1, or 0 if it was already requeued, taken by another box or acknowledged
-local unacked, index, deliveries, holders = unpack(KEYS)
-local FIXED = 4  -- keys before the queues
-local tag, message, uncounted, box = unpack(ARGV)
-if box ~= '' and redis.call('HGET', holders, tag) ~= box then return 0 end
-redis.call('ZREM', index, tag)
-if redis.call('HEXISTS', unacked, tag) == 0 then return 0 end
-for i = FIXED + 1, #KEYS, 2 do
-  local queue, wake = KEYS[i], KEYS[i + 1]
-  redis.call('RPUSH', queue, message)
-  redis.call('ZADD', wake, 0, 'work')
+-- writes    unacked, index, deliveries, crashes, dead, queues, wake marks
+-- returns   how many were requeued
+local books, dead = {unpack(KEYS, 1, 5)}, KEYS[6]
+local box, uncounted, error, names, from, marks = unpack(ARGV)
+local FIXED, back = 6, 0  -- arguments before the tags
+for i = FIXED + 1, #ARGV do
+  local tag = ARGV[i]
+  if redis.call('HGET', books[3], tag) == box and restore(books, dead, tag, uncounted == '1', names, from, marks) == 1 then
+    if error ~= '' then redis.call('HSET', books[5], tag, error) end
+    back = back + 1
+  end
 end
-redis.call('HDEL', unacked, tag)
-if uncounted == '1' then redis.call('HINCRBY', deliveries, tag, -1) end
-return 1
+return back

@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 from golem_chain.broker import acl, keys
 from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import delivery, doctor, server, serving, snapshot_reader
 from golem_chain.broker.monitoring.server import Server
 from golem_chain.broker.monitoring.serving import Serving
@@ -175,7 +176,7 @@ def test_a_lease_that_nobody_recovers_is_found(client, settings, pipeline, wrong
 def test_a_dead_letter_whose_job_nobody_will_end_is_found(client, settings, pipeline, wrong):
     submit(pipeline, "a")
     take(client, deliveries=0)
-    [letter] = Letters(client).all()
+    [letter] = Letters(client, Keys()).all()
     assert letter.job == "a"
     assert wrong() == {}, "a worker is about to end its job"
     client.delete(keys.DYING)

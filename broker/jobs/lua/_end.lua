@@ -1,0 +1,24 @@
+-- Included: ends a job: writes its Outcome once and sets the expiry of everything that belongs to the job.
+--
+-- `keys` are outcome, job, audio, vault sizes, vault leaving, vault ended; then each shared label set or vocabulary and
+-- its users. A job without a record was never submitted, or has expired: it gets no Outcome.
+local function end_job(keys, text, keep_ms, id, channel)
+  local outcome, job, audio, sizes, leaving, ended = unpack(keys)
+  if redis.call('EXISTS', job) == 0 then return 0 end
+  if not redis.call('SET', outcome, text, 'NX', 'PX', keep_ms) then return 0 end
+  redis.call('PEXPIRE', job, keep_ms)
+  redis.call('PEXPIRE', audio, keep_ms)
+  if redis.call('HEXISTS', sizes, id) == 1 then
+    local clock = redis.call('TIME')
+    local gone = clock[1] + clock[2] / 1e6 + keep_ms / 1000
+    redis.call('ZADD', leaving, gone, id)
+    redis.call('ZADD', ended, gone, id)
+  end
+  for i = 7, #keys, 2 do
+    local stored, users = keys[i], keys[i + 1]
+    redis.call('SREM', users, id)
+    if redis.call('SCARD', users) == 0 then redis.call('PEXPIRE', stored, keep_ms) end
+  end
+  redis.call('PUBLISH', channel, id)
+  return 1
+end

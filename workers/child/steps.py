@@ -1,0 +1,57 @@
+"""Decides what follows a stage for one job: the next message, another try, or the Outcome. Pure functions."""
+
+from golem_chain.broker.jobs.records import stored_answer
+from golem_chain.broker.jobs.stages import Step
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import message
+from golem_chain.shared.errors import GolemError, OutOfMemory
+from golem_chain.shared.records import CHAIN, Failure, Handover, Outcome, State
+from golem_chain.workers.child import requests
+
+#: Another try of a stage after a retryable error: how often, and the pause before the first, doubled with each.
+RETRIES, BACKOFF_S = 3, 1.0
+NOTHING = Step("nothing")
+
+
+def after(stage: str, handover: Handover, *, computed: bool = True) -> Step:
+    """Return what follows a stage whose answer the handover holds. `computed`: the answer is new, so it is stored,
+    unless the Outcome has it."""
+    if requests.silent(handover):
+        handover = handover.model_copy(update={"intent": handover.intent or requests.SILENCE})
+        return Step("end", outcome=_outcome(handover, "done"))
+    if stage == STAGES[-1]:
+        return Step("end", outcome=_outcome(handover, "done"))
+    answer = stored_answer(stage, handover) if computed else {}
+    following = STAGES[STAGES.index(stage) + 1]
+    return Step("publish", following, message.text(following, handover.job.id), answer=answer)
+
+
+def after_error(stage: str, job: str, handover: Handover | None, exc: Exception, retries: int) -> Step:
+    """Return what follows a stage that failed after so many retries: another try if it can help, else the Outcome with
+    what the earlier stages gave. `handover`: None if the job's record cannot be read."""
+    if getattr(exc, "retryable", False) and retries < RETRIES:
+        delay_s = BACKOFF_S * 2**retries
+        return Step("publish", stage, message.text(stage, job, retries=retries + 1, delay_s=delay_s))
+    return ended(job, handover, "failed", failure_of(exc, stage))
+
+
+def ended(job: str, handover: Handover | None, state: State, failure: Failure) -> Step:
+    """Return the end of a job that failed or was cancelled, with what its stages gave so far."""
+    if handover is None:
+        return Step("end", outcome=Outcome(job=job, name=job, state=state, error=failure))
+    return Step("end", outcome=_outcome(handover, state, failure))
+
+
+def failure_of(exc: BaseException, stage: str) -> Failure:
+    """Return the Failure for an exception: a GolemError's own message, or one sentence about any other."""
+    if isinstance(exc, GolemError):
+        return Failure(code=exc.code, message=exc.message)
+    if isinstance(exc, MemoryError):
+        return Failure(code=OutOfMemory.code, message=f"The {stage} ran out of memory: lower GOLEM_BATCH.")
+    name = type(exc).__name__
+    return Failure(code=GolemError.code, message=f"The {stage} failed unexpectedly ({name}): see the worker's log.")
+
+
+def _outcome(handover: Handover, state: State, error: Failure | None = None) -> Outcome:
+    job, answers = handover.job, {stage.field: getattr(handover, stage.field) for stage in CHAIN.values()}
+    return Outcome(job=job.id, name=job.name, state=state, error=error, stages=handover.stages, **answers)
