@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import bad_url
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
@@ -26,6 +26,7 @@ class Results(RedisBackend):
 def make_app(settings: Settings) -> Celery:
     """Return the app for these settings, not yet connected. Raises BadSetting if the URL cannot be used."""
     url, tls = broker_url(settings)
+    keys = Keys(settings.prefix)
     app = Celery("golem", set_as_current=False)  # a producer may have a Celery app of its own
     app.loader.override_backends = dict.fromkeys(("redis", "rediss", "socket"), "golem_chain.broker.app:Results")
     app.conf.update(
@@ -64,7 +65,9 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
         task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time
         broker_transport_options={
-            **keys.BOOKS,  # kombu's default names are shared with any other Celery app on the database
+            "prefix": settings.prefix,
+            **keys.books,  # kombu's default names are shared with any other Celery app on the database
+            "fanout_prefix": keys.fanout,  # likewise: remote control would reach the workers of other apps
             "visibility_timeout": settings.lease_s,
             "lease_renewal": settings.lease_s / 3,
             "unacked_restore_interval": 1,  # by default every 100 s

@@ -18,6 +18,7 @@ from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.submission import Submitter, job_options
 from golem_chain.shared.errors import Cancelled
 from golem_chain.shared.json_object import JsonObject
@@ -31,7 +32,7 @@ class Pipeline:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.read()
         self._client = connect(self.settings)
-        self._jobs = Jobs(self._client)
+        self._jobs = Jobs(self._client, Keys(self.settings.prefix))
         self._submitter = Submitter(self.settings, self._jobs, Vault(self.settings, self._client))
         self._outcomes = Outcomes(self.settings, self._client)
 

@@ -115,11 +115,12 @@ def drop(names: Names = None, all_: All = False, as_json: Json = False) -> None:
 def _letters() -> Iterator["Letters"]:
     from golem_chain.broker.connection import connect, reaching
     from golem_chain.broker.jobs.dead_letters import Letters
+    from golem_chain.broker.keys import Keys
     from golem_chain.shared.settings import Settings
 
     settings = Settings.read()
     with reaching(settings), connect(settings) as client:
-        yield Letters(client)
+        yield Letters(client, Keys(settings.prefix))
 
 
 def _chosen(letters: "Letters", names: list[str] | None, *, all_: bool) -> list["Letter"]:

@@ -6,7 +6,7 @@ from typing import Self
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 
 PING_S = 5.0  # the server is asked for a sign of life this long after the last one
 SILENT_S = 10.0  # without an answer for this long, the connection is taken to be dead
@@ -15,14 +15,15 @@ SILENT_S = 10.0  # without an answer for this long, the connection is taken to b
 class Announcements:
     """A subscription to the ids of jobs as they end. Redis does not repeat what it announces while we are away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._keys = keys
         self._listener = client.pubsub()
         self._gap = False
         self._heard_at = self._asked_at = time.monotonic()
         self._asked = False
 
     def __enter__(self) -> Self:
-        self._listener.subscribe(keys.ENDED)
+        self._listener.subscribe(self._keys.ended)
         self._ask()  # the confirmation is the answer
         return self
 

@@ -6,8 +6,8 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES, task_id
 from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.broker.transport.scripts import SENT_AT_MARK, load
@@ -18,13 +18,13 @@ from golem_chain.shared.records import Outcome
 class Letters:
     """The dead letters of one Redis server."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client, self._keys = client, keys
         self._retry = client.register_script(load("retry", __package__))
 
     def all(self, most: int = -1) -> list[Letter]:
         """Return up to `most` letters, newest first (-1: all)."""
-        bodies = self._client.lrange(keys.DEAD, 0, most if most < 0 else most - 1) if most else []
+        bodies = self._client.lrange(self._keys.dead, 0, most if most < 0 else most - 1) if most else []
         return [Letter(body) for body in cast("list[bytes]", bodies)]
 
     def find(self, names: Sequence[str]) -> list[Letter]:
@@ -47,9 +47,9 @@ class Letters:
         job, message = letter.job, letter.message
         if not job or message is None:
             raise BadRequest(f"The letter {letter.id} belongs to no job: it can only be shown or dropped.")
-        body = cast("bytes | None", self._client.get(keys.outcome(job)))
+        body = cast("bytes | None", self._client.get(self._keys.outcome(job)))
         state = Outcome.model_validate_json(body).state if body else None
-        [known] = records.Jobs(self._client).finished([job])
+        [known] = records.Jobs(self._client, self._keys).finished([job])
         if state is None and known.known:
             raise BadRequest(f"The job {job} has no Outcome yet: try again in a few seconds.")
         if not known.known or state != "failed":
@@ -58,10 +58,11 @@ class Letters:
         stage, asked = str(letter.told["queue"]), known.job
         message["headers"] |= {"sent_at": SENT_AT_MARK, "redelivered": True}
         message["properties"]["delivery_info"]["redelivered"] = True  # a redelivered message runs alone
+        keys = self._keys
         results = [keys.result(task_id(job, one)) for one in STAGES[STAGES.index(stage) :]]
-        touched = [keys.DEAD, keys.outcome(job), keys.job(job), keys.audio(job), keys.VAULT_LEAVING, keys.VAULT_ENDED]
-        touched += [stage, keys.wake(stage), *results]
-        touched += [key for pair in records.shared_keys(asked) for key in pair]
+        touched = [keys.dead, keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_leaving, keys.vault_ended]
+        touched += [keys.queue(stage), keys.wake(stage), *results]
+        touched += [key for pair in records.shared_keys(asked, keys) for key in pair]
         given: list[bytes | str | int] = [
             letter.body,
             json.dumps(message),
@@ -76,4 +77,4 @@ class Letters:
 
     def drop(self, letter: Letter) -> bool:
         """Delete a letter and return whether it still existed. Its job keeps its Outcome."""
-        return bool(self._client.lrem(keys.DEAD, 1, cast("str", letter.body)))  # redis-py takes bytes too
+        return bool(self._client.lrem(self._keys.dead, 1, cast("str", letter.body)))  # redis-py takes bytes too

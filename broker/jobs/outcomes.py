@@ -8,9 +8,9 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import keys
 from golem_chain.broker.jobs import records
 from golem_chain.broker.jobs.announcements import Announcements
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.json_object import JsonObject
@@ -29,20 +29,20 @@ class Outcomes:
     """The Outcomes of one Redis server."""
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
-        self._settings, self._client = settings, client
-        self._jobs = records.Jobs(client)
+        self._settings, self._client, self._keys = settings, client, Keys(settings.prefix)
+        self._jobs = records.Jobs(client, self._keys)
         self._write = client.register_script(load("end", __package__))
 
     def get(self, job: str) -> Outcome | None:
         """Return the Outcome, None for a job that is unfinished, unknown, or ended more than GOLEM_KEEP_S ago."""
-        body = cast("bytes | None", self._client.get(keys.outcome(job)))
+        body = cast("bytes | None", self._client.get(self._keys.outcome(job)))
         return Outcome.model_validate_json(body) if body else None
 
     def ended(self, ids: Sequence[str]) -> set[str]:
         """Return the ids of those jobs that have ended."""
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
-                pipe.exists(keys.outcome(job))
+                pipe.exists(self._keys.outcome(job))
             return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
 
     def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
@@ -72,10 +72,10 @@ class Outcomes:
         """
         keep_ms = max(1, int(self._settings.keep_s * 1000))
         job = outcome.job
-        touched = [keys.outcome(job), keys.job(job), keys.audio(job)]
-        touched += [keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
-        touched += [key for pair in records.shared_keys(asked) for key in pair]
-        first = bool(self._write(keys=touched, args=[outcome.model_dump_json(), keep_ms, job, keys.ENDED]))
+        touched = [self._keys.outcome(job), self._keys.job(job), self._keys.audio(job)]
+        touched += [self._keys.vault_sizes, self._keys.vault_leaving, self._keys.vault_ended]
+        touched += [key for pair in records.shared_keys(asked, self._keys) for key in pair]
+        first = bool(self._write(keys=touched, args=[outcome.model_dump_json(), keep_ms, job, self._keys.ended]))
         if first:
             why = f": {outcome.error.code}: {outcome.error.message}" if outcome.error else ""
             logger.info("job %s %s%s", job, outcome.state, why)
@@ -98,7 +98,7 @@ class Outcomes:
         last_answer = time.monotonic()
         while pending:
             try:
-                with Announcements(self._client) as announced:
+                with Announcements(self._client, self._keys) as announced:
                     for outcome in self._listen(announced, pending, end, tick_s):
                         if outcome:
                             del pending[outcome.job]
@@ -147,8 +147,8 @@ class Outcomes:
         for at in range(0, len(ids), _CHUNK):
             part = ids[at : at + _CHUNK]
             with self._client.pipeline(transaction=False) as pipe:
-                pipe.exists(*map(keys.job, part))  # first: a job that ends between the two is still found
-                pipe.exists(*map(keys.outcome, part))
+                pipe.exists(*map(self._keys.job, part))  # first: a job that ends between the two is still found
+                pipe.exists(*map(self._keys.outcome, part))
                 under_way, ended = pipe.execute()
             if under_way < len(part) or ended:
                 yield from self._look_at_each(part)
@@ -156,8 +156,8 @@ class Outcomes:
     def _look_at_each(self, ids: Sequence[str]) -> Iterator[Outcome]:
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
-                pipe.exists(keys.job(job))
-                pipe.get(keys.outcome(job))
+                pipe.exists(self._keys.job(job))
+                pipe.get(self._keys.outcome(job))
             found = pipe.execute()
         for n, job in enumerate(ids):
             under_way, body = found[2 * n], found[2 * n + 1]

@@ -12,7 +12,7 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
@@ -24,7 +24,7 @@ INLINE_BYTES = 2048
 _COSTS = [f"run:{stage}" for stage in STAGES]
 
 
-def shared_keys(job: Job | None) -> list[tuple[str, str]]:
+def shared_keys(job: Job | None, keys: Keys) -> list[tuple[str, str]]:
     """Return the keys of the label set and vocabulary that a job may share, each with the key of its users."""
     stored = (job.labels_key, job.vocabulary_key) if job else ()
     return [(one, keys.users(one)) for one in stored if one and keys.is_shared(one)]
@@ -39,8 +39,8 @@ def digest(job: Job) -> str:
 class Jobs:
     """The job records of one Redis server."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client, self._keys = client, keys
         self._register = client.register_script(load("register", __package__))
         self._confirm = client.register_script(load("confirm", __package__))
         self._update = client.register_script(load("update", __package__))
@@ -51,8 +51,8 @@ class Jobs:
         Raises BadRequest if the id belongs to a job with a different request.
         """
         asked, body = digest(job), job.model_dump_json(exclude_defaults=True)
-        wanted = [keys.job(job.id), keys.outcome(job.id)]
-        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, body, keys.UNCLAIMED_S]))
+        wanted = [self._keys.job(job.id), self._keys.outcome(job.id)]
+        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, body, UNCLAIMED_S]))
         if found.decode() != asked:
             raise BadRequest(
                 f"The id {job.id} belongs to another job (other audio, labels or parameters): choose another id."
@@ -61,21 +61,22 @@ class Jobs:
 
     def forget(self, job: str) -> None:
         """Undo `register` for a job whose message was not published."""
-        self._client.delete(keys.job(job))
+        self._client.delete(self._keys.job(job))
 
     def confirm_sent(self, job: Job) -> None:
         """Record that the message is published, and keep the job's data until its Outcome. A job that has already ended
         keeps the expiry that was set then."""
-        touched = [keys.job(job.id), keys.outcome(job.id), keys.audio(job.id), keys.VAULT_LEAVING]
-        touched += [key for pair in shared_keys(job) for key in pair]
+        keys = self._keys
+        touched = [keys.job(job.id), keys.outcome(job.id), keys.audio(job.id), keys.vault_leaving]
+        touched += [key for pair in shared_keys(job, self._keys) for key in pair]
         self._confirm(keys=touched, args=[job.id])
 
     def finished(self, ids: Sequence[str]) -> list["Finished"]:
         """Return the stored record of each job, empty if there is none."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hgetall(keys.job(one))
-                pipe.exists(keys.outcome(one))
+                pipe.hgetall(self._keys.job(one))
+                pipe.exists(self._keys.outcome(one))
             answers = pipe.execute()
         return [Finished(answers[n], bool(answers[n + 1])) for n in range(0, len(answers), 2)]
 
@@ -83,8 +84,8 @@ class Jobs:
         """Return for each stage how many of these jobs have finished it or have ended."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.exists(keys.outcome(one))
-                pipe.hmget(keys.job(one), _COSTS)
+                pipe.exists(self._keys.outcome(one))
+                pipe.hmget(self._keys.job(one), _COSTS)
             answers = pipe.execute()
         rows = [(answers[n], *answers[n + 1]) for n in range(0, len(answers), 2)]
         return {stage: sum(bool(row[0] or row[place]) for row in rows) for place, stage in enumerate(STAGES, start=1)}
@@ -92,13 +93,13 @@ class Jobs:
     def tell_heard(self, job: str, heard_s: float, of_s: float) -> None:
         """Store the progress of a long transcription. It is optional, so Redis errors are ignored."""
         with suppress(redis.RedisError):
-            self._update(keys=[keys.job(job)], args=["heard", f"{heard_s:.1f}/{of_s:.1f}"])
+            self._update(keys=[self._keys.job(job)], args=["heard", f"{heard_s:.1f}/{of_s:.1f}"])
 
     def heard(self, ids: Sequence[str]) -> tuple[float, float]:
         """Return transcribed and total seconds of the long recordings among these jobs that are being transcribed."""
         with self._client.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hmget(keys.job(one), "heard", _COSTS[0])
+                pipe.hmget(self._keys.job(one), "heard", _COSTS[0])
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
@@ -111,26 +112,26 @@ class Jobs:
                 answer = getattr(handover, field).model_dump_json()
                 cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
                 fields = [field, answer, f"run:{stage}", cost]
-                self._update(keys=[keys.job(handover.job.id)], args=fields, client=pipe)
+                self._update(keys=[self._keys.job(handover.job.id)], args=fields, client=pipe)
             pipe.execute()
 
     def put_labels(self, labels: LabelSet) -> str:
         """Store a label set under the hash of its content, for as long as jobs use it, and return its key."""
-        return self._put(labels.model_dump_json(exclude_defaults=True), keys.labels)
+        return self._put(labels.model_dump_json(exclude_defaults=True), self._keys.labels)
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> str:
         """Store a vocabulary in the same way and return its key."""
-        return self._put(vocabulary.model_dump_json(exclude_defaults=True), keys.vocabulary)
+        return self._put(vocabulary.model_dump_json(exclude_defaults=True), self._keys.vocabulary)
 
     def _put(self, body: str, key_of: Callable[[str], str]) -> str:
         name = key_of(hashlib.sha256(body.encode()).hexdigest())
         with self._client.pipeline() as pipe:
             pipe.set(name, body, nx=True)
             pipe.ttl(name)
-            pipe.scard(keys.users(name))
+            pipe.scard(self._keys.users(name))
             _, left_s, users = pipe.execute()
-        if not users and left_s < keys.UNCLAIMED_S:
-            self._client.expire(name, keys.UNCLAIMED_S)
+        if not users and left_s < UNCLAIMED_S:
+            self._client.expire(name, UNCLAIMED_S)
         return name
 
     def get_labels(self, name: str) -> LabelSet:

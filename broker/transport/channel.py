@@ -11,24 +11,26 @@ wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which the p
 lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 
 Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the unacknowledged
-hash. Priorities, key prefixes and queue expiry are not supported.
+hash, `_q_for_pri`, `keyprefix_*`, `_deliver_fanout_message`. The transport option `prefix`
+takes the place of kombu's `global_keyprefix`. Priorities and queue expiry of the stages' queues are not supported.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cached_property
 from math import inf
 from queue import Empty
 from time import monotonic, sleep, time
 from typing import Any
 
 from kombu.log import get_logger
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import Connection, SecureConnection
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.qos import QoS, log_forgotten
@@ -44,6 +46,7 @@ class Asked(Enum):
     TAKE = "take messages"
     PASS = "pass a wake mark on"  # noqa: S105  (no password)
     WAIT = "wait for work"
+    POP = "pop a reply"
 
 
 class Channel(redis.Channel):
@@ -53,10 +56,11 @@ class Channel(redis.Channel):
     connection_class = Connection
     connection_class_ssl = SecureConnection
     from_transport_options = (
-        *redis.Channel.from_transport_options,
-        *("batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
+        *(option for option in redis.Channel.from_transport_options if option != "global_keyprefix"),
+        *("prefix", "batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
     )
     priority_steps = (0,)
+    prefix = "golem"
     batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
     prefer: Prefer = "balanced"
     max_deliveries = 3
@@ -76,8 +80,39 @@ class Channel(redis.Channel):
         self.consumer_state = ConsumerState()  # a producer's own; in a worker kombu sets one for all channels
         super().__init__(*args, **kwargs)
 
+    # -- names: every key and channel of kombu has the prefix too; the names of queues and exchanges have none
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of this channel's system."""
+        return Keys(self.prefix)
+
+    @property
+    def keyprefix_queue(self) -> str:
+        """Kombu's key of the queues of an exchange."""
+        return self.keys.bindings
+
+    @property
+    def keyprefix_binding_permanent(self) -> str:
+        """Kombu's key of those that do not expire."""
+        return self.keys.bindings_permanent
+
+    @property
+    def keyprefix_binding_deadlines(self) -> str:
+        """Kombu's key of their deadlines."""
+        return self.keys.bindings_deadlines
+
+    def _q_for_pri(self, queue: str, pri: int) -> str:
+        """Return the key of a queue: kombu reads, fills, counts and deletes it under this name."""
+        del pri
+        return self.keys.queue(queue)
+
+    def _deliver_fanout_message(self, message: dict[str, Any], exchange: str) -> bool:
+        """As kombu's, which takes a channel outside its own `/{db}.` for the name of the exchange."""
+        return bool(super()._deliver_fanout_message(message, exchange.removeprefix(self.keyprefix_fanout)))
+
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """As kombu's; queues consumed without acknowledgements (remote control replies) keep the stock pop."""
+        """As kombu's; queues consumed without acknowledgements (remote control replies) are popped."""
         if no_ack:
             self._no_ack_queues.add(queue)
         else:
@@ -90,17 +125,18 @@ class Channel(redis.Channel):
         """Send the next request. Kombu's poller calls this if `can_consume` holds and no request is outstanding."""
         self._outstanding = None
         if self._no_ack_queues.intersection(self.active_queues):
-            super()._brpop_start(timeout)
+            replies = map(self.keys.queue, self.active_queues)
+            self._send(Asked.POP, "BRPOP", *replies, self.brpop_timeout if timeout is None else timeout)
             return
         queues = self._in_chain_order()
         if not queues:
             return
         if self._maybe_work:
-            touched = (*queues, *map(keys.claim, queues), keys.SERVED)
+            touched = (*map(self.keys.queue, queues), *map(self.keys.claim, queues), self.keys.served)
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
-            marks = [keys.wake(queue) for queue in self._wait_queues] or [keys.wake(f"@{self.box}")]
+            marks = [self.keys.wake(queue) for queue in self._wait_queues] or [self.keys.wake(f"@{self.box}")]
             self._send(Asked.WAIT, "BZPOPMIN", *marks, round(self._wait_s, 3))
 
     def _in_chain_order(self) -> list[str]:
@@ -135,6 +171,12 @@ class Channel(redis.Channel):
             raise Empty
         if asked is Asked.PASS:
             raise Empty
+        if asked is Asked.POP:
+            if not reply:
+                raise Empty
+            key, raw = reply
+            self.connection._deliver(loads(bytes_to_str(raw)), bytes_to_str(key).removeprefix(self.keys.queue("")))
+            return True
         if asked is Asked.WAIT:
             self._awaited = self._maybe_work = True  # also after a timeout: a wake mark may have been lost
             self._woken = bytes_to_str(reply[0]) if reply else None
@@ -152,7 +194,7 @@ class Channel(redis.Channel):
         if move is None:
             self._maybe_work = self._awaited = False
             self._wait_queues, self._wait_s = tuple(listens(view)), patience_s(view)
-            if woken in [keys.wake(line.queue) for line in view.lines if line.depth]:
+            if woken in [self.keys.wake(line.queue) for line in view.lines if line.depth]:
                 self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
@@ -167,10 +209,11 @@ class Channel(redis.Channel):
         self._chosen = queue = move.queue
         seen = next(line.servers for line in view.lines if line.queue == queue)
         others = -1 if queue in view.resident else seen
-        touched = [queue, keys.wake(queue), self.unacked_key, self.unacked_index_key]
-        touched += [keys.HOLDERS, keys.DELIVERIES, keys.CRASHES, keys.DEAD, keys.DYING, keys.SERVED]
+        keys = self.keys
+        touched = [keys.queue(queue), keys.wake(queue), self.unacked_key, self.unacked_index_key]
+        touched += [keys.holders, keys.deliveries, keys.crashes, keys.dead, keys.dying, keys.served]
         touched += [keys.claim(queue), *(keys.claim(one.queue) for one in view.lines if one.queue != queue)]
-        bounds = (move.take_n, self.max_deliveries, self.box, others)
+        bounds = (move.take_n, self.max_deliveries, self.box, others, queue)
         self._send(Asked.TAKE, "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
 
     def _on_take(self, reply: list[Any]) -> None:
@@ -207,7 +250,7 @@ class Channel(redis.Channel):
         headers["sent_at"] = scripts.SENT_AT_MARK
         with self.conn_or_acquire() as client:
             mark = dumps(scripts.SENT_AT_MARK)  # with its quotes: a number takes the place of the whole string
-            client.eval(scripts.PUSH, 0, queue, keys.wake(queue), dumps(message), mark)
+            client.eval(scripts.PUSH, 0, self.keys.queue(queue), self.keys.wake(queue), dumps(message), mark)
 
     def close(self) -> None:
         """As kombu's, but interrupts an idle wait."""
@@ -255,3 +298,8 @@ class Transport(redis.Transport):
                 return  # one channel renews for all
 
         loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)
+
+
+def stand_in(name: str) -> None:
+    """Let the transport with this dotted name take the place of kombu's for all URLs of Redis, in this process."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss", "redis+socket"), name))

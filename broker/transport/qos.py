@@ -10,7 +10,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.dead_letter import Letter
@@ -32,6 +32,11 @@ class QoS(redis.QoS):
         """The worker's state, shared by its channels."""
         state: ConsumerState = self.channel.consumer_state
         return state
+
+    @property
+    def _keys(self) -> Keys:
+        keys: Keys = self.channel.keys
+        return keys
 
     def can_consume(self) -> bool:
         """Apply the prefetch limit to all messages in hand, whichever connection they came over."""
@@ -83,8 +88,8 @@ class QoS(redis.QoS):
             seconds, micros = client.time()
             at = seconds + micros / 1e6
             letter = json.dumps({"raw": raw, "why": why, "queue": queue, "at": at, "box": self.channel.box})
-            _remove(client.pipeline().lpush(keys.DEAD, letter), self, tag).execute()
-            forgotten = client.eval(scripts.FORGET, 1, keys.DEAD)
+            _remove(client.pipeline().lpush(self._keys.dead, letter), self, tag).execute()
+            forgotten = client.eval(scripts.FORGET, 1, self._keys.dead)
         self._state.done(tag)
         logger.error("A message of queue %s became a dead letter: %s", queue, why)
         log_forgotten(forgotten)
@@ -92,7 +97,7 @@ class QoS(redis.QoS):
     def crashed(self, tag: str, error: str) -> None:
         """Store a worker's error on the message, for its dead letter."""
         with self._client() as client:
-            client.hset(keys.CRASHES, tag, error)
+            client.hset(self._keys.crashes, tag, error)
 
     def restore_by_tag(
         self, tag: str, client: Any = None, leftmost: bool = False, *, uncounted: bool = False, whose: str | None = None
@@ -114,8 +119,9 @@ class QoS(redis.QoS):
             except Exception as exc:  # noqa: BLE001  (Lua's JSON parser accepts text that Python's rejects)
                 self.bury(bytes_to_str(tag), bytes_to_str(entry), f"cannot be requeued: {exc!r}", "")
                 return
-            queues = [key for queue in self.channel._lookup(exchange, routing_key) for key in (queue, keys.wake(queue))]
-            touched = (self.unacked_key, self.unacked_index_key, keys.DELIVERIES, keys.HOLDERS, *queues)
+            keys, names = self._keys, self.channel._lookup(exchange, routing_key)
+            queues = [key for name in names for key in (keys.queue(name), keys.wake(name))]
+            touched = (self.unacked_key, self.unacked_index_key, keys.deliveries, keys.holders, *queues)
             whose = self.channel.box if whose is None else whose
             client.eval(scripts.RESTORE, len(touched), *touched, tag, dumps(message), int(uncounted), whose)
         self._state.done(bytes_to_str(tag))
@@ -147,11 +153,11 @@ class QoS(redis.QoS):
         """Move what workers of 0.1 had in hand, under kombu's default names, to our own keys, except what a live worker
         holds. Return how many messages that were."""
         with self._client() as client:
-            if not client.exists(keys.OLD_UNACKED):
+            if not client.exists(OLD_UNACKED):
                 return 0
-            books = (keys.OLD_UNACKED, keys.OLD_UNACKED_INDEX, self.unacked_key, self.unacked_index_key, keys.HOLDERS)
-            fixed = (len(books), *books, self.channel.box, keys.BOX_PREFIX)
-            tags = client.hkeys(keys.HOLDERS)
+            books = (OLD_UNACKED, OLD_UNACKED_INDEX, self.unacked_key, self.unacked_index_key, self._keys.holders)
+            fixed = (len(books), *books, self.channel.box, self._keys.box_prefix)
+            tags = client.hkeys(self._keys.holders)
             parts = (tags[i : i + _ADOPTED_AT_ONCE] for i in range(0, len(tags), _ADOPTED_AT_ONCE))
             moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in parts)
         if moved:
@@ -170,7 +176,7 @@ class QoS(redis.QoS):
                 self._forget(tag)
             ours = [
                 bytes_to_str(tag)
-                for tag, box in client.hgetall(keys.HOLDERS).items()
+                for tag, box in client.hgetall(self._keys.holders).items()
                 if bytes_to_str(box) == self.channel.box
             ]
             left = [tag for tag in ours if tag not in self._state.in_hand and client.hexists(self.unacked_key, tag)]
@@ -219,4 +225,5 @@ def _queue_of(message: Any) -> str:
 def _remove(pipe: Any, qos: QoS, tag: str) -> Any:
     """Queue the commands that delete a message from every key of messages in hand."""
     pipe.zrem(qos.unacked_index_key, tag).hdel(qos.unacked_key, tag)
-    return pipe.hdel(keys.HOLDERS, tag).hdel(keys.DELIVERIES, tag).hdel(keys.CRASHES, tag)
+    keys = qos.channel.keys
+    return pipe.hdel(keys.holders, tag).hdel(keys.deliveries, tag).hdel(keys.crashes, tag)

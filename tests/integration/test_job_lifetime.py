@@ -11,11 +11,14 @@ from golem_chain.broker.app import make_app
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Submitter
 from golem_chain.shared.records import AudioRef, Failure, Job
 from golem_chain.workers.child import tasks
 from golem_chain.workers.parent.bootsteps import DeadLetterStep
+
+keys = Keys()
 
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
@@ -66,7 +69,7 @@ def test_a_job_whose_outcome_is_gone_already_does_not_come_back(pipeline, settin
 
 
 def test_what_is_told_of_a_job_after_it_is_forgotten_does_not_bring_it_back(client):
-    Jobs(client).tell_heard("forgotten", 1.0, 2.0)
+    Jobs(client, keys).tell_heard("forgotten", 1.0, 2.0)
     assert not client.exists("golem:job:forgotten")
 
 
@@ -89,7 +92,7 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
 
 
 def test_a_record_that_names_a_foreign_key_ends_as_any_other(settings, client):
-    jobs = Jobs(client)
+    jobs = Jobs(client, keys)
     jobs.register(Job(id="forged", name="n", audio=AudioRef(key="vault:forged", size_bytes=1), labels_key="x"))
     assert Outcomes(settings, client).end("forged", "failed", Failure(code="a", message="b"))
 
@@ -97,7 +100,7 @@ def test_a_record_that_names_a_foreign_key_ends_as_any_other(settings, client):
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery
 def test_a_letter_whose_job_cannot_be_ended_yet_is_kept_until_it_can(pipeline, settings, client, monkeypatch):
     pipeline.submit(b"x", id="mine")
-    raw = client.rpop("scribe").decode()
+    raw = client.rpop(keys.queue("scribe")).decode()
     told = {"raw": raw, "why": "too-many-deliveries", "queue": "scribe", "box": "b", "deliveries": 3, "error": "e"}
     letter = json.dumps(told | {"at": time.time()})
     client.lpush("golem:dead", letter)

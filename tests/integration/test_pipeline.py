@@ -8,11 +8,11 @@ from base64 import b64decode
 import pytest
 import redis
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import connect, masked, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Submitter
 from golem_chain.shared.errors import (
@@ -30,6 +30,8 @@ from golem_chain.shared.settings import Settings
 from tests.support.command_count import commands
 from tests.support.wire import Wire
 
+keys = Keys()
+
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
 
@@ -40,7 +42,7 @@ def pipeline(settings):
 
 
 def messages(client, queue="scribe"):
-    return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]
+    return [json.loads(raw) for raw in client.lrange(keys.queue(queue), 0, -1)]
 
 
 def bodies(client):
@@ -91,7 +93,7 @@ def test_large_label_sets_are_stored_once_by_hash_and_go_after_the_last_job(pipe
     [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
     assert one.labels is None
     assert one.labels_key == two.labels_key == key.decode()
-    assert len(books.Jobs(client).get_labels(key.decode()).labels) == 200
+    assert len(books.Jobs(client, keys).get_labels(key.decode()).labels) == 200
     assert client.ttl(key) == -1
     ends = Outcomes(settings, client)
     ends.end(first, "done")
@@ -107,7 +109,7 @@ def test_large_vocabularies_are_stored_once_by_hash_and_go_after_the_last_job(pi
     [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
     assert one.vocabulary is None
     assert one.vocabulary_key == two.vocabulary_key == key.decode()
-    assert len(books.Jobs(client).get_vocabulary(key.decode()).phrases) == 200
+    assert len(books.Jobs(client, keys).get_vocabulary(key.decode()).phrases) == 200
     assert max(map(len, bodies(client))) < 4096
     ends = Outcomes(settings, client)
     ends.end(first, "done")
@@ -148,7 +150,7 @@ def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeli
         patch.setattr(Submitter, "_undo", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")
-    assert 0 < client.ttl("golem:job:mine") <= keys.UNCLAIMED_S
+    assert 0 < client.ttl("golem:job:mine") <= UNCLAIMED_S
     assert pipeline.submit(b"sound", id="mine") == "mine"
     assert len(messages(client)) == 1
     assert client.ttl("golem:job:mine") == client.ttl("golem:vault:mine") == -1
@@ -165,7 +167,7 @@ def test_a_submit_that_failed_leaves_nothing(pipeline, settings, client):
 
 def test_a_submit_after_the_end_runs_nothing(pipeline, settings, client):
     pipeline.submit(b"sound", id="mine")
-    client.delete("scribe")
+    client.delete(keys.queue("scribe"))
     Outcomes(settings, client).end("mine", "done")
     pipeline.submit(b"sound", id="mine")
     assert messages(client) == []
@@ -443,4 +445,4 @@ def test_a_thousand_jobs_are_handed_in_within_a_minute(pipeline, client):
     for n in range(100):
         pipeline.submit(b"sound" * 1000, labels="a,b", id=f"job{n}")
     assert time.monotonic() - begun < 6
-    assert client.llen("scribe") == 100
+    assert client.llen(keys.queue("scribe")) == 100

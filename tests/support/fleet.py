@@ -14,6 +14,7 @@ from celery import chain
 from redis import Redis
 
 from golem_chain.broker.app import make_app
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES, task_id, task_name
 from golem_chain.shared.settings import Settings
 from tests.support.paths import python_path
@@ -25,19 +26,20 @@ PATIENCE_S = 20.0  # generous, but below the lease of 25 s, so that recovery by 
 class Fleet:
     """A server's URL, the workers started on it, and the folder of their logs."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url = url
+    def __init__(self, url: str, folder: Path, prefix: str = "golem") -> None:
+        self.url, self.prefix = url, prefix
         self.redis: Any = Redis.from_url(url)  # its types leave open whether an answer is bytes or text
         self.redis.flushall()
-        self.app = make_app(Settings.read(redis_url=url))
+        self.app = make_app(Settings.read(redis_url=url, prefix=prefix))
         self.folder = folder
         self.boxes: list[subprocess.Popen[str]] = []
 
     def box(self, name: str = "box", **given: Any) -> subprocess.Popen[str]:
         """Start a worker. Lower-case options are settings, upper-case ones the engines' sleeps."""
-        env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "SYSTEM": self.prefix}
         env |= {key: str(value) for key, value in given.items() if key.isupper()}
-        settings = [f"{key}={value}" for key, value in given.items() if not key.isupper()]
+        settings = [f"prefix={self.prefix}"]
+        settings += [f"{key}={value}" for key, value in given.items() if not key.isupper()]
         with (self.folder / f"{len(self.boxes)}.log").open("w") as said:
             box = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.sleeping_box", self.url, name, *settings],
@@ -78,8 +80,8 @@ class Fleet:
         start = time.monotonic()
         while not true():
             assert time.monotonic() - start < within_s, (
-                f"not within {within_s} s; dead: {self.redis.lrange('golem:dead', 0, -1)}; events: {self.log()[-20:]}; "
-                f"log: {[self.said(box)[-2000:] for box in self.boxes]}"
+                f"not within {within_s} s; dead: {self.redis.lrange(Keys(self.prefix).dead, 0, -1)}; "
+                f"events: {self.log()[-20:]}; log: {[self.said(box)[-2000:] for box in self.boxes]}"
             )
             time.sleep(0.01)
         return time.monotonic() - start
@@ -91,8 +93,9 @@ class Fleet:
 
     def settled(self) -> None:
         """Wait until no message is in hand."""
-        books = [f"golem:{one}" for one in ("unacked", "unacked-index", "holders", "deliveries", "crashes", "dying")]
-        self.until(lambda: not self.redis.exists(*books, *STAGES))
+        keys = Keys(self.prefix)
+        books = (keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes, keys.dying)
+        self.until(lambda: not self.redis.exists(*books, *map(keys.queue, STAGES)))
 
     def said(self, box: subprocess.Popen[str]) -> str:
         """Return a box's log."""

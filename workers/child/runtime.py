@@ -11,6 +11,7 @@ from golem_chain.broker.connection import WORKER_RETRIES, connect
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
@@ -32,9 +33,10 @@ class ChildRuntime:
 
     def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
         self.settings, self.node, self._app, self._build = settings, node, app, build
+        self._keys = Keys(settings.prefix)
         client = connect(settings, WORKER_RETRIES)
         self._client = client
-        self.jobs, self.outcomes = Jobs(client), Outcomes(settings, client)
+        self.jobs, self.outcomes = Jobs(client, self._keys), Outcomes(settings, client)
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
@@ -47,7 +49,7 @@ class ChildRuntime:
         from golem_chain.workers.residency.runner import serve
 
         if self.standing is None:
-            self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell)
+            self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell, self._keys)
         if self.residency is None:
             self.residency = self._make(self.standing)
         started, before = time.perf_counter(), self.residency.memory.read().allocated

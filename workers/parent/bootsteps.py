@@ -13,7 +13,6 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
 from golem_chain.workers.parent.consumer import ReconnectingConsumer
@@ -93,10 +92,11 @@ class DeadLetterStep(Timed):
     def tick(self, consumer: ReconnectingConsumer) -> None:
         """End the jobs of up to 20 letters."""
         try:
-            with consumer.task_consumer.channel.conn_or_acquire() as client:
-                for letter in client.lrange(keys.DYING, 0, 19):
+            channel = consumer.task_consumer.channel
+            with channel.conn_or_acquire() as client:
+                for letter in client.lrange(channel.keys.dying, 0, 19):
                     if _end_job_of(consumer.app, letter):
-                        client.lrem(keys.DYING, 0, letter)
+                        client.lrem(channel.keys.dying, 0, letter)
         except consumer.connection_errors as exc:
             logger.warning("Dead letters are pending because Redis is unavailable: %s", exc)
 
@@ -111,7 +111,7 @@ def _end_job_of(app: Celery, letter: bytes) -> bool:
         request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
         task = app.tasks[headers["task"]]
     except Exception:
-        logger.exception("A dead letter belongs to no known task: it stays in %s", keys.DEAD)
+        logger.exception("A dead letter belongs to no known task: it stays in the list")
         return True
     try:
         fail(

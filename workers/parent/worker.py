@@ -13,6 +13,7 @@ from celery.utils.log import get_logger
 
 from golem_chain.broker.app import make_app
 from golem_chain.broker.connection import check_broker, connect_once, reaching
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import BadSetting
@@ -60,13 +61,15 @@ def start(
     app = make_app(settings)
     check_broker(settings)
     client = connect_once(settings, socket_timeout=5)
-    taken = NodeName(client, node)
+    keys = Keys(settings.prefix)
+    taken = NodeName(client, node, keys)
     taken.take()
     ours = register is None
     if register is None:
         register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
-        agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
+        used = installed(settings, queues or STAGES) if ours else checkpoints or {}
+        agreement = Agreement(client, node, used, keys)
         agreement.join()
         held = ConsumerState()
         context = ParentContext(held, taken, agreement, Shutdown(held, settings.stop_s))

@@ -8,14 +8,15 @@
 --
 -- KEYS      queue, its wake mark, unacked, index, holders, deliveries, crashes, dead, dying, served, claims on the
 --           queue; then claims on the other queues
--- ARGV      maximum of messages, maximum of deliveries, node name, other servers at the peek (-1: model is resident)
+-- ARGV      maximum of messages, maximum of deliveries, node name, other servers at the peek (-1: model is resident),
+--           name of the queue
 -- reads     queue, holders, crashes, claims
 -- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
 -- returns   messages, their tags, how many became dead letters, letters dropped from the full list
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local FIXED = 11  -- keys before the claims on the other queues
 local BURIED_MOST = 100  -- dead letters of one call: the list drops as many
-local most, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local most, limit, box, others, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local taken, tags, buried = {}, {}, 0
@@ -32,16 +33,16 @@ while #taken < most and buried < BURIED_MOST do
     local delivery, named = props.delivery_info, '[^%w_.-]'  -- plain names, so that any worker can find the entry
     assert(#props.delivery_tag <= 100 and not props.delivery_tag:find(named))
     assert(type(delivery.exchange) == 'string' and not delivery.exchange:find(named))
-    assert(delivery.routing_key == queue)
-    return props.delivery_tag, '[' .. raw .. ',"' .. delivery.exchange .. '","' .. queue .. '"]'
+    assert(delivery.routing_key == name)
+    return props.delivery_tag, '[' .. raw .. ',"' .. delivery.exchange .. '","' .. name .. '"]'
   end)
   if not ok then
-    redis.call('LPUSH', dead, cjson.encode({raw = raw, why = 'malformed', queue = queue, at = now, box = box}))
+    redis.call('LPUSH', dead, cjson.encode({raw = raw, why = 'malformed', queue = name, at = now, box = box}))
     buried = buried + 1
   else
     local count = redis.call('HINCRBY', deliveries, tag, 1)
     if count > limit then
-      local letter = cjson.encode({raw = raw, why = 'too-many-deliveries', queue = queue, at = now,
+      local letter = cjson.encode({raw = raw, why = 'too-many-deliveries', queue = name, at = now,
                                    box = redis.call('HGET', holders, tag) or '', deliveries = count - 1,
                                    error = redis.call('HGET', crashes, tag) or 'the worker died'})
       redis.call('LPUSH', dead, letter)

@@ -5,13 +5,15 @@ import ssl
 import pytest
 from kombu import Connection
 
-from golem_chain.broker import keys
 from golem_chain.broker.app import broker_url, make_app
 from golem_chain.broker.connection import check_broker
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
+
+keys = Keys()
 
 
 def read(**given):
@@ -66,10 +68,10 @@ def test_messages_in_hand_have_names_that_no_other_app_uses(settings):
     with make_app(settings).connection_for_write() as connection:
         channel = connection.default_channel
         names = (channel.unacked_key, channel.unacked_index_key, channel.unacked_mutex_key)
-    assert names[:2] == (keys.UNACKED, keys.UNACKED_INDEX)
+    assert names[:2] == (keys.unacked, keys.unacked_index)
     assert all(name.startswith("golem:") for name in names)
-    assert keys.FLOWER_BOOKS.keys() == keys.BOOKS.keys()
-    assert not set(keys.FLOWER_BOOKS.values()) & set(keys.BOOKS.values())
+    assert keys.flower_books.keys() == keys.books.keys()
+    assert not set(keys.flower_books.values()) & set(keys.books.values())
 
 
 def test_only_json_is_spoken():
