@@ -6,8 +6,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import bad_url
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
@@ -18,6 +18,7 @@ _REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "
 def make_app(settings: Settings) -> Celery:
     """Return the app for these settings, not yet connected. Raises BadSetting if the URL cannot be used."""
     url, tls = broker_url(settings)
+    keys = Keys(settings.prefix)
     app = Celery("golem", set_as_current=False)  # a producer may have a Celery app of its own
     app.conf.update(
         broker_url=url,
@@ -48,7 +49,9 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
         task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time
         broker_transport_options={
-            **keys.BOOKS,  # kombu's default names are shared with any other Celery app on the database
+            "prefix": settings.prefix,
+            **keys.books,  # kombu's default names are shared with any other Celery app on the database
+            "fanout_prefix": keys.fanout,  # likewise: remote control would reach the workers of other apps
             "visibility_timeout": settings.lease_s,
             "lease_renewal": settings.lease_s / 3,
             "unacked_restore_interval": 1,  # by default every 100 s

@@ -1,151 +1,211 @@
-"""Every Redis key and channel, with its type and its lifetime. No other module builds a key.
+"""Every Redis key and channel of a system, with its type and its lifetime. No other module builds a key.
+
+All begin with the system's prefix (GOLEM_PREFIX), here `golem`, so that several systems and other Celery apps can share
+a database:
 
 job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
-message       golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
+message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
+kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
-# -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
+from dataclasses import dataclass
 
 #: Expiry of what belongs to a job whose producer died before publishing it (record, audio, label set), seconds.
 UNCLAIMED_S = 3600
-#: Channel: ids of jobs as they end.
-ENDED = "golem:ended"
-
-
-def job(id: str) -> str:
-    """A job's record and the results of its finished stages (hash)."""
-    return f"golem:job:{id}"
-
-
-def outcome(id: str) -> str:
-    """A job's Outcome (JSON)."""
-    return f"golem:outcome:{id}"
-
-
-# -- audio
-
-#: Bytes reserved in total.
-VAULT_TOTAL = "golem:vault-total"
-#: id -> bytes reserved (hash).
-VAULT_SIZES = "golem:vault-sizes"
-#: id -> when its bytes expire, Unix seconds of the server (sorted set).
-VAULT_LEAVING = "golem:vault-leaving"
-#: The same for ended jobs: their bytes are dropped earlier if a new job needs the space.
-VAULT_ENDED = "golem:vault-ended"
-#: Prefix of the audio keys, for a script that receives ids.
-AUDIO_PREFIX = "golem:vault:"
-
-
-def audio(id: str) -> str:
-    """The bytes of a job's audio."""
-    return AUDIO_PREFIX + id
-
-
-# -- label sets and vocabularies too large for messages: kept while jobs use them
-
-
-def labels(sha256: str) -> str:
-    """A stored label set (JSON)."""
-    return f"golem:labels:{sha256}"
-
-
-def vocabulary(sha256: str) -> str:
-    """A stored vocabulary (JSON)."""
-    return f"golem:vocabulary:{sha256}"
-
-
-def is_shared(key: str) -> bool:
-    """Return whether a key is that of a stored label set or vocabulary. A job record, which names it, is untrusted."""
-    return key.startswith((labels(""), vocabulary("")))
-
-
-def users(stored: str) -> str:
-    """The unfinished jobs that use a stored label set or vocabulary (set); `stored` is its key."""
-    kind = stored.split(":")[1]
-    return stored.replace(f"golem:{kind}:", f"golem:{kind}-users:", 1)
-
-
-# -- messages in hand: an entry is deleted when its message is acknowledged, requeued or becomes a dead letter
-
-#: Kombu's unacknowledged hash: tag -> `[message, exchange, routing key]`.
-UNACKED = "golem:unacked"
-#: tag -> when its lease was last renewed (sorted set).
-UNACKED_INDEX = "golem:unacked-index"
-#: Kombu's transport options with these names: another Celery app on the same database sweeps kombu's default names by
-#: its own clock. The third is the mutex of kombu's sweep, which ours replaces.
-BOOKS = {
-    "unacked_key": UNACKED,
-    "unacked_index_key": UNACKED_INDEX,
-    "unacked_mutex_key": "golem:unacked-mutex",
-}
-#: The same hash and sorted set in 0.1: kombu's default names, which other Celery apps on the database may use.
+#: The unacknowledged hash and its index in 0.1: kombu's default names, which other Celery apps on the database may use.
 OLD_UNACKED, OLD_UNACKED_INDEX = "unacked", "unacked_index"
-#: tag -> node name of the worker that has it (hash).
-HOLDERS = "golem:holders"
-#: tag -> number of deliveries (hash). A tag names one published message: a retry has a new one.
-DELIVERIES = "golem:deliveries"
-#: tag -> last error of a worker that failed on it (hash).
-CRASHES = "golem:crashes"
-#: Dead letters (JSON: raw, why, queue, at, box, deliveries, error), newest first; bounded (list).
-DEAD = "golem:dead"
-#: Copies of those dead letters whose job has no Outcome yet (list).
-DYING = "golem:dying"
 
 
-def wake(queue: str) -> str:
-    """The wake mark that an idle worker blocks on (sorted set with one member)."""
-    return f"golem:wake:{queue}"
-
-
-def result(task_id: str) -> str:
-    """A task's result in Celery's backend."""
-    return f"celery-task-meta-{task_id}"
-
-
-# -- boxes: expire a few seconds after the box last renewed them
-
-#: queue -> when any box last took messages from it (hash).
-SERVED = "golem:served"
-#: Loads, unloads, out-of-memories and batches of all boxes (stream, bounded).
-EVENTS = "golem:events"
-#: Prefix of the keys of all boxes.
-BOX_PREFIX = "golem:box:"
-
-
-#: node name -> when its worker last renewed its claim on it, by the server's time (sorted set). The other boxes drop a
-#: name that was not renewed for a minute; the key itself expires after the same time.
-BOXES = "golem:boxes"
-
-
-def box(node: str) -> str:
-    """A worker's claim on its node name, with its reported state (hash)."""
-    return BOX_PREFIX + node
-
-
-def claim(queue: str) -> str:
-    """The claims on a queue: node name -> when it last renewed its claim (sorted set). Each renewal drops the claims
-    that are no longer believed."""
-    return f"golem:claim:{queue}"
-
-
-def checkpoint(stage: str) -> str:
-    """The checkpoint that all live workers use for a stage (hash)."""
-    return f"golem:checkpoint:{stage}"
-
-
-#: Flower's unacknowledged keys, always empty: with kombu's default names Flower would requeue messages in hand.
-FLOWER_BOOKS = {f"unacked{part}_key": f"golem:flower:unacked{part}" for part in ("", "_index", "_mutex")}
-
-
+@dataclass(frozen=True)
 class Keys:
-    """Temporary."""
+    """The keys and channels of the system with this prefix. The prefix contains no colon."""
 
-    def __init__(self, prefix: str = "golem") -> None:
-        self.prefix = prefix
+    prefix: str = "golem"
 
-    def __getattr__(self, name: str):  # type: ignore
-        if name == "queue":
-            return lambda one: one
-        return globals().get(name) or globals()[name.upper()]
+    # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
+
+    def job(self, id: str) -> str:
+        """A job's record and the results of its finished stages (hash)."""
+        return f"{self.prefix}:job:{id}"
+
+    def outcome(self, id: str) -> str:
+        """A job's Outcome (JSON)."""
+        return f"{self.prefix}:outcome:{id}"
+
+    @property
+    def ended(self) -> str:
+        """Channel: ids of jobs as they end."""
+        return f"{self.prefix}:ended"
+
+    # -- audio
+
+    def audio(self, id: str) -> str:
+        """The bytes of a job's audio."""
+        return self.audio_prefix + id
+
+    @property
+    def audio_prefix(self) -> str:
+        """Prefix of the audio keys, for a script that receives ids."""
+        return f"{self.prefix}:vault:"
+
+    @property
+    def vault_total(self) -> str:
+        """Bytes reserved in total."""
+        return f"{self.prefix}:vault-total"
+
+    @property
+    def vault_sizes(self) -> str:
+        """Id -> bytes reserved (hash)."""
+        return f"{self.prefix}:vault-sizes"
+
+    @property
+    def vault_leaving(self) -> str:
+        """Id -> when its bytes expire, Unix seconds of the server (sorted set)."""
+        return f"{self.prefix}:vault-leaving"
+
+    @property
+    def vault_ended(self) -> str:
+        """The same for ended jobs: their bytes are dropped earlier if a new job needs the space."""
+        return f"{self.prefix}:vault-ended"
+
+    # -- label sets and vocabularies too large for messages: kept while jobs use them
+
+    def labels(self, sha256: str) -> str:
+        """A stored label set (JSON)."""
+        return f"{self.prefix}:labels:{sha256}"
+
+    def vocabulary(self, sha256: str) -> str:
+        """A stored vocabulary (JSON)."""
+        return f"{self.prefix}:vocabulary:{sha256}"
+
+    def is_shared(self, key: str) -> bool:
+        """Return whether a key is that of a stored label set or vocabulary of this system. A job record, which names
+        it, is untrusted."""
+        return key.startswith((self.labels(""), self.vocabulary("")))
+
+    def users(self, stored: str) -> str:
+        """The unfinished jobs that use a stored label set or vocabulary (set); `stored` is its key."""
+        kind = stored.split(":")[1]
+        return stored.replace(f"{self.prefix}:{kind}:", f"{self.prefix}:{kind}-users:", 1)
+
+    # -- queues
+
+    def queue(self, name: str) -> str:
+        """The waiting messages of a queue, the next one last (list). Celery's replies to remote control have queues of
+        their own, which expire."""
+        return f"{self.prefix}:queue:{name}"
+
+    def wake(self, queue: str) -> str:
+        """The wake mark that an idle worker blocks on (sorted set with one member)."""
+        return f"{self.prefix}:wake:{queue}"
+
+    @property
+    def bindings(self) -> str:
+        """Kombu's queues of an exchange (set); `%s` stands for the exchange."""
+        return f"{self.prefix}:bindings:%s"
+
+    @property
+    def bindings_permanent(self) -> str:
+        """Those of them that do not expire (set); `%s` stands for the exchange."""
+        return f"{self.prefix}:bindings-permanent:%s"
+
+    @property
+    def bindings_deadlines(self) -> str:
+        """When kombu deletes the queues of an exchange (sorted set)."""
+        return f"{self.prefix}:bindings-deadlines"
+
+    @property
+    def fanout(self) -> str:
+        """Prefix of the channels of remote control and events; `{db}` stands for the database, because channels are
+        common to all databases of a server."""
+        return f"{self.prefix}:fanout:{{db}}."
+
+    # -- messages in hand: an entry is deleted when its message is acknowledged, requeued or becomes a dead letter
+
+    @property
+    def unacked(self) -> str:
+        """Kombu's unacknowledged hash: tag -> `[message, exchange, routing key]`."""
+        return f"{self.prefix}:unacked"
+
+    @property
+    def unacked_index(self) -> str:
+        """Tag -> when its lease was last renewed (sorted set)."""
+        return f"{self.prefix}:unacked-index"
+
+    @property
+    def books(self) -> dict[str, str]:
+        """Kombu's transport options with these names: another Celery app on the same database sweeps kombu's default
+        names by its own clock. The third is the mutex of kombu's sweep, which ours replaces."""
+        return {
+            "unacked_key": self.unacked,
+            "unacked_index_key": self.unacked_index,
+            "unacked_mutex_key": f"{self.prefix}:unacked-mutex",
+        }
+
+    @property
+    def flower_books(self) -> dict[str, str]:
+        """The same options for Flower, always empty: with the workers' names it would requeue messages in hand."""
+        return {f"unacked{part}_key": f"{self.prefix}:flower:unacked{part}" for part in ("", "_index", "_mutex")}
+
+    @property
+    def holders(self) -> str:
+        """Tag -> node name of the worker that has it (hash)."""
+        return f"{self.prefix}:holders"
+
+    @property
+    def deliveries(self) -> str:
+        """Tag -> number of deliveries (hash). A tag names one published message: a retry has a new one."""
+        return f"{self.prefix}:deliveries"
+
+    @property
+    def crashes(self) -> str:
+        """Tag -> last error of a worker that failed on it (hash)."""
+        return f"{self.prefix}:crashes"
+
+    @property
+    def dead(self) -> str:
+        """Dead letters (JSON: raw, why, queue, at, box, deliveries, error), newest first; bounded (list)."""
+        return f"{self.prefix}:dead"
+
+    @property
+    def dying(self) -> str:
+        """Copies of those dead letters whose job has no Outcome yet (list)."""
+        return f"{self.prefix}:dying"
+
+    # -- boxes: expire a few seconds after the box last renewed them
+
+    def box(self, node: str) -> str:
+        """A worker's claim on its node name, with its reported state (hash)."""
+        return self.box_prefix + node
+
+    @property
+    def box_prefix(self) -> str:
+        """Prefix of the keys of all boxes."""
+        return f"{self.prefix}:box:"
+
+    @property
+    def boxes(self) -> str:
+        """Node name -> when its worker last renewed its claim on it, by the server's time (sorted set). The other boxes
+        drop a name that was not renewed for a minute; the key itself expires after the same time."""
+        return f"{self.prefix}:boxes"
+
+    def claim(self, queue: str) -> str:
+        """The claims on a queue: node name -> when it last renewed its claim (sorted set). Each renewal drops the
+        claims that are no longer believed."""
+        return f"{self.prefix}:claim:{queue}"
+
+    def checkpoint(self, stage: str) -> str:
+        """The checkpoint that all live workers use for a stage (hash)."""
+        return f"{self.prefix}:checkpoint:{stage}"
+
+    @property
+    def served(self) -> str:
+        """Key of a queue -> when any box last took messages from it (hash)."""
+        return f"{self.prefix}:served"
+
+    @property
+    def events(self) -> str:
+        """Loads, unloads, out-of-memories and batches of all boxes (stream, bounded)."""
+        return f"{self.prefix}:events"

@@ -1,10 +1,11 @@
 """All settings, read once from GOLEM_* variables and `.env`. Errors name the key and the reason."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from golem_chain.shared.errors import BadSetting
@@ -65,6 +66,12 @@ def _paths(value: Any) -> Any:
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", value):
+        raise ValueError("use 1 to 32 letters, digits, `_`, `.` and `-`")
+    return value
+
+
 def _data_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "golem-chain"
 
@@ -78,7 +85,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(  # never in a repr: it may hold a password
         "redis://127.0.0.1:6379/0", description="URL of the Redis server; `rediss://` for TLS", repr=False
     )
-    prefix: str = Field("golem", description="Temporary")
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        "golem", description="Beginning of every Redis key and channel; systems that share a server have different ones"
+    )
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
         (), description="Folders mounted on all boxes; files under them are sent as `file:` references, not copied"
     )

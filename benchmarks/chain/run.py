@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.local.system import private_system
 from golem_chain.broker.monitoring import timeline
@@ -76,7 +76,7 @@ class System:
                 found.wall_s = time.perf_counter() - started
                 found.first_s = found.first_s or found.wall_s
                 _note(found, outcome)
-            _sum(found, timeline.read(client, since))
+            _sum(found, timeline.read(client, since, Keys(self.settings.prefix)))
         found.peak_bytes = self.peak_bytes()
         return found
 
@@ -107,7 +107,8 @@ def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[S
     with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), private_system([str(clip) for clip in clips]) as held:
         end = time.monotonic() + START_S
         with redis.Redis.from_url(held.settings.redis_url) as client:
-            while not any(client.hexists(box, "queues") for box in client.scan_iter(keys.box("*"))):
+            names = Keys(held.settings.prefix).box("*")
+            while not any(client.hexists(box, "queues") for box in client.scan_iter(names)):
                 held.check()
                 if time.monotonic() > end:
                     raise GolemError("The worker does not start: see GOLEM_DEBUG=1.")

@@ -15,7 +15,7 @@ from redis import Redis
 
 from golem_chain.benchmarks.fleet.simulation import Result
 from golem_chain.benchmarks.fleet.sleeper import LOG
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.pipeline import Pipeline
@@ -58,7 +58,8 @@ def _fleet(url: str, workers: int, prefer: str, client: Redis, folder: Path) -> 
                 leash = die_with_parent(signal.SIGKILL)
                 started.append(subprocess.Popen(command, env=env, stderr=log, preexec_fn=leash))
         end = time.monotonic() + START_S
-        while sum(1 for key in client.scan_iter(keys.box("*")) if client.hexists(key, "queues")) < workers:
+        names = Keys(Settings.read().prefix).box("*")
+        while sum(1 for key in client.scan_iter(names) if client.hexists(key, "queues")) < workers:
             if time.monotonic() > end or any(one.poll() is not None for one in started):
                 raise GolemError(f"The workers do not start: {(folder / 'workers.log').read_text()[-500:]}")
             time.sleep(0.1)

@@ -4,8 +4,8 @@ import os
 import secrets
 from importlib.util import find_spec
 
-from golem_chain.broker import keys
 from golem_chain.broker.cli.console import say
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings
 
@@ -27,6 +27,7 @@ def serve(settings: Settings) -> None:
     auth, made = credentials(settings.flower_auth)
     from golem_chain.broker.app import make_app
     from golem_chain.broker.connection import check_broker
+    from golem_chain.broker.transport.channel import stand_in
 
     check_broker(settings)
     os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which other users can read
@@ -35,9 +36,13 @@ def serve(settings: Settings) -> None:
     login = f", login {auth.replace(':', ' / ')}" if made else ""
     say(f"Flower is running at http://{host}:{settings.flower_port}{login}. Press Ctrl-C to stop it.")
     app = make_app(settings)
-    app.conf.broker_transport = None  # Flower takes no jobs, and its broker page supports only stock transports
-    # With the default key names Flower's transport would requeue messages in hand, by its own clock.
-    app.conf.broker_transport_options |= keys.FLOWER_BOOKS
+    # Flower's broker page knows the stock transports only: ours takes the place of theirs, for the sake of the prefix.
+    stand_in(app.conf.broker_transport)
+    app.conf.broker_transport = None
+    keys = Keys(settings.prefix)
+    # With the names of the workers Flower would requeue messages in hand, by its own clock. The last option is for the
+    # broker page.
+    app.conf.broker_transport_options |= {**keys.flower_books, "global_keyprefix": keys.queue("")}
     app.start(
         argv=[
             "flower",

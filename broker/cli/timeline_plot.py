@@ -7,6 +7,7 @@ from typing import Any
 
 from golem_chain.broker.cli.console import line, say
 from golem_chain.broker.connection import connect, reaching
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring.timeline import Lane, lanes, parse_last, read, window
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadRequest, MissingExtra
@@ -27,7 +28,7 @@ def command(settings: Settings, jobs: Sequence[str], last: str | None, out: str,
         raise BadRequest("Give either jobs or --last, for example golem timeline --last 10m.")
     now = time.time()
     with reaching(settings), connect(settings) as client:
-        events = read(client, now - parse_last(last) if last else 0)
+        events = read(client, now - parse_last(last) if last else 0, Keys(settings.prefix))
     start, end = (now - parse_last(last), now) if last else window(events, jobs)
     found = lanes(events, start, end)
     if not found:

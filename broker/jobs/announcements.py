@@ -16,13 +16,14 @@ class Announcements:
     """A subscription to the ids of jobs as they end. Redis does not repeat what it announces while we are away."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._listener, self._channel = client.pubsub(), keys.ended
+        self._keys = keys
+        self._listener = client.pubsub()
         self._gap = False
         self._heard_at = self._asked_at = time.monotonic()
         self._asked = False
 
     def __enter__(self) -> Self:
-        self._listener.subscribe(self._channel)
+        self._listener.subscribe(self._keys.ended)
         self._ask()  # the confirmation is the answer
         return self
 

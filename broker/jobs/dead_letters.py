@@ -47,7 +47,7 @@ class Letters:
         job, keys = letter.job, self._keys
         if not job:
             raise BadRequest(f"The letter {letter.id} belongs to no job: it can only be shown or dropped.")
-        body = cast("bytes | None", self._client.get(keys.outcome(job)))
+        body = cast("bytes | None", self._client.get(self._keys.outcome(job)))
         state = Outcome.model_validate_json(body).state if body else None
         [known] = records.Jobs(self._client, keys).finished([job])
         if state is None and known.known:
@@ -58,7 +58,7 @@ class Letters:
         stage, asked = str(letter.told["queue"]), known.job
         touched = [keys.dead, keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_leaving, keys.vault_ended]
         touched += [keys.queue(stage), keys.wake(stage)]
-        touched += [key for pair in records.shared_keys(keys, asked) for key in pair]
+        touched += [key for pair in records.shared_keys(asked, keys) for key in pair]
         again = text(stage, job, alone=True)  # it may have killed its worker
         given: list[bytes | str] = [letter.body, again, job, state, json.dumps(SENT_AT_MARK)]
         if not self._retry(keys=touched, args=given):

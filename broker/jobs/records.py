@@ -28,7 +28,7 @@ _COSTS = [f"run:{stage}" for stage in STAGES]
 _OTHER_REQUEST = -1  # returned by the script that submits
 
 
-def shared_keys(keys: Keys, job: Job | None) -> list[tuple[str, str]]:
+def shared_keys(job: Job | None, keys: Keys) -> list[tuple[str, str]]:
     """Return the keys of the label set and vocabulary that a job may share, each with the key of its users."""
     stored = (job.labels_key, job.vocabulary_key) if job else ()
     return [(one, keys.users(one)) for one in stored if one and keys.is_shared(one)]
@@ -37,7 +37,7 @@ def shared_keys(keys: Keys, job: Job | None) -> list[tuple[str, str]]:
 def ended_keys(keys: Keys, job: str, asked: Job | None) -> list[str]:
     """Return the keys that a job's end touches, in the order of `_end.lua`."""
     touched = [keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_sizes, keys.vault_leaving]
-    return [*touched, keys.vault_ended, *(key for pair in shared_keys(keys, asked) for key in pair)]
+    return [*touched, keys.vault_ended, *(key for pair in shared_keys(asked, keys) for key in pair)]
 
 
 def digest(job: Job) -> str:
@@ -93,7 +93,7 @@ class Jobs:
         """
         first = STAGES[0]
         touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.audio(job.id)]
-        touched += [self._keys.vault_leaving, *(key for pair in shared_keys(self._keys, job) for key in pair)]
+        touched += [self._keys.vault_leaving, *(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id, limit_s=limit_s), json.dumps(SENT_AT_MARK)
         sent_to = (self._keys.queue(first), self._keys.wake(first))
         args = [digest(job), _body(job), job.id, *sent_to, message, mark]

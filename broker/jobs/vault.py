@@ -15,7 +15,7 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.transport.scripts import load
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef
@@ -31,7 +31,7 @@ class Vault:
     """The audio of jobs in one Redis server and in the folders of GOLEM_AUDIO_ROOT."""
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
-        self._settings, self._client = settings, client
+        self._settings, self._client, self._keys = settings, client, Keys(settings.prefix)
         self._reserve = client.register_script(load("reserve", __package__))
 
     def put(self, job: str, data: bytes, ref: AudioRef, wait_s: float = 60.0) -> None:
@@ -43,8 +43,8 @@ class Vault:
                 "GOLEM_VAULT_LIMIT, or put the file under GOLEM_AUDIO_ROOT."
             )
         assert ref.key == f"vault:{job}"
-        touched = [keys.VAULT_TOTAL, keys.VAULT_SIZES, keys.VAULT_LEAVING, keys.VAULT_ENDED]
-        args: list[str | int] = [job, len(data), limit, keys.UNCLAIMED_S, keys.AUDIO_PREFIX]
+        touched = [self._keys.vault_total, self._keys.vault_sizes, self._keys.vault_leaving, self._keys.vault_ended]
+        args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, self._keys.audio_prefix]
         end, pause_s = time.monotonic() + wait_s, 0.02
         while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
             if answer == _CALL_AGAIN:  # each call drops entries, so this ends
@@ -56,19 +56,19 @@ class Vault:
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
-        self._client.set(keys.audio(job), data, ex=keys.UNCLAIMED_S)
+        self._client.set(self._keys.audio(job), data, ex=UNCLAIMED_S)
 
     def drop(self, job: str) -> None:
         """Delete the bytes of a job whose message was not published."""
         with self._client.pipeline() as pipe:
-            pipe.zadd(keys.VAULT_LEAVING, {job: 0})  # the next `put` corrects the total
-            pipe.delete(keys.audio(job))
+            pipe.zadd(self._keys.vault_leaving, {job: 0})  # the next `put` corrects the total
+            pipe.delete(self._keys.audio(job))
             pipe.execute()
 
     @property
     def size_bytes(self) -> int:
         """Bytes reserved in total."""
-        return int(cast("bytes | None", self._client.get(keys.VAULT_TOTAL)) or 0)
+        return int(cast("bytes | None", self._client.get(self._keys.vault_total)) or 0)
 
     def read(self, ref: AudioRef) -> bytes:
         """Return the bytes behind a reference. Raises AudioMissing, AudioAboveLimit, BadAudio, BadRequest."""
@@ -77,7 +77,7 @@ class Vault:
             return read_file(within(Path(what), self._settings.audio_root), self._settings.audio_max_bytes)
         if where != "vault":
             raise AudioMissing(f"The audio reference {visible(ref.key, 80)} is neither `vault:` nor `file:`.")
-        data = cast("bytes | None", self._client.get(keys.audio(what)))
+        data = cast("bytes | None", self._client.get(self._keys.audio(what)))
         if data is None:
             raise AudioMissing("The audio of this job is no longer in the vault: submit it again.")
         if ref.sha256 and hashlib.sha256(data).hexdigest() != ref.sha256:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import snapshot_reader
 from golem_chain.broker.monitoring.invariants import Culprits, lingering, lost, overdue, unburied, unrestorable
 from golem_chain.broker.monitoring.snapshot import Snapshot
@@ -83,10 +84,10 @@ INVARIANTS = (
 )
 
 
-def examine(client: "Redis", lease_s: float) -> list[Finding]:
+def examine(client: "Redis", lease_s: float, keys: Keys) -> list[Finding]:
     """Read the system and return one finding for each invariant. `client` must not decode replies. Raises
     redis.RedisError if Redis fails."""
-    return check(snapshot_reader.read(client), lease_s, lambda: snapshot_reader.read(client))
+    return check(snapshot_reader.read(client, keys), lease_s, lambda: snapshot_reader.read(client, keys))
 
 
 def check(seen: Snapshot, lease_s: float, again: Callable[[], Snapshot]) -> list[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from redis.exceptions import NoPermissionError
 
 from golem_chain.broker.connection import check_broker, connect_once, reaching
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import delivery, machine, server, serving
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.finding import Finding
@@ -32,6 +33,7 @@ def of_redis(settings: Settings) -> list[Finding]:
         check_broker(settings)
     except BrokerAway as exc:
         return [Finding.of_error("redis", exc)]
+    keys = Keys(settings.prefix)
     text = {"decode_responses": True, "encoding_errors": "replace"}
     with (
         connect_once(settings, socket_timeout=ANSWER_S) as plain,
@@ -40,8 +42,8 @@ def of_redis(settings: Settings) -> list[Finding]:
         found = _attempt(settings, "server", lambda: server.check(server.read(decoding)))
         if any(one.check == "cluster" and one.state == "wrong" for one in found):
             return found  # the other checks use keys of several slots
-        found += _attempt(settings, "workers", lambda: serving.check(serving.read(decoding)))
-        found += _attempt(settings, "delivery", lambda: delivery.examine(plain, settings.lease_s))
+        found += _attempt(settings, "workers", lambda: serving.check(serving.read(decoding, keys)))
+        found += _attempt(settings, "delivery", lambda: delivery.examine(plain, settings.lease_s, keys))
     return found
 
 

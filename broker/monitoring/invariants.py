@@ -5,7 +5,6 @@ Each takes the snapshot and the length of a lease in seconds, and returns its cu
 
 from collections.abc import Mapping
 
-from golem_chain.broker import keys
 from golem_chain.broker.monitoring.snapshot import Hand, Snapshot
 from golem_chain.broker.queues import STAGES
 
@@ -22,8 +21,7 @@ def lingering(seen: Snapshot, lease_s: float) -> Culprits:
     return {
         key: ""
         for key, jobs in seen.lasting.items()
-        if key.startswith(keys.outcome(""))
-        or (jobs is not None and not any(seen.jobs[job].live for job in jobs if job in seen.jobs))
+        if jobs is not None and not any(seen.jobs[job].live for job in jobs if job in seen.jobs)
     }
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, cast
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 MOST = 1000
 
 
-def read(client: "Redis", now: float) -> list[JsonObject]:
+def read(client: "Redis", now: float, keys: Keys) -> list[JsonObject]:
     """Return messages in hand, oldest lease first, at most 1000: `task` (`<job>.<stage>`), `box`, `deliveries`, and
     `renewed_s`, seconds since the lease was renewed. `client` must decode replies; `now` is the server's time."""
-    found = client.zrange(keys.UNACKED_INDEX, 0, MOST - 1, withscores=True)
+    found = client.zrange(keys.unacked_index, 0, MOST - 1, withscores=True)
     tags = cast("list[tuple[str, float]]", found)
     if not tags:
         return []
     names = [tag for tag, _ in tags]
     with client.pipeline(transaction=False) as pipe:
-        for key in (keys.UNACKED, keys.HOLDERS, keys.DELIVERIES):
+        for key in (keys.unacked, keys.holders, keys.deliveries):
             pipe.hmget(key, names)
         messages, boxes, deliveries = pipe.execute()
     return [

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring.status import read_boxes
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.finding import Finding
@@ -26,9 +27,9 @@ class Serving:
     waiting: Mapping[str, int]  # stage -> messages in its queue
 
 
-def read(client: "Redis") -> Serving:
+def read(client: "Redis", keys: Keys) -> Serving:
     """Read the workers' reports. `client` must decode replies. Raises redis.RedisError if Redis fails."""
-    return Serving(read_boxes(client, 0.0, MOST), {stage: client.llen(stage) for stage in STAGES})
+    return Serving(read_boxes(client, 0.0, keys, MOST), {stage: client.llen(keys.queue(stage)) for stage in STAGES})
 
 
 def check(serving: Serving) -> list[Finding]:

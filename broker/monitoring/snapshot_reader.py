@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring.snapshot import Hand, JobState, Snapshot
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.dead_letter import Letter
@@ -23,34 +23,34 @@ KEYS_MOST, STEP = 100_000, 1000
 #: Most messages to read of each queue (about 4 KB each), in hand, and jobs of a stored label set.
 QUEUE_MOST, HAND_MOST, USERS_MOST = 5000, 10_000, 1000
 
-_SHARED = (keys.labels(""), keys.vocabulary(""))
-_USERS = tuple(keys.users(prefix) for prefix in _SHARED)
 
-
-def read(client: "Redis") -> Snapshot:
+def read(client: "Redis", keys: Keys) -> Snapshot:
     """Read the system. `client` must not decode replies. Raises redis.RedisError if Redis fails."""
-    found, keys_cut = _scan(client)
-    own = {key: job for key in found if (job := _job_of(key)) is not None}
-    jobs = _jobs(client, {job for key, job in own.items() if not key.startswith(keys.outcome(""))})
-    lasting: dict[str, list[str] | None] = {key: [own[key]] for key in _without_expiry(client, own)}
-    shared = _shared(client, {key for key in found if key.startswith((*_SHARED, *_USERS))})
-    jobs |= _jobs(client, {job for users in shared.values() for job in users or ()} - jobs.keys())
-    again = _shared(client, shared)  # a job that has just ended is no longer among the users
+    found, keys_cut = _scan(client, keys)
+    own = {key: job for key in found if (job := _job_of(key, keys)) is not None}
+    jobs = _jobs(client, keys, {job for key, job in own.items() if not key.startswith(keys.outcome(""))})
+    # an Outcome always expires: no job keeps it
+    lasting: dict[str, list[str] | None] = {
+        key: [] if key.startswith(keys.outcome("")) else [own[key]] for key in _without_expiry(client, own)
+    }
+    shared = _shared(client, keys, {key for key in found if keys.is_shared(key) or key.startswith(_users(keys))})
+    jobs |= _jobs(client, keys, {job for users in shared.values() for job in users or ()} - jobs.keys())
+    again = _shared(client, keys, shared)  # a job that has just ended is no longer among the users
     with client.pipeline() as pipe:
         for stage in STAGES:
-            pipe.llen(stage)
-            pipe.lrange(stage, -QUEUE_MOST, -1)
-        pipe.hscan(keys.UNACKED, 0, count=HAND_MOST)
-        pipe.lrange(keys.DEAD, 0, DEAD_MOST - 1)
-        pipe.lrange(keys.DYING, 0, DEAD_MOST - 1)
+            pipe.llen(keys.queue(stage))
+            pipe.lrange(keys.queue(stage), -QUEUE_MOST, -1)
+        pipe.hscan(keys.unacked, 0, count=HAND_MOST)
+        pipe.lrange(keys.dead, 0, DEAD_MOST - 1)
+        pipe.lrange(keys.dying, 0, DEAD_MOST - 1)
         *queues, (left, held), dead, dying = pipe.execute()
     letters = [Letter(body) for body in dead]
-    hand, now = _hand(client, list(held))
+    hand, now = _hand(client, keys, list(held))
     wanted = {job for job, state in jobs.items() if state.live} | {one.job for one in letters if one.job}
     return Snapshot(
         lasting | {key: users for key, users in shared.items() if key in again and again[key] == users},
         jobs,
-        _jobs(client, wanted),
+        _jobs(client, keys, wanted),
         [raw for messages in queues[1::2] for raw in messages],
         hand,
         list(held.values()),
@@ -62,27 +62,31 @@ def read(client: "Redis") -> Snapshot:
     )
 
 
-def _scan(client: "Redis") -> tuple[set[str], bool]:
+def _users(keys: Keys) -> tuple[str, ...]:
+    return tuple(map(keys.users, (keys.labels(""), keys.vocabulary(""))))
+
+
+def _scan(client: "Redis", keys: Keys) -> tuple[set[str], bool]:
     """Return our keys, and whether the search ended before all keys of the database had been looked at."""
     found: set[str] = set()
     cursor: Any = 0
     for _ in range(KEYS_MOST // STEP):
-        cursor, some = client.scan(cursor, match="golem:*", count=STEP)
+        cursor, some = client.scan(cursor, match=f"{keys.prefix}:*", count=STEP)
         found |= {_text(key) for key in some}
         if not cursor:
             return found, False
     return found, True
 
 
-def _job_of(key: str) -> str | None:
+def _job_of(key: str, keys: Keys) -> str | None:
     """Return the id of the job that owns a key, None for other keys."""
-    for prefix in (keys.job(""), keys.outcome(""), keys.AUDIO_PREFIX):
+    for prefix in (keys.job(""), keys.outcome(""), keys.audio_prefix):
         if key.startswith(prefix):
             return key.removeprefix(prefix)
     return None
 
 
-def _jobs(client: "Redis", ids: Iterable[str]) -> dict[str, JobState]:
+def _jobs(client: "Redis", keys: Keys, ids: Iterable[str]) -> dict[str, JobState]:
     states = {}
     for part in _parts(sorted(ids)):
         with client.pipeline() as pipe:
@@ -108,7 +112,7 @@ def _without_expiry(client: "Redis", names: Iterable[str]) -> list[str]:
     return kept
 
 
-def _shared(client: "Redis", names: Iterable[str]) -> dict[str, list[str] | None]:
+def _shared(client: "Redis", keys: Keys, names: Iterable[str]) -> dict[str, list[str] | None]:
     """Return those of the keys of label sets, vocabularies and their users that have no expiry, each with the jobs that
     use it; None for too many to read."""
     kept: dict[str, list[str] | None] = {}
@@ -116,7 +120,7 @@ def _shared(client: "Redis", names: Iterable[str]) -> dict[str, list[str] | None
         with client.pipeline() as pipe:  # expiry and users change in one script, so they are read in one transaction
             for key in part:
                 pipe.pttl(key)
-                pipe.sscan(key if key.startswith(_USERS) else keys.users(key), 0, count=USERS_MOST)
+                pipe.sscan(key if key.startswith(_users(keys)) else keys.users(key), 0, count=USERS_MOST)
             rows = pipe.execute()
         for key, left_ms, (left, jobs) in zip(part, rows[::2], rows[1::2], strict=True):
             if left_ms == -1:
@@ -124,17 +128,17 @@ def _shared(client: "Redis", names: Iterable[str]) -> dict[str, list[str] | None
     return kept
 
 
-def _hand(client: "Redis", tags: Sequence[bytes]) -> tuple[dict[bytes, Hand], float]:
+def _hand(client: "Redis", keys: Keys, tags: Sequence[bytes]) -> tuple[dict[bytes, Hand], float]:
     """Return what is booked for these tags, and the server's time; without those acknowledged meanwhile."""
     hand: dict[bytes, Hand] = {}
     now = 0.0
     for part in _parts(tags) if tags else ():
         with client.pipeline() as pipe:
             pipe.time()
-            pipe.hmget(keys.UNACKED, part)
-            pipe.hmget(keys.HOLDERS, part)
+            pipe.hmget(keys.unacked, part)
+            pipe.hmget(keys.holders, part)
             for tag in part:
-                pipe.zscore(keys.UNACKED_INDEX, tag)
+                pipe.zscore(keys.unacked_index, tag)
             (seconds, micros), entries, holders, *renewed = pipe.execute()
         now = seconds + micros / 1e6
         rows = zip(part, entries, renewed, holders, strict=True)

@@ -3,8 +3,8 @@
 import json
 from typing import TYPE_CHECKING, cast
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import check_broker, connect_once, reaching
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import leases
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
@@ -26,14 +26,15 @@ def read(settings: Settings) -> JsonObject:
     of dead letters; `leases`: see `broker.monitoring.leases.read`. Raises BrokerAway if Redis fails.
     """
     check_broker(settings)
+    keys = Keys(settings.prefix)
     given = {"decode_responses": True, "encoding_errors": "replace"}  # messages may hold arbitrary bytes
     with reaching(settings), connect_once(settings, socket_timeout=10, **given) as client:
-        now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *STAGES)
-        unacked = set(client.hkeys(keys.UNACKED))
-        holders = {tag: box for tag, box in client.hgetall(keys.HOLDERS).items() if tag in unacked}
-        boxes = read_boxes(client, float(now))
-        dead = client.llen(keys.DEAD)
-        working = leases.read(client, float(now))
+        now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *map(keys.queue, STAGES))
+        unacked = set(client.hkeys(keys.unacked))
+        holders = {tag: box for tag, box in client.hgetall(keys.holders).items() if tag in unacked}
+        boxes = read_boxes(client, float(now), keys)
+        dead = client.llen(keys.dead)
+        working = leases.read(client, float(now), keys)
     for holder in holders.values():
         boxes.setdefault(holder, {})
     for name, told in boxes.items():
@@ -46,10 +47,10 @@ def read(settings: Settings) -> JsonObject:
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
 
 
-def read_boxes(client: "redis.Redis", now: float, most: int = 0) -> dict[str, JsonObject]:
+def read_boxes(client: "redis.Redis", now: float, keys: Keys, most: int = 0) -> dict[str, JsonObject]:
     """Return what each box reports (see `of_box`), by node name in alphabetical order: the `most` that renewed their
     names last, 0 for all. `client` must decode replies."""
-    names = sorted(cast("list[str]", client.zrange(keys.BOXES, -most, -1)))
+    names = sorted(cast("list[str]", client.zrange(keys.boxes, -most, -1)))
     with client.pipeline(transaction=False) as pipe:
         for node in names:
             pipe.hgetall(keys.box(node))

@@ -1,6 +1,6 @@
 """The timeline: writes loads, unloads, out-of-memories and batches to a stream, and reads them back.
 
-golem:events   one entry per event, newest last, about EVENTS_KEPT; written by workers, read by `golem timeline`
+<prefix>:events   one entry per event, newest last, about EVENTS_KEPT; written by workers, read by `golem timeline`
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.json_object import JsonObject
 
@@ -53,14 +53,14 @@ class Lane:
     budget: int = 0
 
 
-def tell(client: redis.Redis, box: str, event: JsonObject) -> None:
+def tell(client: redis.Redis, box: str, event: JsonObject, keys: Keys) -> None:
     """Append an event of a box. Raises redis.RedisError if Redis fails."""
-    client.xadd(keys.EVENTS, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
+    client.xadd(keys.events, {"event": json.dumps(event | {"box": box})}, maxlen=EVENTS_KEPT, approximate=True)
 
 
-def read(client: redis.Redis, since: float) -> list[JsonObject]:
+def read(client: redis.Redis, since: float, keys: Keys) -> list[JsonObject]:
     """Return the events since a time (Unix seconds), oldest first. Raises redis.RedisError if Redis fails."""
-    found: Any = client.xrange(keys.EVENTS, min=str(int(since * 1000)))
+    found: Any = client.xrange(keys.events, min=str(int(since * 1000)))
     return [json.loads(fields[b"event"] if b"event" in fields else fields["event"]) for _, fields in found]
 
 

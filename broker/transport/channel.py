@@ -12,21 +12,24 @@ lease  a timer in the event loop renews the leases of all messages in hand, whic
 
 Messages of stages are published by `broker.jobs`, never through kombu, which carries remote control and events.
 
-Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `QoS`, `Connection._deliver`. Priorities and
-queue expiry are not supported.
+Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `QoS`, `Connection._deliver`, `_q_for_pri`,
+`keyprefix_*`, `_deliver_fanout_message`. The transport option `prefix` takes the place of kombu's `global_keyprefix`.
+Priorities and expiry of the stages' queues are not supported.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cached_property
 from math import inf
 from queue import Empty
 from time import monotonic, sleep, time
 from typing import Any
 
 from kombu.log import get_logger
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 
 from golem_chain.broker.connection import Connection, SecureConnection
 from golem_chain.broker.keys import Keys
@@ -47,6 +50,7 @@ class Asked(Enum):
     TAKE = "take messages"
     PASS = "pass a wake mark on"  # noqa: S105  (no password)
     WAIT = "wait for work"
+    POP = "pop a reply"
 
 
 class Channel(redis.Channel):
@@ -56,10 +60,11 @@ class Channel(redis.Channel):
     connection_class = Connection
     connection_class_ssl = SecureConnection
     from_transport_options = (
-        *redis.Channel.from_transport_options,
-        *("batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
+        *(option for option in redis.Channel.from_transport_options if option != "global_keyprefix"),
+        *("prefix", "batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
     )
     priority_steps = (0,)
+    prefix = "golem"
     batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
     prefer: Prefer = "balanced"
     max_deliveries = 3
@@ -77,11 +82,41 @@ class Channel(redis.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack_queues: set[str] = set()
         self.consumer_state = ConsumerState()  # a client's own; in a worker kombu sets one for all channels
-        self.keys = Keys()
         super().__init__(*args, **kwargs)
 
+    # -- names: every key and channel of kombu has the prefix too; the names of queues and exchanges have none
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of this channel's system."""
+        return Keys(self.prefix)
+
+    @property
+    def keyprefix_queue(self) -> str:
+        """Kombu's key of the queues of an exchange."""
+        return self.keys.bindings
+
+    @property
+    def keyprefix_binding_permanent(self) -> str:
+        """Kombu's key of those that do not expire."""
+        return self.keys.bindings_permanent
+
+    @property
+    def keyprefix_binding_deadlines(self) -> str:
+        """Kombu's key of their deadlines."""
+        return self.keys.bindings_deadlines
+
+    def _q_for_pri(self, queue: str, pri: int) -> str:
+        """Return the key of a queue: kombu reads, fills, counts and deletes it under this name."""
+        del pri
+        return self.keys.queue(queue)
+
+    def _deliver_fanout_message(self, message: dict[str, Any], exchange: str) -> bool:
+        """As kombu's, which takes a channel outside its own `/{db}.` for the name of the exchange."""
+        return bool(super()._deliver_fanout_message(message, exchange.removeprefix(self.keyprefix_fanout)))
+
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """As kombu's; queues consumed without acknowledgements (remote control replies) keep the stock pop."""
+        """As kombu's; queues consumed without acknowledgements (remote control replies) are popped."""
         if no_ack:
             self._no_ack_queues.add(queue)
         else:
@@ -94,13 +129,14 @@ class Channel(redis.Channel):
         """Send the next request. Kombu's poller calls this if `can_consume` holds and no request is outstanding."""
         self._outstanding = None
         if self._no_ack_queues.intersection(self.active_queues):
-            super()._brpop_start(timeout)
+            replies = map(self.keys.queue, self.active_queues)
+            self._send(Asked.POP, "BRPOP", *replies, self.brpop_timeout if timeout is None else timeout)
             return
         queues = self._in_chain_order()
         if not queues:
             return
         if self._maybe_work:
-            touched = (*queues, *map(self.keys.claim, queues), self.keys.served)
+            touched = (*map(self.keys.queue, queues), *map(self.keys.claim, queues), self.keys.served)
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
@@ -139,6 +175,12 @@ class Channel(redis.Channel):
             raise Empty
         if asked is Asked.PASS:
             raise Empty
+        if asked is Asked.POP:
+            if not reply:
+                raise Empty
+            key, raw = reply
+            self.connection._deliver(loads(bytes_to_str(raw)), bytes_to_str(key).removeprefix(self.keys.queue("")))
+            return True
         if asked is Asked.WAIT:
             self._awaited = self._maybe_work = True  # also after a timeout: a wake mark may have been lost
             self._woken = bytes_to_str(reply[0]) if reply else None
@@ -191,7 +233,7 @@ class Channel(redis.Channel):
             self.consumer_state.took(one.tag, one.delivery)
         for one in messages:
             if self._closing or self._chosen not in self.connection._callbacks:
-                self.qos.requeue(one.tag, uncounted=True)
+                self.qos.requeue(one.tag, one.delivery, uncounted=True)
                 continue
             # by our clock: the delay of a retry counts from now, and the sender's clock may be hours ahead or behind
             due = datetime.fromtimestamp(time() + one.delay_s, UTC).isoformat() if one.delay_s else None
@@ -243,3 +285,8 @@ class Transport(redis.Transport):
                 return  # one channel renews for all
 
         loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)
+
+
+def stand_in(name: str) -> None:
+    """Let the transport with this dotted name take the place of kombu's for all URLs of Redis, in this process."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss", "redis+socket"), name))

@@ -1,7 +1,7 @@
 """Messages in hand, across connections: leases, requeues, acknowledgements, dead letters. The child finishes stages by
 itself (`broker.jobs.stages`), so that an acknowledgement here is the exception: a message of a revoked task."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,8 +9,7 @@ from kombu.log import get_logger
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 
-from golem_chain.broker import keys as old
-from golem_chain.broker.keys import Keys
+from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
@@ -49,9 +48,10 @@ class QoS(redis.QoS):
 
     # -- ends of a message -------------------------------------------------------------------------------------------
 
-    def finished(self, tag: str) -> None:
-        """Note that the child has finished the message, or that its lease was lost: nothing is left to do here."""
-        self._state.done(tag)
+    def finished(self, tag: str, delivery: int) -> None:
+        """Note that the child has finished this delivery, or that its lease was lost: nothing is left to do here."""
+        if self._state.in_hand.get(tag) == delivery:
+            self._state.done(tag)
         self._quick_ack(tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -61,27 +61,27 @@ class QoS(redis.QoS):
         with self._client() as client:
             self._strike(client, delivery_tag, delivery)
         self._state.owed.pop(delivery_tag, None)
-        self.finished(delivery_tag)
+        self.finished(delivery_tag, delivery)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue the message at the head of its queue, or make it a dead letter."""
         if requeue:
-            self.requeue(delivery_tag)
+            self.requeue(delivery_tag, self._state.in_hand.get(delivery_tag, 0))
         else:
             self.bury(delivery_tag, "rejected")
 
-    def requeue(self, tag: str, *, uncounted: bool = False, error: str = "") -> None:
+    def requeue(self, tag: str, delivery: int, *, uncounted: bool = False, error: str = "") -> None:
         """Requeue a message. `uncounted`: it goes back unharmed, this was no delivery. `error`: of the worker, for its
         dead letter. While Redis is down we are still its holder, and `settle` requeues it."""
         if uncounted:
             self._state.unharmed.add(tag)
         try:
-            self._restore([tag], uncounted=uncounted, error=error)
+            self._restore({tag: delivery}, uncounted=uncounted, error=error)
             self._state.unharmed.discard(tag)
         except self.channel.connection_errors as exc:
             self._state.unsettled = True
             logger.warning("Message %s will be requeued when Redis is back: %s", tag, exc)
-        self.finished(tag)
+        self.finished(tag, delivery)
 
     def bury(self, tag: str, why: str) -> None:
         """Make a message a dead letter. Its job is ended by `DeadLetterStep`."""
@@ -89,7 +89,7 @@ class QoS(redis.QoS):
         with self._client() as client:
             touched = (*self._books, self._keys.dead, self._keys.dying)
             forgotten = client.eval(scripts.BURY, len(touched), *touched, tag, self.channel.box, delivery, why)
-        self.finished(tag)
+        self.finished(tag, delivery)
         logger.error("Message %s became a dead letter: %s", tag, why)
         log_forgotten(forgotten or ())
 
@@ -113,20 +113,20 @@ class QoS(redis.QoS):
 
     def give_back(self) -> int:
         """Requeue all messages in hand in their order, without counting a delivery, and return their number."""
-        tags = list(self._state.in_hand)
-        self._restore(tags[::-1], uncounted=True)
-        for tag in tags:
-            self.finished(tag)
-        return len(tags)
+        held = dict(self._state.in_hand)
+        self._restore(dict(reversed(held.items())), uncounted=True)
+        for tag, delivery in held.items():
+            self.finished(tag, delivery)
+        return len(held)
 
     def adopt(self) -> int:
         """Move what workers of 0.1 had in hand, under kombu's default names, to our own keys, except what a live worker
         holds. Return how many messages that were."""
         with self._client() as client:
-            if not client.exists(old.OLD_UNACKED):
+            if not client.exists(OLD_UNACKED):
                 return 0
             held = self._keys.holders
-            books = (old.OLD_UNACKED, old.OLD_UNACKED_INDEX, self._keys.unacked, self._keys.unacked_index, held)
+            books = (OLD_UNACKED, OLD_UNACKED_INDEX, self._keys.unacked, self._keys.unacked_index, held)
             fixed = (len(books), *books, self.channel.box, self._keys.box_prefix)
             tags = client.hkeys(held)
             moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in _parts(tags))
@@ -143,12 +143,12 @@ class QoS(redis.QoS):
             for tag, delivery in list(self._state.owed.items()):
                 self._strike(client, tag, delivery)
                 del self._state.owed[tag]
-                self.finished(tag)
+                self.finished(tag, delivery)
             holders = client.hgetall(self._keys.holders).items()
         ours = [bytes_to_str(tag) for tag, box in holders if bytes_to_str(box) == self.channel.box]
         left = [tag for tag in ours if tag not in self._state.in_hand]
-        unharmed = [tag for tag in left if tag in self._state.unharmed]
-        back = self._restore([tag for tag in left if tag not in unharmed]) + self._restore(unharmed, uncounted=True)
+        harmed, unharmed = ({tag: "" for tag in left if (tag in self._state.unharmed) is so} for so in (False, True))
+        back = self._restore(harmed) + self._restore(unharmed, uncounted=True)
         self._state.unharmed.clear()
         self._state.unsettled = False
         self.renew()
@@ -170,13 +170,15 @@ class QoS(redis.QoS):
     def _strike(self, client: Any, tag: str, delivery: int) -> None:
         client.eval(scripts.STRIKE, len(self._books), *self._books, tag, self.channel.box, delivery)
 
-    def _restore(self, tags: Sequence[str], *, uncounted: bool = False, error: str = "") -> int:
-        """Requeue messages that we hold, the last in line first, and return how many were still ours."""
+    def _restore(self, held: Mapping[str, int | str], *, uncounted: bool = False, error: str = "") -> int:
+        """Requeue messages that we hold, the last in line first, and return how many were still ours. `held`: tags with
+        the numbers of their deliveries, empty for any."""
         touched, back = (*self._books, self._keys.dead), 0
         how = (self.channel.box, int(uncounted), error, *self._targets)
         with self._client() as client:
-            for part in _parts(tags):
-                back += int(client.eval(scripts.RESTORE, len(touched), *touched, *how, *part))
+            for part in _parts(list(held)):
+                pairs = [one for tag in part for one in (tag, held[tag])]
+                back += int(client.eval(scripts.RESTORE, len(touched), *touched, *how, *pairs))
         return back
 
     @contextmanager

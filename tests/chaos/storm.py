@@ -8,12 +8,14 @@ from typing import Any
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 from tests.support.faults import LEASE_S, FaultInjector
+
+keys = Keys()
 
 BOOKS = ("golem:unacked", "golem:dying", "golem:dead")
 
@@ -74,7 +76,7 @@ class Storm(FaultInjector):
         while not self._over.is_set():
             try:
                 with redis.Redis.from_url(self.server.url) as client, client.pubsub() as heard:
-                    heard.subscribe(keys.ENDED)
+                    heard.subscribe(keys.ended)
                     last = time.monotonic()
                     while not self._over.is_set():
                         if (message := heard.get_message(timeout=0.2)) and message["type"] == "message":
@@ -148,7 +150,7 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
                 time.sleep(0.1)
             report.left = left
             report.broken = [
-                one.message for one in delivery.examine(client, storm.settings.lease_s) if one.state != "ok"
+                one.message for one in delivery.examine(client, storm.settings.lease_s, keys) if one.state != "ok"
             ]
         return report, storm.said()
     finally:

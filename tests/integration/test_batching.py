@@ -62,12 +62,14 @@ def test_a_retryable_error_is_tried_again_and_succeeds(fleet: Fleet) -> None:
 
 def test_the_same_task_twice_in_one_batch_runs_once(fleet: Fleet) -> None:
     fleet.submit(["twin", "j"])
-    fleet.redis.lpush(fleet.queue("scribe"), message.text("scribe", "twin"))
+    fleet.redis.lpush(fleet.keys.queue("scribe"), message.text("scribe", "twin"))
     fleet.box()
     fleet.done(["twin", "j"])
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3
-    fleet.redis.lpush(fleet.queue("scribe"), message.text("scribe", "twin"))  # its job has ended: it does not run again
+    fleet.redis.lpush(
+        fleet.keys.queue("scribe"), message.text("scribe", "twin")
+    )  # its job has ended: it does not run again
     fleet.redis.zadd("golem:wake:scribe", {"work": 0})
     fleet.settled()
     assert len(fleet.log("end", job="twin")) == 3

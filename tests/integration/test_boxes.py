@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.workers.parent.node_name import node_name
 from tests.support.fleet import Fleet
+
+keys = Keys()
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,12 @@ import time
 import pytest
 from redis import Redis
 
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.workers.parent.checkpoints import Agreement
 from tests.support.fleet import Fleet
+
+keys = Keys()
 
 
 def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:
@@ -17,14 +20,14 @@ def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:
 
 
 def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remedy(client: Redis) -> None:
-    first = Agreement(client, "one@a", {"scribe": checkpoint("tiny"), "oracle": checkpoint("smol")})
+    first = Agreement(client, "one@a", {"scribe": checkpoint("tiny"), "oracle": checkpoint("smol")}, keys)
     first.renew()
-    Agreement(client, "two@b", {"scribe": checkpoint("tiny")}).renew()
-    Agreement(client, "three@b", {"interpreter": checkpoint("mini")}).renew()
+    Agreement(client, "two@b", {"scribe": checkpoint("tiny")}, keys).renew()
+    Agreement(client, "three@b", {"interpreter": checkpoint("mini")}, keys).renew()
     first.renew()
     for other in (checkpoint("base"), checkpoint("tiny", "float32"), checkpoint("tiny") | {"fingerprint": "other"}):
         with pytest.raises(CheckpointsDiffer) as refused:
-            Agreement(client, "four@c", {"oracle": checkpoint("smol"), "scribe": other}).renew()
+            Agreement(client, "four@c", {"oracle": checkpoint("smol"), "scribe": other}, keys).renew()
         message = refused.value.message
         assert f"{other['id']} ({other['dtype']}, {other['fingerprint'][:8]})" in message
         assert "but that of two@b" in message or "but that of one@a" in message
@@ -35,16 +38,16 @@ def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remed
 
 
 def test_a_refused_worker_registers_nothing(client: Redis) -> None:
-    Agreement(client, "one@a", {"scribe": checkpoint("tiny")}).renew()
+    Agreement(client, "one@a", {"scribe": checkpoint("tiny")}, keys).renew()
     with pytest.raises(CheckpointsDiffer):
-        Agreement(client, "two@b", {"oracle": checkpoint("other"), "scribe": checkpoint("base")}).renew()
+        Agreement(client, "two@b", {"oracle": checkpoint("other"), "scribe": checkpoint("base")}, keys).renew()
     assert not client.exists("golem:checkpoint:oracle")
 
 
 def test_an_entry_that_a_stranger_wrote_is_shown_and_does_not_act(client: Redis) -> None:
     client.hset("golem:checkpoint:scribe", mapping={"checkpoint": b"\x1b[2J\xff", "box": "b\nox"})
     with pytest.raises(CheckpointsDiffer) as refused:
-        Agreement(client, "two@b", {"scribe": checkpoint("base")}).renew()
+        Agreement(client, "two@b", {"scribe": checkpoint("base")}, keys).renew()
     assert refused.value.message.isprintable()
 
 

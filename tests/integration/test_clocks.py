@@ -5,11 +5,13 @@ import time
 
 import pytest
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.transport import scripts
 from tests.support.faults import LEASE_S, FaultInjector
 from tests.support.fleet import Fleet
+
+keys = Keys()
 
 HOUR_S = 3600
 
@@ -34,9 +36,9 @@ def test_a_message_bears_the_servers_time_whatever_its_sender_believes(settings,
     with Pipeline(settings) as pipeline:
         pipeline.submit(b"sound")
     seconds, _ = client.time()
-    headers = json.loads(client.lindex("scribe", 0))["headers"]
+    headers = json.loads(client.lindex(keys.queue("scribe"), 0))["headers"]
     assert abs(headers["sent_at"] - seconds) < HOUR_S / 2
-    now, depth, sent, *_ = client.eval(scripts.PEEK, 1, "scribe")
+    now, depth, sent, *_ = client.eval(scripts.PEEK, 1, keys.queue("scribe"))
     assert depth == 1
     assert float(sent) == pytest.approx(headers["sent_at"])
     assert 0 <= float(now) - float(sent) < HOUR_S / 2
@@ -58,7 +60,7 @@ def test_what_a_dead_box_had_is_taken_after_its_lease_and_not_after_an_hour_or_a
     fleet.until(lambda: [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]])
     [first] = [event for event in fleet.log("batch", stage="interpreter") if "slow two" in event["jobs"]]
     faults.wires["box0" if first["t"] > time.time() else "box1"].cut()  # never mended
-    [(_, renewed)] = fleet.redis.zrange(keys.UNACKED_INDEX, 0, -1, withscores=True)
+    [(_, renewed)] = fleet.redis.zrange(keys.unacked_index, 0, -1, withscores=True)
     waited_s = fleet.until(lambda: fleet.log("batch", stage="interpreter")[-1] != first)
     seconds, micros = fleet.redis.time()
     assert seconds + micros / 1e6 - renewed >= LEASE_S, "by the server's clock, which books the leases"

@@ -6,18 +6,19 @@ import sys
 
 import pytest
 
-from golem_chain.broker import keys
 from golem_chain.broker.cli import main
 from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadRequest
 
+keys = Keys()
+
 
 @pytest.fixture
 def letters(chain):
     chain.client.delete("golem:dead")
-    return Letters(chain.client, Keys())
+    return Letters(chain.client, keys)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_job_that_did_not_fail_is_not_run_again(chain, letters):
 
 def test_what_a_stranger_wrote_is_shown_without_acting_and_can_only_be_dropped(chain, letters, golem, eventually):
     evil = b"\x1b[2J\xff\xfe \xe2\x80\xae evil\n" + b"x" * 5000
-    chain.client.lpush("scribe", evil)
+    chain.client.lpush(keys.queue("scribe"), evil)
     chain.client.zadd("golem:wake:scribe", {"work": 0})
     eventually(letters.all)
     chain.client.lpush("golem:dead", b"not even a letter \x1b", b"[" * 5000)
@@ -144,8 +145,8 @@ def test_the_list_is_bounded_what_falls_out_is_logged_and_its_jobs_outcome_stand
     job = chain.pipeline.submit(b"die", labels="a,b")
     ended = chain.outcomes([job])[job]
     [oldest] = letters.all()
-    chain.client.lpush(keys.DEAD, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
-    chain.client.lpush("scribe", "not ours")
+    chain.client.lpush(keys.dead, *(f'{{"raw": "{n}", "why": "malformed"}}' for n in range(scripts.DEAD_MOST - 1)))
+    chain.client.lpush(keys.queue("scribe"), "not ours")
     chain.client.zadd(keys.wake("scribe"), {"work": 0})
     eventually(lambda: oldest.id in chain.log.read_text(), told=lambda: chain.log.read_text()[-2000:])
     left = letters.all()

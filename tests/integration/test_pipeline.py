@@ -8,14 +8,12 @@ from base64 import b64decode
 import pytest
 import redis
 
-from golem_chain.broker import keys
 from golem_chain.broker.connection import connect, masked, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
-from golem_chain.broker.keys import Keys
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.submission import Submitter
 from golem_chain.shared.errors import (
     AudioAboveLimit,
     AudioMissing,
@@ -26,10 +24,12 @@ from golem_chain.shared.errors import (
     BrokerAway,
     VaultFull,
 )
-from golem_chain.shared.records import Handover, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
+from golem_chain.shared.records import Job, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from tests.support.command_count import commands
 from tests.support.wire import Wire
+
+keys = Keys()
 
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
@@ -41,11 +41,11 @@ def pipeline(settings):
 
 
 def messages(client, queue="scribe"):
-    return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]
+    return [json.loads(raw) for raw in client.lrange(keys.queue(queue), 0, -1)]
 
 
-def bodies(client):
-    return [b64decode(message["body"]) for message in messages(client)]
+def record(client, job):
+    return Job.model_validate_json(client.hget(keys.job(job), "job"))
 
 
 def test_a_job_is_one_message_with_the_audio_beside_it(pipeline, client):
@@ -53,46 +53,51 @@ def test_a_job_is_one_message_with_the_audio_beside_it(pipeline, client):
     [message] = messages(client)
     assert message["headers"]["id"] == f"{job}.scribe"
     assert message["headers"]["task"] == "golem.scribe"
-    (brief,), _, embed = json.loads(b64decode(message["body"]))
-    asked = Handover.model_validate(brief).job
+    assert b64decode(message["body"]) == b"[[], {}, {}]", "what was asked is in the record"
+    asked = record(client, job)
     assert (asked.id, asked.name, asked.audio.key, asked.audio.size_bytes) == (job, "clip.wav", f"vault:{job}", 5)
-    assert [step["options"]["task_id"] for step in embed["chain"]] == [f"{job}.oracle", f"{job}.interpreter"]
-    assert b"sound" not in b64decode(message["body"])
     assert client.get(f"golem:vault:{job}") == b"sound"
     assert client.ttl(f"golem:vault:{job}") == client.ttl(f"golem:job:{job}") == -1, "kept until the Outcome"
 
 
-def test_the_words_of_users_are_in_no_header(pipeline, client):
+def test_the_words_of_users_are_in_no_message(pipeline, client):
     pipeline.submit(b"sound", labels="secret_label", name="secret_name")
-    [message] = messages(client)
-    assert "secret" not in json.dumps(message["headers"])
+    assert "secret" not in json.dumps(messages(client))
 
 
 @pytest.mark.parametrize("labels", [None, "a,b,c", MANY])
 @pytest.mark.parametrize("name", ["clip.wav", "é" * 4000])
-def test_a_message_stays_under_4_kb(pipeline, client, labels, name):
+def test_a_message_stays_under_600_bytes(pipeline, client, labels, name):
     pipeline.submit(b"sound" * 10_000, labels=labels, name=name, language="en", id="x" * 64)
-    [body] = bodies(client)
-    assert len(body) < 4096
-    assert client.hget("golem:job:" + "x" * 64, "job") is not None
+    [message] = client.lrange(keys.queue("scribe"), 0, -1)
+    assert len(message) < 600
+    assert record(client, "x" * 64).name == name
+
+
+def test_a_queued_job_takes_less_than_3_kb_beside_its_audio(pipeline, client):
+    pipeline.submit(b"sound", labels="lights_on,lights_off,music,stop")  # the keys that all jobs share
+    before = client.info("memory")["used_memory_dataset"]
+    for _ in range(300):
+        pipeline.submit(b"sound", labels="lights_on,lights_off,music,stop", name="a recording.wav")
+    assert (client.info("memory")["used_memory_dataset"] - before) / 300 < 3000
 
 
 def test_the_largest_inline_set_still_fits(pipeline, client):
     labels = LabelSet(labels=tuple(Label(name=f"n{n:03}", phrasings=("й" * 10,)) for n in range(19)))
     assert 1800 < len(json.dumps(labels.wire())) <= books.INLINE_BYTES
     oracle = OracleParams(max_new_tokens=1024, temperature=0.123, top_k=50, top_p=0.95, seed=2**62)
-    pipeline.submit(b"sound", labels=labels, name="é" * 4000, id="x" * 64, oracle=oracle, task="translate")
-    assert len(bodies(client)[0]) < 4096
+    pipeline.submit(b"sound", labels=labels, name="clip.wav", id="x" * 64, oracle=oracle, task="translate")
+    assert len(client.hget(keys.job("x" * 64), "job")) < 4096
     assert not list(client.scan_iter("golem:labels:*"))
 
 
 def test_large_label_sets_are_stored_once_by_hash_and_go_after_the_last_job(pipeline, settings, client):
     first, second = (pipeline.submit(b"sound", labels=MANY) for _ in "12")
     [key] = client.scan_iter("golem:labels:*")
-    [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
+    one, two = record(client, first), record(client, second)
     assert one.labels is None
     assert one.labels_key == two.labels_key == key.decode()
-    assert len(books.Jobs(client, Keys()).get_labels(key.decode()).labels) == 200
+    assert len(books.Jobs(client, keys).get_labels(key.decode()).labels) == 200
     assert client.ttl(key) == -1
     ends = Outcomes(settings, client)
     ends.end(first, "done")
@@ -105,11 +110,11 @@ def test_large_vocabularies_are_stored_once_by_hash_and_go_after_the_last_job(pi
     words = ",".join(f"phrase number {n}" for n in range(200))
     first, second = (pipeline.submit(b"sound", labels=MANY, vocabulary=words) for _ in "12")
     [key] = client.scan_iter("golem:vocabulary:*")
-    [one, two] = [Handover.model_validate(json.loads(body)[0][0]).job for body in bodies(client)]
+    one, two = record(client, first), record(client, second)
     assert one.vocabulary is None
     assert one.vocabulary_key == two.vocabulary_key == key.decode()
-    assert len(books.Jobs(client, Keys()).get_vocabulary(key.decode()).phrases) == 200
-    assert max(map(len, bodies(client))) < 4096
+    assert len(books.Jobs(client, keys).get_vocabulary(key.decode()).phrases) == 200
+    assert len(client.hget(keys.job(first), "job")) < 4096
     ends = Outcomes(settings, client)
     ends.end(first, "done")
     assert client.ttl(key) == -1, "the second job still needs it"
@@ -118,14 +123,13 @@ def test_large_vocabularies_are_stored_once_by_hash_and_go_after_the_last_job(pi
     assert 0 < client.ttl(one.labels_key) <= settings.keep_s
 
 
-def test_labels_and_vocabulary_share_the_room_of_a_message(pipeline, client):
+def test_labels_and_vocabulary_share_the_room_of_a_record(pipeline, client):
     labels = LabelSet(labels=tuple(Label(name=f"n{n:03}", phrasings=("й" * 10,)) for n in range(19)))
     words = Vocabulary(phrases=tuple(f"{n} й" for n in range(60)), fillers=("maybe",))
-    pipeline.submit(b"sound", labels=labels, vocabulary=words, name="é" * 4000, id="x" * 64, task="translate")
-    assert len(bodies(client)[0]) < 4096
+    pipeline.submit(b"sound", labels=labels, vocabulary=words, name="clip.wav", id="x" * 64, task="translate")
+    assert len(client.hget(keys.job("x" * 64), "job")) < 4096
     pipeline.submit(b"sound", labels="a,b", vocabulary="yes,no", id="small")
-    job = Handover.model_validate(json.loads(bodies(client)[0])[0][0]).job
-    assert job.vocabulary == Vocabulary(phrases=("yes", "no"))
+    assert record(client, "small").vocabulary == Vocabulary(phrases=("yes", "no"))
 
 
 def test_a_vocabulary_that_cannot_be_used_is_refused_at_once(pipeline, client):
@@ -145,11 +149,10 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
 
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Submitter, "_send", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        patch.setattr(Submitter, "_undo", lambda *_: None)
+        patch.setattr(books.Jobs, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")
-    assert 0 < client.ttl("golem:job:mine") <= keys.UNCLAIMED_S
+    assert 0 < client.ttl("golem:job:mine") <= UNCLAIMED_S
     assert pipeline.submit(b"sound", id="mine") == "mine"
     assert len(messages(client)) == 1
     assert client.ttl("golem:job:mine") == client.ttl("golem:vault:mine") == -1
@@ -166,7 +169,7 @@ def test_a_submit_that_failed_leaves_nothing(pipeline, settings, client):
 
 def test_a_submit_after_the_end_runs_nothing(pipeline, settings, client):
     pipeline.submit(b"sound", id="mine")
-    client.delete("scribe")
+    client.delete(keys.queue("scribe"))
     Outcomes(settings, client).end("mine", "done")
     pipeline.submit(b"sound", id="mine")
     assert messages(client) == []
@@ -178,12 +181,12 @@ def test_files_under_the_root_travel_by_reference_and_others_through_the_vault(s
     (root / "in.wav").write_bytes(b"in")
     (tmp_path / "out.wav").write_bytes(b"out")
     (root / "link.wav").symlink_to(tmp_path / "out.wav")
+    paths = (root / "in.wav", tmp_path / "out.wav", root / "link.wav")
     with Pipeline(settings.model_copy(update={"audio_root": (root,)})) as pipeline:
-        for path in (root / "in.wav", tmp_path / "out.wav", root / "link.wav"):
-            pipeline.submit(path)
-    keys = [Handover.model_validate(json.loads(body)[0][0]).job.audio.key for body in bodies(client)][::-1]
-    assert keys[0] == f"file:{root / 'in.wav'}"
-    assert [key.partition(":")[0] for key in keys] == ["file", "vault", "vault"]
+        jobs = [pipeline.submit(path) for path in paths]
+    found = [record(client, job).audio.key for job in jobs]
+    assert found[0] == f"file:{root / 'in.wav'}"
+    assert [key.partition(":")[0] for key in found] == ["file", "vault", "vault"]
 
 
 def test_what_cannot_be_submitted_says_why(pipeline, settings, tmp_path):
@@ -444,4 +447,4 @@ def test_a_thousand_jobs_are_handed_in_within_a_minute(pipeline, client):
     for n in range(100):
         pipeline.submit(b"sound" * 1000, labels="a,b", id=f"job{n}")
     assert time.monotonic() - begun < 6
-    assert client.llen("scribe") == 100
+    assert client.llen(keys.queue("scribe")) == 100

@@ -18,21 +18,23 @@ from typing import Any
 import pytest
 import redis
 
-from golem_chain.broker import acl, keys
+from golem_chain.broker import acl
 from golem_chain.broker.app import make_app
 from golem_chain.broker.cli import main
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.jobs.dead_letters import Letters
-from golem_chain.broker.keys import Keys
+from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
 
+keys = Keys()
+
 #: Fields of an ACL LOG entry.
 WHAT = ("username", "reason", "object")
-PASSWORDS = {user: f"{user}-pass-word" for user in acl.RULES}
+PASSWORDS = {user: f"{user}-pass-word" for user in acl.USERS}
 
 
 class Users:
@@ -45,7 +47,7 @@ class Users:
         with redis.Redis.from_url(server.url) as admin:
             admin.execute_command("ACL", "SETUSER", "root", "on", ">root-pass", "~*", "&*", "+@all")
         self.root = redis.Redis(port=server.port, username="root", password="root-pass")
-        for line in reversed(acl.render(PASSWORDS).splitlines()):
+        for line in reversed(acl.render(PASSWORDS, "golem").splitlines()):
             self.root.execute_command("ACL", "SETUSER", *line.split()[1:])
         self.folder = folder
 
@@ -92,8 +94,8 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     assert state["dead"] == 1
     assert list(state["boxes"])
     with connect(users.as_("monitor")) as client:
-        [letter] = Letters(client, Keys()).all()
-        assert timeline.read(client, 0)
+        [letter] = Letters(client, keys).all()
+        assert timeline.read(client, 0, keys)
     assert letter.job == jobs[2]
     assert refusals(users) == []
 
@@ -107,13 +109,13 @@ def refusals(users):
 
 def test_a_worker_may_take_over_what_the_older_version_had_in_hand(users):
     users.root.execute_command("ACL", "LOG", "RESET")
-    users.root.hset(keys.HOLDERS, "old", "gone")
-    users.root.hset(keys.OLD_UNACKED, "old", "{}")
-    users.root.zadd(keys.OLD_UNACKED_INDEX, {"old": time.time() + 3600})  # the running worker must not requeue it
+    users.root.hset(keys.holders, "old", "gone")
+    users.root.hset(OLD_UNACKED, "old", "{}")
+    users.root.zadd(OLD_UNACKED_INDEX, {"old": time.time() + 3600})  # the running worker must not requeue it
     with make_app(users.as_("worker")).connection_for_write() as connection:
         assert connection.default_channel.qos.adopt() == 1
-    assert users.root.hdel(keys.UNACKED, "old") == users.root.zrem(keys.UNACKED_INDEX, "old") == 1
-    users.root.hdel(keys.HOLDERS, "old")
+    assert users.root.hdel(keys.unacked, "old") == users.root.zrem(keys.unacked_index, "old") == 1
+    users.root.hdel(keys.holders, "old")
     assert refusals(users) == []
 
 
@@ -121,18 +123,22 @@ FORBIDDEN = {
     "everybody": ["FLUSHALL", "FLUSHDB", "CONFIG GET requirepass", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "SAVE",
                   "SHUTDOWN", "MONITOR", "GET others", "SET others x", "SUBSCRIBE others", "SCRIPT FLUSH",
                   "CLIENT LIST", "REPLICAOF a 1", "FUNCTION LIST", "MODULE LIST", "PUBLISH others x"],
-    "producer": ["LRANGE scribe 0 -1", "RPOP scribe", "DEL scribe", "LPUSH oracle x", "HGETALL golem:unacked", "SCAN 0",
-                 "LRANGE golem:dead 0 -1", "GET celery-task-meta-x", "HSET golem:box:x a b"],
-    "worker": [],
-    "monitor": ["LPUSH scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x", "HGETALL golem:job:x",
-                "HSET golem:box:x a b", "HGETALL unacked", "EVAL return(redis.call('DEL','golem:dead')) 0"],
-    "flower": ["LPUSH scribe x", "LRANGE scribe 0 -1", "GET golem:outcome:x", "GET golem:vault:x", "DEL golem:dead",
-               "HGETALL golem:job:x", "GET celery-task-meta-x", "LRANGE golem:dead 0 -1",
-               "EVAL return(redis.call('DEL','golem:dead')) 0"],
+    "producer": ["LRANGE golem:queue:scribe 0 -1", "RPOP golem:queue:scribe", "DEL golem:queue:scribe",
+                 "LPUSH golem:queue:oracle x", "ZADD golem:wake:oracle 0 work", "LPUSH scribe x",
+                 "HGETALL golem:unacked", "SCAN 0", "LRANGE golem:dead 0 -1", "GET celery-task-meta-x",
+                 "HSET golem:box:x a b"],
+    "worker": ["RPOP scribe", "GET golem2:outcome:x", "SMEMBERS _kombu.binding.golem", "PSUBSCRIBE /0.celery.pidbox",
+               "PUBLISH golem2:ended x", "PUBLISH /0.celery.pidbox x"],
+    "monitor": ["LPUSH golem:queue:scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x",
+                "HGETALL golem:job:x", "HSET golem:box:x a b", "HGETALL unacked",
+                "EVAL return(redis.call('DEL','golem:dead')) 0"],
+    "flower": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1", "GET golem:outcome:x",
+               "GET golem:vault:x", "DEL golem:dead", "HGETALL golem:job:x", "GET celery-task-meta-x",
+               "LRANGE golem:dead 0 -1", "EVAL return(redis.call('DEL','golem:dead')) 0"],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("user", acl.RULES)
+@pytest.mark.parametrize("user", acl.USERS)
 def test_no_user_reaches_beyond_what_is_his(users, user):
     users.root.set("others", "secret")
     with redis.Redis.from_url(users.url(user)) as client:

@@ -1,5 +1,5 @@
-"""Another Celery app on the same Redis database: neither sweeps the other's messages. What a worker of 0.1 had in hand
-under kombu's default names, which both used, is not lost by an upgrade."""
+"""Two systems and another Celery app on the same Redis database: none sweeps the messages or hears the remote control
+of another. What a worker of 0.1 had in hand under kombu's default names is not lost by an upgrade."""
 
 import json
 import os
@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from golem_chain.broker import keys
 from golem_chain.broker.app import make_app
+from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
 from golem_chain.broker.local import embedded
+from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.qos import QoS
 from golem_chain.shared.settings import Settings
 from tests.support.fleet import Fleet
 from tests.support.paths import python_path
 from tests.support.stock_box import make_app as stock_app
+
+keys = Keys()
 
 ENTRY = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
 
@@ -42,7 +46,8 @@ def stock(fleet: Fleet):
 
     yield start
     for box in started:
-        os.killpg(box.pid, signal.SIGKILL)
+        if box.poll() is None:
+            os.killpg(box.pid, signal.SIGKILL)
         box.wait()
 
 
@@ -72,6 +77,49 @@ def test_a_task_longer_than_the_other_apps_lease_runs_once(
     assert not fleet.redis.exists("golem:dead")
 
 
+@pytest.fixture
+def other(fleet: Fleet, tmp_path) -> Iterator[Fleet]:
+    """A second system on the fleet's database."""
+    (tmp_path / "other").mkdir()
+    made = Fleet(fleet.url, tmp_path / "other", prefix="other")
+    yield made
+    made.close()
+
+
+def names(app) -> set[str]:
+    """The workers that answer an app."""
+    return {node.partition("@")[0] for answer in app.control.ping(timeout=2) for node in answer}
+
+
+def test_each_system_and_app_on_a_database_runs_its_own_jobs_once_and_controls_its_own_workers(
+    fleet: Fleet, other: Fleet, stock
+) -> None:
+    ours, theirs = fleet.box("box"), other.box("box")  # the same name: systems do not see each other's boxes
+    foreign = stock(SYSTEM="stock")
+    app = stock_app(fleet.url)
+    for n in range(5):
+        fleet.submit([f"a{n}"])
+        other.submit([f"b{n}"])
+        app.send_task("stock.scribe", args=(f"c{n}",))
+    fleet.done(f"a{n}" for n in range(5))
+    other.done(f"b{n}" for n in range(5))
+    fleet.until(lambda: len(fleet.log("end", system="stock")) == 5)
+    ran = Counter((event["system"], event["job"], event["stage"]) for event in fleet.log("end"))
+    wanted = [(system, f"{letter}{n}") for system, letter in (("golem", "a"), ("other", "b")) for n in range(5)]
+    assert ran == Counter(
+        [(*one, stage) for one in wanted for stage in STAGES] + [("stock", f"c{n}", "scribe") for n in range(5)]
+    )
+    assert (names(fleet.app), names(other.app), names(app)) == ({"box"}, {"box"}, {"stock"})
+    other.app.control.shutdown()
+    assert theirs.wait(20) == 0
+    assert (names(fleet.app), names(other.app), names(app)) == ({"box"}, set(), {"stock"})
+    app.control.shutdown()
+    assert foreign.wait(20) == 0
+    assert names(fleet.app) == {"box"}
+    assert ours.poll() is None
+    app.close()
+
+
 @pytest.mark.parametrize("successor", ["same", "other"])
 def test_what_a_worker_of_the_older_version_had_in_hand_is_done(fleet: Fleet, successor: str) -> None:
     box = fleet.box("same", lease_s=5, SLOW_S=60)
@@ -79,16 +127,16 @@ def test_what_a_worker_of_the_older_version_had_in_hand_is_done(fleet: Fleet, su
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.killpg(box.pid, signal.SIGKILL)
     box.wait()
-    fleet.redis.rename(keys.UNACKED, keys.OLD_UNACKED)  # as 0.1 left it
-    fleet.redis.rename(keys.UNACKED_INDEX, keys.OLD_UNACKED_INDEX)
-    fleet.redis.hset(keys.OLD_UNACKED, "stock", ENTRY)
-    fleet.redis.zadd(keys.OLD_UNACKED_INDEX, {"stock": 1})
+    fleet.redis.rename(keys.unacked, OLD_UNACKED)  # as 0.1 left it
+    fleet.redis.rename(keys.unacked_index, OLD_UNACKED_INDEX)
+    fleet.redis.hset(OLD_UNACKED, "stock", ENTRY)
+    fleet.redis.zadd(OLD_UNACKED_INDEX, {"stock": 1})
     fleet.redis.delete(*fleet.redis.keys("golem:box:*"))  # its claim expires in 3 s
     fleet.box(successor, lease_s=5, SLOW_S=0)
     fleet.done(["slow", "j"])
     fleet.settled()
-    assert fleet.redis.hgetall(keys.OLD_UNACKED) == {b"stock": ENTRY.encode()}
-    assert fleet.redis.zrange(keys.OLD_UNACKED_INDEX, 0, -1, withscores=True) == [(b"stock", 1)]
+    assert fleet.redis.hgetall(OLD_UNACKED) == {b"stock": ENTRY.encode()}
+    assert fleet.redis.zrange(OLD_UNACKED_INDEX, 0, -1, withscores=True) == [(b"stock", 1)]
 
 
 @pytest.fixture
@@ -103,9 +151,9 @@ def qos(fleet: Fleet) -> Iterator[QoS]:
 
 def old(fleet: Fleet, **holders: str) -> None:
     """Book a message for each tag as 0.1 did; `holders` names their workers."""
-    fleet.redis.hset(keys.HOLDERS, mapping=holders)
-    fleet.redis.hset(keys.OLD_UNACKED, mapping=dict.fromkeys(holders, ENTRY))
-    fleet.redis.zadd(keys.OLD_UNACKED_INDEX, dict.fromkeys(holders, 7))
+    fleet.redis.hset(keys.holders, mapping=holders)
+    fleet.redis.hset(OLD_UNACKED, mapping=dict.fromkeys(holders, ENTRY))
+    fleet.redis.zadd(OLD_UNACKED_INDEX, dict.fromkeys(holders, 7))
 
 
 def test_more_messages_than_one_script_moves_are_all_adopted(fleet: Fleet, qos: QoS) -> None:
@@ -113,20 +161,21 @@ def test_more_messages_than_one_script_moves_are_all_adopted(fleet: Fleet, qos: 
     old(fleet, **tags)
     assert qos.adopt() == len(tags)
     assert qos.adopt() == 0
-    assert not fleet.redis.exists(keys.OLD_UNACKED, keys.OLD_UNACKED_INDEX)
-    assert fleet.redis.hgetall(keys.UNACKED) == {tag.encode(): ENTRY.encode() for tag in tags}
-    assert dict(fleet.redis.zrange(keys.UNACKED_INDEX, 0, -1, withscores=True)) == {tag.encode(): 7 for tag in tags}
+    assert not fleet.redis.exists(OLD_UNACKED, OLD_UNACKED_INDEX)
+    message = json.dumps(json.loads(ENTRY)[0])
+    assert fleet.redis.hgetall(keys.unacked) == {tag.encode(): f"oracle {message}".encode() for tag in tags}
+    assert dict(fleet.redis.zrange(keys.unacked_index, 0, -1, withscores=True)) == {tag.encode(): 7 for tag in tags}
 
 
 def test_a_live_worker_of_the_older_version_keeps_what_it_has_in_hand(fleet: Fleet, qos: QoS) -> None:
     old(fleet, ours="box", alive="other", dead="gone")
     fleet.redis.hset(keys.box("box"), "token", "x")
     fleet.redis.hset(keys.box("other"), "token", "x")
-    fleet.redis.hset(keys.HOLDERS, "queued", "gone")  # requeued: the holder stays until another worker takes it
+    fleet.redis.hset(keys.holders, "queued", "gone")  # requeued: the holder stays until another worker takes it
     assert qos.adopt() == 2
-    assert sorted(fleet.redis.hkeys(keys.UNACKED)) == [b"dead", b"ours"]
-    assert fleet.redis.hkeys(keys.OLD_UNACKED) == fleet.redis.zrange(keys.OLD_UNACKED_INDEX, 0, -1) == [b"alive"]
-    fleet.redis.zrem(keys.OLD_UNACKED_INDEX, "alive")
+    assert sorted(fleet.redis.hkeys(keys.unacked)) == [b"dead", b"ours"]
+    assert fleet.redis.hkeys(OLD_UNACKED) == fleet.redis.zrange(OLD_UNACKED_INDEX, 0, -1) == [b"alive"]
+    fleet.redis.zrem(OLD_UNACKED_INDEX, "alive")
     fleet.redis.delete(keys.box("other"))
     assert qos.adopt() == 1  # a message without a lease counts as expired
-    assert fleet.redis.zscore(keys.UNACKED_INDEX, "alive") == 0
+    assert fleet.redis.zscore(keys.unacked_index, "alive") == 0

@@ -12,14 +12,17 @@ from rich.console import Console
 
 from golem_chain.broker.app import make_app
 from golem_chain.broker.cli import tables
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status, timeline
+
+keys = Keys()
 
 
 @pytest.fixture
 def app(chain):
     """An app that only monitors, as Flower does."""
     app = make_app(chain.settings)
-    app.conf.broker_transport = None
+    app.conf.broker_transport_options |= keys.flower_books
     yield app
     app.close()
 
@@ -95,5 +98,5 @@ def test_each_load_and_unload_reaches_the_event_stream(chain, app):
         assert event["type"] == f"golem-{event['kind']}"
         assert {"stage", "reason", "seconds", "weights_bytes", "allocated", "reserved", "free", "peak"} <= event.keys()
         assert {"kind", "stage", "at", "reason"} <= event.keys()
-    kept = [event for event in timeline.read(chain.client, since) if event["kind"] in ("load", "unload")]
+    kept = [event for event in timeline.read(chain.client, since, keys) if event["kind"] in ("load", "unload")]
     assert [(e["kind"], e["at"]) for e in kept[: len(told)]] == [(e["kind"], e["at"]) for e in told]

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
 from tests.support.fleet import Fleet, descendants, lives
+
+keys = Keys()
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ def test_sigterm_finishes_or_hands_back_uncounted(fleet: Fleet, stopped: str) ->
     if stopped == "in time":
         assert all(fleet.state(job, "interpreter") == "SUCCESS" for job in jobs)
     else:
-        waiting = [json.loads(raw)["headers"]["id"] for raw in fleet.redis.lrange("interpreter", 0, -1)]
+        waiting = [json.loads(raw)["headers"]["id"] for raw in fleet.redis.lrange(keys.queue("interpreter"), 0, -1)]
         assert waiting == [f"{job}.interpreter" for job in reversed(jobs)]  # original order: the next one is last
         assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} <= {0}
     fleet.box(SLOW_S=0)
@@ -156,7 +159,7 @@ def test_a_sigterm_to_the_whole_group_counts_no_delivery(fleet: Fleet) -> None:
     fleet.until(lambda: fleet.log("batch", stage="interpreter"))
     os.killpg(box.pid, signal.SIGTERM)  # as some service managers do; this kills the child
     assert box.wait(25) == 0, fleet.said(box)
-    assert fleet.redis.llen("interpreter") == 2
+    assert fleet.redis.llen(keys.queue("interpreter")) == 2
     assert {int(count) for count in fleet.redis.hvals("golem:deliveries")} == {0}
 
 
@@ -194,7 +197,7 @@ def test_what_a_stranger_writes_into_a_queue_becomes_a_dead_letter_and_stops_nob
     ]
     box = fleet.box()
     fleet.submit(["before"])
-    fleet.redis.lpush("scribe", *strange)
+    fleet.redis.lpush(keys.queue("scribe"), *strange)
     fleet.submit(["after"])
     fleet.done(["before", "after"])
     fleet.until(lambda: fleet.redis.llen("golem:dead") == len(strange))
@@ -234,7 +237,7 @@ def test_a_message_that_parsers_read_differently_leaves_no_booking_and_stops_no_
     fleet.submit(["before"])
     fleet.done(["before"])
     messages = hostile()
-    fleet.redis.lpush("interpreter", *messages)
+    fleet.redis.lpush(keys.queue("interpreter"), *messages)
     fleet.redis.zadd("golem:wake:interpreter", {"work": 0})
     fleet.until(lambda: fleet.redis.llen("golem:dead") == 2)  # those with a tag that cannot be booked
     fleet.settled()
@@ -323,5 +326,5 @@ def test_a_pinned_box_serves_its_queues_only(fleet: Fleet) -> None:
     fleet.box(queues="scribe,interpreter")
     fleet.until(lambda: fleet.state("j", "interpreter") == "SUCCESS")
     time.sleep(0.3)  # time for an erroneous take of the rest
-    assert fleet.redis.llen("oracle") == 1
+    assert fleet.redis.llen(keys.queue("oracle")) == 1
     assert {event["stage"] for event in fleet.log("batch")} == set(STAGES[:2])

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.broker import keys
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef, Outcome
+
+keys = Keys()
 
 
 def ref_of(job, data):
@@ -67,7 +69,7 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     held = Vault(small, client)
     put(held, "a", b"x" * 80)
     client.zrem("golem:vault-leaving", "a")  # its message is published
-
+    client.hset(keys.job("a"), "queued", "1")
     client.persist("golem:vault:a")
     waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
     waiting.start()
@@ -88,8 +90,8 @@ def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
 def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
-    assert 0 < client.ttl("golem:vault:a") <= keys.UNCLAIMED_S
-    client.zadd(keys.VAULT_LEAVING, {"a": 1})  # expired
+    assert 0 < client.ttl("golem:vault:a") <= UNCLAIMED_S
+    client.zadd(keys.vault_leaving, {"a": 1})  # expired
     put(held, "b", b"y")
     assert held.size_bytes == 1
 
@@ -104,30 +106,30 @@ def test_the_same_job_put_twice_is_booked_once(settings, client):
 def reserved(client, entries, when, *sets):
     """Reserve `entries` entries of 10 bytes that expire at `when`, Unix seconds."""
     ids = [f"old{n}" for n in range(entries)]
-    client.hset(keys.VAULT_SIZES, mapping=dict.fromkeys(ids, 10))
-    client.incrby(keys.VAULT_TOTAL, 10 * entries)
+    client.hset(keys.vault_sizes, mapping=dict.fromkeys(ids, 10))
+    client.incrby(keys.vault_total, 10 * entries)
     for key in sets:
         client.zadd(key, dict.fromkeys(ids, when))
 
 
 def test_one_reservation_drops_only_some_of_very_many_expired_entries(settings, client):
-    reserved(client, 1000, 1, keys.VAULT_LEAVING)
+    reserved(client, 1000, 1, keys.vault_leaving)
     held = Vault(settings, client)
     put(held, "new", b"x")
     assert held.size_bytes == 9001
     for _ in range(10):
         put(held, "new", b"x")
-    assert (held.size_bytes, client.hlen(keys.VAULT_SIZES)) == (1, 1)
+    assert (held.size_bytes, client.hlen(keys.vault_sizes)) == (1, 1)
 
 
-@pytest.mark.parametrize("sets", [(keys.VAULT_LEAVING,), (keys.VAULT_LEAVING, keys.VAULT_ENDED)])
+@pytest.mark.parametrize("sets", [(keys.vault_leaving,), (keys.vault_leaving, keys.vault_ended)])
 def test_audio_that_needs_the_space_of_many_small_entries_gets_it_without_waiting(settings, client, sets):
     when = 1 if len(sets) == 1 else time.time() + 1000
     reserved(client, 1000, when, *sets)
     held = Vault(limited(settings, 10_000), client)
     put(held, "new", b"x" * 9500, wait_s=0)
     assert held.size_bytes <= 10_000
-    assert client.hlen(keys.VAULT_SIZES) <= 51
+    assert client.hlen(keys.vault_sizes) <= 51
 
 
 # -- files

@@ -45,7 +45,7 @@ class Chain:
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
         end = time.monotonic() + 60
-        while not list(self.client.scan_iter("golem:box:*")):
+        while not list(self.client.scan_iter(f"{self.settings.prefix}:box:*")):
             assert self.worker.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.05)

@@ -28,20 +28,21 @@ PATIENCE_S = 20.0  # generous, but below the lease of 25 s, so that recovery by 
 class Fleet:
     """A server's URL, the workers started on it, and the folder of their logs."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url = url
+    def __init__(self, url: str, folder: Path, prefix: str = "golem") -> None:
+        self.url, self.prefix, self.keys = url, prefix, Keys(prefix)
         self.redis: Any = Redis.from_url(url)  # its types leave open whether an answer is bytes or text
         self.redis.flushall()
-        settings = Settings.read(redis_url=url)
+        settings = Settings.read(redis_url=url, prefix=prefix)
         self.app, self.pipeline = make_app(settings), Pipeline(settings)
         self.folder = folder
         self.boxes: list[subprocess.Popen[str]] = []
 
     def box(self, name: str = "box", **given: Any) -> subprocess.Popen[str]:
         """Start a worker. Lower-case options are settings, upper-case ones the engines' sleeps."""
-        env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "SYSTEM": self.prefix}
         env |= {key: str(value) for key, value in given.items() if key.isupper()}
-        settings = [f"{key}={value}" for key, value in given.items() if not key.isupper()]
+        settings = [f"prefix={self.prefix}"]
+        settings += [f"{key}={value}" for key, value in given.items() if not key.isupper()]
         with (self.folder / f"{len(self.boxes)}.log").open("w") as said:
             box = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.sleeping_box", self.url, name, *settings],
@@ -64,19 +65,15 @@ class Fleet:
             record, _ = self.pipeline._submitter.describe(job.encode(), JobOptions(), _id(job), None)
             self.pipeline._jobs.register(record)
             stored = {"transcript": Transcript(text=job).model_dump_json(), "queued": "1"}
-            self.redis.hset(f"golem:job:{_id(job)}", mapping=stored)
-            self.redis.lpush(self.queue("interpreter"), message.text("interpreter", _id(job)))
-            self.redis.zadd("golem:wake:interpreter", {"work": 0})
-
-    @staticmethod
-    def queue(stage: str) -> str:
-        """Return the key of a queue."""
-        return str(Keys().queue(stage))
+            self.redis.hset(self.keys.job(_id(job)), mapping=stored)
+            self.redis.lpush(self.keys.queue("interpreter"), message.text("interpreter", _id(job)))
+            self.redis.zadd(self.keys.wake("interpreter"), {"work": 0})
 
     def state(self, job: str, stage: str = STAGES[-1]) -> str | None:
         """Return how a stage of the job ended."""
         outcome = self.pipeline._outcomes.get(_id(job))
-        if self.redis.hexists(f"golem:job:{_id(job)}", CHAIN[stage].field) or (outcome and outcome.state == "done"):
+        answered = self.redis.hexists(self.keys.job(_id(job)), CHAIN[stage].field)
+        if answered or (outcome and outcome.state == "done"):
             return "SUCCESS"
         return "FAILURE" if outcome else None
 
@@ -94,8 +91,8 @@ class Fleet:
         start = time.monotonic()
         while not true():
             assert time.monotonic() - start < within_s, (
-                f"not within {within_s} s; dead: {self.redis.lrange('golem:dead', 0, -1)}; events: {self.log()[-20:]}; "
-                f"log: {[self.said(box)[-2000:] for box in self.boxes]}"
+                f"not within {within_s} s; dead: {self.redis.lrange(self.keys.dead, 0, -1)}; "
+                f"events: {self.log()[-20:]}; log: {[self.said(box)[-2000:] for box in self.boxes]}"
             )
             time.sleep(0.01)
         return time.monotonic() - start
@@ -107,8 +104,9 @@ class Fleet:
 
     def settled(self) -> None:
         """Wait until no message is in hand."""
-        books = [f"golem:{one}" for one in ("unacked", "unacked-index", "holders", "deliveries", "crashes", "dying")]
-        self.until(lambda: not self.redis.exists(*books, *STAGES))
+        keys = self.keys
+        books = (keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes, keys.dying)
+        self.until(lambda: not self.redis.exists(*books, *map(keys.queue, STAGES)))
 
     def said(self, box: subprocess.Popen[str]) -> str:
         """Return a box's log."""

@@ -37,6 +37,7 @@ from golem_chain.workers.stages.stub import StubEngine
 LOAD_S = float(os.environ.get("LOAD_S", "0"))
 BATCH_S = float(os.environ.get("BATCH_S", "0.02"))
 SLOW_S = float(os.environ.get("SLOW_S", "3"))
+SYSTEM = os.environ.get("SYSTEM", "")
 _log: list[Any] = []
 
 
@@ -44,7 +45,7 @@ def log(**event: Any) -> None:
     if not _log or _log[0] != os.getpid():
         patience = Retry(ConstantBackoff(0.1), 300)  # the log survives a restart of the server
         _log[:] = [os.getpid(), Redis.from_url(sys.argv[1], retry=patience)]
-    _log[1].rpush("log", json.dumps({**event, "t": time.time(), "pid": os.getpid()}))
+    _log[1].rpush("log", json.dumps({**event, "system": SYSTEM, "t": time.time(), "pid": os.getpid()}))
 
 
 @dataclass

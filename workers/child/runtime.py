@@ -34,6 +34,7 @@ class ChildRuntime:
 
     def __init__(self, app: Celery, settings: Settings, build: Build | None, node: str) -> None:
         self.settings, self.node, self._app, self._build = settings, node, app, build
+        self._keys = Keys(settings.prefix)
         client = connect(settings, WORKER_RETRIES)
         self._client = client
         self.jobs, self.outcomes = Jobs(client, Keys(settings.prefix)), Outcomes(settings, client)
@@ -50,7 +51,7 @@ class ChildRuntime:
         from golem_chain.workers.residency.runner import serve
 
         if self.standing is None:
-            self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell)
+            self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell, self._keys)
         if self.residency is None:
             self.residency = self._make(self.standing)
         started, before = time.perf_counter(), self.residency.memory.read().allocated

@@ -1,4 +1,4 @@
-"""The child's telemetry: writes the box's state (`golem:box:<node>`) and its events (the timeline)."""
+"""The child's telemetry: writes the box's state (`Keys.box`) and its events (the timeline)."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.json_object import JsonObject
@@ -27,8 +27,8 @@ class Telemetry:
     `announce` sends an event to Celery's event stream and never raises.
     """
 
-    def __init__(self, client: redis.Redis, node: str, announce: Callable[[JsonObject], None]) -> None:
-        self._client, self._node, self._key = client, node, keys.box(node)
+    def __init__(self, client: redis.Redis, node: str, announce: Callable[[JsonObject], None], keys: Keys) -> None:
+        self._client, self._node, self._key, self._keys = client, node, keys.box(node), keys
         self._announce = announce
         self.residency: Residency | None = None  # set once built; its events need it
         self.peak = 0  # highest bytes since the start
@@ -61,7 +61,7 @@ class Telemetry:
 
     def _tell(self, event: JsonObject) -> bool:
         try:
-            timeline.tell(self._client, self._node, event)
+            timeline.tell(self._client, self._node, event, self._keys)
         except redis.RedisError as exc:
             logger.warning("The %s event was not written to the timeline: %s", event["kind"], exc)
             return False

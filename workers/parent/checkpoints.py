@@ -1,6 +1,6 @@
 """Ensures that all workers use the same checkpoints, so that a job's result does not depend on the box that ran it.
 
-Each live worker renews `golem:checkpoint:<stage>` for the stages that it serves. A worker with a different checkpoint
+Each live worker renews `Keys.checkpoint` for the stages that it serves. A worker with a different checkpoint
 does not start. The entry expires with the last of them.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from redis import Redis
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import CheckpointsDiffer
 from golem_chain.shared.settings import Settings
@@ -34,8 +34,8 @@ def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, 
 class Agreement:
     """One worker's registration of its checkpoints."""
 
-    def __init__(self, client: Redis, node: str, checkpoints: Checkpoints) -> None:
-        self._client, self._node, self._mine = client, node, checkpoints
+    def __init__(self, client: Redis, node: str, checkpoints: Checkpoints, keys: Keys) -> None:
+        self._client, self._node, self._mine, self._keys = client, node, checkpoints, keys
 
     def join(self) -> None:
         """Register at startup, waiting up to 3.5 s for the entries of dead workers to expire. Raises CheckpointsDiffer
@@ -54,7 +54,7 @@ class Agreement:
         if not self._mine:
             return
         stages = list(self._mine)
-        entries = [keys.checkpoint(stage) for stage in stages]
+        entries = [self._keys.checkpoint(stage) for stage in stages]
         texts = [json.dumps(self._mine[stage], sort_keys=True) for stage in stages]
         answer = self._client.eval(scripts.AGREE, len(entries), *entries, self._node, int(EXPIRY_S * 1000), *texts)
         if not answer:

@@ -2,7 +2,7 @@
 
     app.control.inspect()._request("golem_state")      celery -A … inspect golem_state
 
-The parent replies from `golem:box:<node>`, which the child writes, so the command works while the child is busy.
+The parent replies from `Keys.box`, which the child writes, so the command works while the child is busy.
 """
 
 import time
@@ -10,7 +10,6 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from golem_chain.broker import keys
 from golem_chain.broker.monitoring import status
 from golem_chain.shared.json_object import JsonObject
 
@@ -20,8 +19,9 @@ def golem_state(state: Any, **_: Any) -> JsonObject:
     """Return resident models, memory, loads and the last event of this worker."""
     consumer = state.consumer
     try:
-        with consumer.task_consumer.channel.conn_or_acquire() as client:
-            fields = client.hgetall(keys.box(state.hostname))
+        channel = consumer.task_consumer.channel
+        with channel.conn_or_acquire() as client:
+            fields = client.hgetall(channel.keys.box(state.hostname))
     except consumer.connection_errors as exc:
         return {"error": f"Redis is unavailable: {exc}"}
     return status.of_box({key.decode(): value.decode() for key, value in fields.items()}, time.time())

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadSetting
@@ -28,10 +28,10 @@ def node_name(name: str | None) -> str:
 
 
 class NodeName:
-    """The claim on a node name. Other fields of the same hash (`golem:box:<node>`) expire with it."""
+    """The claim on a node name. Other fields of the same hash (`Keys.box`) expire with it."""
 
-    def __init__(self, client: Redis, node: str) -> None:
-        self.node, self.key = node, keys.box(node)
+    def __init__(self, client: Redis, node: str, keys: Keys) -> None:
+        self.node, self.key, self._keys = node, keys.box(node), keys
         self._client, self._token = client, secrets.token_hex(8)
         self._host, self._pid = _this_host(), str(os.getpid())
 
@@ -71,10 +71,10 @@ class NodeName:
             return  # it expires
 
     def _free(self, host: str, pid: str) -> None:
-        self._client.eval(scripts.RELEASE_NAME, 2, self.key, keys.BOXES, host, pid, self.node)
+        self._client.eval(scripts.RELEASE_NAME, 2, self.key, self._keys.boxes, host, pid, self.node)
 
     def _claim(self, *more: Any) -> list[bytes]:
-        touched = (self.key, keys.BOXES, *map(keys.claim, STAGES))
+        touched = (self.key, self._keys.boxes, *map(self._keys.claim, STAGES))
         mine = (self._token, int(EXPIRY_S * 1000), self._host, self._pid, self.node)
         return list(self._client.eval(scripts.CLAIM_NAME, len(touched), *touched, *mine, *more))
 

@@ -50,10 +50,10 @@ def end_job(r: Request, state: State, error: GolemError) -> None:
     call, qos = call_of(r), r.message.channel.qos
     try:
         r.task.end_job(call.job, call.lease, state, error)
-        qos.finished(call.lease.tag)
+        qos.finished(call.lease.tag, call.lease.delivery)
     except (redis.RedisError, OSError) as exc:
         logger.warning("Job %s cannot be ended while Redis is down: %s", call.job, exc)
-        qos.requeue(call.lease.tag, uncounted=True)
+        qos.requeue(call.lease.tag, call.lease.delivery, uncounted=True)
     r.acknowledged = True
 
 
@@ -110,13 +110,13 @@ class Batch:
         self._each(lambda n, r: self._end(r, report.ends[n]))
 
     def _end(self, r: Request, end: End) -> None:
-        qos, tag = r.message.channel.qos, r.message.delivery_tag
+        qos, (tag, _, delivery) = r.message.channel.qos, call_of(r).lease
         task_ready(r, successful=end.how is How.DONE)
         if end.how in (How.ALONE, How.AWAY):
-            qos.requeue(tag, uncounted=end.how is How.AWAY, error=end.error)
+            qos.requeue(tag, delivery, uncounted=end.how is How.AWAY, error=end.error)
             r.send_event("task-rejected", requeue=True)
             return
-        qos.finished(tag)
+        qos.finished(tag, delivery)
         if end.how is How.DONE:
             r.send_event("task-succeeded", result="…", runtime=end.seconds)  # a result contains words of users
         elif end.how is How.FAILED:
@@ -168,7 +168,8 @@ class Batch:
         """Requeue a message, unless the child had finished it. If the worker stops, the child got the stop signal too:
         not the message's fault."""
         task_ready(r)
-        r.message.channel.qos.requeue(r.message.delivery_tag, uncounted=self._held.stopping, error=error)
+        tag, _, delivery = call_of(r).lease
+        r.message.channel.qos.requeue(tag, delivery, uncounted=self._held.stopping, error=error)
         r.send_event("task-rejected", requeue=True)
 
     @property

@@ -59,13 +59,15 @@ def start(
     app = make_app(settings)
     check_broker(settings)
     client = connect_once(settings, socket_timeout=5)
-    taken = NodeName(client, node)
+    keys = Keys(settings.prefix)
+    taken = NodeName(client, node, keys)
     taken.take()
     ours = register is None
     if register is None:
         register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
-        agreement = Agreement(client, node, installed(settings, queues or STAGES) if ours else checkpoints or {})
+        used = installed(settings, queues or STAGES) if ours else checkpoints or {}
+        agreement = Agreement(client, node, used, keys)
         agreement.join()
         held = ConsumerState()
         shutdown, outcomes = Shutdown(held, settings.stop_s), Outcomes(settings, client)

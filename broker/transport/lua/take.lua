@@ -72,7 +72,7 @@ while #taken < most and buried < BURIED_MOST do
 end
 if redis.call('EXISTS', queue) == 1 then redis.call('ZADD', wake, 0, 'work') end  -- for the next idle worker
 if #taken > 0 then
-  redis.call('HSET', served, name, string.format('%.6f', now))
+  redis.call('HSET', served, queue, string.format('%.6f', now))
   if others >= 0 then
     claim(claims, box, '1', now)
     for i = FIXED + 1, #KEYS do claim(KEYS[i], box, '0', now) end  -- the next peek restores claims still valid

@@ -3,15 +3,18 @@
 import ssl
 
 import pytest
+from celery.backends.base import DisabledBackend
 from kombu import Connection
 
-from golem_chain.broker import keys
 from golem_chain.broker.app import broker_url, make_app
 from golem_chain.broker.connection import check_broker
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
+
+keys = Keys()
 
 
 def read(**given):
@@ -27,11 +30,11 @@ def test_tls_is_spelled_out_and_verified_unless_it_is_said_otherwise():
     assert tls == {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False, "ssl_ca_certs": "/ca.pem"}
 
 
-def test_tls_reaches_both_broker_and_results():
+def test_tls_reaches_the_broker_and_celery_stores_no_results():
     app = make_app(read(redis_url="rediss://box/0"))
     channel = app.connection_for_write()
     assert channel.ssl["ssl_cert_reqs"] == ssl.CERT_REQUIRED
-    assert app.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert isinstance(app.backend, DisabledBackend)
     app.close()
 
 
@@ -66,24 +69,24 @@ def test_messages_in_hand_have_names_that_no_other_app_uses(settings):
     with make_app(settings).connection_for_write() as connection:
         channel = connection.default_channel
         names = (channel.unacked_key, channel.unacked_index_key, channel.unacked_mutex_key)
-    assert names[:2] == (keys.UNACKED, keys.UNACKED_INDEX)
+    assert names[:2] == (keys.unacked, keys.unacked_index)
     assert all(name.startswith("golem:") for name in names)
-    assert keys.FLOWER_BOOKS.keys() == keys.BOOKS.keys()
-    assert not set(keys.FLOWER_BOOKS.values()) & set(keys.BOOKS.values())
+    assert keys.flower_books.keys() == keys.books.keys()
+    assert not set(keys.flower_books.values()) & set(keys.books.values())
 
 
 def test_only_json_is_spoken():
     conf = make_app(read()).conf
-    assert conf.accept_content == conf.result_accept_content == ["json"]
-    assert {conf.task_serializer, conf.result_serializer, conf.event_serializer} == {"json"}
+    assert conf.accept_content == ["json"]
+    assert {conf.task_serializer, conf.event_serializer} == {"json"}
 
 
 def test_the_settings_reach_the_transport():
-    conf = make_app(read(batch="scribe=4,oracle=2", lease_s=9, keep_s=7, time_limit_s=11, max_deliveries=5)).conf
+    conf = make_app(read(batch="scribe=4,oracle=2", lease_s=9, time_limit_s=11, max_deliveries=5)).conf
     options = conf.broker_transport_options
     assert options["batch"] == {"scribe": 4, "interpreter": 8, "oracle": 2}
     assert (options["visibility_timeout"], options["lease_renewal"], options["max_deliveries"]) == (9, 3, 5)
-    assert (conf.result_expires, conf.task_time_limit) == (7, 11)
+    assert conf.task_time_limit == 11
     assert [queue.name for queue in conf.task_queues] == list(STAGES)
 
 

@@ -68,6 +68,10 @@ def test_a_size_is_shown_in_at_most_four_digits(count):
         ("BATCH", "scribe=none", "integer"),
         ("LEASE_S", "1", "greater than or equal to 5"),
         ("VAULT_LIMIT", "huge", "is not a size"),
+        ("PREFIX", "a:b", "use 1 to 32 letters, digits"),
+        ("PREFIX", "", "use 1 to 32 letters, digits"),
+        ("PREFIX", "x" * 33, "use 1 to 32 letters, digits"),
+        ("PREFIX", "golem\n", "use 1 to 32 letters, digits"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_key_and_value(monkeypatch, key, value, why):

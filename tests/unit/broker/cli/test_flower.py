@@ -12,8 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from golem_chain.broker.cli import flower
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings
 
@@ -59,6 +61,9 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = os.environ | {"GOLEM_REDIS_URL": redis_server.url, "GOLEM_FLOWER_PORT": str(port)}
+    with Redis.from_url(redis_server.url) as client:
+        client.delete(Keys().queue("oracle"))
+        client.lpush(Keys().queue("oracle"), *range(4711))
     process = subprocess.Popen(
         [sys.executable, "-m", "golem_chain.broker.cli", "flower"],
         env=env,
@@ -85,6 +90,7 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
             assert code == 200, page
             assert secret not in body, page
             assert ask(place + page)[0] == 401, page
+            assert page != "/broker" or "4711" in body, "the length of the queue"
         words = Path(f"/proc/{process.pid}/cmdline")
         if words.exists():
             assert secret not in words.read_text()
@@ -92,3 +98,5 @@ def test_flower_asks_for_the_password_and_shows_none(redis_server, tmp_path):
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        with Redis.from_url(redis_server.url) as client:
+            client.delete(Keys().queue("oracle"))

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker import keys
 from golem_chain.broker.cli import follow
 from golem_chain.broker.cli.progress import Progress
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.settings import Settings
 from tests.support.command_count import commands
+
+keys = Keys()
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -114,7 +116,7 @@ def test_status_counts_what_waits(golem, redis):
 def test_the_status_tells_no_secret_of_a_box(golem, redis):
     told = {"token": "s3cret", "host": "h", "pid": "1", "resident": '["scribe"]', "allocated": "5"}
     redis.hset("golem:box:card0@h", mapping=told)
-    redis.zadd(keys.BOXES, {"card0@h": 1})
+    redis.zadd(keys.boxes, {"card0@h": 1})
     _, out, _ = golem("status", "--json")
     assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
 
@@ -155,7 +157,8 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, event
         [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    eventually(lambda: redis.llen("scribe") and redis.pubsub_numsub(keys.ENDED)[0][1])  # submitted, and waiting
+    # submitted, and waiting
+    eventually(lambda: redis.llen(keys.queue("scribe")) and redis.pubsub_numsub(keys.ended)[0][1])
     process.send_signal(2)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -163,7 +166,7 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, event
     (job,) = (key.decode().removeprefix("golem:job:") for key in redis.scan_iter("golem:job:*"))
     assert out.split() == [job], "its id, so that its result can be asked for"
     assert "Traceback" not in err
-    assert redis.llen("scribe") == 1
+    assert redis.llen(keys.queue("scribe")) == 1
 
 
 def test_a_submit_that_gives_up_halfway_says_which_jobs_continue(golem, redis, monkeypatch):

@@ -13,9 +13,11 @@ from golem_chain.broker.keys import Keys
 from golem_chain.shared.records import AudioRef, Handover, Job
 from golem_chain.workers.child import requests
 
+keys = Keys()
+
 
 def test_seconds_heard_are_summed_over_the_recordings_that_are_being_heard(client):
-    jobs = Jobs(client, Keys())
+    jobs = Jobs(client, keys)
     for job in ("a", "b", "done"):
         client.hset(f"golem:job:{job}", "job", "{}")
     jobs.tell_heard("a", 60.0, 600.0)
@@ -30,7 +32,7 @@ def test_a_recording_tells_how_far_it_is_at_most_once_a_second(settings, client,
     monkeypatch.setattr("golem_chain.workers.child.requests.time.monotonic", lambda: now[0])
     (tmp_path / "a.wav").write_bytes(b"sound")
     allowed = settings.model_copy(update={"audio_root": (tmp_path,)})
-    jobs = Jobs(client, Keys())
+    jobs = Jobs(client, keys)
     job = Job(id="a", name="a", audio=AudioRef(key=f"file:{tmp_path / 'a.wav'}", size_bytes=5), word_times=True)
     jobs.register(job)
     ask: Any = requests.RequestBuilder(allowed, Vault(allowed, client), jobs).of("scribe", Handover(job=job))

@@ -2,18 +2,20 @@
 
 import pytest
 
-from golem_chain.broker import keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.workers.parent.node_name import NodeName
 from tests.support.command_count import commands
 
+keys = Keys()
+
 
 @pytest.fixture
 def box(client):
     """A box that has renewed its claim on its name, and on the first queue."""
-    made = NodeName(client, "box@host")
+    made = NodeName(client, "box@host", keys)
     made.take()
     assert made.renew({"queues": ["scribe"]}, holds=("scribe",))
     return made
@@ -31,14 +33,14 @@ def test_a_status_costs_the_same_however_many_keys_there_are(settings, client, b
 
 
 def test_a_box_leaves_the_index_when_it_stops_or_is_known_to_be_dead(settings, client, box):
-    assert client.zrange(keys.BOXES, 0, -1) == [b"box@host"]
+    assert client.zrange(keys.boxes, 0, -1) == [b"box@host"]
     box.release()
-    assert not client.exists(keys.BOXES, box.key)
+    assert not client.exists(keys.boxes, box.key)
     box.take()
     box.renew()
     host, pid = client.hmget(box.key, "host", "pid")
-    assert client.eval(scripts.RELEASE_NAME, 2, box.key, keys.BOXES, host, pid, box.node) == 1
-    assert not client.exists(keys.BOXES, box.key)
+    assert client.eval(scripts.RELEASE_NAME, 2, box.key, keys.boxes, host, pid, box.node) == 1
+    assert not client.exists(keys.boxes, box.key)
     assert status.read(settings)["boxes"] == {}
 
 
@@ -46,10 +48,10 @@ def test_names_that_were_not_heard_of_for_a_minute_leave_the_index_and_a_box_wit
     settings, client, box
 ):
     now = client.time()[0]
-    client.zadd(keys.BOXES, {"long ago": now - 70, "just now": now - 10})
+    client.zadd(keys.boxes, {"long ago": now - 70, "just now": now - 10})
     box.renew()
-    assert client.zrange(keys.BOXES, 0, -1) == [b"just now", b"box@host"]
-    assert 0 < client.ttl(keys.BOXES) <= 60
+    assert client.zrange(keys.boxes, 0, -1) == [b"just now", b"box@host"]
+    assert 0 < client.ttl(keys.boxes) <= 60
     assert list(status.read(settings)["boxes"]) == ["box@host"]
 
 
@@ -62,6 +64,6 @@ def test_a_renewal_drops_the_claims_of_boxes_that_are_gone(client, box):
     box.renew(holds=("scribe",))
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}
     claim_of_a_dead_box()
-    touched = [*STAGES, *map(keys.claim, STAGES), keys.SERVED]
+    touched = [*map(keys.queue, STAGES), *map(keys.claim, STAGES), keys.served]
     client.eval(scripts.PEEK, len(touched), *touched, "box@host", 1, 0, 0)
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}

@@ -23,7 +23,7 @@ def header(package, name):
 
 
 def test_all_scripts_were_found():
-    assert len(SCRIPTS) == 18
+    assert len(SCRIPTS) == 19
 
 
 @pytest.mark.parametrize(("package", "name"), SCRIPTS)
@@ -37,7 +37,7 @@ def test_a_script_names_its_keys_and_what_it_reads_writes_and_returns(package, n
 def test_a_script_uses_its_keys_by_name(package, name):
     body = scripts.load(name, package)
     numbered = [line for line in body.splitlines() if re.search(r"(KEYS|ARGV)\[\d+\]", line)]
-    assert all(line.startswith("local ") for line in numbered), numbered
+    assert all(line.startswith(("local ", "return end_job(")) for line in numbered), numbered
 
 
 @pytest.mark.parametrize(("package", "name"), SCRIPTS)
@@ -45,7 +45,7 @@ def test_what_crosses_the_wire_is_code_alone(package, name):
     text = scripts.load(name, package)
     assert text
     assert not [line for line in text.splitlines() if line.startswith("--")]
-    for helper in ("claim", "servers", "forget"):  # functions of included files
+    for helper in ("claim", "servers", "forget", "leased", "strike", "push", "restore", "end_job"):  # of included files
         if re.search(rf"\b{helper}\(", text):
             assert f"local function {helper}(" in text
 

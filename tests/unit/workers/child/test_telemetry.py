@@ -7,10 +7,13 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.workers.child.celery_events import Announcer
 from golem_chain.workers.child.telemetry import Telemetry
 from tests.support.residency import make
+
+keys = Keys()
 
 
 class Stream:
@@ -39,7 +42,7 @@ class Stream:
 def watched(client, announce):
     """Return a residency of fake engines whose events go to a Telemetry."""
     residency, _, _ = make(a={"fail_above": 1}, b={})
-    standing = Telemetry(client, "box", announce)
+    standing = Telemetry(client, "box", announce, keys)
     residency._tell, standing.residency = standing.on_event, residency
     return residency, standing
 
@@ -53,7 +56,7 @@ def test_every_load_unload_and_oom_is_told_in_three_places(client):
     residency.ran_out("a", 2)
     kinds = ["load", "unload", "oom"]
     assert [type_ for type_, _ in stream.sent] == [f"golem-{kind}" for kind in kinds]
-    assert [event["kind"] for event in timeline.read(client, 0)] == kinds
+    assert [event["kind"] for event in timeline.read(client, 0, keys)] == kinds
     fields = stream.sent[0][1]
     assert {"stage", "model", "reason", "weights_bytes", "seconds", "allocated", "reserved", "free", "peak"} <= set(
         fields
