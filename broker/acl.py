@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping
 
 from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
-from golem_chain.broker.queues import EXCHANGE, STAGES
+from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 
@@ -40,14 +40,14 @@ def rules(prefix: str) -> dict[str, str]:
     remote = f"&{fanout}celery.pidbox &{fanout}celeryev/*"
     return {
         "producer": (
-            f"{_EVERYBODY} +info +eval +evalsha +script|load +script|exists +multi +exec +discard +time "
-            # the message: its queue, its wake mark, and kombu's lists of bound queues, which every publisher refreshes;
-            # in a selector of its own because DEL, which the other keys need, would empty the queue
-            f"(%W~{keys.queue(first)} %W~{keys.wake(first)} "
-            f"~{keys.bindings % EXCHANGE.name} ~{keys.bindings_permanent % EXCHANGE.name} "
-            "+lpush +llen +zadd +sadd +smembers +eval +time) "
-            # the job, its audio, labels, vocabulary and Outcome
-            f"~{keys.job('*')} ~{keys.outcome('*')} ~{keys.audio('*')} "
+            # no EVAL: an endless script would hold up the server. A function runs under these rules too.
+            f"{_EVERYBODY} +info +fcall +multi +exec +discard +time "
+            # the message; in a selector of its own because DEL, which the other keys need, would empty the queue
+            f"(%W~{keys.queue(first)} %W~{keys.wake(first)} +lpush +zadd +fcall +time) "
+            # the audio: written and never read
+            f"(%W~{keys.audio('*')} +set +del +unlink +persist +pexpire +fcall) "
+            # the job, its labels, vocabulary and Outcome
+            f"~{keys.job('*')} ~{keys.outcome('*')} "
             f"~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
             f"~{keys.labels('*')} ~{keys.vocabulary('*')} "
             f"~{keys.users(keys.labels('*'))} ~{keys.users(keys.vocabulary('*'))} "
@@ -62,7 +62,7 @@ def rules(prefix: str) -> dict[str, str]:
             "-@scripting +eval +evalsha +script|load +script|exists"
         ),
         "monitor": (
-            f"{_EVERYBODY} +info +eval_ro +time {' '.join(f'%R~{keys.queue(stage)}' for stage in STAGES)} "
+            f"{_EVERYBODY} +info +time {' '.join(f'%R~{keys.queue(stage)}' for stage in STAGES)} "
             f"%R~{keys.unacked} %R~{keys.unacked_index} %R~{keys.holders} %R~{keys.deliveries} %R~{keys.dead} "
             f"%R~{keys.events} %R~{keys.box('*')} %R~{keys.boxes} %R~{keys.checkpoint('*')} %R~{keys.claim('*')} "
             f"%R~{keys.served} +@read +scan -keys -randomkey -dbsize"

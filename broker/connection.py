@@ -95,8 +95,10 @@ def _away(settings: Settings, why: str) -> BrokerAway:
 _OUT_OF_MEMORY = "is out of memory"
 _DISK_FULL = "cannot write to its disk and rejects writes"
 _REPLICA = "is a replica and accepts no writes"
+_NO_FUNCTIONS = "has no functions of this release"
 _CLUSTER = "is a Redis Cluster, which is not supported"
 _REMEDIES = {
+    _NO_FUNCTIONS: "this user may run no scripts, so an administrator has to run golem functions --load",
     _CLUSTER: "name a single server, or a managed service's endpoint without cluster mode, in GOLEM_REDIS_URL",
     _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
     _DISK_FULL: "free space on the server's disk; workers then continue on their own",
@@ -138,6 +140,8 @@ def _why(exc: BaseException) -> str:
         return _OUT_OF_MEMORY
     if "MISCONF" in text:
         return _DISK_FULL
+    if "Function not found" in text:
+        return _NO_FUNCTIONS
     if among(redis.TimeoutError):
         return "did not answer in time"
     if among(redis.ResponseError):

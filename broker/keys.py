@@ -10,12 +10,19 @@ box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoi
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
+import hashlib
 from dataclasses import dataclass
 
 #: Expiry of what belongs to a job whose producer died before publishing it (record, audio, label set), seconds.
 UNCLAIMED_S = 3600
 #: The unacknowledged hash and its index in 0.1: kombu's default names, which other Celery apps on the database may use.
 OLD_UNACKED, OLD_UNACKED_INDEX = "unacked", "unacked_index"
+
+
+def hashed(id: str) -> str:
+    """Return the name under which a job's audio is booked and its end announced. Producers can read those names, and
+    who knows a job's id can read the job."""
+    return hashlib.sha1(id.encode(), usedforsecurity=False).hexdigest()  # as `redis.sha1hex`
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,18 @@ class Keys:
 
     @property
     def ended(self) -> str:
-        """Channel: ids of jobs as they end."""
+        """Channel: hashes of the ids of jobs as they end."""
         return f"{self.prefix}:ended"
 
     # -- audio
 
     def audio(self, id: str) -> str:
         """The bytes of a job's audio."""
-        return self.audio_prefix + id
+        return self.audio_prefix + hashed(id)
 
     @property
     def audio_prefix(self) -> str:
-        """Prefix of the audio keys, for a script that receives ids."""
+        """Prefix of the audio keys, for a script that receives hashes of ids."""
         return f"{self.prefix}:vault:"
 
     @property
@@ -57,12 +64,12 @@ class Keys:
 
     @property
     def vault_sizes(self) -> str:
-        """Id -> bytes reserved (hash)."""
+        """Hash of the id -> bytes reserved (hash)."""
         return f"{self.prefix}:vault-sizes"
 
     @property
     def vault_leaving(self) -> str:
-        """Id -> when its bytes expire, Unix seconds of the server (sorted set)."""
+        """The same -> when its bytes expire, Unix seconds of the server (sorted set)."""
         return f"{self.prefix}:vault-leaving"
 
     @property
@@ -173,6 +180,11 @@ class Keys:
     def dying(self) -> str:
         """Copies of those dead letters whose job has no Outcome yet (list)."""
         return f"{self.prefix}:dying"
+
+    @property
+    def probe(self) -> str:
+        """Written to see whether the server accepts writes; expires at once."""
+        return f"{self.prefix}:probe"
 
     # -- boxes: expire a few seconds after the box last renewed them
 

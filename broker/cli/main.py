@@ -231,6 +231,16 @@ def flower() -> None:
         serve(Settings.read())
 
 
+@app.command()
+def functions(
+    load: Annotated[bool, typer.Option("--load", help="Load them into GOLEM_REDIS_URL, as an administrator.")] = False,
+) -> None:
+    """Print or load the Redis functions for producers who may run no scripts."""
+    from golem_chain.broker.cli.functions import command
+
+    command(load=load)
+
+
 #: Options of commands that another program runs: all arguments after the name, including --help, are passed on.
 FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 #: Their subcommands, for shell completion; importing the programs themselves would be too slow.

@@ -13,7 +13,8 @@ SILENT_S = 10.0  # without an answer for this long, the connection is taken to b
 
 
 class Announcements:
-    """A subscription to the ids of jobs as they end. Redis does not repeat what it announces while we are away."""
+    """A subscription to the ends of jobs, each told by the hash of its id (`keys.hashed`). Redis does not repeat what
+    it announces while we are away."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._keys = keys
@@ -37,7 +38,7 @@ class Announcements:
         return gap
 
     def hear(self, timeout_s: float) -> str | None:
-        """Return the id of a job that has ended, None if none is announced within `timeout_s` seconds or earlier.
+        """Return the hash of a job that has ended, None if none is announced within `timeout_s` seconds or earlier.
 
         Raises a Redis ConnectionError if the connection is broken or silent.
         """

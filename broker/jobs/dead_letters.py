@@ -10,7 +10,7 @@ from golem_chain.broker.jobs import records
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import Outcome
 
@@ -20,7 +20,7 @@ class Letters:
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
-        self._retry = client.register_script(load("retry", __package__))
+        self._retry = Script(client, "retry")
 
     def all(self, most: int = -1) -> list[Letter]:
         """Return up to `most` letters, newest first (-1: all)."""

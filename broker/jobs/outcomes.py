@@ -10,8 +10,8 @@ import redis
 
 from golem_chain.broker.jobs import records
 from golem_chain.broker.jobs.announcements import Announcements
-from golem_chain.broker.keys import Keys
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.keys import Keys, hashed
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
@@ -31,7 +31,7 @@ class Outcomes:
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client, self._keys = settings, client, Keys(settings.prefix)
         self._jobs = records.Jobs(client, self._keys)
-        self._write = client.register_script(load("end", __package__))
+        self._write = Script(client, "end")
 
     def get(self, job: str) -> Outcome | None:
         """Return the Outcome, None for a job that is unfinished, unknown, or ended more than GOLEM_KEEP_S ago."""
@@ -72,7 +72,8 @@ class Outcomes:
         """
         keep_ms, job = max(1, int(self._settings.keep_s * 1000)), outcome.job
         touched = records.ended_keys(self._keys, job, asked)
-        first = bool(self._write(keys=touched, args=[outcome.model_dump_json(), keep_ms, job, self._keys.ended]))
+        args = [self._keys.audio(job), outcome.model_dump_json(), keep_ms, job, self._keys.ended]
+        first = bool(self._write(keys=touched, args=args))
         if first:
             self.log(outcome)
         return first
@@ -123,7 +124,7 @@ class Outcomes:
         All pending jobs are looked at when the subscription begins and after each gap in it, in between only a few per
         second, in turn.
         """
-        turns = _turns(pending)
+        turns, named = _turns(pending), {hashed(job): job for job in pending}
         looked = False
         look, tick = time.monotonic() + POLL_S, time.monotonic() + tick_s
         while pending:
@@ -137,7 +138,7 @@ class Outcomes:
                 yield None
                 tick = time.monotonic() + tick_s
             until = min(look, tick, end) if looked else min(look, tick)
-            job = announced.hear(max(0.0, until - time.monotonic()))
+            job = named.get(announced.hear(max(0.0, until - time.monotonic())) or "")
             if announced.had_gap():
                 yield from self._look(list(pending))
                 looked = True

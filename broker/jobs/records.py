@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
@@ -36,8 +36,8 @@ def shared_keys(job: Job | None, keys: Keys) -> list[tuple[str, str]]:
 
 def ended_keys(keys: Keys, job: str, asked: Job | None) -> list[str]:
     """Return the keys that a job's end touches, in the order of `_end.lua`."""
-    touched = [keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_sizes, keys.vault_leaving]
-    return [*touched, keys.vault_ended, *(key for pair in shared_keys(asked, keys) for key in pair)]
+    touched = [keys.outcome(job), keys.job(job), keys.vault_sizes, keys.vault_leaving, keys.vault_ended]
+    return [*touched, *(key for pair in shared_keys(asked, keys) for key in pair)]
 
 
 def digest(job: Job) -> str:
@@ -66,9 +66,9 @@ class Jobs:
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
-        self._register = client.register_script(load("register", __package__))
-        self._submit = client.register_script(load("submit", __package__))
-        self._update = client.register_script(load("update", __package__))
+        self._register = Script(client, "register")
+        self._submit = Script(client, "submit")
+        self._update = Script(client, "update")
 
     def register(self, job: Job) -> bool:
         """Store the job before anything is published; return False if it is already stored and published.
@@ -92,11 +92,11 @@ class Jobs:
         Raises BadRequest if the id belongs to a job with a different request.
         """
         first = STAGES[0]
-        touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.audio(job.id)]
-        touched += [self._keys.vault_leaving, *(key for pair in shared_keys(job, self._keys) for key in pair)]
+        touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving]
+        touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id, limit_s=limit_s), json.dumps(SENT_AT_MARK)
-        sent_to = (self._keys.queue(first), self._keys.wake(first))
-        args = [digest(job), _body(job), job.id, *sent_to, message, mark]
+        written = (self._keys.audio(job.id), self._keys.queue(first), self._keys.wake(first))
+        args = [digest(job), _body(job), job.id, *written, message, mark]
         done = int(cast("int", self._submit(keys=touched, args=args)))
         if done == _OTHER_REQUEST:
             raise _taken(job)

@@ -9,7 +9,7 @@ from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import ended_keys
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.message import SENT_AT_MARK, Lease
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.records import Job, Outcome
 from golem_chain.shared.settings import Settings
 
@@ -30,7 +30,7 @@ class Stages:
     def __init__(self, settings: Settings, client: redis.Redis, outcomes: Outcomes) -> None:
         self._keep_ms, self._outcomes = max(1, int(settings.keep_s * 1000)), outcomes
         self._client, self._keys = client, Keys(settings.prefix)
-        self._finish = client.register_script(load("finish", __package__))
+        self._finish = Script(client, "finish")
 
     def finish(self, lease: Lease, job: str, asked: Job | None, step: Step) -> bool:
         """Do a step and delete the booking of its message. Return False, with nothing changed, if the lease was lost:
@@ -39,7 +39,7 @@ class Stages:
         keys, text = self._keys, step.outcome.model_dump_json() if step.outcome else step.message
         touched = [keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes]
         touched += [keys.queue(step.queue), keys.wake(step.queue), *ended_keys(keys, job, asked)]
-        args: list[str | int] = [*lease, step.follows, text, _MARK, self._keep_ms, job, keys.ended]
+        args: list[str | int] = [*lease, step.follows, text, _MARK, keys.audio(job), self._keep_ms, job, keys.ended]
         args += [part for pair in step.answer.items() for part in pair]
         done = int(cast("int", self._finish(keys=touched, args=cast("Sequence[str]", args))))
         if done == _LIVE and step.outcome:

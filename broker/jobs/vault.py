@@ -15,8 +15,8 @@ from typing import cast
 
 import redis
 
-from golem_chain.broker.keys import UNCLAIMED_S, Keys
-from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.keys import UNCLAIMED_S, Keys, hashed
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef
 from golem_chain.shared.settings import Settings
@@ -32,7 +32,7 @@ class Vault:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._settings, self._client, self._keys = settings, client, Keys(settings.prefix)
-        self._reserve = client.register_script(load("reserve", __package__))
+        self._reserve = Script(client, "reserve")
 
     def put(self, job: str, data: bytes, ref: AudioRef, wait_s: float = 60.0) -> None:
         """Store a job's bytes, waiting up to `wait_s` seconds for space. Raises AudioAboveLimit, VaultFull."""
@@ -44,7 +44,7 @@ class Vault:
             )
         assert ref.key == f"vault:{job}"
         touched = [self._keys.vault_total, self._keys.vault_sizes, self._keys.vault_leaving, self._keys.vault_ended]
-        args: list[str | int] = [job, len(data), limit, UNCLAIMED_S, self._keys.audio_prefix]
+        args: list[str | int] = [hashed(job), len(data), limit, UNCLAIMED_S, self._keys.audio_prefix]
         end, pause_s = time.monotonic() + wait_s, 0.02
         while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
             if answer == _CALL_AGAIN:  # each call drops entries, so this ends
@@ -61,7 +61,7 @@ class Vault:
     def drop(self, job: str) -> None:
         """Delete the bytes of a job whose message was not published."""
         with self._client.pipeline() as pipe:
-            pipe.zadd(self._keys.vault_leaving, {job: 0})  # the next `put` corrects the total
+            pipe.zadd(self._keys.vault_leaving, {hashed(job): 0})  # the next `put` corrects the total
             pipe.delete(self._keys.audio(job))
             pipe.execute()
 

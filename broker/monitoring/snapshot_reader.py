@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from golem_chain.broker.keys import Keys
+from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring.snapshot import Hand, JobState, Snapshot
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.dead_letter import Letter
@@ -27,7 +27,7 @@ QUEUE_MOST, HAND_MOST, USERS_MOST = 5000, 10_000, 1000
 def read(client: "Redis", keys: Keys) -> Snapshot:
     """Read the system. `client` must not decode replies. Raises redis.RedisError if Redis fails."""
     found, keys_cut = _scan(client, keys)
-    own = {key: job for key in found if (job := _job_of(key, keys)) is not None}
+    own = _owners(found, keys)
     jobs = _jobs(client, keys, {job for key, job in own.items() if not key.startswith(keys.outcome(""))})
     # an Outcome always expires: no job keeps it
     lasting: dict[str, list[str] | None] = {
@@ -78,12 +78,18 @@ def _scan(client: "Redis", keys: Keys) -> tuple[set[str], bool]:
     return found, True
 
 
-def _job_of(key: str, keys: Keys) -> str | None:
-    """Return the id of the job that owns a key, None for other keys."""
-    for prefix in (keys.job(""), keys.outcome(""), keys.audio_prefix):
-        if key.startswith(prefix):
-            return key.removeprefix(prefix)
-    return None
+def _owners(found: Iterable[str], keys: Keys) -> dict[str, str]:
+    """Return the job of each key of a job. Audio has the hash of its job's id in its name; one without a job has no
+    owner but that name."""
+    ids = {
+        key: key.removeprefix(kind)
+        for kind in (keys.job(""), keys.outcome(""))
+        for key in found
+        if key.startswith(kind)
+    }
+    by_hash = {hashed(job): job for job in ids.values()}
+    hashes = {key: key.removeprefix(keys.audio_prefix) for key in found if key.startswith(keys.audio_prefix)}
+    return ids | {key: by_hash.get(one, one) for key, one in hashes.items()}
 
 
 def _jobs(client: "Redis", keys: Keys, ids: Iterable[str]) -> dict[str, JobState]:

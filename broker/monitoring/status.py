@@ -7,7 +7,6 @@ from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import leases
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport import scripts
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
@@ -29,22 +28,39 @@ def read(settings: Settings) -> JsonObject:
     keys = Keys(settings.prefix)
     given = {"decode_responses": True, "encoding_errors": "replace"}  # messages may hold arbitrary bytes
     with reaching(settings), connect_once(settings, socket_timeout=10, **given) as client:
-        now, *seen = client.eval_ro(scripts.PEEK, len(STAGES), *map(keys.queue, STAGES))
+        now, queues = _queues(client, keys)
         unacked = set(client.hkeys(keys.unacked))
         holders = {tag: box for tag, box in client.hgetall(keys.holders).items() if tag in unacked}
-        boxes = read_boxes(client, float(now), keys)
+        boxes = read_boxes(client, now, keys)
         dead = client.llen(keys.dead)
-        working = leases.read(client, float(now), keys)
+        working = leases.read(client, now, keys)
     for holder in holders.values():
         boxes.setdefault(holder, {})
     for name, told in boxes.items():
         told["in_hand"] = sum(holder == name for holder in holders.values())
-    queues = {
-        stage: {"waiting": int(seen[2 * i]), "oldest_s": round(float(now) - float(sent), 1) if sent else None}
-        for i, stage in enumerate(STAGES)
-        for sent in [seen[2 * i + 1]]
-    }
     return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
+
+
+def _queues(client: "redis.Redis", keys: Keys) -> tuple[float, JsonObject]:
+    """Return the server's time (Unix seconds), and for each stage what waits."""
+    with client.pipeline(transaction=False) as pipe:
+        pipe.time()
+        for stage in STAGES:
+            pipe.llen(keys.queue(stage))
+            pipe.lindex(keys.queue(stage), -1)
+        (seconds, micros), *seen = pipe.execute()
+    now = seconds + micros / 1e6
+    rows = zip(STAGES, seen[::2], seen[1::2], strict=True)
+    return now, {stage: {"waiting": depth, "oldest_s": _age_s(raw, now)} for stage, depth, raw in rows}
+
+
+def _age_s(raw: str | None, now: float) -> float | None:
+    """Return the age of an untrusted message, None if there is none or it does not tell."""
+    try:
+        sent = json.loads(raw or "{}")["headers"]["sent_at"]
+        return round(max(0.0, now - sent), 1) if isinstance(sent, int | float) and sent > 0 else None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
 
 
 def read_boxes(client: "redis.Redis", now: float, keys: Keys, most: int = 0) -> dict[str, JsonObject]:

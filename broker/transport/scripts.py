@@ -6,8 +6,14 @@ from the server (`TIME`), so that boxes with different clocks agree on when a le
 `broker.keys`.
 """
 
+import hashlib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.exceptions import NoPermissionError
 
 #: Maximum number of dead letters. Dropped letters are logged; their jobs keep their Outcomes.
 DEAD_MOST = 1000
@@ -33,6 +39,46 @@ def _has(name: str, package: str) -> bool:
 
 def _read(name: str, package: str) -> str:
     return (files(package) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+#: The scripts that a producer runs, and where they are.
+PRODUCERS = ("register", "reserve", "submit", "end")
+_JOBS = "golem_chain.broker.jobs"
+
+
+def library() -> str:
+    """Return the producers' scripts as a library of Redis functions, for `FUNCTION LOAD`. Its name and those of its
+    functions contain a hash of the text, so that several versions can be loaded side by side."""
+    name = _library_name()
+    functions = [
+        f"redis.register_function('{name}_{one}', function(KEYS, ARGV)\n{load(one, _JOBS)}end)\n" for one in PRODUCERS
+    ]
+    return f"#!lua name={name}\n{''.join(functions)}"
+
+
+def _library_name() -> str:
+    text = "".join(load(one, _JOBS) for one in PRODUCERS)
+    return f"golem_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+class Script:
+    """A script of `broker.jobs` on one server: sent by its hash, or, where the Redis user may run no scripts, called as
+    a function of the library."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._client, self._sent, self._name = client, client.register_script(load(name, _JOBS)), name
+        self._may_send = True
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run the script and return its answer. Raises redis.RedisError."""
+        if self._may_send:
+            try:
+                return self._sent(keys=keys, args=args)
+            except NoPermissionError as exc:
+                if "'evalsha'" not in str(exc) or self._name not in PRODUCERS:
+                    raise
+                self._may_send = False
+        return self._client.fcall(f"{_library_name()}_{self._name}", len(keys), *keys, *args)
 
 
 PEEK = load("peek")

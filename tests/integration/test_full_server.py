@@ -119,7 +119,7 @@ def test_an_absence_longer_than_every_patience_loses_no_job(tmp_path, monkeypatc
         eventually((tmp_path / "back.begun").exists)
         server.kill()
         back.touch()  # the job ends while Redis is down: neither its answer nor its retry can be written
-        eventually(lambda: "will be requeued when" in chain.log.read_text())
+        eventually(lambda: "are requeued: Redis is unavailable" in chain.log.read_text())
         server.restart()
         assert chain.outcomes([job])[job].state == "done"
         assert not chain.client.exists("golem:dead", "golem:dying")

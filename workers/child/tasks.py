@@ -172,6 +172,8 @@ class StageTask(Task):
         """End the messages that are still open when the batch failed as a whole: a lone one fails for good, several are
         requeued to run alone. While Redis is down, all are requeued unharmed."""
         away = isinstance(exc, BrokerAway) or (isinstance(exc, redis.RedisError) and is_absence(exc))
+        if away:
+            logger.warning("%d message(s) of the %s are requeued: Redis is unavailable", len(run.open), self.stage)
         if not away and len(run.calls) == 1 and run.open:
             refused = isinstance(exc, redis.RedisError)
             error = RetryableError(f"Redis refused a command: {type(exc).__name__}.") if refused else exc

@@ -1,5 +1,6 @@
 """Celery's consumer and worker classes with faster reconnects; messages in hand survive a lost connection."""
 
+from time import sleep
 from typing import Any
 
 from celery import platforms
@@ -21,7 +22,7 @@ class ReconnectingConsumer(Consumer):
         super().__init__(*args, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Retry forever, every 2 s at most; Celery's default grows to 30 s."""
+        """Retry until Redis answers and accepts writes, every 2 s at most; Celery's default grows to 30 s."""
 
         def away(exc: Exception, interval: float) -> None:
             del interval
@@ -29,9 +30,23 @@ class ReconnectingConsumer(Consumer):
                 logger.error("Redis is unavailable, retrying until it is back: %s", exc)
             self.broker_connection_retry_attempt += 1
 
-        conn = conn.ensure_connection(
-            away, None, interval_start=0.2, interval_step=0.3, interval_max=2, callback=self.context.shutdown.while_away
-        )
+        while True:
+            conn = conn.ensure_connection(
+                away,
+                None,
+                interval_start=0.2,
+                interval_step=0.3,
+                interval_max=2,
+                callback=self.context.shutdown.while_away,
+            )
+            try:
+                with conn.channel() as channel:
+                    channel.client.set(self.context.keys.probe, "", px=1000)
+                break
+            except self.connection_errors as exc:  # full, or read-only during a failover
+                away(exc, 0)
+                self.context.shutdown.while_away()
+                sleep(min(0.2 + 0.3 * self.broker_connection_retry_attempt, 2))
         self.first_connection_attempt = False
         self.broker_connection_retry_attempt = 0
         return conn

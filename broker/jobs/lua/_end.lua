@@ -1,24 +1,27 @@
 -- Included: ends a job: writes its Outcome once and sets the expiry of everything that belongs to the job.
 --
--- `keys` are outcome, job, audio, vault sizes, vault leaving, vault ended; then each shared label set or vocabulary and
--- its users. A job without a record was never submitted, or has expired: it gets no Outcome.
-local function end_job(keys, text, keep_ms, id, channel)
-  local outcome, job, audio, sizes, leaving, ended = unpack(keys)
+-- `keys` are outcome, job, vault sizes, vault leaving, vault ended; then each shared label set or vocabulary and its
+-- users. The key of the audio is no part of them: EVAL requires read permission for KEYS, and a producer may only write
+-- audio. A job without a record was never submitted, or has expired: it gets no Outcome. Who knows a job's id can
+-- read it, so that the end is announced, and the audio booked, by a hash of the id.
+local function end_job(keys, audio, text, keep_ms, id, channel)
+  local outcome, job, sizes, leaving, ended = unpack(keys)
   if redis.call('EXISTS', job) == 0 then return 0 end
   if not redis.call('SET', outcome, text, 'NX', 'PX', keep_ms) then return 0 end
   redis.call('PEXPIRE', job, keep_ms)
   redis.call('PEXPIRE', audio, keep_ms)
-  if redis.call('HEXISTS', sizes, id) == 1 then
+  local hash = redis.sha1hex(id)
+  if redis.call('HEXISTS', sizes, hash) == 1 then
     local clock = redis.call('TIME')
     local gone = clock[1] + clock[2] / 1e6 + keep_ms / 1000
-    redis.call('ZADD', leaving, gone, id)
-    redis.call('ZADD', ended, gone, id)
+    redis.call('ZADD', leaving, gone, hash)
+    redis.call('ZADD', ended, gone, hash)
   end
-  for i = 7, #keys, 2 do
+  for i = 6, #keys, 2 do
     local stored, users = keys[i], keys[i + 1]
     redis.call('SREM', users, id)
     if redis.call('SCARD', users) == 0 then redis.call('PEXPIRE', stored, keep_ms) end
   end
-  redis.call('PUBLISH', channel, id)
+  redis.call('PUBLISH', channel, hash)
   return 1
 end

@@ -16,8 +16,8 @@ if redis.call('LREM', dead, 1, letter) == 0 then return 0 end
 redis.call('DEL', outcome)
 redis.call('PERSIST', job)
 redis.call('PERSIST', audio)
-redis.call('ZREM', leaving, id)
-redis.call('ZREM', vault_ended, id)
+redis.call('ZREM', leaving, redis.sha1hex(id))
+redis.call('ZREM', vault_ended, redis.sha1hex(id))
 for i = FIXED + 1, #KEYS, 2 do
   local stored, users = KEYS[i], KEYS[i + 1]
   if redis.call('PERSIST', stored) == 1 or redis.call('EXISTS', stored) == 1 then

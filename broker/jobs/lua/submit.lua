@@ -2,23 +2,23 @@
 -- message. Repeating it under the same id does nothing.
 -- include: _push
 --
--- Queue and wake mark are arguments: EVAL requires read permission for KEYS, and a producer may only write to the queue.
+-- Audio, queue and wake mark are arguments: EVAL requires read permission for KEYS, and a producer may only write them.
 --
--- KEYS      job, outcome, audio, vault leaving; then each shared label set or vocabulary and its users
--- ARGV      digest of the request, record, job id, queue, its wake mark, message, placeholder of the time
+-- KEYS      job, outcome, vault leaving; then each shared label set or vocabulary and its users
+-- ARGV      digest of the request, record, job id, audio, queue, its wake mark, message, placeholder of the time
 -- reads     job, outcome
 -- writes    job, audio, vault leaving, users, label sets, vocabularies, queue, wake mark
 -- returns   1; 0 if the job was submitted before; -1 if the id belongs to another request
-local job, outcome, audio, leaving = unpack(KEYS)
-local FIXED = 4  -- keys before the shared ones
-local digest, record, id, queue, wake, message, mark = unpack(ARGV)
+local job, outcome, leaving = unpack(KEYS)
+local FIXED = 3  -- keys before the shared ones
+local digest, record, id, audio, queue, wake, message, mark = unpack(ARGV)
 if redis.call('HSETNX', job, 'digest', digest) == 0 then
   if redis.call('HGET', job, 'digest') ~= digest then return -1 end
   if redis.call('HEXISTS', job, 'queued') == 1 or redis.call('EXISTS', outcome) == 1 then return 0 end
 end
 redis.call('HSET', job, 'job', record, 'queued', '1')
 redis.call('PERSIST', job)
-redis.call('ZREM', leaving, id)
+redis.call('ZREM', leaving, redis.sha1hex(id))
 redis.call('PERSIST', audio)
 for i = FIXED + 1, #KEYS, 2 do
   local stored, users = KEYS[i], KEYS[i + 1]
