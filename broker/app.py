@@ -44,7 +44,6 @@ def make_app(settings: Settings) -> Celery:
         # -- delivery
         task_acks_late=True,  # the script that finishes a stage deletes the booking
         task_ignore_result=True,  # answers and Outcomes are in the job's record
-        task_time_limit=settings.time_limit_s,  # lease renewal would keep a hung task alive forever
         worker_cancel_long_running_tasks_on_connection_loss=False,  # True loses jobs when Redis restarts
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
         task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
-from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
+from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
@@ -23,8 +23,6 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable
 from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
-
-_HEAD_BYTES = 4096  # read from a referenced file: enough for a WAVE header
 
 
 def job_options(
@@ -53,13 +51,12 @@ class Submitter:
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
         job, data = self.describe(audio, options, id, name)
-        limit_s = self._settings.time_limit_s + self._settings.time_limit_per_audio_s * job.audio.about_s
         with reaching(self._settings):
             if data is not None:
                 if not self._jobs.register(job):
                     return job.id
                 self._store(job, data, wait_s)
-            self._jobs.submit(job, limit_s)  # if its answer is lost, the job may run: what it needs is kept for an hour
+            self._jobs.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
         return job.id
 
     # -- building the job
@@ -104,7 +101,6 @@ class Submitter:
             key=f"vault:{id}",
             size_bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            about_s=about_s(data[:_HEAD_BYTES], len(data), self._settings.audio_max_s),
         )
 
     def _file(self, path: Path) -> AudioRef | None:
@@ -120,12 +116,9 @@ class Submitter:
             return None  # likewise
         if not os.access(real, os.R_OK) or storable(str(real)) != str(real):
             return None  # likewise; JSON cannot hold a path that is not UTF-8
-        with real.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
         return AudioRef(
             key=f"file:{real}",
             size_bytes=found.st_size,
-            about_s=about_s(head, found.st_size, self._settings.audio_max_s),
         )
 
     # -- storing the audio

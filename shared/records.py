@@ -31,7 +31,6 @@ class AudioRef(Record):
     key: str  # `vault:<id>`, or `file:<absolute path>` under an allowed root that all boxes mount
     size_bytes: int = Field(ge=0)
     sha256: str | None = None  # of the bytes; None for a file that the producer did not read
-    about_s: float = 0.0  # upper estimate of the duration, seconds; used only for the time limit
 
 
 class Label(Record):
@@ -192,9 +191,9 @@ class Reply(Record):
 
 
 class StageRun(Record):
-    """What one stage cost one job. Seconds are wall clock; `load_s` and `compute_s` are those of the whole batch."""
+    """What one stage cost one job. Seconds are wall clock; `compute_s` is that of the whole group that ran together."""
 
-    queued_s: float = 0.0  # from sending the message to its start in the child
+    queued_s: float = 0.0  # from sending the message to its start in the child, and then for cheaper ones of its batch
     load_s: float = 0.0  # waiting for the model to load; 0 if it was resident
     compute_s: float = 0.0
     batch_size: int = 1

@@ -85,16 +85,16 @@ class Jobs:
         """Undo `register` for a job whose message was not published."""
         self._client.delete(self._keys.job(job))
 
-    def submit(self, job: Job, limit_s: float) -> bool:
+    def submit(self, job: Job) -> bool:
         """Publish the job's first message, and keep its data until its Outcome; return False if that was done before.
 
-        `limit_s`: time limit of the first stage, seconds. Stores the record too, if there is none. Safe to repeat.
+        Stores the record too, if there is none. Safe to repeat.
         Raises BadRequest if the id belongs to a job with a different request.
         """
         first = STAGES[0]
         touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving]
         touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
-        message, mark = text(first, job.id, limit_s=limit_s), json.dumps(SENT_AT_MARK)
+        message, mark = text(first, job.id), json.dumps(SENT_AT_MARK)
         written = (self._keys.audio(job.id), self._keys.queue(first), self._keys.wake(first))
         args = [digest(job), _body(job), job.id, *written, message, mark]
         done = int(cast("int", self._submit(keys=touched, args=args)))

@@ -8,7 +8,6 @@ Reserved bytes that are never published expire; the audio of ended jobs is delet
 import hashlib
 import os
 import stat
-import struct
 import time
 from pathlib import Path
 from typing import cast
@@ -24,7 +23,6 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
 
 _RESERVED, _CALL_AGAIN = 1, -1  # returned by the script
-LEAST_BYTES_PER_S = 2000  # 16 kbit/s: speech rarely has a lower bit rate, so bytes / this is an upper bound
 
 
 class Vault:
@@ -125,22 +123,3 @@ def read_file(path: Path, most_bytes: int) -> bytes:
             return file.read(most_bytes)  # a file that is still growing is cut here
         except OSError as exc:
             raise AudioMissing(f"{shown} cannot be read ({exc.strerror}).") from None
-
-
-def about_s(head: bytes, size_bytes: int, most_s: float) -> float:
-    """Return an upper bound of the audio's length from its first bytes and its size, seconds; at most `most_s`.
-
-    RIFF WAVE with PCM or float samples states its bytes per second; other formats count at LEAST_BYTES_PER_S.
-    """
-    rate = LEAST_BYTES_PER_S
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        at = 12
-        while at + 8 <= len(head):
-            chunk, size = struct.unpack_from("<4sI", head, at)
-            if chunk == b"fmt " and at + 24 <= len(head):
-                form, channels, hertz, _, _, bits = struct.unpack_from("<HHIIHH", head, at + 8)
-                if form in (1, 3, 0xFFFE):  # PCM, float, extensible
-                    rate = max(rate, channels * hertz * bits // 8)
-                break
-            at += 8 + size + size % 2
-    return min(round(size_bytes / rate, 3), most_s)

@@ -48,29 +48,24 @@ class Taken(NamedTuple):
     delivery: int
     retries: int  # earlier runs that ended with a retryable error
     delay_s: float  # to wait before it runs, from the moment it is taken
-    limit_s: float  # time limit; 0: that of the stage
     sent_at: float  # Unix seconds by the server's clock; 0: unknown
     alone: bool  # it must not share a batch
 
     @classmethod
     def of(cls, row: list[bytes]) -> "Taken":
         """Return the message of a row."""
-        tag, id_, delivery, retries, delay_s, limit_s, sent_at, alone = row
-        numbers = float(delay_s), float(limit_s), float(sent_at)
-        return cls(tag.decode(), id_.decode(), int(delivery), int(float(retries)), *numbers, alone == b"1")
+        tag, id_, delivery, retries, delay_s, sent_at, alone = row
+        times = float(delay_s), float(sent_at)
+        return cls(tag.decode(), id_.decode(), int(delivery), int(float(retries)), *times, alone == b"1")
 
 
-def text(
-    stage: str, job: str, *, retries: int = 0, delay_s: float = 0.0, limit_s: float = 0.0, alone: bool = False
-) -> str:
+def text(stage: str, job: str, *, retries: int = 0, delay_s: float = 0.0, alone: bool = False) -> str:
     """Return the message that runs a stage of a job. See `Taken` for the fields."""
     headers: dict[str, Any] = {"task": task_name(stage), "id": task_id(job, stage), "sent_at": SENT_AT_MARK}
     if retries:
         headers["retries"] = retries
     if delay_s:
         headers["delay_s"] = delay_s
-    if limit_s:
-        headers["timelimit"] = [limit_s, None]
     delivery = {"exchange": EXCHANGE.name, "routing_key": stage, "redelivered": alone}
     properties = {"delivery_tag": uuid4().hex, "body_encoding": "base64", "delivery_info": delivery}
     return json.dumps({**_FORMAT, "headers": headers, "properties": properties})
@@ -87,7 +82,6 @@ def celery_message(queue: str, taken: Taken, box: str, due: str | None) -> dict[
         "lang": "py",
         "eta": due,
         "retries": taken.retries,
-        "timelimit": [taken.limit_s or None, None],
         "argsrepr": "…",
         "kwargsrepr": "…",
         "ignore_result": True,

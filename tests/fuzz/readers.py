@@ -96,6 +96,7 @@ def audio(folder):
 
     from golem_chain.shared.errors import BadAudio
     from golem_chain.shared.settings import Settings
+    from golem_chain.workers.stages.scribe.audio.containers import stated_s
     from golem_chain.workers.stages.scribe.audio.decode import decode
     from tests.support.sounds import av_file, file, tone
 
@@ -110,6 +111,7 @@ def audio(folder):
         kind = fate.randrange(100)
         data = fate.randbytes(fate.randrange(400)) if kind == 0 else damaged(fate, fate.choice(heads))
         data = damaged(fate, bombs[0]) if kind == 1 and fate.randrange(10) == 0 else data
+        assert 0 < (stated_s(data) or 1) < np.inf
         sound = told(BadAudio, decode, data, "fuzz", limits)
         if isinstance(sound, str):
             assert sound.startswith("fuzz "), sound

@@ -200,7 +200,7 @@ def test_a_second_message_with_the_tag_of_one_in_hand_becomes_a_dead_letter(pipe
 
 
 def test_a_worker_gets_the_checked_fields_of_a_message_and_nothing_else(client):
-    told = json.loads(message.text("scribe", "j", retries=2, delay_s=3.5, limit_s=120.25))
+    told = json.loads(message.text("scribe", "j", retries=2, delay_s=3.5))
     told["headers"] |= {"expires": "2020-01-01", "callbacks": ["x"], "group": "g", "eta": "never", "id": "j.scribe"}
     told["body"] = "malice"
     client.lpush(KEYS.queue("scribe"), json.dumps(told).replace('"@the server\'s time@"', "12.5"))
@@ -208,7 +208,7 @@ def test_a_worker_gets_the_checked_fields_of_a_message_and_nothing_else(client):
     bounds = (1, 3, BOX, -1, "scribe", "golem.scribe")
     [[row], _, _] = client.eval(scripts.TAKE, 11, *touched, KEYS.claim("scribe"), *bounds)
     taken = Taken.of(row)
-    assert taken == Taken(taken.tag, "j.scribe", 1, 2, 3.5, 120.25, 12.5, False)
+    assert taken == Taken(taken.tag, "j.scribe", 1, 2, 3.5, 12.5, False)
     made = message.celery_message("scribe", taken, BOX, None)
     assert "malice" not in json.dumps(made)
     assert not {"expires", "callbacks", "group"} & set(made["headers"])

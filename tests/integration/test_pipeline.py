@@ -203,13 +203,6 @@ def test_what_cannot_be_submitted_says_why(pipeline, settings, tmp_path):
         small.submit(b"sound")
 
 
-def test_the_scribe_gets_more_time_for_longer_audio(pipeline, settings, client):
-    pipeline.submit(b"x" * 20_000)  # about 10 s at 16 kbit/s
-    assert (
-        messages(client)[0]["headers"]["timelimit"][0] == settings.time_limit_s + 10 * settings.time_limit_per_audio_s
-    )
-
-
 # -- outcomes
 
 

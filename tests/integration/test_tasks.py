@@ -99,6 +99,15 @@ def test_a_stage_that_runs_past_its_time_limit_ends_as_failed(make_chain):
     assert outcomes[jobs[1]].state == "done", "it shared a batch with the long one and ran again without it"
 
 
+def test_a_hang_ends_by_its_signs_of_life_and_not_by_a_guess_at_the_length_of_the_audio(make_chain):
+    chain = make_chain(time_limit_s=3, time_limit_per_audio_s=4)
+    hang = b"sleep 100".ljust(200_000)  # at most 100 s by its size: 403 s for the Scribe
+    submitted = time.monotonic()
+    (outcome,) = chain.outcomes([chain.pipeline.submit(hang, labels="a,b")]).values()
+    assert (outcome.error.code, outcome.error.message) == ("time-limit", "The stage exceeded its time limit of 3 s.")
+    assert time.monotonic() - submitted < 60
+
+
 def test_idle_models_give_their_memory_back_and_the_box_says_so(make_chain, eventually):
     chain = make_chain(idle_unload_s=0.5)
     chain.outcomes([chain.pipeline.submit(b"a", labels="a,b")])

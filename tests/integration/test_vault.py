@@ -2,17 +2,14 @@
 
 import hashlib
 import os
-import struct
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from golem_chain.broker.jobs.outcomes import Outcomes
-from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
+from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef, Outcome
@@ -185,29 +182,3 @@ def test_a_file_above_the_limit_is_not_read(root):
         file.truncate(1 << 40)
     with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_BYTES"):
         read_file(root / "huge", 1000)
-
-
-# -- estimated length
-
-
-def wav(rate, channels, bits, form=1, extra=b""):
-    body = struct.pack("<HHIIHH", form, channels, rate, 0, 0, bits)
-    return b"RIFF\0\0\0\0WAVE" + extra + b"fmt " + struct.pack("<I", len(body)) + body + b"data"
-
-
-def test_a_wave_file_tells_its_length():
-    assert about_s(wav(16000, 1, 16), 320_000, 1e6) == 10
-    assert about_s(wav(48000, 2, 24, form=0xFFFE), 288_000, 1e6) == 1
-    assert about_s(wav(16000, 1, 16, extra=b"LIST\x03\0\0\0abc\0"), 32_000, 1e6) == 1
-
-
-def test_anything_else_is_taken_to_be_packed_tight():
-    assert about_s(b"OggS", 20_000, 1e6) == 10
-    assert about_s(wav(16000, 1, 0), 20_000, 1e6) == 10
-    assert about_s(wav(8000, 1, 4, form=17), 20_000, 1e6) == 10
-
-
-@given(st.binary(max_size=100), st.integers(0, 1 << 40))
-def test_no_header_breaks_the_estimate_or_the_limit(head, size):
-    for given_head in (head, b"RIFF\0\0\0\0WAVE" + head, b"RIFF\0\0\0\0WAVEfmt " + head):
-        assert 0 <= about_s(given_head, size, 14400) <= 14400

@@ -27,11 +27,16 @@ from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.stub import StubEngine
 
+QUICK_S = 1.0  # cost of a text that does not sleep
 RUN_S = float(os.environ.get("RUN_S", "0"))  # additional time per batch, seconds
 
 
 @dataclass
 class Scribe(StubEngine):
+    def cost(self, ask):
+        text = ask.data.decode(errors="replace")
+        return float(text.split()[1]) if text.startswith("sleep ") else QUICK_S
+
     def prepare(self, ask):
         text = ask.data.decode()
         if text == "bad":

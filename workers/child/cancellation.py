@@ -52,6 +52,10 @@ class Watch:
             self._busy.clear()
             self._jobs, self._wanted = (), None
 
+    def leave(self, job: str) -> None:
+        """Stop watching one of the jobs: its answer is ready."""
+        self._jobs = tuple(one for one in self._jobs if one != job)
+
     @contextmanager
     def breakable(self) -> Iterator[None]:
         """Allow interruption inside the block. Raises BrokenOff if a watched job has ended."""

@@ -53,8 +53,11 @@ def taken(handover: Handover, stage: str, answer: object, run: StageRun) -> Hand
 class RequestBuilder:
     """Builds the engines' requests; reads audio, label sets and vocabularies from Redis or from files."""
 
-    def __init__(self, settings: Settings, vault: Vault, jobs: Jobs) -> None:
-        self._settings, self._vault, self._jobs = settings, vault, jobs
+    def __init__(
+        self, settings: Settings, vault: Vault, jobs: Jobs, alive: Callable[[float | None], None] | None = None
+    ) -> None:
+        """`alive`: called while a recording is decoded, then with its length in seconds."""
+        self._settings, self._vault, self._jobs, self._alive = settings, vault, jobs, alive
         self._stored = lru_cache(maxsize=64)(jobs.get_labels)  # the key is the hash of the set: it never changes
         self._spoken = lru_cache(maxsize=16)(jobs.get_vocabulary)  # likewise
         self._default = lru_cache(maxsize=1)(default_labels)
@@ -75,7 +78,9 @@ class RequestBuilder:
         vocabulary = self._vocabulary(job)  # before the audio is read: it may raise
         data = self._vault.read(job.audio)
         progress = self._progress_of(job.id)
-        return Recording(job.name, data, job.language, job.task, vocabulary, job.word_times, progress=progress)
+        return Recording(
+            job.name, data, job.language, job.task, vocabulary, job.word_times, progress=progress, alive=self._alive
+        )
 
     def _progress_of(self, job: str) -> Callable[[float, float], None]:
         """Return a callback that stores a long recording's progress, at most once per HEARD_S."""

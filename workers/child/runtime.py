@@ -18,12 +18,13 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
 from golem_chain.workers.child.cancellation import Watch
 from golem_chain.workers.child.celery_events import Announcer
+from golem_chain.workers.child.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from golem_chain.workers.child.telemetry import Telemetry
     from golem_chain.workers.residency.events import Event
     from golem_chain.workers.residency.manager import Residency
-    from golem_chain.workers.residency.runner import Served
+    from golem_chain.workers.residency.runner import Give, Served, Spent
 
 #: Builds the residency of a child; the argument receives its loads and unloads.
 Build = Callable[[Callable[["Event"], None]], "Residency"]
@@ -37,16 +38,21 @@ class ChildRuntime:
         self._keys = Keys(settings.prefix)
         client = connect(settings, WORKER_RETRIES)
         self._client = client
-        self.jobs, self.outcomes = Jobs(client, Keys(settings.prefix)), Outcomes(settings, client)
+        self.jobs, self.outcomes = Jobs(client, self._keys), Outcomes(settings, client)
         self.stages = Stages(settings, client, self.outcomes)
-        self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs)
+        self.lifeline = Lifeline(settings.time_limit_s, settings.time_limit_per_audio_s)  # before the fork: shared
+        self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, self.lifeline.alive)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
         self.watch = Watch(self.outcomes.ended)
 
-    def serve(self, stage: str, jobs: Sequence[str], requests: Sequence[object]) -> "Served":
-        """Run the requests of these jobs on the stage's engine and return its answers. Raises a GolemError that fails
-        the whole batch, BrokenOff if one of the jobs ended meanwhile."""
+    def serve(
+        self, stage: str, jobs: Sequence[str], requests: Sequence[object], give: "Give | None" = None
+    ) -> "Served":
+        """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
+        it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
+        leave out what was given by then. A GolemError takes the place of each answer that it prevents.
+        """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
 
@@ -55,13 +61,24 @@ class ChildRuntime:
         if self.residency is None:
             self.residency = self._make(self.standing)
         started, before = time.perf_counter(), self.residency.memory.read().allocated
+
+        def ready(place: int, answer: object, spent: "Spent") -> None:
+            self.watch.leave(jobs[place])  # its end is no reason to interrupt the others
+            self.lifeline.rest()
+            if give is not None:
+                give(place, answer, spent)
+
         try:
             with self.watch.watching(jobs):
-                served = serve(self.residency, stage, requests, self.watch.breakable, self._next(stage))
+                following = self._next(stage)
+                served = serve(
+                    self.residency, stage, requests, self.watch.breakable, following, ready, self.lifeline.alive
+                )
             seconds = time.perf_counter() - started
             self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
             return served
         finally:
+            self.lifeline.rest()
             self.standing.tell(self.residency)
 
     def _next(self, stage: str) -> str | None:

@@ -26,7 +26,7 @@ from golem_chain.workers.child.cancellation import BrokenOff
 from golem_chain.workers.child.runtime import Build, ChildRuntime
 
 if TYPE_CHECKING:
-    from golem_chain.workers.residency.runner import Served
+    from golem_chain.workers.residency.runner import Spent
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +95,38 @@ class StageTask(Task):
     # -- the steps of a batch
 
     def _run(self, run: Run) -> None:
-        pending, served = self._run_until_uncancelled(run, self._prepare(run))
-        for one, answer in zip(pending, served.answers, strict=True):
-            if isinstance(answer, Exception):
-                self._fail(run, one.place, answer)
-                continue
-            cost = self._cost(served, run.started, run.calls[one.place].sent_at)
+        """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately."""
+        pending = self._prepare(run)
+        while pending:
+            jobs = [one.handover.job.id for one in pending]
+
+            def give(place: int, answer: object, spent: "Spent", given: Sequence[Pending] = pending) -> None:
+                self._answer(run, given[place], answer, spent)
+
             try:
-                handover = requests.taken(one.handover, self.stage, answer, cost)
-            except GolemError as exc:
-                self._fail(run, one.place, exc)
-                continue
-            self._finish(run, one.place, steps.after(self.stage, handover))
+                self.runtime.serve(self.stage, jobs, [one.request for one in pending], give)
+            except BrokenOff:
+                logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
+            still = set(run.open)
+            gone = self.runtime.outcomes.ended([one.handover.job.id for one in pending if one.place in still])
+            for one in pending:
+                if one.place in still and one.handover.job.id in gone:
+                    self._finish(run, one.place, steps.NOTHING)
+            still = set(run.open)
+            pending = [one for one in pending if one.place in still]
+
+    def _answer(self, run: Run, one: Pending, answer: object, spent: "Spent") -> None:
+        """Finish a message whose answer is ready."""
+        if isinstance(answer, Exception):
+            self._fail(run, one.place, answer)
+            return
+        cost = self._cost(spent, run.started, run.calls[one.place].sent_at)
+        try:
+            handover = requests.taken(one.handover, self.stage, answer, cost)
+        except GolemError as exc:
+            self._fail(run, one.place, exc)
+            return
+        self._finish(run, one.place, steps.after(self.stage, handover))
 
     def _prepare(self, run: Run) -> list[Pending]:
         """Return the jobs that need the engine, each with its request; finish the others."""
@@ -131,25 +151,6 @@ class StageTask(Task):
             except GolemError as exc:
                 self._fail(run, place, exc)
         return pending
-
-    def _run_until_uncancelled(self, run: Run, pending: Sequence[Pending]) -> "tuple[Sequence[Pending], Served]":
-        """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately."""
-        from golem_chain.workers.residency.runner import Served
-
-        while pending:
-            jobs = [one.handover.job.id for one in pending]
-            try:
-                return pending, self.runtime.serve(self.stage, jobs, [one.request for one in pending])
-            except GolemError as exc:
-                return pending, Served(answers=[exc] * len(pending))
-            except BrokenOff:
-                logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
-            gone = self.runtime.outcomes.ended(jobs)
-            for one in pending:
-                if one.handover.job.id in gone:
-                    self._finish(run, one.place, steps.NOTHING)
-            pending = [one for one in pending if one.handover.job.id not in gone]
-        return pending, Served()
 
     # -- the end of a message
 
@@ -190,14 +191,14 @@ class StageTask(Task):
         """Return the stages whose models are loaded."""
         return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
 
-    def _cost(self, served: "Served", started: float, sent_at: float) -> StageRun:
+    def _cost(self, spent: "Spent", started: float, sent_at: float) -> StageRun:
         return StageRun(
-            queued_s=round(max(0.0, started - sent_at), 4) if sent_at else 0.0,
-            load_s=round(served.load_s, 4),
-            compute_s=round(served.compute_s, 4),
-            batch_size=max(1, served.batch_size),
-            device=served.device,
-            peak_bytes=served.peak_bytes,
+            queued_s=round(max(0.0, started - sent_at if sent_at else 0.0) + spent.waited_s, 4),
+            load_s=round(spent.load_s, 4),
+            compute_s=round(spent.compute_s, 4),
+            batch_size=max(1, spent.batch_size),
+            device=spent.device,
+            peak_bytes=spent.peak_bytes,
             worker=self.runtime.node,
         )
 

@@ -1,5 +1,5 @@
-"""Celery bootsteps of the parent, each with one timer in the event loop: respawn the child, reconcile with Redis, end
-jobs of dead letters, renew name and checkpoints, shut down gracefully."""
+"""Celery bootsteps of the parent, each with one timer in the event loop: respawn the child, end what hangs, reconcile
+with Redis, end jobs of dead letters, renew name and checkpoints, shut down gracefully."""
 
 import os
 import signal
@@ -58,6 +58,22 @@ class PoolWatchdog(Timed):
     def tick(self, consumer: ReconnectingConsumer) -> None:
         """Reap a dead child and start another."""
         consumer.pool.maintain_pool()
+
+
+class HangWatch(Timed):
+    """Ends what has shown no sign of life for longer than its stage may take, in the way of billiard's own time limit:
+    the batch's callbacks, then a kill. That limit is set once for a batch, before the length of its audio is known."""
+
+    def tick(self, consumer: ReconnectingConsumer) -> None:
+        """End an overdue job of the pool."""
+        lifelines = {task.runtime.lifeline for task in consumer.app.tasks.values() if hasattr(task, "runtime")}
+        pool = consumer.pool._pool
+        for job in list(pool._cache.values()):
+            for lifeline in lifelines:
+                allowed_s = lifeline.overdue(job._worker_pid)
+                if allowed_s is not None and not job.ready():
+                    job._timeout = allowed_s
+                    pool._on_hard_timeout(job._job)
 
 
 class Reconcile(Timed):
@@ -175,4 +191,4 @@ class Stopper(Timed):
             state.should_terminate = os.EX_OK
 
 
-STEPS = (PoolWatchdog, Reconcile, DeadLetterStep, KeepName, KeepAgreement, Stopper)
+STEPS = (PoolWatchdog, HangWatch, Reconcile, DeadLetterStep, KeepName, KeepAgreement, Stopper)

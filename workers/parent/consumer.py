@@ -17,6 +17,8 @@ logger = get_logger(__name__)
 class ReconnectingConsumer(Consumer):
     """A consumer that reconnects quickly, keeps its messages in hand and makes undecodable messages dead letters."""
 
+    broker_connection_retry_attempt: int
+
     def __init__(self, *args: Any, context: ParentContext, **kwargs: Any) -> None:
         self.context = context  # set first: the bootsteps use it
         super().__init__(*args, **kwargs)
@@ -64,6 +66,8 @@ class ReconnectingConsumer(Consumer):
 
 class Parent(Worker):
     """Celery's worker with our signal handlers."""
+
+    broker_connection_retry_attempt: int
 
     def __init__(self, *args: Any, context: ParentContext, **kwargs: Any) -> None:
         self._context = context

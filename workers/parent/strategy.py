@@ -76,22 +76,12 @@ class Batch:
             timeout_callback=self.on_timeout,
             callback=self.on_success,
             error_callback=self.on_failure,
-            timeout=self._limit_s(),
             correlation_id=self.requests[0].id,
         )
         for r in self.requests:
             r._apply_result = ref(result) if result is not None else None
         self.result = result  # the requests hold only weak references
         return result
-
-    def _limit_s(self) -> float | None:
-        """Return the time limit, seconds: the fixed part once, plus the sum of the parts that grow with the audio."""
-        base = self.task.time_limit or self.task.app.conf.task_time_limit
-        limits = [r.time_limits[0] or base for r in self.requests]
-        if None in limits:
-            return None
-        least = min(limits)
-        return float(least + sum(limit - least for limit in limits))
 
     def _each(self, call: Callable[[int, Request], object]) -> None:
         for n, r in enumerate(self.requests):
@@ -128,7 +118,7 @@ class Batch:
             r.send_event("task-rejected", requeue=False)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """The hard time limit was exceeded; billiard calls this between on_failure and killing the child."""
+        """The child hangs (`HangWatch`); billiard calls this between on_failure and killing it."""
         del soft
         if not self._split:
             self._each(lambda _, r: self._fail_timed_out(r, timeout))

@@ -1,26 +1,47 @@
-"""Runs one batch of a stage: prepares requests without the model, runs the rest with it, keeps answers in order.
+"""Runs one take of a stage in groups of similar cost, the cheapest first, and gives each answer out when it is ready.
 
-out of memory in a run:   unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
-out of memory in a load:  OutOfMemory for the rest of the batch, since the weights are the same for any batch size
+take ─ cost ─► groups ─► for each: prepare without the model ─► run with it, in batches that fit into the memory
+
+out of memory in a run:     unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
+the model cannot be loaded: the error for all that need it, since the weights are the same for any batch
 """
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from golem_chain.shared.errors import GolemError, OutOfMemory
 from golem_chain.workers.devices.memory import is_out_of_memory
+from golem_chain.workers.residency import batches
 from golem_chain.workers.residency.manager import Residency
-from golem_chain.workers.stages.engine import AnyEngine, Ready
+from golem_chain.workers.stages.engine import Estimating, Ready
 
 #: A context manager entered around an engine's `prepare` and `run`, but not around loads and bookkeeping.
 Around = Callable[[], AbstractContextManager[None]]
+#: Called at the beginning of each step with the seconds of audio to run, or None if the step's length is not known.
+Alive = Callable[[float | None], None]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one answer cost. The seconds add up to the time from the start of the take to the answer."""
+
+    waited_s: float = 0.0  # for cheaper requests of the take, and for runs that were out of memory
+    load_s: float = 0.0  # for the model
+    compute_s: float = 0.0  # preparing the group, and running the batch with this item
+    batch_size: int = 0  # items that ran at once; 0 if the model was not needed
+    peak_bytes: int = 0
+    device: str = "cpu"
+
+
+#: Receives an answer, or the GolemError in its place, as soon as it is ready: (place of the request, answer, cost).
+Give = Callable[[int, object, Spent], None]
 
 
 @dataclass
 class Served:
-    """A batch's results and cost. `answers` are in the order of the requests; a failed one is a GolemError."""
+    """A take's results and cost. `answers` are in the order of the requests; a failed one is a GolemError."""
 
     answers: list[object] = field(default_factory=list)
     load_s: float = 0.0
@@ -36,80 +57,117 @@ def serve(
     requests: Sequence[object],
     around: Around = nullcontext,
     next_stage: str | None = None,
+    give: Give = lambda *_: None,
+    alive: Alive = lambda _: None,
 ) -> Served:
-    """Answer every request, prefetching the weights of `next_stage` meanwhile. An error of a single request takes the
-    place of its answer. Raises a GolemError only if the whole batch is affected (no model, above the budget)."""
-    engine, served = residency.engines[stage], Served(device=residency.memory.device)
-    answers: dict[int, object] = {}
-    items: dict[int, object] = {}  # index of the request → prepared item, removed once answered
-    started = time.perf_counter()
-    with around():
-        for place, request in enumerate(requests):
-            found = _prepared(engine, request)
-            if isinstance(found, Ready):
-                items[place] = found.item
-            else:
-                answers[place] = found
-    served.compute_s = time.perf_counter() - started
-    size = residency.batch_limit(stage, len(items)) if items else 0
-    while items:
-        batch = list(items)[:size]
+    """Answer every request, prefetching the weights of `next_stage` meanwhile. A GolemError takes the place of each
+    answer that it prevents. Any other exception ends the take; what was given out by then has been answered."""
+    take = _Take(residency, stage, requests, around, next_stage, give, alive)
+    for group in batches.groups(_costs(residency.engines[stage], requests)):
+        take.serve(group)
+    take.served.answers = [take.answers[place] for place in range(len(requests))]
+    return take.served
+
+
+def _costs(engine: object, requests: Sequence[object]) -> list[float]:
+    if len(requests) > 1 and isinstance(engine, Estimating):
+        return [engine.cost(request) for request in requests]
+    return [1.0] * len(requests)
+
+
+@dataclass
+class _Take:
+    """One call of `serve`: its parameters, and what it has done so far."""
+
+    residency: Residency
+    stage: str
+    requests: Sequence[object]
+    around: Around
+    next_stage: str | None
+    give: Give
+    alive: Alive
+    served: Served = field(init=False)
+    answers: dict[int, object] = field(default_factory=dict)  # by place
+    failed: GolemError | None = None  # why the model cannot be loaded
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.served = Served(device=self.residency.memory.device)
+
+    def serve(self, group: Sequence[int]) -> None:
+        """Answer the requests at the places of a group."""
+        started = time.perf_counter()
+        items = {place: ready for place in group if (ready := self._prepared(place, started))}
+        prepare_s = time.perf_counter() - started
+        self.served.compute_s += prepare_s
+        size = self.residency.batch_limit(self.stage, len(items)) if items else 0
+        while items:
+            batch = list(items)[:size]
+            ran = self._run([items[place] for place in batch], prepare_s)
+            if ran is None:  # out of memory
+                self.residency.ran_out(self.stage, len(batch))
+                if len(batch) > 1:
+                    size = self.residency.batch_limit(self.stage, len(batch) // 2)
+                    continue
+                ran = [OutOfMemory(self.residency.no_room(self.stage))], Spent(compute_s=prepare_s)
+            for place, answer in zip(batch, ran[0], strict=True):
+                self._answer(place, answer, ran[1])
+                del items[place]
+
+    def _prepared(self, place: int, started: float) -> Ready[object] | None:
+        """Prepare a request of the group that began at `started`; None if that has answered it."""
+        self.alive(None)
+        found: object
+        with self.around():
+            try:
+                found = self.residency.engines[self.stage].prepare(self.requests[place])
+            except GolemError as exc:
+                found = exc
+        if isinstance(found, Ready):
+            return found
+        self._answer(place, found, Spent(compute_s=time.perf_counter() - started))
+        return None
+
+    def _answer(self, place: int, answer: object, spent: Spent) -> None:
+        elapsed_s = time.perf_counter() - self.started
+        self.answers[place] = answer
+        waited_s = max(0.0, elapsed_s - spent.load_s - spent.compute_s)
+        self.give(place, answer, replace(spent, waited_s=waited_s, device=self.served.device))
+
+    def _run(self, batch: Sequence[Ready[object]], prepare_s: float) -> tuple[Sequence[object], Spent] | None:
+        """Run a batch; return its answers and what each cost, or None if memory ran out in the run.
+
+        Returns None because an exception's traceback would keep the failed batch's tensors alive.
+        """
+        loaded, load_s, served, residency = False, 0.0, self.served, self.residency
+        self.alive(None)
+        if self.failed:
+            return [self.failed] * len(batch), Spent(compute_s=prepare_s)
         try:
-            given = _run(residency, stage, [items[place] for place in batch], served, around, next_stage)
-        except OutOfMemory as exc:
-            answers |= dict.fromkeys(items, exc)
-            break
-        if given is not None:
-            answers |= zip(batch, given, strict=True)
-        else:
-            residency.ran_out(stage, len(batch))
-            if len(batch) > 1:
-                size = residency.batch_limit(stage, len(batch) // 2)
-                continue
-            answers[batch[0]] = OutOfMemory(residency.no_room(stage))
-        for place in batch:
-            del items[place]
-    served.answers = [answers[place] for place in range(len(requests))]
-    return served
-
-
-def _prepared(engine: AnyEngine, request: object) -> object:
-    try:
-        return engine.prepare(request)
-    except GolemError as exc:
-        return exc
-
-
-def _run(
-    residency: Residency,
-    stage: str,
-    items: Sequence[object],
-    served: Served,
-    around: Around,
-    next_stage: str | None,
-) -> Sequence[object] | None:
-    """Run a batch; return its answers, or None if memory ran out in the run. Raises OutOfMemory if the model cannot be
-    loaded.
-
-    Returns None because an exception's traceback would keep the failed batch's tensors alive.
-    """
-    loaded = False
-    try:
-        with residency.use(stage, len(items)) as engine:
-            loaded = True
-            served.load_s += residency.last_load_s
-            if next_stage is not None:
-                residency.prefetch(next_stage)
-            started = time.perf_counter()
-            with around():
-                answers = engine.run(items)
-            served.compute_s += time.perf_counter() - started
-            served.peak_bytes = max(served.peak_bytes, residency.memory.read().peak)
-    except Exception as exc:
-        if loaded and (isinstance(exc, OutOfMemory) or is_out_of_memory(exc)):
-            return None
-        raise
-    if len(answers) != len(items):
-        raise GolemError(f"{stage} gave {len(answers)} answers to {len(items)} requests: a bug in its engine.")
-    served.batch_size = max(served.batch_size, len(items))
-    return answers
+            with residency.use(self.stage, len(batch)) as engine:
+                loaded, load_s = True, residency.last_load_s
+                served.load_s += load_s
+                if self.next_stage is not None:
+                    residency.prefetch(self.next_stage)
+                    self.next_stage = None  # once for the take
+                self.alive(sum(ready.audio_s for ready in batch))
+                started = time.perf_counter()
+                with self.around():
+                    answers = engine.run([ready.item for ready in batch])
+                run_s = time.perf_counter() - started
+                peak_bytes = residency.memory.read().peak
+            if len(answers) != len(batch):
+                raise GolemError(
+                    f"{self.stage} gave {len(answers)} answers to {len(batch)} requests: a bug in its engine."
+                )
+        except Exception as exc:
+            if loaded and (isinstance(exc, OutOfMemory) or is_out_of_memory(exc)):
+                return None
+            if not isinstance(exc, GolemError):
+                raise
+            self.failed = self.failed if loaded else exc.with_traceback(None)
+            return [exc.with_traceback(None)] * len(batch), Spent(load_s=load_s, compute_s=prepare_s)
+        served.compute_s += run_s
+        served.peak_bytes = max(served.peak_bytes, peak_bytes)
+        served.batch_size = max(served.batch_size, len(batch))
+        return answers, Spent(0.0, load_s, prepare_s + run_s, len(batch), peak_bytes)

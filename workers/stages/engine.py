@@ -16,6 +16,7 @@ class Ready(Generic[Item]):
     """A request prepared for the model (decoded, tokenised…) without using it."""
 
     item: Item
+    audio_s: float = 0.0  # its time limit grows with these seconds of audio
 
 
 class Engine(Protocol[Request, Item, Answer]):
@@ -64,4 +65,14 @@ class Prefetching(Protocol):
 
     def prefetch(self) -> None:
         """Called in a separate thread while another engine runs; must not touch the device or the model."""
+        ...
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """An engine that can estimate what a request costs. With any other engine all requests cost the same."""
+
+    def cost(self, request: Any) -> float:
+        """The cost of preparing and running a request, in any unit: finite and above 0, compared only with the costs of
+        other requests. Reads at most headers, and never raises."""
         ...

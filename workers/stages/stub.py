@@ -1,7 +1,8 @@
 """A stub engine for tests of everything around engines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from golem_chain.shared.errors import GolemError
 from golem_chain.workers.stages.engine import Ready
@@ -19,11 +20,15 @@ class StubEngine:
     fail_prefetch: Exception | None = None
     fail_above: int | None = None  # a larger batch raises `error_above`
     error_above: Exception = field(default_factory=lambda: MemoryError("the fake device is full"))
+    costs: Mapping[Any, float] = field(default_factory=dict)  # by request; 1 for all others
     loaded: bool = False
     loads: int = 0
     unloads: int = 0
     prefetches: int = 0
     batches: list[int] = field(default_factory=list)
+
+    def cost(self, ask: object) -> float:
+        return self.costs.get(ask, 1.0) if self.costs else 1.0
 
     def working_bytes(self, batch: int) -> int:
         return self.working * batch

@@ -13,9 +13,9 @@
 --           name of the queue, its task
 -- reads     queue, unacked, holders, crashes, claims
 -- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
--- returns   the messages, each as a list of tag, task id, number of the delivery, retries, seconds to wait, time limit
---           in seconds (0: none), time of publishing (0: unknown), 1 if it must run alone; how many became dead letters;
---           letters dropped from the full list
+-- returns   the messages, each as a list of tag, task id, number of the delivery, retries, seconds to wait, time of
+--           publishing (0: unknown), 1 if it must run alone; how many became dead letters; letters dropped from the full
+--           list
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local books = {unacked, index, holders, deliveries, crashes}
 local FIXED = 11  -- keys before the claims on the other queues
@@ -32,7 +32,7 @@ end
 local function read(raw)
   local message = cjson.decode(raw)
   local head, props = message.headers, message.properties
-  local tag, id, limits = props.delivery_tag, head.id, head.timelimit
+  local tag, id = props.delivery_tag, head.id
   assert(type(tag) == 'string' and #tag <= 100 and tag:find('^[%w_.-]+$'))
   assert(redis.call('HEXISTS', unacked, tag) == 0)  -- another message with this tag is in hand
   assert(type(id) == 'string' and head.task == task)
@@ -40,7 +40,7 @@ local function read(raw)
   assert(job and #job <= 64)
   local alone = props.delivery_info and props.delivery_info.redelivered == true
   return tag, {tag, id, 0, number(head.retries, 1000), number(head.delay_s, 86400),
-               number(type(limits) == 'table' and limits[1], 1e7), number(head.sent_at, 1e11), alone and '1' or '0'}
+               number(head.sent_at, 1e11), alone and '1' or '0'}
 end
 while #taken < most and buried < BURIED_MOST do
   local raw = redis.call('LINDEX', queue, -1)
@@ -64,7 +64,7 @@ while #taken < most and buried < BURIED_MOST do
       redis.call('ZADD', index, now, tag)
       redis.call('HSET', holders, tag, box)
       row[3] = tostring(count)
-      if count > 1 then row[8] = '1' end
+      if count > 1 then row[7] = '1' end
       taken[#taken + 1] = row
     end
   end

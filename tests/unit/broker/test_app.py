@@ -82,11 +82,10 @@ def test_only_json_is_spoken():
 
 
 def test_the_settings_reach_the_transport():
-    conf = make_app(read(batch="scribe=4,oracle=2", lease_s=9, time_limit_s=11, max_deliveries=5)).conf
+    conf = make_app(read(batch="scribe=4,oracle=2", lease_s=9, max_deliveries=5)).conf
     options = conf.broker_transport_options
     assert options["batch"] == {"scribe": 4, "interpreter": 8, "oracle": 2}
     assert (options["visibility_timeout"], options["lease_renewal"], options["max_deliveries"]) == (9, 3, 5)
-    assert conf.task_time_limit == 11
     assert [queue.name for queue in conf.task_queues] == list(STAGES)
 
 

@@ -27,6 +27,8 @@ Method = Literal["entailment", "cosine"]
 
 #: Longest text whose scores are cached, characters.
 LONGEST_KEPT = 2000
+#: What a pair costs besides its text, in characters: the hypothesis, and what a short text costs at least.
+_PAIR_COST = 100
 #: Decimal places of a score on the wire.
 DECIMALS = 6
 
@@ -117,6 +119,16 @@ class Interpreter:
 
     def prefetch(self) -> None:
         self.weights.prefetch()
+
+    def cost(self, request: Utterance) -> float:
+        """Characters that the model reads: the text once (cosine, where the vectors of phrasings are kept), or once
+        with every phrasing (entailment). A longer text than LONGEST_KEPT is cut to the model's context anyway. 1 if the
+        Scribe chose a phrasing."""
+        if request.shares:
+            return 1.0
+        pairs = sum(len(self._tested_phrasings(label)) for label in request.labels.labels)
+        text = min(len(request.text), LONGEST_KEPT) + _PAIR_COST
+        return float(text * (max(pairs, 1) if self.method == "entailment" else 1))
 
     def prepare(self, request: Utterance) -> Intent | Ready[Utterance]:
         """An Intent for a text without words (`noise`), a phrasing that the Scribe chose, or a cached text; otherwise

@@ -26,6 +26,9 @@ PLAIN = Rules(max_new_tokens=40, temperature=1.0, top_k=50, top_p=0.95, no_repea
 #: those of the prompt, makes them babble.
 CHAT = Rules(max_new_tokens=40, temperature=0.3, top_k=50, top_p=0.95, no_repeat_ngram_size=0)
 
+#: What a reply costs besides its new tokens, in steps: all tokens of a prompt are read at once.
+_PROMPT_COST = 10
+
 #: Maximum tokens of a prompt, even if the model's context is longer: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
 
@@ -135,6 +138,12 @@ class Oracle:
     def chat(self) -> bool:
         """Whether the tokenizer has a chat template."""
         return bool(self.tokenizer.chat_template)
+
+    def cost(self, request: ReplyRequest) -> float:
+        """Steps of the model: one for each new token at most, and a constant for the prompt. 1 if nothing was said."""
+        if request.intent.label == "noise":
+            return 1.0
+        return float(_PROMPT_COST + (request.params.max_new_tokens or PLAIN.max_new_tokens))
 
     def prepare(self, request: ReplyRequest) -> Reply | Ready[Prompt]:
         """A Ready with the prompt's tokens, or an empty Reply if nothing was said. Raises BadRequest if the prompt

@@ -3,6 +3,7 @@
 bytes ─ audio ─► samples ─ level, VAD ─► windows ─ Whisper, in batches ─► segments ─ guards ─► transcript
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from golem_chain.workers.devices.cpu import read_flags
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.audio import decode, speech
+from golem_chain.workers.stages.scribe.audio.containers import stated_s
 from golem_chain.workers.stages.scribe.audio.vad import detector
-from golem_chain.workers.stages.scribe.audio.windows import cut, utterances
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, cut, utterances
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.transcribe import WINDOWS_AT_ONCE, Transcriber, Work
 from golem_chain.workers.stages.scribe.vocabulary.choice import SURE, UNKNOWN, Free, Limits, choose
@@ -45,12 +47,18 @@ class Recording:
     vocabulary: Vocabulary | None = None  # the phrases to choose from
     word_times: bool = False
     progress: Callable[[float, float], None] | None = None  # called with the seconds transcribed and the total
+    alive: Callable[[float | None], None] | None = None  # called while it is decoded, then with its length in seconds
 
 
 #: <|startoftranscript|>, language, task and <|notimestamps|>.
 _PROMPT_TOKENS = 4
 #: How far a timestamp of the model may be from the voice, seconds.
 _TIMESTAMP_S = 1.0
+#: What a window costs besides its speech, in seconds of speech: the encoder computes 30 s for any clip. Measured with
+#: tiny.en on a CPU: 0.14 s for each window and 0.016 s for each second of speech.
+_WINDOW_COST_S = 8.0
+#: Bytes per second of a recording whose header states no duration: speech in Opus at a low rate, 16 kbit/s.
+_BYTES_PER_S = 2000
 
 
 def make(config: ModelConfig) -> Any:
@@ -128,6 +136,13 @@ class Scribe:
         """Read the weights in advance."""
         self.weights.prefetch()
 
+    def cost(self, request: Recording) -> float:
+        """Seconds of audio, and a constant for each window. By the header, because decoding and voice detection are a
+        part of what a long recording costs its neighbours: a tenth of a clip's whole time for each 8 s."""
+        stated = stated_s(request.data) or len(request.data) / _BYTES_PER_S
+        seconds = min(stated, self.settings.audio_max_s)
+        return seconds + _WINDOW_COST_S * max(1, math.ceil(seconds / WINDOW_S))
+
     def prepare(self, request: Recording) -> Transcript | Ready[PreparedAudio]:
         """Decode the audio and detect voice; a recording without voice is answered here.
 
@@ -135,8 +150,10 @@ class Scribe:
         """
         self._check_language(request)
         lexicon = None if request.vocabulary is None else self._lexicons.of(request.vocabulary, request.name)
-        samples = decode.decode(request.data, request.name, self.settings)
+        alive = request.alive or _nobody
+        samples = decode.decode(request.data, request.name, self.settings, alive=lambda: alive(None))
         duration = round(len(samples) / decode.RATE, 3)
+        alive(duration)
         peak = decode.loudest(samples)
         guards = self.settings.guards
         if "level" in guards and speech.is_silent(peak):
@@ -166,7 +183,8 @@ class Scribe:
                 word_times=request.word_times,
                 progress=request.progress if len(windows) > 1 else None,
                 lexicon=lexicon,
-            )
+            ),
+            audio_s=duration,
         )
 
     def run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
@@ -278,6 +296,10 @@ class Scribe:
         if not words:
             return segment
         return segment.model_copy(update={"words": words, "start_s": words[0].start_s, "end_s": words[-1].end_s})
+
+
+def _nobody(audio_s: float | None) -> None:
+    del audio_s
 
 
 def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:

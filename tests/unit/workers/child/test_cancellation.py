@@ -94,3 +94,14 @@ def test_outside_of_the_main_thread_nothing_is_watched(watch: Watch, ends: Ends)
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_the_end_of_a_job_whose_answer_is_ready_interrupts_no_other(watch: Watch, ends: Ends) -> None:
+    with watch.watching(["a", "b"]):
+        watch.leave("a")
+        ends.jobs = {"a"}
+        with watch.breakable():
+            ends.looked_at(4)
+        ends.jobs = {"b"}
+        with pytest.raises(BrokenOff), watch.breakable():
+            time.sleep(120)

@@ -28,6 +28,10 @@ _CONTAINERS = (
 )
 
 
+#: What PyAV raises for damaged files.
+_UNREADABLE = (av.error.FFmpegError, ValueError, IndexError, UnicodeError, MemoryError, EOFError)
+
+
 class Broken(Exception):
     """Neither decoder can read the bytes; the message gives the reason."""
 
@@ -65,6 +69,24 @@ def decode_blocks(data: bytes) -> Iterator[Block]:
         raise Broken(f"{why[0].lower()}{why[1:]}" if known else str(exc)) from exc
 
 
+def stated_s(data: bytes) -> float | None:
+    """The duration that the header states, or that follows from size and bit rate, seconds; None if there is none.
+
+    Decodes nothing: about a millisecond, whatever the duration. A header may be wrong, so use it for order only.
+    """
+    try:
+        if not _is_mpeg(data):
+            with soundfile.SoundFile(_Bytes(data)) as file:
+                return float(file.frames / file.samplerate) if file.frames > 0 else None
+    except (soundfile.LibsndfileError, ZeroDivisionError):
+        pass
+    try:
+        with _opened(data) as container:
+            return float(container.duration / av.time_base) if container.duration and container.duration > 0 else None
+    except _UNREADABLE:
+        return None
+
+
 def _is_mpeg(data: bytes) -> bool:
     """Whether the data is MPEG audio of any layer: an ID3 tag or frame at the start, or an MPEG codec in a WAV file."""
     frame = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
@@ -89,12 +111,16 @@ def _soundfile_blocks(data: bytes) -> Iterator[Block]:
             yield Block(samples, file.samplerate)
 
 
+def _opened(data: bytes) -> "av.container.InputContainer":
+    # No protocols: a container must not make FFmpeg open other files or addresses.
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+    return av.open(io.BytesIO(data), options=options, metadata_errors="ignore")
+
+
 def _av_blocks(data: bytes) -> Iterator[Block]:
     got = False
     try:
-        # No protocols: a container must not make FFmpeg open other files or addresses.
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-        with av.open(io.BytesIO(data), options=options, metadata_errors="ignore") as container:
+        with _opened(data) as container:
             if not container.streams.audio:
                 raise Broken("it has no audio stream")
             stream = container.streams.audio[0]
@@ -109,7 +135,7 @@ def _av_blocks(data: bytes) -> Iterator[Block]:
                     if frame.samples and frame.sample_rate:
                         got = True
                         yield Block(_samples(frame), frame.sample_rate)
-    except (av.error.FFmpegError, ValueError, IndexError, UnicodeError, MemoryError, EOFError) as exc:
+    except _UNREADABLE as exc:
         if not got:
             raise Broken(_reason(exc)) from exc
 

@@ -8,7 +8,7 @@ memory-mapped temporary file, so that memory use does not grow with the duration
 
 import mmap
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import soxr
@@ -25,8 +25,9 @@ _SPILL = 300 * RATE  # samples kept in memory, 19 MB
 _LOUDEST = 65_536.0  # float files may have integer-scaled values; larger ones are not audio
 
 
-def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
-    """Decode a file to float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames.
+def decode(data: bytes, name: str, settings: Settings, alive: Callable[[], None] = lambda: None) -> np.ndarray:
+    """Decode a file to float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames. Calls
+    `alive` after each block.
 
     Raises BadAudio (not audio, damaged, no audio stream) or AudioAboveLimit (bytes, seconds, channels, sample rate),
     with a message that starts with `name`.
@@ -39,9 +40,9 @@ def decode(data: bytes, name: str, settings: Settings) -> np.ndarray:
             "shorten or compress it, or raise GOLEM_AUDIO_MAX_BYTES."
         )
     try:
-        mono, mix_cancels = _gather(decode_blocks(data), name, settings)
+        mono, mix_cancels = _gather(decode_blocks(data), name, settings, alive)
         if mix_cancels is not None:
-            mono, _ = _gather(decode_blocks(data), name, settings, channel=mix_cancels)
+            mono, _ = _gather(decode_blocks(data), name, settings, alive, channel=mix_cancels)
     except Broken as exc:
         raise BadAudio(f"{name} cannot be read as audio ({exc}): convert it to WAV, FLAC, MP3 or M4A.") from exc
     return mono
@@ -72,7 +73,7 @@ def cancels(mix_energy: float, channel_energies: np.ndarray) -> int | None:
 
 
 def _gather(
-    blocks: Iterable[Block], name: str, settings: Settings, channel: int | None = None
+    blocks: Iterable[Block], name: str, settings: Settings, alive: Callable[[], None], channel: int | None = None
 ) -> tuple[np.ndarray, int | None]:
     """Combine the blocks into one mono array (the average, or one channel), and return it with what `cancels` gives."""
     sink = _Sink()
@@ -80,6 +81,7 @@ def _gather(
     rate, seconds, mix_energy = 0, 0.0, 0.0
     energies = np.zeros(1)
     for block in blocks:
+        alive()
         _check_format(block, name, settings)
         samples = _clean(block.samples)
         mono = samples.mean(axis=1) if channel is None else samples[:, min(channel, samples.shape[1] - 1)]

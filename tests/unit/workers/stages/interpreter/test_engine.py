@@ -328,3 +328,14 @@ def test_working_memory_grows_with_the_model_and_is_nothing_for_nothing(small_ba
     assert made.weights_bytes == small_bart.nbytes
     assert made.working_bytes(0) == 0
     assert Interpreter(small_bert, Settings.read(_env_file=None)).working_bytes(8) > 1_000_000
+
+
+def test_entailment_costs_a_pass_for_each_phrasing_and_cosine_one_for_the_text(
+    small_bart: Held, small_bert: Held
+) -> None:
+    one, many = parse_labels("city"), parse_labels(",".join(f"label{n}" for n in range(20)))
+    pairs, text = engine(small_bart), engine(small_bert)
+    assert pairs.cost(Utterance("lights", "en", many)) == 20 * pairs.cost(Utterance("lights", "en", one))
+    assert text.cost(Utterance("lights", "en", many)) == text.cost(Utterance("lights", "en", one))
+    assert text.cost(Utterance("lights on " * 100, "en", one)) > 5 * text.cost(Utterance("lights", "en", one))
+    assert pairs.cost(Utterance("lights", "en", many, {"label1": 1.0})) == 1

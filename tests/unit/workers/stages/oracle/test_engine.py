@@ -252,3 +252,11 @@ def test_unload_drops_the_model_and_the_cache_of_the_prefix(chat: Held) -> None:
     assert ask(oracle, cue("hello")) == before
     assert oracle.weights_bytes == chat.nbytes
     assert 0 == oracle.working_bytes(0) < oracle.working_bytes(1) < oracle.working_bytes(8)
+
+
+def test_a_reply_costs_its_new_tokens_and_silence_next_to_nothing(plain: Held) -> None:
+    oracle = engine(plain)
+    usual, long = oracle.cost(cue("lights")), oracle.cost(cue("lights", max_new_tokens=400))
+    assert usual == oracle.cost(cue("lights " * 50)) == oracle.cost(cue("lights", max_new_tokens=40))
+    assert long > 8 * usual
+    assert oracle.cost(cue("", label="noise")) < usual / 2

@@ -133,3 +133,19 @@ def test_half_precision_runs(tmp_path: Path, dtype: torch.dtype) -> None:
     engine = scribe(whisper(tmp_path, multilingual=False, dtype=dtype), **OFF)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(1))))
     assert answer.text or answer.guards
+
+
+def test_clips_cost_about_the_same_and_long_recordings_by_their_length(held: Any) -> None:
+    engine = scribe(held(False))
+    two, eight, minutes = (engine.cost(Recording("a.wav", hum(seconds))) for seconds in (2, 8, 120))
+    assert two < eight < 2 * two, "they share a group, since the encoder computes 30 s for both"
+    assert minutes > 10 * two
+    assert engine.cost(Recording("page.mp3", b"<html>")) < 2 * two
+
+
+def test_a_recording_tells_its_length_as_soon_as_it_is_decoded(held: Any) -> None:
+    signs: list[float | None] = []
+    found = scribe(held(False), **OFF).prepare(Recording("a.wav", hum(5), alive=signs.append))
+    assert signs == [None, 5.0]
+    assert isinstance(found, Ready)
+    assert found.audio_s == 5.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.stages.scribe.audio.containers import Block, decode_blocks
+from golem_chain.workers.stages.scribe.audio.containers import Block, decode_blocks, stated_s
 from golem_chain.workers.stages.scribe.audio.decode import cancels, decode, loudest, release
 from tests.support.paths import DATA
 from tests.support.sounds import TONE_HZ, av_file, file, tone
@@ -214,6 +214,7 @@ HEADS.append(av_file(tone(44_100, 0.2), 44_100, "mp4", "aac"))
 )
 def test_no_bytes_crash_the_decoders(data: bytes) -> None:
     limits = Settings.read(_env_file=None, audio_max_s=30)
+    assert 0 < (stated_s(data) or 1) < np.inf
     found = outcome(data, "fuzz", limits)
     if isinstance(found, BadAudio):
         assert found.message.startswith("fuzz ")
@@ -246,3 +247,25 @@ def test_the_odd_files_found_in_the_wild_are_read_or_refused_as_expected() -> No
         else:
             assert row["expect"] != "error", row
             assert len(found) / 16_000 == pytest.approx(row["seconds"] or 0.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(file(tone(16_000, 60), 16_000, form) for form in ("WAV", "FLAC", "MP3", "AIFF")),
+        *(av_file(tone(48_000, 60), 48_000, *kind) for kind in (("mp4", "aac"), ("webm", "libopus"), ("adts", "aac"))),
+    ],
+)
+def test_a_header_tells_the_length_before_anything_is_decoded(data: bytes) -> None:
+    assert stated_s(data) == pytest.approx(60, rel=0.1)
+
+
+def test_what_states_no_length_has_none() -> None:
+    assert stated_s(b"") is None
+    assert stated_s(b"<html>") is None
+
+
+def test_each_block_of_a_long_recording_is_a_sign_of_life() -> None:
+    signs: list[None] = []
+    decode(file(tone(16_000, 60), 16_000, "FLAC"), "long", LIMITS, alive=lambda: signs.append(None))
+    assert len(signs) >= 3

@@ -1,0 +1,79 @@
+"""How a take is divided: bounds that hold for any costs, and for what the runner makes of them."""
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golem_chain.workers.residency.batches import SPREAD, groups
+from golem_chain.workers.residency.runner import serve
+from tests.support.residency import make
+
+COSTS = st.lists(st.one_of(st.floats(0.01, 1e5), st.sampled_from([1.0, 2.0, 2.5, 4.0, 8.0])), max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ([], []),
+        ([3], [[0]]),
+        ([8, 1, 1, 1], [[1, 2, 3], [0]]),
+        ([1, 8, 1, 1, 3, 1.5], [[0, 2, 3, 5], [4], [1]]),
+        ([1, 2, 4, 8], [[0, 1], [2, 3]]),
+        ([2, 1, 2.01], [[1, 0], [2]]),
+    ],
+)
+def test_a_group_ends_before_an_item_that_costs_more_than_twice_its_cheapest(
+    costs: list[float], expected: list[list[int]]
+) -> None:
+    assert groups(costs) == expected
+
+
+@given(COSTS)
+def test_every_item_is_in_exactly_one_group(costs: list[float]) -> None:
+    assert sorted(chain(*groups(costs))) == list(range(len(costs)))
+
+
+@given(COSTS)
+def test_no_item_waits_for_one_that_costs_more_than_twice_as_much(costs: list[float]) -> None:
+    before: list[float] = []
+    for group in groups(costs):
+        before += [costs[place] for place in group]
+        assert all(max(before) <= SPREAD * costs[place] for place in group)
+
+
+@given(COSTS)
+def test_an_item_has_its_answer_after_four_times_its_own_cost(costs: list[float]) -> None:
+    spent = 0.0
+    for group in groups(costs):
+        spent += max(costs[place] for place in group)
+        assert all(spent <= 4 * costs[place] * (1 + 1e-9) for place in group)
+
+
+@given(COSTS)
+def test_padding_at_most_doubles_a_group(costs: list[float]) -> None:
+    for group in groups(costs):
+        own = [costs[place] for place in group]
+        assert len(own) * max(own) <= SPREAD * sum(own) * (1 + 1e-9)
+
+
+@given(st.floats(0.01, 1e5), st.integers(1, 40))
+def test_items_of_equal_cost_stay_one_batch_in_their_order(cost: float, items: int) -> None:
+    assert groups([cost] * items) == [list(range(items))]
+
+
+@given(COSTS, st.integers(1, 9))
+def test_the_runner_keeps_every_batch_within_the_memory_and_answers_cheap_items_first(
+    costs: list[float], fit: int
+) -> None:
+    residency, engines, _ = make("1", 1000 + 10 * fit, a={"working": 10, "costs": dict(enumerate(costs))})
+    given_out: list[int] = []
+    served = serve(residency, "a", range(len(costs)), give=lambda place, *_: given_out.append(place))
+    assert served.answers == [f"a({place})" for place in range(len(costs))]
+    assert given_out == list(chain(*groups(costs)))
+    batches: Sequence[int] = engines["a"].batches
+    assert max(batches, default=0) <= fit
+    assert len(batches) == sum(-(-len(group) // fit) for group in groups(costs)), "none is smaller than it must be"
+    assert all(costs[one] <= costs[next_one] for one, next_one in pairwise(given_out))

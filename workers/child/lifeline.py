@@ -1,0 +1,45 @@
+"""The stage's time limit, from signs of life: the child writes until when it may take, the parent reads it.
+
+                                              allowed from now on
+    decoding, loading: length not known       GOLEM_TIME_LIMIT_S, and again after each sign of life
+    running a batch of known audio            GOLEM_TIME_LIMIT_S + GOLEM_TIME_LIMIT_PER_AUDIO_S for each second of it
+    between runs: waiting for Redis           no limit
+
+So the limit neither depends on a guess at the length nor counts what others in the batch, a reload or an outage took.
+"""
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable
+
+#: The process it applies to (0: none), the end of its time (seconds, monotonic), and what was allowed in all (seconds).
+_FIELDS = struct.Struct("qdd")
+
+
+def allowed_s(limit_s: float, per_audio_s: float, audio_s: float | None) -> float:
+    """How long a step may take, seconds. `audio_s`: the audio that it computes, None if that is not known. Pure."""
+    return limit_s + per_audio_s * (audio_s or 0.0)
+
+
+class Lifeline:
+    """Shared by a parent and the children forked after it was created. The clock must be the same in all processes."""
+
+    def __init__(self, limit_s: float, per_audio_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s, self._per_audio_s, self._clock = limit_s, per_audio_s, clock
+        self._shared = mmap.mmap(-1, _FIELDS.size)  # shared with forks, unlike other memory
+
+    def alive(self, audio_s: float | None = None) -> None:
+        """In the child: a step begins or goes on. `audio_s` as in `allowed_s`."""
+        allowed = allowed_s(self._limit_s, self._per_audio_s, audio_s)
+        _FIELDS.pack_into(self._shared, 0, os.getpid(), self._clock() + allowed, allowed)
+
+    def rest(self) -> None:
+        """In the child: nothing is being computed."""
+        _FIELDS.pack_into(self._shared, 0, 0, 0.0, 0.0)
+
+    def overdue(self, pid: int) -> float | None:
+        """In the parent: the seconds that were allowed, if the child `pid` has taken longer, otherwise None."""
+        owner, ends_at, allowed = _FIELDS.unpack_from(self._shared)
+        return allowed if owner == pid and self._clock() > ends_at else None
