@@ -45,7 +45,7 @@ def rules(prefix: str) -> dict[str, str]:
             # the message; in a selector of its own because DEL, which the other keys need, would empty the queue
             f"(%W~{keys.queue(first)} %W~{keys.wake(first)} +lpush +zadd +fcall +time) "
             # the audio: written and never read
-            f"(%W~{keys.audio('*')} +set +del +unlink +persist +pexpire +fcall) "
+            f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
             # the job, its labels, vocabulary and Outcome
             f"~{keys.job('*')} ~{keys.outcome('*')} "
             f"~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "

@@ -235,7 +235,7 @@ def flower() -> None:
 def functions(
     load: Annotated[bool, typer.Option("--load", help="Load them into GOLEM_REDIS_URL, as an administrator.")] = False,
 ) -> None:
-    """Print or load the Redis functions for producers who may run no scripts."""
+    """Print or load the Redis functions of producers."""
     from golem_chain.broker.cli.functions import command
 
     command(load=load)

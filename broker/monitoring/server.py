@@ -12,7 +12,7 @@ from golem_chain.shared.text import visible
 if TYPE_CHECKING:
     from redis import Redis
 
-#: The first version with EVAL_RO, and with the selectors of `broker.acl`. Valkey reports the Redis that it replaces.
+#: The first version with functions, and with the selectors of `broker.acl`. Valkey reports the Redis that it replaces.
 LEAST_VERSION = (7, 0)
 #: Share of maxmemory above which there is a warning.
 MEMORY_SHARE = 0.8
@@ -51,7 +51,7 @@ def answers(server: Server) -> Finding:
 
 
 def version(server: Server) -> Finding:
-    """`golem status` reads the queues with EVAL_RO."""
+    """Redis users need selectors and functions."""
     told = str(server.info.get("redis_version", ""))
     parts = [int(part) if part.isdigit() else 0 for part in told.split(".")[:2]]
     if not told:

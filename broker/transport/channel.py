@@ -6,7 +6,7 @@ take   one script (`scripts.TAKE`) checks them and moves them from the queue int
        message is ever outside both. Stock kombu does this in two steps, and a kill in between loses the message. A
        worker that moves to a queue claims it in the same script, unless another has claimed it since the peek.
 wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which every push sets in the same script. A
-       lost mark costs half a second at most, never a message. A worker that leaves the work to another box sets the
+       lost mark costs two seconds at most, never a message. A worker that leaves the work to another box sets the
        mark again.
 lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 

@@ -58,6 +58,8 @@ LEFT_ALONE, LEFT_ALONE_S = 5, 1.0
 LINGER_S = 0.5
 #: The longest that an idle box waits before it peeks again at queues left to others, seconds.
 LOOK_S = 0.5
+#: The same if nothing waits anywhere: a wake mark ends the wait at once, unless the box that took it has died.
+EMPTY_LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def listens(view: View) -> list[str]:
 
 def patience_s(view: View) -> float:
     """Return the seconds after which an idle box peeks again: when the first reason to leave a queue alone ends."""
+    if not any(line.depth for line in view.lines):
+        return EMPTY_LOOK_S
     left = [LOOK_S]
     for line in view.lines:
         if line.depth:

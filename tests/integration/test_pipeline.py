@@ -56,8 +56,8 @@ def test_a_job_is_one_message_with_the_audio_beside_it(pipeline, client):
     assert b64decode(message["body"]) == b"[[], {}, {}]", "what was asked is in the record"
     asked = record(client, job)
     assert (asked.id, asked.name, asked.audio.key, asked.audio.size_bytes) == (job, "clip.wav", f"vault:{job}", 5)
-    assert client.get(f"golem:vault:{job}") == b"sound"
-    assert client.ttl(f"golem:vault:{job}") == client.ttl(f"golem:job:{job}") == -1, "kept until the Outcome"
+    assert client.get(keys.audio(job)) == b"sound"
+    assert client.ttl(keys.audio(job)) == client.ttl(f"golem:job:{job}") == -1, "kept until the Outcome"
 
 
 def test_the_words_of_users_are_in_no_message(pipeline, client):
@@ -144,7 +144,7 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
     assert len(messages(client)) == 1
     with pytest.raises(BadRequest, match=r"id mine belongs to another job"):
         pipeline.submit(b"other sound", id="mine", labels=MANY)
-    assert client.get("golem:vault:mine") == b"sound"
+    assert client.get(keys.audio("mine")) == b"sound"
 
 
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
@@ -155,7 +155,7 @@ def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeli
     assert 0 < client.ttl("golem:job:mine") <= UNCLAIMED_S
     assert pipeline.submit(b"sound", id="mine") == "mine"
     assert len(messages(client)) == 1
-    assert client.ttl("golem:job:mine") == client.ttl("golem:vault:mine") == -1
+    assert client.ttl("golem:job:mine") == client.ttl(keys.audio("mine")) == -1
 
 
 def test_a_submit_that_failed_leaves_nothing(pipeline, settings, client):
@@ -164,7 +164,7 @@ def test_a_submit_that_failed_leaves_nothing(pipeline, settings, client):
     with pytest.raises(VaultFull):
         full.submit(b"12345678", id="second", wait_s=0.1)
     full.close()
-    assert not client.exists("golem:job:second", "golem:vault:second")
+    assert not client.exists("golem:job:second", keys.audio("second"))
 
 
 def test_a_submit_after_the_end_runs_nothing(pipeline, settings, client):
@@ -215,7 +215,7 @@ def test_an_outcome_is_written_once_and_everything_of_the_job_then_expires(pipel
     assert not ends.write(Outcome(job=job, name="", state="failed"))
     outcome = pipeline.outcome(job)
     assert (outcome.state, outcome.name) == ("done", "n" * 500), "the name in full"
-    for key in (f"golem:outcome:{job}", f"golem:job:{job}", f"golem:vault:{job}"):
+    for key in (f"golem:outcome:{job}", f"golem:job:{job}", keys.audio(job)):
         assert 0 < client.ttl(key) <= settings.keep_s
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,12 +24,14 @@ from golem_chain.broker.app import make_app
 from golem_chain.broker.cli import main
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.jobs.dead_letters import Letters
-from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
+from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys, hashed
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
+from tests.support.paths import ROOT
 
 keys = Keys()
 
@@ -49,6 +52,7 @@ class Users:
         self.root = redis.Redis(port=server.port, username="root", password="root-pass")
         for line in reversed(acl.render(PASSWORDS, "golem").splitlines()):
             self.root.execute_command("ACL", "SETUSER", *line.split()[1:])
+        self.root.function_load(scripts.library(), replace=True)
         self.folder = folder
 
     def url(self, user):
@@ -97,7 +101,8 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
         [letter] = Letters(client, keys).all()
         assert timeline.read(client, 0, keys)
     assert letter.job == jobs[2]
-    assert refusals(users) == []
+    said = {(one[b"username"], one[b"object"]) for one in refusals(users)}
+    assert said == {(b"producer", b"evalsha")}, "tried once, then it calls functions"
 
 
 def refusals(users):
@@ -119,36 +124,112 @@ def test_a_worker_may_take_over_what_the_older_version_had_in_hand(users):
     assert refusals(users) == []
 
 
-FORBIDDEN = {
-    "everybody": ["FLUSHALL", "FLUSHDB", "CONFIG GET requirepass", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "SAVE",
-                  "SHUTDOWN", "MONITOR", "GET others", "SET others x", "SUBSCRIBE others", "SCRIPT FLUSH",
-                  "CLIENT LIST", "REPLICAOF a 1", "FUNCTION LIST", "MODULE LIST", "PUBLISH others x"],
-    "producer": ["LRANGE golem:queue:scribe 0 -1", "RPOP golem:queue:scribe", "DEL golem:queue:scribe",
-                 "LPUSH golem:queue:oracle x", "ZADD golem:wake:oracle 0 work", "LPUSH scribe x",
-                 "HGETALL golem:unacked", "SCAN 0", "LRANGE golem:dead 0 -1", "GET celery-task-meta-x",
-                 "HSET golem:box:x a b"],
-    "worker": ["RPOP scribe", "GET golem2:outcome:x", "SMEMBERS _kombu.binding.golem", "PSUBSCRIBE /0.celery.pidbox",
-               "PUBLISH golem2:ended x", "PUBLISH /0.celery.pidbox x"],
-    "monitor": ["LPUSH golem:queue:scribe x", "DEL golem:dead", "SET golem:outcome:x y", "GET golem:vault:x",
-                "HGETALL golem:job:x", "HSET golem:box:x a b", "HGETALL unacked",
-                "EVAL return(redis.call('DEL','golem:dead')) 0"],
-    "flower": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1", "GET golem:outcome:x",
-               "GET golem:vault:x", "DEL golem:dead", "HGETALL golem:job:x", "GET celery-task-meta-x",
-               "LRANGE golem:dead 0 -1", "EVAL return(redis.call('DEL','golem:dead')) 0"],
+EVERYBODY = ["FLUSHALL", "FLUSHDB", "CONFIG GET requirepass", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "SAVE",
+             "SHUTDOWN", "MONITOR", "GET others", "SET others x", "SUBSCRIBE others", "SCRIPT FLUSH",
+             "CLIENT LIST", "REPLICAOF a 1", "FUNCTION LIST", "FUNCTION DELETE x", "MODULE LIST", "PUBLISH others x",
+             "LPUSH scribe x", "SMEMBERS _kombu.binding.golem"]  # fmt: skip
+AUDIO = f"golem:vault:{hashed('x')}"
+#: What docs/security.md says that a user may not do, and commands that try it.
+CLAIMS = {
+    "producer": {
+        "read or empty a queue": ["LRANGE golem:queue:scribe 0 -1", "LINDEX golem:queue:scribe 0",
+                                  "RPOP golem:queue:scribe", "DEL golem:queue:scribe", "LLEN golem:queue:scribe",
+                                  "LTRIM golem:queue:scribe 1 0"],
+        "queue a later stage": ["LPUSH golem:queue:oracle x", "ZADD golem:wake:oracle 0 work"],
+        "list ids": ["SCAN 0", "HGETALL golem:unacked", "HKEYS golem:holders", "SMEMBERS golem:labels-users:00",
+                     "XRANGE golem:events - +", "PSUBSCRIBE golem:*"],
+        "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
+                       f"RENAME {AUDIO} golem:job:x"],
+        "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "EVAL while(true)do(1)end 0",
+                        "FUNCTION LOAD x"],
+        "read dead letters": ["LRANGE golem:dead 0 -1", "LRANGE golem:dying 0 -1"],
+        "touch workers": ["HSET golem:box:x a b", "HGETALL golem:box:x", "DEL golem:unacked", "SET golem:wire x",
+                          "PUBLISH golem:fanout:0.celery.pidbox x"],
+    },
+    "worker": {
+        "flush or configure the server": ["FLUSHALL", "CONFIG GET requirepass"],
+        "use other keys or channels": ["RPOP scribe", "GET golem2:outcome:x", "PSUBSCRIBE /0.celery.pidbox",
+                                       "PUBLISH golem2:ended x", "PUBLISH /0.celery.pidbox x"],
+    },
+    "monitor": {
+        "write anything": ["LPUSH golem:queue:scribe x", "DEL golem:dead", "SET golem:outcome:x y",
+                           "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
+        "read audio, jobs or outcomes": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
+                                         "GET golem:labels:00", "GET golem:vocabulary:00"],
+    },
+    "flower": {
+        "read or fill a queue": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1"],
+        "read audio, jobs, outcomes or dead letters": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
+                                                       "DEL golem:dead", "LRANGE golem:dead 0 -1"],
+        "touch messages in hand": ["HGETALL golem:unacked", "ZADD golem:unacked-index 0 x",
+                                   "EVAL return(redis.call('DEL','golem:dead')) 0"],
+    },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("user", acl.USERS)
+def test_the_page_says_of_each_user_what_is_tried_here(user):
+    [row] = re.findall(rf"^\| {user} \| .+ \| (.+) \|$", (ROOT / "docs" / "security.md").read_text(), re.M)
+    assert row.split("; ") == list(CLAIMS[user])
+
+
+@pytest.mark.parametrize(("user", "claim"), [(user, claim) for user in CLAIMS for claim in CLAIMS[user]])
+def test_no_user_does_what_the_page_denies_him(users, user, claim):
+    refused(users, user, CLAIMS[user][claim])
 
 
 @pytest.mark.parametrize("user", acl.USERS)
 def test_no_user_reaches_beyond_what_is_his(users, user):
     users.root.set("others", "secret")
+    refused(users, user, [one for one in EVERYBODY if user != "worker" or "SCRIPT" not in one or "FLUSH" in one])
+
+
+def refused(users, user, commands):
     with redis.Redis.from_url(users.url(user)) as client:
         client.ping()
-        for command in (*FORBIDDEN["everybody"], *FORBIDDEN[user]):
+        for command in commands:
             try:
                 answer = client.execute_command(*command.split())
             except redis.ResponseError as exc:
                 answer = exc
             assert "ermission" in str(answer), (command, answer)
+
+
+def test_a_producer_without_the_functions_of_its_release_is_told_who_loads_them(users, monkeypatch):
+    monkeypatch.setattr(scripts, "_library_name", lambda: "golem_other")
+    with (
+        Pipeline(users.as_("producer")) as pipeline,
+        pytest.raises(BrokerAway, match="an administrator has to run golem functions --load"),
+    ):
+        pipeline.submit(b"a")
+
+
+def test_an_administrator_loads_the_functions_and_two_releases_live_side_by_side(users, monkeypatch, capsys):
+    monkeypatch.setenv("GOLEM_REDIS_URL", f"redis://root:root-pass@127.0.0.1:{users.server.port}/0")
+    users.root.function_load("#!lua name=golem_older\nredis.register_function('golem_older_submit', function() end)")
+    monkeypatch.setattr(sys, "argv", ["golem", "functions", "--load"])
+    for _ in range(2):
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        assert not left.value.code
+    assert "root-pass" not in "".join(capsys.readouterr())
+    with Pipeline(users.as_("producer")) as pipeline:
+        assert pipeline.cancel(pipeline.submit(b"a")).state == "cancelled"
+    users.root.function_delete("golem_older")
+
+
+def test_a_producer_that_hears_every_end_cannot_tell_whose(users):
+    with redis.Redis.from_url(users.url("producer")) as listener, Pipeline(users.as_("producer")) as pipeline:
+        ends = listener.pubsub(ignore_subscribe_messages=True)
+        ends.subscribe("golem:ended")
+        job = pipeline.submit(b"a", labels="a,b")
+        assert [outcome.state for outcome in pipeline.wait([job], 60)] == ["done"]
+        end = time.monotonic() + 30
+        while not (told := ends.get_message(timeout=1)):
+            assert time.monotonic() < end
+        assert told["data"] == hashed(job).encode()
+        assert job not in str(listener.hgetall("golem:vault-sizes"))
+        ends.close()
 
 
 def test_flower_has_a_user_of_its_own_who_hears_and_asks_workers_and_is_refused_nothing(users, tmp_path):

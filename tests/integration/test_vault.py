@@ -10,7 +10,7 @@ import pytest
 
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.vault import Vault, read_file, within
-from golem_chain.broker.keys import UNCLAIMED_S, Keys
+from golem_chain.broker.keys import UNCLAIMED_S, Keys, hashed
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef, Outcome
 
@@ -34,13 +34,13 @@ def test_what_was_put_is_read_byte_for_byte_and_stored_raw(settings, client):
     data = bytes(range(256)) * 10
     held = Vault(settings, client)
     assert held.read(put(held, "a", data)) == data
-    assert client.get("golem:vault:a") == data
+    assert client.get(keys.audio("a")) == data
 
 
 def test_changed_bytes_are_refused(settings, client):
     held = Vault(settings, client)
     ref = put(held, "a", b"true")
-    client.set("golem:vault:a", b"false")
+    client.set(keys.audio("a"), b"false")
     with pytest.raises(BadAudio, match="SHA-256"):
         held.read(ref)
 
@@ -58,25 +58,25 @@ def test_a_full_vault_waits_and_then_says_so(settings, client):
         put(held, "b", b"y" * 40, wait_s=0.2)
     assert 0.2 <= time.monotonic() - begun < 30
     assert held.size_bytes == 80
-    assert not client.exists("golem:vault:b")
+    assert not client.exists(keys.audio("b"))
 
 
 def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     small = limited(settings, 100)
     held = Vault(small, client)
     put(held, "a", b"x" * 80)
-    client.zrem("golem:vault-leaving", "a")  # its message is published
+    client.zrem("golem:vault-leaving", hashed("a"))  # its message is published
     client.hset(keys.job("a"), "queued", "1")
-    client.persist("golem:vault:a")
+    client.persist(keys.audio("a"))
     waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
     waiting.start()
     time.sleep(0.1)  # it must still be waiting after this
     assert waiting.is_alive()
     Outcomes(small, client).write(Outcome(job="a", name="a", state="done"))
     waiting.join(60)
-    assert client.get("golem:vault:b") == b"y" * 40
+    assert client.get(keys.audio("b")) == b"y" * 40
     assert held.size_bytes == 40
-    assert not client.exists("golem:vault:a"), "what has ended makes room before its time"
+    assert not client.exists(keys.audio("a")), "what has ended makes room before its time"
 
 
 def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
@@ -87,8 +87,8 @@ def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
 def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
-    assert 0 < client.ttl("golem:vault:a") <= UNCLAIMED_S
-    client.zadd(keys.vault_leaving, {"a": 1})  # expired
+    assert 0 < client.ttl(keys.audio("a")) <= UNCLAIMED_S
+    client.zadd(keys.vault_leaving, {hashed("a"): 1})  # expired
     put(held, "b", b"y")
     assert held.size_bytes == 1
 

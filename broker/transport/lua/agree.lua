@@ -12,8 +12,7 @@ for i, entry in ipairs(KEYS) do
   if there and there ~= ours(i) then return {i, there, redis.call('HGET', entry, 'box')} end
 end
 for i, entry in ipairs(KEYS) do
-  redis.call('HSET', entry, 'checkpoint', ours(i))
-  redis.call('HSET', entry, 'box', box)
+  redis.call('HSET', entry, 'checkpoint', ours(i), 'box', box)
   redis.call('PEXPIRE', entry, expiry_ms)
 end
 return {}

@@ -18,7 +18,12 @@ local token = redis.call('HGET', name, 'token')
 if token and token ~= mine then
   return {redis.call('HGET', name, 'host'), redis.call('HGET', name, 'pid'), redis.call('PTTL', name)}
 end
-redis.call('HSET', name, 'token', mine, 'host', host, 'pid', pid)
+local told = {'token', mine, 'host', host, 'pid', pid}
+for field, value in pairs(fields and cjson.decode(fields) or {}) do
+  told[#told + 1] = field
+  told[#told + 1] = value
+end
+redis.call('HSET', name, unpack(told))
 redis.call('PEXPIRE', name, expiry_ms)
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
@@ -26,7 +31,6 @@ redis.call('ZADD', boxes, now, node)
 redis.call('ZREMRANGEBYSCORE', boxes, '-inf', now - KEPT_S)
 redis.call('EXPIRE', boxes, KEPT_S)
 if fields then
-  for field, value in pairs(cjson.decode(fields)) do redis.call('HSET', name, field, value) end
   for i = 1, #KEYS - FIXED do claim(claims_on(i), node, held(i), now) end
 end
 return {}

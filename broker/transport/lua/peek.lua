@@ -26,10 +26,10 @@ for i = 1, queues do
   seen[2 * i + 1] = sent
 end
 if box then
+  local taken = redis.call('HMGET', served, unpack(KEYS, 1, queues))
   for i = 1, queues do
-    claim(claims_on(i), box, held(i), now)
-    seen[#seen + 1] = redis.call('HGET', served, queue(i)) or ''
-    seen[#seen + 1] = servers(claims_on(i), box, now)
+    seen[#seen + 1] = taken[i] or ''
+    seen[#seen + 1] = claim(claims_on(i), box, held(i), now)
   end
 end
 return seen

@@ -25,7 +25,7 @@ local name, task = ARGV[5], ARGV[6]
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local taken, buried = {}, 0
-if others >= 0 and servers(claims, box, now) > others then return {taken, buried, {}} end
+if others >= 0 and claim(claims, box, nil, now) > others then return {taken, buried, {}} end
 local function number(value, largest)  -- as text, because Redis cuts numbers to integers; NaN is not within bounds
   return string.format('%.17g', type(value) == 'number' and value >= 0 and value <= largest and value or 0)
 end

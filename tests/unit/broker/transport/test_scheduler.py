@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scheduler import (
     BOUNDS,
+    EMPTY_LOOK_S,
     LEFT_ALONE_S,
     LOOK_S,
     STARVED_S,
@@ -135,7 +136,7 @@ crowds = st.builds(
 def test_a_box_that_leaves_work_to_others_looks_again_when_its_reason_is_over(seen):
     if decide(seen) is not None:
         return
-    assert 0 < patience_s(seen) <= LOOK_S
+    assert 0 < patience_s(seen) <= (LOOK_S if any(line.depth for line in seen.lines) else EMPTY_LOOK_S)
     later = [replace(line, oldest_s=line.oldest_s + 1, unserved_s=line.unserved_s + 1) for line in seen.lines]
     if any(line.depth for line in later):  # no box took from it for longer than every bound
         assert decide(replace(seen, lines=later, idle_s=seen.idle_s + 1)) is not None

@@ -45,7 +45,7 @@ def test_what_crosses_the_wire_is_code_alone(package, name):
     text = scripts.load(name, package)
     assert text
     assert not [line for line in text.splitlines() if line.startswith("--")]
-    for helper in ("claim", "servers", "forget", "leased", "strike", "push", "restore", "end_job"):  # of included files
+    for helper in ("claim", "forget", "leased", "strike", "push", "restore", "end_job"):  # of included files
         if re.search(rf"\b{helper}\(", text):
             assert f"local function {helper}(" in text
 
