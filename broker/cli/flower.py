@@ -25,8 +25,10 @@ def serve(settings: Settings) -> None:
     if find_spec("flower") is None:
         raise MissingExtra("Flower is not installed: pip install 'golem-chain[monitor]'.")
     auth, made = credentials(settings.flower_auth)
+    from golem_chain.broker.address import primary_of
     from golem_chain.broker.app import make_app
     from golem_chain.broker.connection import check_broker
+    from golem_chain.broker.sentinel import connecting
 
     check_broker(settings)
     os.environ["FLOWER_BASIC_AUTH"] = auth  # not on the command line, which other users can read
@@ -38,6 +40,9 @@ def serve(settings: Settings) -> None:
     app.conf.broker_transport = None  # Flower takes no jobs, and its broker page supports only stock transports
     # With the default key names Flower's transport would requeue messages in hand, by its own clock.
     app.conf.broker_transport_options |= keys.FLOWER_BOOKS
+    if primary := primary_of(settings.redis_url):
+        app.conf.broker_url = ";".join(primary.urls())  # the stock transport for Sentinel reads the sentinels from it
+        app.conf.broker_transport_options |= {"master_name": primary.name, "sentinel_kwargs": connecting(primary)}
     app.start(
         argv=[
             "flower",

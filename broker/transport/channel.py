@@ -10,8 +10,8 @@ wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which the p
        mark again.
 lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 
-Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `_put`, `QoS`, the format of the unacknowledged
-hash. Priorities, key prefixes and queue expiry are not supported.
+Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `_put`, `_connparams`, `_get_pool`, `QoS`, the
+format of the unacknowledged hash. Priorities, key prefixes and queue expiry are not supported.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,14 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from golem_chain.broker import keys
-from golem_chain.broker.connection import Connection, SecureConnection
+from golem_chain.broker.address import Primary
+from golem_chain.broker.connection import (
+    Connection,
+    SecureConnection,
+    SecureSentinelConnection,
+    SentinelConnection,
+    sentinel_pool,
+)
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.qos import QoS, log_forgotten
@@ -50,8 +57,8 @@ class Channel(redis.Channel):
     """A channel that takes batches of messages atomically, by affinity."""
 
     QoS = QoS
-    connection_class = Connection
-    connection_class_ssl = SecureConnection
+    connection_class: type = Connection
+    connection_class_ssl: type = SecureConnection
     from_transport_options = (
         *redis.Channel.from_transport_options,
         *("batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
@@ -255,3 +262,24 @@ class Transport(redis.Transport):
                 return  # one channel renews for all
 
         loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)
+
+
+class SentinelChannel(Channel):
+    """A channel to the primary that sentinels name. Each new connection asks them, so it follows a failover."""
+
+    connection_class = SentinelConnection
+    connection_class_ssl = SecureSentinelConnection
+    from_transport_options = (*Channel.from_transport_options, "primary")
+    primary: Primary
+    keyprefix_fanout: str
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        params = self._connparams(asynchronous=asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
+        return sentinel_pool(self.primary, **params)
+
+
+class SentinelTransport(Transport):
+    """The transport for `sentinel://` URLs."""
+
+    Channel = SentinelChannel

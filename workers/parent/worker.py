@@ -89,7 +89,7 @@ def _run(
     app.conf.broker_transport_options |= {"box": node, "consumer_state": context.held}
     app.conf.worker_consumer = partial(ReconnectingConsumer, context=context)
     app.conf.task_publish_retry_policy = _RETRY_POLICY  # a producer gives up sooner
-    app.conf.result_backend_transport_options = {"retry_policy": _RETRY_POLICY}
+    app.conf.result_backend_transport_options |= {"retry_policy": _RETRY_POLICY}
     app.steps["consumer"].update(STEPS)
     register(app)
     with reaching(settings), app.connection_for_write() as connection:  # before slow imports: other boxes may be idle

@@ -8,7 +8,6 @@ from kombu import Connection
 from golem_chain.broker import keys
 from golem_chain.broker.app import broker_url, make_app
 from golem_chain.broker.connection import check_broker
-from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
@@ -46,15 +45,6 @@ def test_what_is_not_redis_is_refused_without_telling_the_password(url):
     with pytest.raises(BadSetting, match="GOLEM_REDIS_URL") as caught:
         make_app(read(redis_url=url))
     assert "secret" not in caught.value.message
-
-
-@pytest.mark.parametrize("scheme", ["sentinel", "redis+sentinel", "rediss+sentinel"])
-def test_a_sentinel_url_is_refused_with_what_to_use_instead(scheme):
-    settings = read(redis_url=f"{scheme}://:secret@a:26379;{scheme}://:secret@b:26379/0")
-    for use in (make_app, Pipeline, check_broker):
-        with pytest.raises(BadSetting, match=r"Sentinel is not supported yet: use .* a proxy") as caught:
-            use(settings)
-        assert "secret" not in caught.value.message
 
 
 def test_a_cluster_url_is_refused_with_what_to_use_instead():
