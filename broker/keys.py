@@ -34,6 +34,8 @@ VAULT_SIZES = "golem:vault-sizes"
 VAULT_LEAVING = "golem:vault-leaving"
 #: The same for ended jobs: their bytes are dropped earlier if a new job needs the space.
 VAULT_ENDED = "golem:vault-ended"
+#: Written after a submit that replicas have to confirm; expires at once. Named so that producers may write it.
+VAULT_REPLICATED = "golem:vault-replicated"
 #: Prefix of the audio keys, for a script that receives ids.
 AUDIO_PREFIX = "golem:vault:"
 

@@ -11,8 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
 from pydantic import ValidationError
 
+from golem_chain.broker import keys
+from golem_chain.broker.address import masked
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, about_s, read_file, within
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _HEAD_BYTES = 4096  # read from a referenced file: enough for a WAVE header
+#: How long replicas may take to confirm a submit.
+REPLICAS_S = 1.0
 _NAME_IN_MESSAGES = 100  # characters; the Outcome has the full name
 #: Celery's retries of a publish after the first attempt: about a second in all.
 _RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
@@ -54,13 +59,14 @@ def job_options(
 class Submitter:
     """Submits jobs. Every method raises BrokerAway if Redis fails."""
 
-    def __init__(self, settings: Settings, jobs: Jobs, vault: Vault) -> None:
-        self._settings, self._jobs, self._vault = settings, jobs, vault
+    def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
+        self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
 
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
         job, data = self.describe(audio, options, id, name)
-        with reaching(self._settings):
+        replicas = self._settings.redis_wait
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
             if not self._jobs.register(job):
                 return job.id
             try:
@@ -182,6 +188,36 @@ class Submitter:
                 self._jobs.forget(job.id)
         except BrokerAway:
             return
+
+
+@contextmanager
+def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, job: str) -> Iterator[None]:
+    """Raise BrokerAway unless `n` replicas have what the block wrote for the job; do nothing if `n` is 0.
+
+    WAIT counts the writes of its own connection, and returns at once where there are none. Replication is ordered, so
+    one write after the block stands for all of the block's, whichever connection they used, as long as the primary and
+    its history are the same.
+    """
+    if not n:
+        yield
+        return
+    before = client.info("replication")["master_replid"]
+    yield
+    with client.pipeline(transaction=False) as pipe:
+        pipe.set(keys.VAULT_REPLICATED, "", ex=1)
+        pipe.execute_command("WAIT", n, round(REPLICAS_S * 1000))
+        pipe.info("replication")
+        _, confirmed, after = pipe.execute()
+    if after["master_replid"] != before:
+        client.hdel(keys.job(job), "queued")  # the message may be lost: the next submit publishes it again
+        why = "changed its primary during the submit"
+    elif confirmed < n:
+        why = f"had the job on {confirmed} of {n} replicas after {REPLICAS_S:g} s (GOLEM_REDIS_WAIT)"
+    else:
+        return
+    raise BrokerAway(
+        f"Redis at {masked(settings.redis_url)} {why}: submit the job again with the id {job}, it then runs once."
+    )
 
 
 @contextmanager
