@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 from celery import Celery
+from celery.exceptions import Ignore
 from pydantic import ValidationError
 
 from golem_chain.broker.connection import is_absence
@@ -115,8 +116,10 @@ class StageTask(BatchTask):
         pending = []
         for (place, handover), known in zip(handovers.items(), found, strict=True):
             try:
-                if known.ended or not known.known:  # expired after its end, or not submitted by us
+                if known.ended:
                     results[place] = _ended(handover)
+                elif not known.known:  # expired after its end, or a failover lost its record: it may be submitted again
+                    results[place] = Ignore()  # stores no result, which would make the second message a duplicate
                 elif known.has(self.stage):  # its worker died before publishing the next message
                     results[place] = self._pass_on(handover.model_copy(update=known.answers))
                 else:
