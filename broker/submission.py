@@ -72,10 +72,10 @@ class Submitter:
             try:
                 if data is not None:
                     self._vault.put(job.id, data, job.audio, wait_s)
-                self._send(job)
             except BaseException:
                 self._undo(job)
                 raise
+            self._send(job)  # if this fails, the message may be there all the same: what is not confirmed expires
             self._jobs.confirm_sent(job)
         return job.id
 

@@ -14,12 +14,13 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.local import embedded
 from golem_chain.broker.monitoring import doctor
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.submission import confirmed_by_replicas, job_options
+from golem_chain.broker.submission import Submitter, confirmed_by_replicas, job_options
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
@@ -262,6 +263,26 @@ def test_a_job_whose_message_outlived_its_record_can_be_submitted_again(chain, e
         eventually(lambda: not any(chain.client.exists(key) for key in BOOKS))
         pipeline.submit(b"turn a on", id="it", labels="a,b")
     ends_once(chain, eventually, ["it"], within_s=20)
+
+
+def test_a_submit_whose_answer_is_lost_can_be_repeated_while_the_job_runs(chain, eventually, monkeypatch):
+    send = Submitter._send
+    chain.stop_worker()
+    monkeypatch.setenv("RUN_S", "0.5")  # the job is under way when the answer is lost
+    chain.start_worker()
+
+    def lose_the_answer(self, job):
+        send(self, job)
+        eventually(lambda: chain.client.exists("celery-task-meta-twice.scribe"))
+        raise OperationalError
+
+    with Pipeline(chain.settings) as pipeline:
+        with monkeypatch.context() as patch:
+            patch.setattr(Submitter, "_send", lose_the_answer)
+            with pytest.raises(BrokerAway):
+                pipeline.submit(b"turn a on", id="twice", labels="a,b")
+        pipeline.submit(b"turn a on", id="twice", labels="a,b")
+    ends_once(chain, eventually, ["twice"], within_s=20)
 
 
 @pytest.mark.xfail(strict=True, reason="a stage's message and its acknowledgement are two writes")
