@@ -26,6 +26,7 @@ from kombu.log import get_logger
 from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from redis.exceptions import ConnectionError
 
 from golem_chain.broker import keys
 from golem_chain.broker.address import Primary
@@ -203,6 +204,13 @@ class Channel(redis.Channel):
                 self.qos.bury(tag, raw.decode(errors="replace"), f"malformed: {exc!r}", self._chosen)
 
     # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def basic_publish(self, message: Any, exchange: str, routing_key: str, **kwargs: Any) -> Any:
+        """As kombu's, but on a channel that was closed, because another publish failed, raises the error on which kombu
+        makes a new one."""
+        if self.connection is None:
+            raise ConnectionError("The channel is closed.")
+        return super().basic_publish(message, exchange, routing_key, **kwargs)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         if kwargs.get("_publish_batch") is not None or queue in self._expires:

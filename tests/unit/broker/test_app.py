@@ -62,6 +62,15 @@ def test_messages_in_hand_have_names_that_no_other_app_uses(settings):
     assert not set(keys.FLOWER_BOOKS.values()) & set(keys.BOOKS.values())
 
 
+def test_a_producer_whose_channel_was_closed_publishes_over_a_new_one(settings, client):
+    app = make_app(settings)
+    with app.producer_pool.acquire(block=True) as producer:
+        producer.channel.close()  # as after a publish that failed
+        producer.publish({}, routing_key="scribe", exchange="", retry=True, retry_policy={"max_retries": 3})
+    assert client.llen("scribe") == 1
+    app.close()
+
+
 def test_only_json_is_spoken():
     conf = make_app(read()).conf
     assert conf.accept_content == conf.result_accept_content == ["json"]
