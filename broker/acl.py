@@ -48,7 +48,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
             # the job, its labels, vocabulary and Outcome
             f"~{keys.job('*')} ~{keys.outcome('*')} "
-            f"~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
+            f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
             f"~{keys.labels('*')} ~{keys.vocabulary('*')} "
             f"~{keys.users(keys.labels('*'))} ~{keys.users(keys.vocabulary('*'))} "
             "+get +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
@@ -71,7 +71,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "
             # kombu's lists of bound queues, the workers' replies, and the event queue, which never holds messages
             f"~{keys.bindings % '*'} ~{keys.bindings_permanent % '*'} ~{keys.bindings_deadlines} "
-            f"~{keys.queue('*.reply.celery.pidbox')} ~{keys.queue('celeryev.*')} ~{prefix}:flower:* "
+            f"~{keys.queue('*.reply.celery.pidbox')} ~{keys.queue('celeryev.*')} "
             "+sadd +srem +smembers +zadd +zrem +zrange +zrangebyscore +zrevrangebyscore +exists +llen +brpop +del "
             f"+lpush +expire +pexpire +set +get {remote} +publish +subscribe +unsubscribe +psubscribe +punsubscribe"
         ),

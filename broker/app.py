@@ -1,28 +1,27 @@
 """The Celery app that producers and workers share. Every non-default setting states its reason."""
 
-import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
 
+from golem_chain.broker.address import primary_of, tls_options
 from golem_chain.broker.connection import bad_url
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
-from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
-
-_REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 
 def make_app(settings: Settings) -> Celery:
     """Return the app for these settings, not yet connected. Raises BadSetting if the URL cannot be used."""
     url, tls = broker_url(settings)
-    keys = Keys(settings.prefix)
+    keys, primary = Keys(settings.prefix), primary_of(settings.redis_url)
     app = Celery("golem", set_as_current=False)  # a producer may have a Celery app of its own
     app.conf.update(
         broker_url=url,
-        broker_transport="golem_chain.broker.transport.channel:Transport",  # the atomic take, affinity, leases
+        # the atomic take, affinity, leases
+        broker_transport=f"golem_chain.broker.transport.channel:{'SentinelTransport' if primary else 'Transport'}",
         broker_use_ssl=tls,
         # -- serialisation
         task_serializer="json",
@@ -48,6 +47,7 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_prefetch_count_reduction=False,  # the prefetch limit counts messages in hand
         task_track_started=False,  # in a batch it would arrive after the work; the task-started event is on time
         broker_transport_options={
+            "primary": primary,  # None: the URL names the server itself
             "prefix": settings.prefix,
             **keys.books,  # kombu's default names are shared with any other Celery app on the database
             "fanout_prefix": keys.fanout,  # likewise: remote control would reach the workers of other apps
@@ -73,14 +73,20 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
+def broker_url(settings: Settings) -> tuple[str, Mapping[str, Any] | None]:
     """Return the URL as kombu and Celery expect it, and the TLS options (None: no TLS).
 
     `unix://[user:password@]/path.sock?db=0` becomes kombu's `redis+socket://`. The query of a `rediss://` URL may set
-    `ssl_cert_reqs` (required, the default; optional; none), `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
-    Raises BadSetting if the scheme or `ssl_cert_reqs` is unknown.
+    `ssl_cert_reqs` (required, the default; optional; none), `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`. Of a
+    `sentinel://` URL kombu sees the first sentinel, to name it in logs; the transport asks all of them.
+    Raises BadSetting if the URL is bad.
     """
-    parts = urlsplit(settings.redis_url)
+    try:
+        parts, primary = urlsplit(settings.redis_url), primary_of(settings.redis_url)
+    except ValueError:
+        raise bad_url(settings.redis_url) from None
+    if primary:
+        return primary.urls()[0], primary.tls
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     if parts.scheme == "unix":
         login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
@@ -89,9 +95,4 @@ def broker_url(settings: Settings) -> tuple[str, dict[str, Any] | None]:
         return settings.redis_url, None
     if parts.scheme != "rediss":
         raise bad_url(settings.redis_url)
-    wanted = query.pop("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    if wanted not in _REQUIREMENTS:
-        raise BadSetting(f"GOLEM_REDIS_URL: ssl_cert_reqs={wanted} must be required, optional or none.")
-    tls: dict[str, Any] = {"ssl_cert_reqs": _REQUIREMENTS[wanted], "ssl_check_hostname": wanted == "required"}
-    tls |= {key: query[key] for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if key in query}
-    return urlunsplit(parts._replace(query="")), tls
+    return urlunsplit(parts._replace(query="")), tls_options(query)

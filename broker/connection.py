@@ -3,6 +3,7 @@
 connect        a producer's or a worker's client: retries for a while
 connect_once   for timers and read-only commands: does not retry
 Connection     the transport's: treats a server that accepts no writes as unavailable
+sentinel_pool  connections of either kind to the primary that sentinels name
 """
 
 import re
@@ -10,7 +11,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 import redis.connection
@@ -18,7 +18,10 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import exceptions
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
+from golem_chain.broker import sentinel
+from golem_chain.broker.address import Primary, masked, primary_of
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
 
@@ -30,16 +33,29 @@ _CONNECT_S, _ANSWER_S = 5.0, 60.0
 
 def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
     """Return a client that connects on its first command; bytes in, bytes out. Raises BadSetting if the URL is bad."""
+    return _client(
+        settings,
+        socket_connect_timeout=_CONNECT_S,
+        socket_timeout=_ANSWER_S,
+        socket_keepalive=True,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+    )
+
+
+def connect_once(settings: Settings, **options: Any) -> redis.Redis:
+    """Return a client that does not retry, for timers and read-only commands. It connects on its first command. Raises
+    BadSetting if the URL is bad."""
+    return _client(settings, **{"socket_connect_timeout": _CONNECT_S, "retry": Retry(NoBackoff(), 0), **options})
+
+
+def _client(settings: Settings, **options: Any) -> redis.Redis:
     try:
-        client: redis.Redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_connect_timeout=_CONNECT_S,
-            socket_timeout=_ANSWER_S,
-            socket_keepalive=True,
-            health_check_interval=30,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
-            retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
-        )
+        primary = primary_of(settings.redis_url)
+        if primary is not None:
+            return redis.Redis.from_pool(sentinel_pool(primary, **options))
+        client: redis.Redis = redis.Redis.from_url(settings.redis_url, **options)
     except ValueError:
         raise bad_url(settings.redis_url) from None
     return client
@@ -50,8 +66,8 @@ def bad_url(url: str) -> BadSetting:
     scheme = url.partition(":")[0].lower()
     if "sentinel" in scheme:
         return BadSetting(
-            f"GOLEM_REDIS_URL is a {scheme}:// URL, and Sentinel is not supported yet: use redis:// or rediss:// with "
-            "the address of a proxy that follows the primary, or with a managed service's primary endpoint."
+            "GOLEM_REDIS_URL is not a valid Sentinel URL: "
+            "use sentinel://:password@host1:26379,host2:26379/0?master=NAME, or sentinels:// for TLS."
         )
     if "cluster" in scheme:
         return BadSetting(f"GOLEM_REDIS_URL={masked(url)} {_CLUSTER}: {_REMEDIES[_CLUSTER]}.")
@@ -59,23 +75,6 @@ def bad_url(url: str) -> BadSetting:
         f"GOLEM_REDIS_URL={masked(url)} is not a valid Redis URL: "
         "use redis://:password@host:6379/0, rediss:// for TLS, or unix:// for a socket."
     )
-
-
-def masked(url: str) -> str:
-    """Return the URL without user and password."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "(unreadable)"
-    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{port}{parts.path}"
-
-
-def connect_once(settings: Settings, **options: Any) -> redis.Redis:
-    """Return a client that does not retry, for timers and read-only commands. It connects on its first command."""
-    given = {"socket_connect_timeout": _CONNECT_S, "retry": Retry(NoBackoff(), 0), **options}
-    client: redis.Redis = redis.Redis.from_url(settings.redis_url, **given)
-    return client
 
 
 @contextmanager
@@ -103,6 +102,10 @@ _REMEDIES = {
     _OUT_OF_MEMORY: "wait for jobs to end, or raise its maxmemory",
     _DISK_FULL: "free space on the server's disk; workers then continue on their own",
     _REPLICA: "wait for the failover to end, or name the primary in GOLEM_REDIS_URL",
+    sentinel.SILENT: "check the addresses in GOLEM_REDIS_URL and that the sentinels are running",
+    sentinel.REFUSED: "set sentinel_password in GOLEM_REDIS_URL",
+    sentinel.UNKNOWN: "set master in GOLEM_REDIS_URL to the name that they monitor",
+    sentinel.DOWN: "wait for the failover to end, or start the primary",
 }
 
 
@@ -126,6 +129,8 @@ def _why(exc: BaseException) -> str:
 
     if among(ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
         return "presented an untrusted certificate (name its CA with rediss://…?ssl_ca_certs=ca.pem)"
+    if reasons := [cause.args[0] for cause in causes if isinstance(cause, sentinel.NoPrimary)]:
+        return str(reasons[0])
     if among(redis.AuthenticationError) or any(
         word in text for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH", "uthentication required")
     ):
@@ -196,3 +201,19 @@ class Connection(_RefusedWritesDisconnect, redis.Connection):
 
 class SecureConnection(_RefusedWritesDisconnect, redis.SSLConnection):
     """The same over TLS."""
+
+
+class SentinelConnection(_RefusedWritesDisconnect, SentinelManagedConnection):
+    """A TCP connection to the primary that the sentinels name; it asks them again whenever it has to reconnect."""
+
+
+class SecureSentinelConnection(_RefusedWritesDisconnect, SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+def sentinel_pool(primary: Primary, **options: Any) -> SentinelConnectionPool:
+    """Return a pool of connections to the primary. `options` are those of redis-py's connections."""
+    given = {key: value for key, value in options.items() if key not in ("host", "port")}
+    given.setdefault("connection_class", SentinelConnection if primary.tls is None else SecureSentinelConnection)
+    given |= {"db": primary.db, **primary.login, **(primary.tls or {})}
+    return SentinelConnectionPool(primary.name, sentinel.Sentinels(primary), **given)

@@ -63,6 +63,11 @@ class Keys:
         return f"{self.prefix}:vault-total"
 
     @property
+    def replicated(self) -> str:
+        """Written after a submit that replicas have to confirm; expires at once. Producers may write it."""
+        return f"{self.prefix}:replicated"
+
+    @property
     def vault_sizes(self) -> str:
         """Hash of the id -> bytes reserved (hash)."""
         return f"{self.prefix}:vault-sizes"
@@ -150,11 +155,6 @@ class Keys:
             "unacked_index_key": self.unacked_index,
             "unacked_mutex_key": f"{self.prefix}:unacked-mutex",
         }
-
-    @property
-    def flower_books(self) -> dict[str, str]:
-        """The same options for Flower, always empty: with the workers' names it would requeue messages in hand."""
-        return {f"unacked{part}_key": f"{self.prefix}:flower:unacked{part}" for part in ("", "_index", "_mutex")}
 
     @property
     def holders(self) -> str:

@@ -33,7 +33,7 @@ class Pipeline:
         self.settings = settings or Settings.read()
         self._client = connect(self.settings)
         self._jobs = Jobs(self._client, Keys(self.settings.prefix))
-        self._submitter = Submitter(self.settings, self._jobs, Vault(self.settings, self._client))
+        self._submitter = Submitter(self.settings, self._client, self._jobs, Vault(self.settings, self._client))
         self._outcomes = Outcomes(self.settings, self._client)
 
     def submit(

@@ -13,16 +13,21 @@ from typing import Any
 import redis
 from pydantic import ValidationError
 
+from golem_chain.broker.address import masked
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, read_file, within
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest
+from golem_chain.broker.keys import Keys
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable
 from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
+
+#: How long replicas may take to confirm a submit.
+REPLICAS_S = 1.0
 
 
 def job_options(
@@ -45,13 +50,14 @@ def job_options(
 class Submitter:
     """Submits jobs. Every method raises BrokerAway if Redis fails."""
 
-    def __init__(self, settings: Settings, jobs: Jobs, vault: Vault) -> None:
-        self._settings, self._jobs, self._vault = settings, jobs, vault
+    def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
+        self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
 
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
         job, data = self.describe(audio, options, id, name)
-        with reaching(self._settings):
+        replicas = self._settings.redis_wait
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
             if data is not None:
                 if not self._jobs.register(job):
                     return job.id
@@ -132,6 +138,36 @@ class Submitter:
                 self._vault.drop(job.id)
                 self._jobs.forget(job.id)
             raise
+
+
+@contextmanager
+def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, job: str) -> Iterator[None]:
+    """Raise BrokerAway unless `n` replicas have what the block wrote for the job; do nothing if `n` is 0.
+
+    WAIT counts the writes of its own connection, and returns at once where there are none. Replication is ordered, so
+    one write after the block stands for all of the block's, whichever connection they used, as long as the primary and
+    its history are the same.
+    """
+    if not n:
+        yield
+        return
+    keys, before = Keys(settings.prefix), client.info("replication")["master_replid"]
+    yield
+    with client.pipeline(transaction=False) as pipe:
+        pipe.set(keys.replicated, "", ex=1)
+        pipe.execute_command("WAIT", n, round(REPLICAS_S * 1000))
+        pipe.info("replication")
+        _, confirmed, after = pipe.execute()
+    if after["master_replid"] != before:
+        client.hdel(keys.job(job), "queued")  # the message may be lost: the next submit publishes it again
+        why = "changed its primary during the submit"
+    elif confirmed < n:
+        why = f"had the job on {confirmed} of {n} replicas after {REPLICAS_S:g} s (GOLEM_REDIS_WAIT)"
+    else:
+        return
+    raise BrokerAway(
+        f"Redis at {masked(settings.redis_url)} {why}: submit the job again with the id {job}, it then runs once."
+    )
 
 
 @contextmanager

@@ -83,7 +83,13 @@ class Settings(BaseSettings):
 
     # -- broker
     redis_url: str = Field(  # never in a repr: it may hold a password
-        "redis://127.0.0.1:6379/0", description="URL of the Redis server; `rediss://` for TLS", repr=False
+        "redis://127.0.0.1:6379/0",
+        description="URL of the Redis server; `rediss://` for TLS; "
+        "`sentinel://:password@host1:26379,host2:26379/0?master=NAME` (`sentinels://` for TLS) for a failover",
+        repr=False,
+    )
+    redis_wait: Annotated[int, Field(ge=0)] = Field(
+        0, description="Number of replicas that must confirm each submit within 1 s, so that no failover loses it"
     )
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "golem", description="Beginning of every Redis key and channel; systems that share a server have different ones"

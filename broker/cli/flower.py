@@ -25,8 +25,10 @@ def serve(settings: Settings) -> None:
     if find_spec("flower") is None:
         raise MissingExtra("Flower is not installed: pip install 'golem-chain[monitor]'.")
     auth, made = credentials(settings.flower_auth)
+    from golem_chain.broker.address import primary_of
     from golem_chain.broker.app import make_app
     from golem_chain.broker.connection import check_broker
+    from golem_chain.broker.sentinel import connecting
     from golem_chain.broker.transport.channel import stand_in
 
     check_broker(settings)
@@ -39,10 +41,11 @@ def serve(settings: Settings) -> None:
     # Flower's broker page knows the stock transports only: ours takes the place of theirs, for the sake of the prefix.
     stand_in(app.conf.broker_transport)
     app.conf.broker_transport = None
-    keys = Keys(settings.prefix)
-    # With the names of the workers Flower would requeue messages in hand, by its own clock. The last option is for the
-    # broker page.
-    app.conf.broker_transport_options |= {**keys.flower_books, "global_keyprefix": keys.queue("")}
+    # The last option is for the broker page.
+    app.conf.broker_transport_options |= {"global_keyprefix": Keys(settings.prefix).queue("")}
+    if primary := primary_of(settings.redis_url):
+        app.conf.broker_url = ";".join(primary.urls())  # the broker page reads the sentinels from it
+        app.conf.broker_transport_options |= {"master_name": primary.name, "sentinel_kwargs": connecting(primary)}
     app.start(
         argv=[
             "flower",

@@ -7,7 +7,8 @@ from golem_chain.broker.cli.console import say
 
 def command(*, load: bool) -> None:
     """Print the library, or load it into the server of GOLEM_REDIS_URL. Raises BrokerAway if Redis refuses."""
-    from golem_chain.broker.connection import connect, masked, reaching
+    from golem_chain.broker.address import masked
+    from golem_chain.broker.connection import connect, reaching
     from golem_chain.broker.transport.scripts import library
     from golem_chain.shared.settings import Settings
 

@@ -96,7 +96,7 @@ def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
     need_worker()
     with _orderly(), tempfile.TemporaryDirectory(prefix="golem-run-") as place, embedded.start(Path(place)) as server:
         allowed = roots(files)
-        settings = Settings.read(redis_url=server.url, audio_root=allowed)
+        settings = Settings.read(redis_url=server.url, redis_wait=0, audio_root=allowed)  # it has no replicas
         log = Path(place) / "worker.log"
         with log.open("wb") as out:
             worker = subprocess.Popen(

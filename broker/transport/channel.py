@@ -13,8 +13,8 @@ lease  a timer in the event loop renews the leases of all messages in hand, whic
 Messages of stages are published by `broker.jobs`, never through kombu, which carries remote control and events.
 
 Private parts of kombu 5.7 in use: `Channel._brpop_start/_brpop_read`, `QoS`, `Connection._deliver`, `_q_for_pri`,
-`keyprefix_*`, `_deliver_fanout_message`. The transport option `prefix` takes the place of kombu's `global_keyprefix`.
-Priorities and expiry of the stages' queues are not supported.
+`keyprefix_*`, `_connparams`, `_get_pool`, `_deliver_fanout_message`. The transport option `prefix` takes the place of
+kombu's `global_keyprefix`. Priorities and expiry of the stages' queues are not supported.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,16 @@ from kombu.log import get_logger
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
+from redis.exceptions import ConnectionError
 
-from golem_chain.broker.connection import Connection, SecureConnection
+from golem_chain.broker.address import Primary
+from golem_chain.broker.connection import (
+    Connection,
+    SecureConnection,
+    SecureSentinelConnection,
+    SentinelConnection,
+    sentinel_pool,
+)
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import task_name
 from golem_chain.broker.transport import scripts
@@ -57,8 +65,8 @@ class Channel(redis.Channel):
     """A channel that takes batches of messages atomically, by affinity."""
 
     QoS = QoS
-    connection_class = Connection
-    connection_class_ssl = SecureConnection
+    connection_class: type = Connection
+    connection_class_ssl: type = SecureConnection
     from_transport_options = (
         *(option for option in redis.Channel.from_transport_options if option != "global_keyprefix"),
         *("prefix", "batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
@@ -245,6 +253,13 @@ class Channel(redis.Channel):
                 logger.exception("Message %s could not be delivered", one.tag)
                 self.qos.bury(one.tag, f"cannot be delivered: {exc!r}")
 
+    def basic_publish(self, message: Any, exchange: str, routing_key: str, **kwargs: Any) -> Any:
+        """As kombu's, for events, but on a channel that was closed, because another publish failed, raises the error on
+        which kombu makes a new one."""
+        if self.connection is None:
+            raise ConnectionError("The channel is closed.")
+        return super().basic_publish(message, exchange, routing_key, **kwargs)
+
     def close(self) -> None:
         """As kombu's, but interrupts an idle wait."""
         if self._in_poll and self._outstanding is Asked.WAIT:
@@ -287,6 +302,27 @@ class Transport(redis.Transport):
         loop.call_repeatedly(connection.client.transport_options.get("lease_renewal", 10), renew)
 
 
+class SentinelChannel(Channel):
+    """A channel to the primary that sentinels name. Each new connection asks them, so it follows a failover."""
+
+    connection_class = SentinelConnection
+    connection_class_ssl = SecureSentinelConnection
+    from_transport_options = (*Channel.from_transport_options, "primary")
+    primary: Primary
+    keyprefix_fanout: str
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        params = self._connparams(asynchronous=asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
+        return sentinel_pool(self.primary, **params)
+
+
+class SentinelTransport(Transport):
+    """The transport for `sentinel://` URLs."""
+
+    Channel = SentinelChannel
+
+
 def stand_in(name: str) -> None:
     """Let the transport with this dotted name take the place of kombu's for all URLs of Redis, in this process."""
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss", "redis+socket"), name))
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss", "redis+socket", "sentinel"), name))

@@ -8,7 +8,8 @@ from base64 import b64decode
 import pytest
 import redis
 
-from golem_chain.broker.connection import connect, masked, reaching
+from golem_chain.broker.address import masked
+from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes

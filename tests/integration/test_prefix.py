@@ -27,7 +27,6 @@ def test_every_key_and_channel_of_a_system_begins_with_its_prefix(chain):
     heard: set[str] = set()
     events: list[Any] = []
     app = make_app(chain.settings)
-    app.conf.broker_transport_options |= Keys(PREFIX).flower_books
     with app, client.pubsub() as all_channels, app.connection_for_read() as connection:
         all_channels.psubscribe("*")
         receiver = app.events.Receiver(connection, handlers={"*": events.append})

@@ -274,6 +274,12 @@ def test_a_user_who_may_not_do_something_is_told_so_in_one_sentence(users):
         pipeline.submit(b"a")
 
 
+def test_a_producer_may_ask_that_replicas_confirm_its_submits(users):
+    asking = users.as_("producer").model_copy(update={"redis_wait": 1})
+    with Pipeline(asking) as pipeline, pytest.raises(BrokerAway, match="had the job on 0 of 1 replicas"):
+        pipeline.submit(b"a")
+
+
 def test_no_password_is_in_a_log_a_status_or_the_arguments_of_a_process(users, capsys, monkeypatch):
     monkeypatch.setenv("GOLEM_REDIS_URL", users.url("monitor"))
     for words in (["status"], ["status", "--json"], ["dead", "list"], ["dead", "show", "--all"]):
@@ -360,3 +366,38 @@ def test_a_job_crosses_tls_and_the_certificate_is_checked(tls):
 def test_an_untrusted_certificate_is_named_as_such(tls):
     with pytest.raises(BrokerAway, match="certificate"):
         check_broker(secure(tls))
+
+
+def reached(settings):
+    with suppress(BrokerAway):
+        check_broker(settings)
+        return True
+    return False
+
+
+def test_sentinels_and_the_primary_that_they_name_are_reached_over_tls(tls, tmp_path, eventually):
+    program, (port, folder) = shutil.which("redis-server"), tls
+    assert program
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        asked = probe.getsockname()[1]
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port 0\ntls-port {asked}\nbind 127.0.0.1\ntls-replication yes\ntls-auth-clients no\n"
+        + "".join(
+            f"tls-{key}-file {folder}/{name}.pem\n" for key, name in [("cert", "ca"), ("key", "key"), ("ca-cert", "ca")]
+        )
+        + f"sentinel monitor golem 127.0.0.1 {port} 1\nsentinel auth-pass golem pw\n"
+    )
+    sentinel = subprocess.Popen([program, str(config), "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    url = f"sentinels://:pw@127.0.0.1:{asked}/0?master=golem"
+    trusted = Settings.read(_env_file=None, redis_url=f"{url}&ssl_ca_certs={folder}/ca.pem")
+    try:
+        eventually(lambda: reached(trusted))
+        with Pipeline(trusted) as pipeline:
+            assert pipeline.outcome(pipeline.submit(b"a")) is None
+        with pytest.raises(BrokerAway, match="certificate"):
+            check_broker(Settings.read(_env_file=None, redis_url=url))
+    finally:
+        sentinel.kill()
+        sentinel.wait()

@@ -22,7 +22,6 @@ keys = Keys()
 def app(chain):
     """An app that only monitors, as Flower does."""
     app = make_app(chain.settings)
-    app.conf.broker_transport_options |= keys.flower_books
     yield app
     app.close()
 

@@ -7,8 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import redis
-
+from golem_chain.broker.connection import connect
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.settings import Settings
@@ -30,7 +29,7 @@ class Chain:
             )
         self.settings = Settings.read(_env_file=None, redis_url=self.server.url, **given)
         self.pipeline = Pipeline(self.settings)
-        self.client = redis.Redis.from_url(self.server.url)
+        self.client = connect(self.settings)
         self.worker = None
 
     def start_worker(self):

@@ -9,7 +9,6 @@ from kombu import Connection
 from golem_chain.broker.app import broker_url, make_app
 from golem_chain.broker.connection import check_broker
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
@@ -51,15 +50,6 @@ def test_what_is_not_redis_is_refused_without_telling_the_password(url):
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("scheme", ["sentinel", "redis+sentinel", "rediss+sentinel"])
-def test_a_sentinel_url_is_refused_with_what_to_use_instead(scheme):
-    settings = read(redis_url=f"{scheme}://:secret@a:26379;{scheme}://:secret@b:26379/0")
-    for use in (make_app, Pipeline, check_broker):
-        with pytest.raises(BadSetting, match=r"Sentinel is not supported yet: use .* a proxy") as caught:
-            use(settings)
-        assert "secret" not in caught.value.message
-
-
 def test_a_cluster_url_is_refused_with_what_to_use_instead():
     with pytest.raises(BadSetting, match="Redis Cluster, which is not supported: name a single server"):
         make_app(read(redis_url="redis+cluster://a:6379"))
@@ -71,8 +61,15 @@ def test_messages_in_hand_have_names_that_no_other_app_uses(settings):
         names = (channel.unacked_key, channel.unacked_index_key, channel.unacked_mutex_key)
     assert names[:2] == (keys.unacked, keys.unacked_index)
     assert all(name.startswith("golem:") for name in names)
-    assert keys.flower_books.keys() == keys.books.keys()
-    assert not set(keys.flower_books.values()) & set(keys.books.values())
+
+
+def test_a_producer_whose_channel_was_closed_publishes_over_a_new_one(settings, client):
+    app = make_app(settings)
+    with app.producer_pool.acquire(block=True) as producer:
+        producer.channel.close()  # as after a publish that failed
+        producer.publish({}, routing_key="scribe", exchange="", retry=True, retry_policy={"max_retries": 3})
+    assert client.llen("scribe") == 1
+    app.close()
 
 
 def test_only_json_is_spoken():

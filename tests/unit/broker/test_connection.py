@@ -10,7 +10,7 @@ from golem_chain.broker.connection import Connection
 def transport(redis_server):
     """A client that uses the transport's connections, and a plain one to set up the server."""
     pool = redis.ConnectionPool.from_url(redis_server.url, connection_class=Connection)
-    with redis.Redis(connection_pool=pool) as client, redis.Redis.from_url(redis_server.url) as plain:
+    with redis.Redis.from_pool(pool) as client, redis.Redis.from_url(redis_server.url) as plain:
         plain.flushall()
         yield client, plain
 

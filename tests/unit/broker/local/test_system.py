@@ -122,6 +122,12 @@ def test_the_password_of_the_private_server_is_on_no_command_line(monkeypatch):
             assert password not in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
 
 
+def test_replicas_that_the_shared_server_has_are_not_expected_of_the_private_one(monkeypatch):
+    monkeypatch.setenv("GOLEM_REDIS_WAIT", "1")
+    with run_with(monkeypatch, "import time; time.sleep(60)") as own:
+        assert own.settings.redis_wait == 0
+
+
 def test_signal_handlers_are_as_before_afterwards(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     with run_with(monkeypatch, "import time; time.sleep(60)"):
