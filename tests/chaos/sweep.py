@@ -18,6 +18,7 @@ from typing import Any
 import redis
 
 from golem_chain.broker.local import embedded
+from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.settings import Settings
@@ -29,7 +30,8 @@ from tests.support.strikes import ROLES, WHENS, Board
 from tests.support.struck import submit
 
 GIVEN = {"lease_s": 5, "keep_s": 20}
-PATIENCE_S = 60.0
+PATIENCE_S = 60.0  # for an Outcome
+SETTLE_S = 20.0  # until nothing moves any more: several leases
 OVER = 3  # so many rounds in a row without a kill end a sweep
 SHOWN = 3  # findings of a kind that are shown
 TOLD = {"producer": "the producer", "parent": "the worker's parent", "child": "the worker's child"}
@@ -91,7 +93,12 @@ class Ground:
         env |= {f"GOLEM_{name.upper()}": str(value) for name, value in GIVEN.items()}
         program = [sys.executable, "-m", "tests.support.struck"]
         with self.log.open("ab") as log:
-            told: dict[str, Any] = {"env": env, "cwd": folder, "stderr": log, "start_new_session": True}
+            told: dict[str, Any] = {
+                "env": env,
+                "cwd": folder,
+                "stderr": log,
+                "preexec_fn": die_with_parent(signal.SIGKILL),
+            }
             self.box: Any = subprocess.Popen([*program, "worker", str(folder / "board"), "box"], **told)
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             self.producer: Any = subprocess.Popen([*program, "producer", str(folder / "board")], **told, **pipes)
@@ -117,9 +124,9 @@ class Ground:
                 pipe.pttl(key)
             return {key.decode() for key, left_ms in zip(found, pipe.execute(), strict=True) if left_ms == -1}
 
-    def unusual(self, within_s=PATIENCE_S):
+    def unusual(self, within_s=None):
         """Wait until only the usual keys have no expiry; return the others that are left."""
-        end = time.monotonic() + within_s
+        end = time.monotonic() + (SETTLE_S if within_s is None else within_s)
         while (left := self.lasting() - self.usual) and time.monotonic() < end:
             time.sleep(0.02)
         return sorted(left)
@@ -140,7 +147,7 @@ class Ground:
     def stop(self):
         for process in (self.box, self.producer):
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()  # what it has started dies with it
             process.wait()
         self.producer.stdin.close()
         self.producer.stdout.close()

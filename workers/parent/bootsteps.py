@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from golem_chain.broker import keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
+from golem_chain.workers.parent.admission import refuse_body, refuse_headers
 from golem_chain.workers.parent.consumer import ReconnectingConsumer
 from golem_chain.workers.parent.node_name import RENEW_S
 from golem_chain.workers.parent.strategy import fail
@@ -108,6 +109,8 @@ def _end_job_of(app: Celery, letter: bytes) -> bool:
         message = json.loads(told["raw"])
         args, kwargs, embed = json.loads(b64decode(message["body"]))
         headers = message["headers"]
+        if why := refuse_headers(headers) or refuse_body([args, kwargs, embed]):  # it may never have been admitted
+            raise ValueError(why)
         request = Context({**headers, **(embed or {}), "args": args, "kwargs": kwargs})
         task = app.tasks[headers["task"]]
     except Exception:

@@ -1,5 +1,6 @@
 """Celery's consumer and worker classes with faster reconnects; messages in hand survive a lost connection."""
 
+from collections.abc import Callable
 from typing import Any
 
 from celery import platforms
@@ -8,6 +9,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
+from golem_chain.workers.parent.admission import OURS, refuse_body, refuse_headers, refuse_nesting
 from golem_chain.workers.parent.context import ParentContext
 
 logger = get_logger(__name__)
@@ -45,6 +47,32 @@ class ReconnectingConsumer(Consumer):
         """Make the message a dead letter; Celery would drop it."""
         logger.error("A message cannot be decoded: %r", exc)
         message.reject_log_error(logger, self.connection_errors)
+
+    def update_strategies(self) -> None:
+        """As Celery's, but for our tasks only: its own ones (`celery.map`, `celery.chord_unlock`…) run what a message
+        says."""
+        super().update_strategies()
+        for name in set(self.strategies) - OURS:
+            del self.strategies[name]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """As Celery's, but what is not ours becomes a dead letter before Celery acts on it."""
+        handle: Callable[[Any], None] = super().create_task_handler(*args, **kwargs)
+
+        def admit(message: Any) -> None:
+            try:
+                why = refuse_headers(message.headers) or refuse_nesting(message.properties)
+                why = why or refuse_body(message.payload)
+            except Exception as exc:  # noqa: BLE001  (untrusted content, which kombu decodes)
+                self.on_decode_error(message, exc)
+                return
+            if why:
+                logger.error("A message is refused: %s", why)
+                message.reject_log_error(logger, self.connection_errors)
+            else:
+                handle(message)
+
+        return admit
 
 
 class Parent(Worker):

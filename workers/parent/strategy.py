@@ -6,6 +6,7 @@ alone, so that a poison message cannot fail its neighbours twice. Relies on priv
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 from weakref import ref
 
@@ -58,10 +59,11 @@ class Batch:
         return result
 
     def _limit_s(self) -> float | None:
-        """Return the time limit, seconds: the fixed part once, plus the sum of the parts that grow with the audio."""
+        """Return the time limit, seconds: the fixed part once, plus the sum of the parts that grow with the audio. A
+        message can raise its limit but not lower it: forged ones would kill the child."""
         base = self.task.time_limit or self.task.app.conf.task_time_limit
-        limits = [r.time_limits[0] or base for r in self.requests]
-        if None in limits:
+        limits = [max(r.time_limits[0] or base or inf, base or 0) for r in self.requests]
+        if inf in limits:
             return None
         least = min(limits)
         return float(least + sum(limit - least for limit in limits))
