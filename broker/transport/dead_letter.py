@@ -45,6 +45,7 @@ class Letter:
         try:
             message = json.loads(self.raw)
             id_ = message["headers"]["id"]
+            id_.encode()  # half a surrogate pair cannot be part of a key
             json.loads(b64decode(message["body"]))
             known = message["headers"]["task"].removeprefix("golem.") in STAGES and isinstance(id_, str)
             return message if known and self.told.get("queue") in STAGES else None

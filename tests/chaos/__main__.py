@@ -18,7 +18,7 @@ from typing import Any
 
 from golem_chain.benchmarks.report import into_docs
 from golem_chain.broker.local import embedded
-from tests.chaos import drills, outages
+from tests.chaos import drills, outages, sweep
 from tests.chaos.comparison import compare
 from tests.chaos.storm import quiet_answers, storm_over
 from tests.support.faults import KINDS, TOLD
@@ -136,6 +136,23 @@ def comparison_table(fates):
     return "\n".join([head, *rows])
 
 
+def sweep_table(sweeps, cost):
+    """Return the table of kills at each command, and the cost of a job."""
+    names = ["process", "killed", "kills", "at commands", "lost", "ended twice", "result differs", "keys left"]
+    names += ["invariant broken", "slowest job"]
+    head = f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
+    rows = [
+        f"| {sweep.TOLD[one.role]} | {one.when} | {one.kills} | 1 to {one.last} | {len(one.lost)} | {len(one.twice)} | "
+        f"{len(one.differing)} | {len(one.left)} | {len(one.broken)} | {one.slowest_s:.1f} s |"
+        for one in sweeps
+    ]
+    sent = ", ".join(f"{count:.0f} by {sweep.TOLD[role]}" for role, count in cost.sent.items())
+    told = (
+        f"A lone job costs {sum(cost.sent.values()):.0f} Redis commands ({sent}), {cost.executed:.0f} with those inside"
+    )
+    return "\n".join([head, *rows, "", f"{told} scripts."])
+
+
 def outage_table(found):
     """Return the table of outages of Redis."""
     rows = ["| Redis | for | jobs | done | dead letters | last job done after its end |", "|---|---|---|---|---|---|"]
@@ -161,12 +178,16 @@ def main():
         gone = outages.run(folder / "outages", (20.0, 100.0, *((240.0, 900.0) if given.long else ())))
         for outage in gone:
             say(str(outage))
+        sweeps = sweep.run_all(folder / "sweep", say=say)
+        cost = sweep.cost(folder / "cost")
+        say(str(cost))
         reports = storms(folder, given.jobs, given.kills, given.seed)
         rows = deaths(folder)
         fates = compared(folder, given.jobs // 5, given.kills * 2 // 5, given.seed)
     machine = f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, seed {given.seed}."
     tables = {
         "storm": f"{storm_table(reports)}\n\n{machine}",
+        "sweep": sweep_table(sweeps, cost),
         "drills": drill_table(rows),
         "comparison": comparison_table(fates),
         "outages": outage_table(gone),
@@ -178,6 +199,7 @@ def main():
             into_docs(PAGE, f"{name}: make chaos", table)
     broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left or one.broken]
     broken += [row.what for row in rows if not row.kept]
+    broken += [f"{one.role} killed {one.when} a command" for one in sweeps if not one.kept]
     broken += [f"Redis {one.kind} for {one.seconds:g} s" for one in gone if not one.kept]
     say(f"broken: {', '.join(broken)}" if broken else "all guarantees held")
     return 1 if broken else 0

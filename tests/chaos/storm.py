@@ -13,6 +13,7 @@ from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
+from tests.support.ends import Ends
 from tests.support.faults import LEASE_S, FaultInjector
 
 keys = Keys()
@@ -56,35 +57,16 @@ class Report:
 
 
 class Storm(FaultInjector):
-    """Boxes with fake engines, a producer, and a listener that counts the announced ends of jobs."""
+    """Boxes with fake engines and a producer; the announced ends of jobs are counted."""
 
     def __init__(self, server, folder, boxes, run_s=0.02, **options):
         given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many faults
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
         env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
-        self.ended: Counter[str] = Counter()
-        self.gaps = [0.0]
-        self._over = threading.Event()
         super().__init__(
             server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s), **env, **options
         )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self):
-        """Count the announcements; those sent while the listener is disconnected are lost."""
-        while not self._over.is_set():
-            try:
-                with redis.Redis.from_url(self.server.url) as client, client.pubsub() as heard:
-                    heard.subscribe(keys.ended)
-                    last = time.monotonic()
-                    while not self._over.is_set():
-                        if (message := heard.get_message(timeout=0.2)) and message["type"] == "message":
-                            self.ended[message["data"].decode()] += 1
-                            self.gaps.append(time.monotonic() - last)
-                            last = time.monotonic()
-            except redis.RedisError:
-                time.sleep(0.05)  # before the next attempt
+        self.ends = Ends(server)
 
     def submit(self, jobs, pause_s=0.0):
         """Submit the jobs, retrying each with the same id until Redis accepts it."""
@@ -111,8 +93,7 @@ class Storm(FaultInjector):
         return found
 
     def stop(self):
-        self._over.set()
-        self._listener.join()
+        self.ends.stop()
         super().stop()
 
 
@@ -141,9 +122,9 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
         report = Report(jobs, storm.killed, wall_s=time.monotonic() - start)
         time.sleep(0.5)  # time for an erroneous second end of a job
         report.lost = sorted(set(range(jobs)) - set(found))
-        report.twice = [job for job, count in storm.ended.items() if count > 1]
+        report.twice = storm.ends.twice()
         report.differing = [n for n, told in found.items() if told != quiet[n]]
-        report.gap_s = max(storm.gaps)
+        report.gap_s = max(storm.ends.gaps)
         end = time.monotonic() + 60
         with redis.Redis.from_url(server.url) as client:
             while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:

@@ -1,5 +1,7 @@
 """`make fuzz`: runs the readers of untrusted input on damaged, random and hostile bytes, and watches them.
 
+After them, `siege` pushes as many hostile messages into the queues of a worker.
+
 usage: python -m tests.fuzz [--inputs 100000] [--seed 7] [--reader audio]
 
     parent ─ watches ─► one child per reader: a result or a GolemError for each input
@@ -104,5 +106,9 @@ def main():
         fault = run(reader, inputs, given.seed, given.first)
         wrong += [fault] if fault else []
         print(fault or f"{reader}: {inputs} inputs in {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{len(wrong)} of {len(shares)} readers failed" if wrong else f"{given.inputs} inputs: no crash, no hang")
+    if not given.reader:
+        from tests.fuzz import siege  # not in the children, whose memory is watched
+
+        wrong += [f"{kind}: {what}" for kind, what in siege.run(given.inputs, given.seed)]
+    print(f"{len(wrong)} failures" if wrong else f"{given.inputs} inputs: no crash, no hang")
     return 1 if wrong else 0

@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+from golem_chain.broker.keys import Keys
 from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Transcript
 
 WHOLE = Handover(
@@ -42,3 +43,8 @@ def swapped(whole: object, place: tuple[object, ...], value: object) -> object:
 def harmless(text: str) -> bool:
     """Return whether a text has no control or formatting characters; spaces of all kinds are allowed."""
     return not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)
+
+
+def queue_key(stage: str) -> str:
+    """Return the Redis list into which a producer pushes the messages of a stage."""
+    return Keys().queue(stage)

@@ -137,6 +137,10 @@ class StageTask(Task):
             if known.ended or not known.known or call.job in seen:  # expired after its end, never submitted, or twice
                 self._finish(run, place, steps.NOTHING)
                 continue
+            if not all(known.has(one) for one in STAGES[: STAGES.index(self.stage)]):
+                logger.warning("A message for job %s came before its turn and is dropped: it is forged", call.job)
+                self._finish(run, place, steps.NOTHING)
+                continue
             seen.add(call.job)
             handover = known.handover
             if handover is None:

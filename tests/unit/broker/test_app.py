@@ -68,7 +68,7 @@ def test_a_producer_whose_channel_was_closed_publishes_over_a_new_one(settings, 
     with app.producer_pool.acquire(block=True) as producer:
         producer.channel.close()  # as after a publish that failed
         producer.publish({}, routing_key="scribe", exchange="", retry=True, retry_policy={"max_retries": 3})
-    assert client.llen("scribe") == 1
+    assert client.llen(keys.queue("scribe")) == 1
     app.close()
 
 
