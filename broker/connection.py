@@ -19,6 +19,7 @@ from redis import exceptions
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
+from golem_chain.broker import wire
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
 
@@ -80,16 +81,25 @@ def connect_once(settings: Settings, **options: Any) -> redis.Redis:
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """Turn Redis errors inside the block into BrokerAway: one sentence with the server and the remedy."""
+    """Turn Redis errors inside the block into BrokerAway: one sentence with the server and the remedy. A script's error
+    WIRE becomes WireDiffers."""
     try:
         yield
+    except redis.ResponseError as exc:
+        code, _, found = str(exc).partition(" ")
+        raise wire.differs(place(settings), found) if code == "WIRE" else _away(settings, _why(exc)) from None
     except (redis.RedisError, KombuError, OperationalError) as exc:
         raise _away(settings, _why(exc)) from None
 
 
 def _away(settings: Settings, why: str) -> BrokerAway:
     remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server is running")
-    return BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.")
+    return BrokerAway(f"{place(settings)} {why}: {remedy}.")
+
+
+def place(settings: Settings) -> str:
+    """Return the server as it is named in sentences."""
+    return f"Redis at {masked(settings.redis_url)}"
 
 
 _OUT_OF_MEMORY = "is out of memory"

@@ -17,6 +17,7 @@ from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
 from golem_chain.broker.transport.scripts import load
+from golem_chain.broker.wire import WIRE
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
@@ -76,7 +77,8 @@ class Jobs:
         Raises BadRequest if the id belongs to a job with a different request.
         """
         asked, wanted = digest(job), [self._keys.job(job.id), self._keys.outcome(job.id)]
-        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, _body(job), UNCLAIMED_S]))
+        given: list[str | int] = [asked, _body(job), UNCLAIMED_S, self._keys.wire, WIRE]
+        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=given))
         if found.decode() != asked:
             raise _taken(job)
         return not sent
@@ -96,7 +98,7 @@ class Jobs:
         touched += [self._keys.vault_leaving, *(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id, limit_s=limit_s), json.dumps(SENT_AT_MARK)
         sent_to = (self._keys.queue(first), self._keys.wake(first))
-        args = [digest(job), _body(job), job.id, *sent_to, message, mark]
+        args = [digest(job), _body(job), job.id, *sent_to, message, mark, self._keys.wire, WIRE]
         done = int(cast("int", self._submit(keys=touched, args=args)))
         if done == _OTHER_REQUEST:
             raise _taken(job)
