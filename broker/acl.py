@@ -68,7 +68,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"{_EVERYBODY} +info +eval_ro +time {' '.join(f'%R~{keys.queue(stage)}' for stage in STAGES)} "
             f"%R~{keys.unacked} %R~{keys.unacked_index} %R~{keys.holders} %R~{keys.deliveries} %R~{keys.dead} "
             f"%R~{keys.events} %R~{keys.box('*')} %R~{keys.boxes} %R~{keys.checkpoint('*')} %R~{keys.claim('*')} "
-            f"%R~{keys.served} %R~{keys.wire} {old}+@read +scan -keys -randomkey -dbsize"
+            f"%R~{keys.served} %R~{keys.wire} +@read +scan -keys -randomkey -dbsize"
         ),
         "flower": (
             f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "

@@ -6,9 +6,12 @@ moves whole messages, so that a run that was killed is simply repeated. The vers
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import NoPermissionError
 
 from golem_chain.broker import wire
 from golem_chain.broker.connection import connect, place, reaching
@@ -33,10 +36,10 @@ class Upgraded:
 
 
 def upgrade(settings: Settings, *, dry_run: bool = False) -> Upgraded:
-    """Upgrade the system in Redis. Safe to kill and to repeat. Raises BadRequest while workers run, WireDiffers if a
-    later release wrote the system, BrokerAway."""
+    """Upgrade the system in Redis. Safe to kill and to repeat. Raises BadRequest while workers run or if the Redis
+    user lacks rights, WireDiffers if a later release wrote the system, BrokerAway."""
     keys, server = Keys(settings.prefix), place(settings)
-    with reaching(settings), connect(settings) as client:
+    with reaching(settings), _permitted(server), connect(settings) as client:
         was = wire.version(client, keys)
         if was is not None and not (was.isdecimal() and int(was) <= int(WIRE)):
             raise wire.differs(server, was)
@@ -47,6 +50,18 @@ def upgrade(settings: Settings, *, dry_run: bool = False) -> Upgraded:
         _refuse_workers(client, keys, server)  # one that has started meanwhile
         client.set(keys.wire, WIRE)
     return Upgraded(was, moved)
+
+
+@contextmanager
+def _permitted(server: str) -> Iterator[None]:
+    """Say which user is needed if this one may not use the old names."""
+    try:
+        yield
+    except NoPermissionError:
+        raise BadRequest(
+            f"{server} does not allow this user to use the names of older releases: run golem upgrade as a user with "
+            "all rights, such as the server's default user."
+        ) from None
 
 
 def _refuse_workers(client: "Redis", keys: Keys, server: str) -> None:

@@ -210,7 +210,7 @@ def upgrade(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move the jobs of an older release to this one; all workers must be stopped."""
+    """Move the jobs of an older release to this one."""
     from golem_chain.broker.cli.upgrade import report
     from golem_chain.broker.upgrade import upgrade
     from golem_chain.shared.settings import Settings

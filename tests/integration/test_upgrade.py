@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
+from golem_chain.broker import acl, wire
 from golem_chain.broker import upgrade as moving
-from golem_chain.broker import wire
 from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import doctor
@@ -229,6 +229,19 @@ def test_a_worker_that_meets_an_older_release_names_the_remedy_and_touches_nothi
     assert finding.message == "Messages of an older release wait (scribe 5, interpreter 1, oracle 1, in hand 6)"
 
 
+def test_the_workers_own_user_notices_an_older_release_and_is_told_which_user_can_upgrade(old, chain):
+    chain.client.execute_command("ACL", "SETUSER", "worker", "on", ">word", *acl.rules("golem")["worker"].split())
+    before = contents(chain.client)
+    url = f"redis://worker:word@127.0.0.1:{chain.server.port}/0"
+    with pytest.raises(BadRequest, match="run golem upgrade as a user with all rights"):
+        upgrade(chain.settings.model_copy(update={"redis_url": url}))
+    chain.env["GOLEM_REDIS_URL"] = url
+    code, _, told = golem(chain, "golem_chain.workers", "worker")
+    assert code == 1
+    assert "holds messages of an older release: stop all workers and run golem upgrade." in told
+    assert contents(chain.client) == before
+
+
 def test_nothing_is_moved_while_a_worker_of_any_release_runs(old, chain):
     before = contents(chain.client)
     chain.client.hset(keys.box("old@host"), "token", "x")
@@ -288,6 +301,13 @@ def test_a_producer_may_come_first_and_a_worker_sets_the_version(chain):
     chain.start_worker()
     assert chain.client.get(keys.wire) == WIRE.encode()
     assert chain.outcomes([job])[job].state == "done"
+
+
+def test_a_worker_sets_the_version_again_on_a_server_that_lost_its_data(chain, eventually):
+    chain.start_worker()
+    chain.client.delete(keys.wire)
+    chain.client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+    assert eventually(lambda: chain.client.get(keys.wire)) == WIRE.encode()
 
 
 def test_old_names_that_hold_something_else_are_left_alone(chain):

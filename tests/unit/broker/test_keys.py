@@ -47,7 +47,7 @@ def test_the_rules_of_the_default_prefix_allow_at_most_to_look_at_the_old_names(
     found = re.findall(r"(%R)?~([^\s)]+)", acl.rules("golem")[user])
     strange = {(kind, name) for kind, name in found if not name.startswith("golem:")}
     old = {("%R", name) for name in ("scribe", "interpreter", "oracle", "unacked")}
-    assert strange == (old if user in ("worker", "monitor") else set())
+    assert strange == (old if user == "worker" else set())
 
 
 def test_the_acl_file_is_for_the_prefix_of_the_environment(monkeypatch, tmp_path):
