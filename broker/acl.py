@@ -19,8 +19,9 @@ import secrets
 import sys
 from collections.abc import Mapping
 
-from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.wire import OLD_PREFIX, OLD_UNACKED
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 
@@ -36,6 +37,9 @@ def rules(prefix: str) -> dict[str, str]:
     keys = Keys(prefix)
     first = STAGES[0]
     fanout = keys.fanout.format(db=0)
+    # whether 0.1 or 0.2 has left messages; `golem upgrade`, which moves them, needs another user
+    names = " ".join(f"%R~{name}" for name in (*STAGES, OLD_UNACKED))
+    old = f"({names} +type +lrange +hscan) " if prefix == OLD_PREFIX else ""
     # for PSUBSCRIBE Redis compares these with the pattern literally: a `*` that covers them is not enough
     remote = f"&{fanout}celery.pidbox &{fanout}celeryev/*"
     return {
@@ -46,6 +50,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"(%W~{keys.queue(first)} %W~{keys.wake(first)} +lpush +zadd +fcall +time) "
             # the audio: written and never read
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
+            f"(%R~{keys.wire} +get) "
             # the job, its labels, vocabulary and Outcome
             f"~{keys.job('*')} ~{keys.outcome('*')} "
             f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
@@ -56,16 +61,14 @@ def rules(prefix: str) -> dict[str, str]:
             f"&{keys.ended} +publish +subscribe +unsubscribe"
         ),
         "worker": (
-            # the old names: what a worker of 0.1 had in hand, which a worker adopts at its start
-            f"~{prefix}:* ~{OLD_UNACKED} ~{OLD_UNACKED_INDEX} "
-            f"&{prefix}:* {remote} +@all {_NEVER} "
+            f"~{prefix}:* &{prefix}:* {remote} +@all {_NEVER} {old}"
             "-@scripting +eval +evalsha +script|load +script|exists"
         ),
         "monitor": (
             f"{_EVERYBODY} +info +time {' '.join(f'%R~{keys.queue(stage)}' for stage in STAGES)} "
             f"%R~{keys.unacked} %R~{keys.unacked_index} %R~{keys.holders} %R~{keys.deliveries} %R~{keys.dead} "
             f"%R~{keys.events} %R~{keys.box('*')} %R~{keys.boxes} %R~{keys.checkpoint('*')} %R~{keys.claim('*')} "
-            f"%R~{keys.served} +@read +scan -keys -randomkey -dbsize"
+            f"%R~{keys.served} %R~{keys.wire} +@read +scan -keys -randomkey -dbsize"
         ),
         "flower": (
             f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "

@@ -20,7 +20,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
-from golem_chain.broker import sentinel
+from golem_chain.broker import sentinel, wire
 from golem_chain.broker.address import Primary, masked, primary_of
 from golem_chain.shared.errors import BadSetting, BrokerAway
 from golem_chain.shared.settings import Settings
@@ -79,16 +79,25 @@ def bad_url(url: str) -> BadSetting:
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """Turn Redis errors inside the block into BrokerAway: one sentence with the server and the remedy."""
+    """Turn Redis errors inside the block into BrokerAway: one sentence with the server and the remedy. A script's error
+    WIRE becomes WireDiffers."""
     try:
         yield
+    except redis.ResponseError as exc:
+        code, _, found = str(exc).partition(" ")
+        raise wire.differs(place(settings), found) if code == "WIRE" else _away(settings, _why(exc)) from None
     except (redis.RedisError, KombuError, OperationalError) as exc:
         raise _away(settings, _why(exc)) from None
 
 
 def _away(settings: Settings, why: str) -> BrokerAway:
     remedy = _REMEDIES.get(why, "check GOLEM_REDIS_URL and that the server is running")
-    return BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: {remedy}.")
+    return BrokerAway(f"{place(settings)} {why}: {remedy}.")
+
+
+def place(settings: Settings) -> str:
+    """Return the server as it is named in sentences."""
+    return f"Redis at {masked(settings.redis_url)}"
 
 
 _OUT_OF_MEMORY = "is out of memory"

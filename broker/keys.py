@@ -7,6 +7,7 @@ job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
 message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
+system        golem:wire
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
@@ -15,8 +16,6 @@ from dataclasses import dataclass
 
 #: Expiry of what belongs to a job whose producer died before publishing it (record, audio, label set), seconds.
 UNCLAIMED_S = 3600
-#: The unacknowledged hash and its index in 0.1: kombu's default names, which other Celery apps on the database may use.
-OLD_UNACKED, OLD_UNACKED_INDEX = "unacked", "unacked_index"
 
 
 def hashed(id: str) -> str:
@@ -30,6 +29,11 @@ class Keys:
     """The keys and channels of the system with this prefix. The prefix contains no colon."""
 
     prefix: str = "golem"
+
+    @property
+    def wire(self) -> str:
+        """The version of what is in Redis (`broker.wire`)."""
+        return f"{self.prefix}:wire"
 
     # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
 

@@ -27,6 +27,12 @@ class BadSetting(GolemError):
     code = "bad-setting"
 
 
+class WireDiffers(GolemError):
+    """The system in Redis is of another release, whose messages this one does not handle."""
+
+    code = "wire-differs"
+
+
 class BadRequest(GolemError):
     """The request is invalid: an unknown file, job or parameter."""
 

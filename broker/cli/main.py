@@ -206,6 +206,20 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move the jobs of an older release to this one."""
+    from golem_chain.broker.cli.upgrade import report
+    from golem_chain.broker.upgrade import upgrade
+    from golem_chain.shared.settings import Settings
+
+    with _interrupted("Interrupted; run golem upgrade again."):
+        report(upgrade(Settings.read(), dry_run=dry_run), dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def timeline(
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Jobs to plot.", show_default=False)] = None,
     last: Annotated[

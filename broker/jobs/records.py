@@ -17,6 +17,7 @@ from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
 from golem_chain.broker.transport.scripts import Script
+from golem_chain.broker.wire import WIRE
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
@@ -76,7 +77,8 @@ class Jobs:
         Raises BadRequest if the id belongs to a job with a different request.
         """
         asked, wanted = digest(job), [self._keys.job(job.id), self._keys.outcome(job.id)]
-        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=[asked, _body(job), UNCLAIMED_S]))
+        given: list[str | int] = [asked, _body(job), UNCLAIMED_S, self._keys.wire, WIRE]
+        found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=given))
         if found.decode() != asked:
             raise _taken(job)
         return not sent
@@ -84,6 +86,12 @@ class Jobs:
     def forget(self, job: str) -> None:
         """Undo `register` for a job whose message was not published."""
         self._client.delete(self._keys.job(job))
+
+    def digest_anew(self, id: str) -> None:
+        """Digest a stored record again, which an older release digested in its own way."""
+        [found] = self.finished([id])
+        if handover := found.handover:
+            self._update(keys=[self._keys.job(id)], args=["digest", digest(handover.job)])
 
     def submit(self, job: Job) -> bool:
         """Publish the job's first message, and keep its data until its Outcome; return False if that was done before.
@@ -96,7 +104,7 @@ class Jobs:
         touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id), json.dumps(SENT_AT_MARK)
         written = (self._keys.audio(job.id), self._keys.queue(first), self._keys.wake(first))
-        args = [digest(job), _body(job), job.id, *written, message, mark]
+        args = [digest(job), _body(job), job.id, *written, message, mark, self._keys.wire, WIRE]
         done = int(cast("int", self._submit(keys=touched, args=args)))
         if done == _OTHER_REQUEST:
             raise _taken(job)

@@ -1,6 +1,7 @@
 """Checks the running system and this machine, for `golem doctor`. It changes nothing.
 
 server       the Redis server            serving      the live workers
+wire_version the release of the system
 invariants   what delivery guarantees    machine      models, device, Flower's port
 """
 
@@ -10,7 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.monitoring import delivery, machine, server, serving
+from golem_chain.broker.monitoring import delivery, machine, server, serving, wire_version
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.settings import Settings
@@ -42,6 +43,7 @@ def of_redis(settings: Settings) -> list[Finding]:
         found = _attempt(settings, "server", lambda: server.check(server.read(decoding)))
         if any(one.check == "cluster" and one.state == "wrong" for one in found):
             return found  # the other checks use keys of several slots
+        found += _attempt(settings, "wire", lambda: wire_version.examine(plain, keys))
         found += _attempt(settings, "workers", lambda: serving.check(serving.read(decoding, keys)))
         found += _attempt(settings, "delivery", lambda: delivery.examine(plain, settings.lease_s, keys))
     return found

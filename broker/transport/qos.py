@@ -9,11 +9,12 @@ from kombu.log import get_logger
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 
-from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.dead_letter import Letter
+from golem_chain.broker.wire import WIRE
 
 logger = get_logger(__name__)
 
@@ -121,27 +122,12 @@ class QoS(redis.QoS):
             self.finished(tag, delivery)
         return len(held)
 
-    def adopt(self) -> int:
-        """Move what workers of 0.1 had in hand, under kombu's default names, to our own keys, except what a live worker
-        holds. Return how many messages that were."""
-        with self._client() as client:
-            if not client.exists(OLD_UNACKED):
-                return 0
-            held = self._keys.holders
-            books = (OLD_UNACKED, OLD_UNACKED_INDEX, self._keys.unacked, self._keys.unacked_index, held)
-            fixed = (len(books), *books, self.channel.box, self._keys.box_prefix)
-            tags = client.hkeys(held)
-            moved = sum(int(client.eval(scripts.ADOPT, *fixed, *part)) for part in _parts(tags))
-        if moved:
-            logger.warning("Took over %d message(s) that workers of 0.1 had in hand", moved)
-        return moved
-
     def settle(self) -> int:
         """Reconcile with Redis on a new connection, or when it accepts writes again: acknowledge what ended meanwhile,
         and requeue messages that Redis assigns to this worker but are not in hand. A dead worker of the same name left
         those behind, or they were in transit when the connection broke. Returns the number of requeued messages."""
-        self.adopt()
         with self._client() as client:
+            client.set(self._keys.wire, WIRE, nx=True)  # a server that lost its data
             for tag, delivery in list(self._state.owed.items()):
                 self._strike(client, tag, delivery)
                 del self._state.owed[tag]

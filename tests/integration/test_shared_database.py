@@ -1,7 +1,6 @@
 """Two systems and another Celery app on the same Redis database: none sweeps the messages or hears the remote control
-of another. What a worker of 0.1 had in hand under kombu's default names is not lost by an upgrade."""
+of another."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,19 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from golem_chain.broker.app import make_app
-from golem_chain.broker.keys import OLD_UNACKED, OLD_UNACKED_INDEX, Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.qos import QoS
-from golem_chain.shared.settings import Settings
 from tests.support.fleet import Fleet
 from tests.support.paths import python_path
 from tests.support.stock_box import make_app as stock_app
-
-keys = Keys()
-
-ENTRY = json.dumps([{"headers": {}, "properties": {"delivery_info": {}}}, "golem", "oracle"])
 
 
 @pytest.fixture(scope="module")
@@ -118,64 +109,3 @@ def test_each_system_and_app_on_a_database_runs_its_own_jobs_once_and_controls_i
     assert names(fleet.app) == {"box"}
     assert ours.poll() is None
     app.close()
-
-
-@pytest.mark.parametrize("successor", ["same", "other"])
-def test_what_a_worker_of_the_older_version_had_in_hand_is_done(fleet: Fleet, successor: str) -> None:
-    box = fleet.box("same", lease_s=5, SLOW_S=60)
-    fleet.submit(["slow", "j"])
-    fleet.until(lambda: fleet.log("batch", stage="interpreter"))
-    os.killpg(box.pid, signal.SIGKILL)
-    box.wait()
-    fleet.redis.rename(keys.unacked, OLD_UNACKED)  # as 0.1 left it
-    fleet.redis.rename(keys.unacked_index, OLD_UNACKED_INDEX)
-    fleet.redis.hset(OLD_UNACKED, "stock", ENTRY)
-    fleet.redis.zadd(OLD_UNACKED_INDEX, {"stock": 1})
-    fleet.redis.delete(*fleet.redis.keys("golem:box:*"))  # its claim expires in 3 s
-    fleet.box(successor, lease_s=5, SLOW_S=0)
-    fleet.done(["slow", "j"])
-    fleet.settled()
-    assert fleet.redis.hgetall(OLD_UNACKED) == {b"stock": ENTRY.encode()}
-    assert fleet.redis.zrange(OLD_UNACKED_INDEX, 0, -1, withscores=True) == [(b"stock", 1)]
-
-
-@pytest.fixture
-def qos(fleet: Fleet) -> Iterator[QoS]:
-    """The messages in hand of a worker `box`, which is not started."""
-    app = make_app(Settings.read(redis_url=fleet.url))
-    app.conf.broker_transport_options |= {"box": "box"}
-    with app.connection_for_write() as connection:
-        yield connection.default_channel.qos
-    app.close()
-
-
-def old(fleet: Fleet, **holders: str) -> None:
-    """Book a message for each tag as 0.1 did; `holders` names their workers."""
-    fleet.redis.hset(keys.holders, mapping=holders)
-    fleet.redis.hset(OLD_UNACKED, mapping=dict.fromkeys(holders, ENTRY))
-    fleet.redis.zadd(OLD_UNACKED_INDEX, dict.fromkeys(holders, 7))
-
-
-def test_more_messages_than_one_script_moves_are_all_adopted(fleet: Fleet, qos: QoS) -> None:
-    tags = {f"t{n}": "gone" for n in range(250)}
-    old(fleet, **tags)
-    assert qos.adopt() == len(tags)
-    assert qos.adopt() == 0
-    assert not fleet.redis.exists(OLD_UNACKED, OLD_UNACKED_INDEX)
-    message = json.dumps(json.loads(ENTRY)[0])
-    assert fleet.redis.hgetall(keys.unacked) == {tag.encode(): f"oracle {message}".encode() for tag in tags}
-    assert dict(fleet.redis.zrange(keys.unacked_index, 0, -1, withscores=True)) == {tag.encode(): 7 for tag in tags}
-
-
-def test_a_live_worker_of_the_older_version_keeps_what_it_has_in_hand(fleet: Fleet, qos: QoS) -> None:
-    old(fleet, ours="box", alive="other", dead="gone")
-    fleet.redis.hset(keys.box("box"), "token", "x")
-    fleet.redis.hset(keys.box("other"), "token", "x")
-    fleet.redis.hset(keys.holders, "queued", "gone")  # requeued: the holder stays until another worker takes it
-    assert qos.adopt() == 2
-    assert sorted(fleet.redis.hkeys(keys.unacked)) == [b"dead", b"ours"]
-    assert fleet.redis.hkeys(OLD_UNACKED) == fleet.redis.zrange(OLD_UNACKED_INDEX, 0, -1) == [b"alive"]
-    fleet.redis.zrem(OLD_UNACKED_INDEX, "alive")
-    fleet.redis.delete(keys.box("other"))
-    assert qos.adopt() == 1  # a message without a lease counts as expired
-    assert fleet.redis.zscore(keys.unacked_index, "alive") == 0

@@ -11,8 +11,9 @@ from typing import Any
 from celery import Celery, platforms, signals
 from celery.utils.log import get_logger
 
+from golem_chain.broker import wire
 from golem_chain.broker.app import make_app
-from golem_chain.broker.connection import check_broker, connect_once, reaching
+from golem_chain.broker.connection import check_broker, connect_once, place, reaching
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
@@ -48,8 +49,9 @@ def start(
     `preload` runs before the child is forked and must not touch a device; for our own tasks it imports the model
     libraries by default, so that a respawned child is ready immediately. `checkpoints` must be equal on all boxes; for
     our own tasks they are those of the store.
-    Raises BrokerAway if Redis does not answer, BadSetting for an unknown queue or a name in use, CheckpointsDiffer if
-    live workers use different checkpoints, ModelMissing or ModelCorrupt if a checkpoint of the store cannot be used.
+    Raises BrokerAway if Redis does not answer, BadSetting for an unknown queue or a name in use, WireDiffers if the
+    system in Redis is of another release, CheckpointsDiffer if live workers use different checkpoints, ModelMissing or
+    ModelCorrupt if a checkpoint of the store cannot be used.
     """
     set_up_log(log_level)
     node = node_name(name)
@@ -60,6 +62,8 @@ def start(
     check_broker(settings)
     client = connect_once(settings, socket_timeout=5)
     keys = Keys(settings.prefix)
+    with reaching(settings):
+        wire.check(client, keys, place(settings))  # before the name: a worker with a name has set the version
     taken = NodeName(client, node, keys)
     taken.take()
     ours = register is None

@@ -1,17 +1,22 @@
 -- Submits a job in one step: writes its record if there is none, keeps its data until the Outcome, publishes its first
 -- message. Repeating it under the same id does nothing.
--- include: _push
+-- include: _push, _wire
 --
--- Audio, queue and wake mark are arguments: EVAL requires read permission for KEYS, and a producer may only write them.
+-- Audio, queue, wake mark and wire version are arguments: EVAL requires permission to read and write KEYS. A producer may
+-- only write the first three, and only read the version.
 --
 -- KEYS      job, outcome, vault leaving; then each shared label set or vocabulary and its users
--- ARGV      digest of the request, record, job id, audio, queue, its wake mark, message, placeholder of the time
--- reads     job, outcome
+-- ARGV      digest of the request, record, job id, audio, queue, its wake mark, message, placeholder of the time, key of
+--           the wire version, ours
+-- reads     job, outcome, wire version
 -- writes    job, audio, vault leaving, users, label sets, vocabularies, queue, wake mark
--- returns   1; 0 if the job was submitted before; -1 if the id belongs to another request
+-- returns   1; 0 if the job was submitted before; -1 if the id belongs to another request; the error WIRE if the system
+--           has another wire version
 local job, outcome, leaving = unpack(KEYS)
 local FIXED = 3  -- keys before the shared ones
-local digest, record, id, audio, queue, wake, message, mark = unpack(ARGV)
+local digest, record, id, audio, queue, wake, message, mark, wire, ours = unpack(ARGV)
+local other = other_wire(wire, ours)
+if other then return other end
 if redis.call('HSETNX', job, 'digest', digest) == 0 then
   if redis.call('HGET', job, 'digest') ~= digest then return -1 end
   if redis.call('HEXISTS', job, 'queued') == 1 or redis.call('EXISTS', outcome) == 1 then return 0 end

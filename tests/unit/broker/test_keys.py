@@ -36,15 +36,18 @@ def test_a_stored_label_set_of_another_system_is_not_ours():
     assert (ours.users(stored), theirs.users(theirs.vocabulary("1"))) == ("a:labels-users:00", "a.b:vocabulary-users:1")
 
 
-#: What a rule names beside the system's own: what a worker of 0.1 had in hand.
-OTHERS = {"unacked", "unacked_index"}
-
-
 @pytest.mark.parametrize("user", acl.USERS)
 def test_the_rules_of_a_user_name_only_keys_and_channels_of_the_system(user):
     named = {one[1] for one in re.finditer(r"(?:~|&)([^\s)]+)", acl.rules("site.7")[user])}
-    strange = {name for name in named if not name.startswith("site.7:")}
-    assert strange == (OTHERS if user == "worker" else set())
+    assert not {name for name in named if not name.startswith("site.7:")}
+
+
+@pytest.mark.parametrize("user", acl.USERS)
+def test_the_rules_of_the_default_prefix_allow_at_most_to_look_at_the_old_names(user):
+    found = re.findall(r"(%R)?~([^\s)]+)", acl.rules("golem")[user])
+    strange = {(kind, name) for kind, name in found if not name.startswith("golem:")}
+    old = {("%R", name) for name in ("scribe", "interpreter", "oracle", "unacked")}
+    assert strange == (old if user == "worker" else set())
 
 
 def test_the_acl_file_is_for_the_prefix_of_the_environment(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ def header(package, name):
 
 
 def test_all_scripts_were_found():
-    assert len(SCRIPTS) == 19
+    assert len(SCRIPTS) == 21
 
 
 @pytest.mark.parametrize(("package", "name"), SCRIPTS)
@@ -45,7 +45,8 @@ def test_what_crosses_the_wire_is_code_alone(package, name):
     text = scripts.load(name, package)
     assert text
     assert not [line for line in text.splitlines() if line.startswith("--")]
-    for helper in ("claim", "forget", "leased", "strike", "push", "restore", "end_job"):  # of included files
+    included = ("claim", "forget", "leased", "strike", "push", "restore", "end_job", "other_wire")
+    for helper in included:
         if re.search(rf"\b{helper}\(", text):
             assert f"local function {helper}(" in text
 
