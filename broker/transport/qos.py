@@ -127,7 +127,8 @@ class QoS(redis.QoS):
         and requeue messages that Redis assigns to this worker but are not in hand. A dead worker of the same name left
         those behind, or they were in transit when the connection broke. Returns the number of requeued messages."""
         with self._client() as client:
-            client.set(self._keys.wire, WIRE, nx=True)  # a server that lost its data
+            if not client.exists(self._keys.wire):  # the server lost its data; a full one that did not refuses SET
+                client.set(self._keys.wire, WIRE, nx=True)
             for tag, delivery in list(self._state.owed.items()):
                 self._strike(client, tag, delivery)
                 del self._state.owed[tag]

@@ -147,7 +147,7 @@ class StageTask(Task):
                 self._fail(run, place, BadRequest("The record of this job is malformed: submit the job again."))
                 continue
             run.handovers[place] = handover
-            if known.has(self.stage):  # by a worker of 0.1 that died before it published the next message
+            if known.has(self.stage):  # by a worker of 0.1 or 0.2 that died before it published the next message
                 self._finish(run, place, steps.after(self.stage, handover, computed=False))
                 continue
             try:
