@@ -143,10 +143,16 @@ class KeepName(Timed):
 
     every_s = RENEW_S
 
+    def start(self, consumer: ReconnectingConsumer) -> None:
+        """Tell at once which queues are served, then start the timer."""
+        self.tick(consumer)
+        super().start(consumer)
+
     def tick(self, consumer: ReconnectingConsumer) -> None:
         """Renew."""
         context = consumer.context
-        queues = sorted(consumer.task_consumer.channel.active_queues, key=STAGES.index)
+        served = consumer.task_consumer.channel.active_queues or consumer.app.amqp.queues.consume_from
+        queues = sorted(served, key=STAGES.index)  # at the start none is active yet
         if not context.name.renew({**context.held.tells(), "queues": queues}, context.held.holds):
             logger.critical("Another worker has taken over the name %s: shutting down", consumer.hostname)
             context.shutdown.at_once()
