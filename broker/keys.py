@@ -66,6 +66,10 @@ class Keys:
         """Bytes reserved in total."""
         return f"{self.prefix}:vault-total"
 
+    def vault_name(self, key: str) -> str:
+        """The name under which the vault books a key: without the prefix."""
+        return key.removeprefix(f"{self.prefix}:")
+
     @property
     def replicated(self) -> str:
         """Written after a submit that replicas have to confirm; expires at once. Producers may write it."""
@@ -73,7 +77,7 @@ class Keys:
 
     @property
     def vault_sizes(self) -> str:
-        """Hash of the id -> bytes reserved (hash)."""
+        """Name of an entry -> bytes reserved (hash)."""
         return f"{self.prefix}:vault-sizes"
 
     @property

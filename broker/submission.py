@@ -55,7 +55,7 @@ class Submitter:
 
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
-        job, data = self.describe(audio, options, id, name)
+        job, data = self.describe(audio, options, id, name, wait_s)
         replicas = self._settings.redis_wait
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
             if data is not None:
@@ -68,7 +68,7 @@ class Submitter:
     # -- building the job
 
     def describe(
-        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None
+        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float = 60.0
     ) -> tuple[Job, bytes | None]:
         """Return the job and the bytes for the vault (None: the audio is a `file:` reference)."""
         if options.vocabulary and options.labels:
@@ -82,18 +82,20 @@ class Submitter:
         with _validated():
             asked = {field: getattr(options, field) for field in JobOptions.model_fields}
             job = Job(id=id, name=name, audio=ref, submitted_at=time.time(), **asked)
-        return self._stored(job), data
+        return self._stored(job, wait_s), data
 
-    def _stored(self, job: Job) -> Job:
+    def _stored(self, job: Job, wait_s: float) -> Job:
         """Return the job, its label set and vocabulary replaced by keys where they are too large for a message."""
         asked, spoken = job.labels, job.vocabulary
         labels_bytes, vocabulary_bytes = (len(json.dumps(one.wire())) if one else 0 for one in (asked, spoken))
         with reaching(self._settings):
             if spoken and vocabulary_bytes > INLINE_BYTES - min(labels_bytes, INLINE_BYTES // 2):
                 vocabulary_bytes = 0
-                job = job.model_copy(update={"vocabulary": None, "vocabulary_key": self._jobs.put_vocabulary(spoken)})
+                job = job.model_copy(
+                    update={"vocabulary": None, "vocabulary_key": self._vault.put_vocabulary(spoken, wait_s)}
+                )
             if asked and labels_bytes > INLINE_BYTES - vocabulary_bytes:
-                job = job.model_copy(update={"labels": None, "labels_key": self._jobs.put_labels(asked)})
+                job = job.model_copy(update={"labels": None, "labels_key": self._vault.put_labels(asked, wait_s)})
         return job
 
     def _bytes(self, id: str, data: bytes) -> AudioRef:

@@ -6,7 +6,7 @@ each finished stage its answer (`transcript` with segments, `intent` with all sc
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -100,7 +100,7 @@ class Jobs:
         Raises BadRequest if the id belongs to a job with a different request.
         """
         first = STAGES[0]
-        touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving]
+        touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving, self._keys.vault_ended]
         touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id), json.dumps(SENT_AT_MARK)
         written = (self._keys.audio(job.id), self._keys.queue(first), self._keys.wake(first))
@@ -142,25 +142,6 @@ class Jobs:
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-
-    def put_labels(self, labels: LabelSet) -> str:
-        """Store a label set under the hash of its content, for as long as jobs use it, and return its key."""
-        return self._put(labels.model_dump_json(exclude_defaults=True), self._keys.labels)
-
-    def put_vocabulary(self, vocabulary: Vocabulary) -> str:
-        """Store a vocabulary in the same way and return its key."""
-        return self._put(vocabulary.model_dump_json(exclude_defaults=True), self._keys.vocabulary)
-
-    def _put(self, body: str, key_of: Callable[[str], str]) -> str:
-        name = key_of(hashlib.sha256(body.encode()).hexdigest())
-        with self._client.pipeline() as pipe:
-            pipe.set(name, body, nx=True)
-            pipe.ttl(name)
-            pipe.scard(self._keys.users(name))
-            _, left_s, users = pipe.execute()
-        if not users and left_s < UNCLAIMED_S:
-            self._client.expire(name, UNCLAIMED_S)
-        return name
 
     def get_labels(self, name: str) -> LabelSet:
         """Return a stored label set. Raises BadLabels if it has expired."""

@@ -1,23 +1,34 @@
-"""The vault: audio for the Scribe, as bytes in Redis up to a total limit, or as files in folders that all boxes mount.
+"""The vault: what jobs bring along, in Redis up to a total limit: audio, and label sets and vocabularies too large for
+a record. Audio can also be in files in folders that all boxes mount.
 
-    reserve -> put -> confirmed (message published) -> end (Outcome stored) -> deleted after GOLEM_KEEP_S
+    reserve -> put -> kept (message published) -> end (Outcome stored) -> deleted after GOLEM_KEEP_S
 
-Reserved bytes that are never published expire; the audio of ended jobs is deleted earlier if a new job needs the space.
+Reserved bytes that are never published expire; what belongs to ended jobs is deleted earlier if a new job needs the
+space. A label set is stored once, for all jobs that use it.
 """
 
 import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import redis
 
-from golem_chain.broker.keys import UNCLAIMED_S, Keys, hashed
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.transport.scripts import Script
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
-from golem_chain.shared.records import AudioRef
+from golem_chain.shared.errors import (
+    AudioAboveLimit,
+    AudioMissing,
+    BadAudio,
+    BadLabels,
+    BadRequest,
+    BadVocabulary,
+    VaultFull,
+)
+from golem_chain.shared.records import AudioRef, LabelSet, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
@@ -41,8 +52,41 @@ class Vault:
                 "GOLEM_VAULT_LIMIT, or put the file under GOLEM_AUDIO_ROOT."
             )
         assert ref.key == f"vault:{job}"
-        touched = [self._keys.vault_total, self._keys.vault_sizes, self._keys.vault_leaving, self._keys.vault_ended]
-        args: list[str | int] = [hashed(job), len(data), limit, UNCLAIMED_S, self._keys.audio_prefix]
+        self._book(self._keys.audio(job), len(data), wait_s)
+        self._client.set(self._keys.audio(job), data, ex=UNCLAIMED_S)
+
+    def put_labels(self, labels: LabelSet, wait_s: float = 60.0) -> str:
+        """Store a label set under the hash of its content, for as long as jobs use it, and return its key. Raises
+        BadLabels, VaultFull."""
+        body = labels.model_dump_json(exclude_defaults=True)
+        if len(body) > self._settings.vault_limit:
+            raise BadLabels(f"The label set has {format_bytes(len(body))}: raise GOLEM_VAULT_LIMIT.")
+        return self._put_shared(body, self._keys.labels, wait_s)
+
+    def put_vocabulary(self, vocabulary: Vocabulary, wait_s: float = 60.0) -> str:
+        """Store a vocabulary in the same way and return its key. Raises BadVocabulary, VaultFull."""
+        body = vocabulary.model_dump_json(exclude_defaults=True)
+        if len(body) > self._settings.vault_limit:
+            raise BadVocabulary(f"The vocabulary has {format_bytes(len(body))}: raise GOLEM_VAULT_LIMIT.")
+        return self._put_shared(body, self._keys.vocabulary, wait_s)
+
+    def _put_shared(self, body: str, key_of: Callable[[str], str], wait_s: float) -> str:
+        name = key_of(hashlib.sha256(body.encode()).hexdigest())
+        self._book(name, len(body), wait_s)
+        with self._client.pipeline() as pipe:
+            pipe.set(name, body, nx=True)
+            pipe.ttl(name)
+            pipe.scard(self._keys.users(name))
+            _, left_s, users = pipe.execute()
+        if not users and left_s < UNCLAIMED_S:
+            self._client.expire(name, UNCLAIMED_S)
+        return name
+
+    def _book(self, key: str, size_bytes: int, wait_s: float) -> None:
+        """Reserve space, waiting up to `wait_s` seconds for it. Raises VaultFull."""
+        keys, limit = self._keys, self._settings.vault_limit
+        touched = [keys.vault_total, keys.vault_sizes, keys.vault_leaving, keys.vault_ended]
+        args: list[str | int] = [keys.vault_name(key), size_bytes, limit, UNCLAIMED_S, f"{keys.prefix}:"]
         end, pause_s = time.monotonic() + wait_s, 0.02
         while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
             if answer == _CALL_AGAIN:  # each call drops entries, so this ends
@@ -54,13 +98,13 @@ class Vault:
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
-        self._client.set(self._keys.audio(job), data, ex=UNCLAIMED_S)
 
     def drop(self, job: str) -> None:
         """Delete the bytes of a job whose message was not published."""
+        audio = self._keys.audio(job)
         with self._client.pipeline() as pipe:
-            pipe.zadd(self._keys.vault_leaving, {hashed(job): 0})  # the next `put` corrects the total
-            pipe.delete(self._keys.audio(job))
+            pipe.zadd(self._keys.vault_leaving, {self._keys.vault_name(audio): 0})  # the next `put` corrects the total
+            pipe.delete(audio)
             pipe.execute()
 
     @property

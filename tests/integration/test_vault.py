@@ -1,6 +1,7 @@
 """The vault: bytes up to a total limit, files only under the allowed roots."""
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -10,8 +11,9 @@ import pytest
 
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.vault import Vault, read_file, within
-from golem_chain.broker.keys import UNCLAIMED_S, Keys, hashed
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadRequest, VaultFull
+from golem_chain.broker.keys import UNCLAIMED_S, Keys
+from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadAudio, BadLabels, BadRequest, VaultFull
 from golem_chain.shared.records import AudioRef, Outcome
 
 keys = Keys()
@@ -65,7 +67,7 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     small = limited(settings, 100)
     held = Vault(small, client)
     put(held, "a", b"x" * 80)
-    client.zrem("golem:vault-leaving", hashed("a"))  # its message is published
+    client.zrem(keys.vault_leaving, keys.vault_name(keys.audio("a")))  # its message is published
     client.hset(keys.job("a"), "queued", "1")
     client.persist(keys.audio("a"))
     waiting = threading.Thread(target=put, args=(held, "b", b"y" * 40, 60))
@@ -79,6 +81,49 @@ def test_a_waiting_put_goes_on_when_a_job_ends(settings, client):
     assert not client.exists(keys.audio("a")), "what has ended makes room before its time"
 
 
+def many(n):
+    """A label set too large for a record, another for each n."""
+    return ",".join(f'label_{n}_{m}="the speaker wants thing number {m}"' for m in range(200))
+
+
+def test_label_sets_and_vocabularies_count_towards_the_limit_and_leave_with_their_last_job(settings, client):
+    small = limited(settings, 60_000)
+    with Pipeline(small) as pipeline:
+        submit = lambda n: pipeline.submit(b"x", labels=many(n), wait_s=0.1)  # noqa: E731
+        first = [submit(0), submit(0)]
+        one = Vault(small, client).size_bytes
+        assert one > 10_000
+        for n in range(1, 60_000 // one):
+            submit(n)
+        with pytest.raises(VaultFull):
+            submit(10)
+        assert Vault(small, client).size_bytes <= 60_000
+        Outcomes(small, client).end(first[0], "done")
+        with pytest.raises(VaultFull):
+            submit(20)
+        Outcomes(small, client).end(first[1], "done")
+        again = submit(20)  # that of the ended jobs made room
+        assert pipeline.outcome(again) is None
+        [kept] = [json.loads(client.hget(keys.job(again), "job"))["labels_key"]]
+        assert client.ttl(kept) == -1
+
+
+def test_a_label_set_that_is_used_again_in_time_stays(settings, client):
+    with Pipeline(settings) as pipeline:
+        first = pipeline.submit(b"x", labels=many(0))
+        Outcomes(settings, client).end(first, "done")
+        [key] = [key.decode() for key in client.scan_iter("golem:labels:*")]
+        assert client.zscore(keys.vault_leaving, keys.vault_name(key))
+        pipeline.submit(b"x", labels=many(0))
+        assert client.ttl(key) == -1
+        assert client.zscore(keys.vault_leaving, keys.vault_name(key)) is None
+
+
+def test_a_label_set_that_can_never_fit_is_refused_at_once(settings):
+    with Pipeline(limited(settings, 1000)) as pipeline, pytest.raises(BadLabels, match="raise GOLEM_VAULT_LIMIT"):
+        pipeline.submit(b"x", labels=many(0))
+
+
 def test_audio_that_can_never_fit_is_refused_at_once(settings, client):
     with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_ROOT"):
         put(Vault(limited(settings, 10), client), "a", b"x" * 11, wait_s=60)
@@ -88,7 +133,7 @@ def test_bytes_that_nobody_claimed_go_by_themselves(settings, client):
     held = Vault(settings, client)
     put(held, "a", b"x" * 80)
     assert 0 < client.ttl(keys.audio("a")) <= UNCLAIMED_S
-    client.zadd(keys.vault_leaving, {hashed("a"): 1})  # expired
+    client.zadd(keys.vault_leaving, {keys.vault_name(keys.audio("a")): 1})  # expired
     put(held, "b", b"y")
     assert held.size_bytes == 1
 

@@ -10,18 +10,15 @@ local function end_job(keys, audio, text, keep_ms, id, channel)
   if not redis.call('SET', outcome, text, 'NX', 'PX', keep_ms) then return 0 end
   redis.call('PEXPIRE', job, keep_ms)
   redis.call('PEXPIRE', audio, keep_ms)
-  local hash = redis.sha1hex(id)
-  if redis.call('HEXISTS', sizes, hash) == 1 then
-    local clock = redis.call('TIME')
-    local gone = clock[1] + clock[2] / 1e6 + keep_ms / 1000
-    redis.call('ZADD', leaving, gone, hash)
-    redis.call('ZADD', ended, gone, hash)
-  end
+  leaves(sizes, leaving, ended, audio_of(id), keep_ms)
   for i = 6, #keys, 2 do
     local stored, users = keys[i], keys[i + 1]
     redis.call('SREM', users, id)
-    if redis.call('SCARD', users) == 0 then redis.call('PEXPIRE', stored, keep_ms) end
+    if redis.call('SCARD', users) == 0 then
+      redis.call('PEXPIRE', stored, keep_ms)
+      leaves(sizes, leaving, ended, name_of(stored), keep_ms)
+    end
   end
-  redis.call('PUBLISH', channel, hash)
+  redis.call('PUBLISH', channel, redis.sha1hex(id))
   return 1
 end

@@ -1,5 +1,5 @@
 -- Ends a job that no message in hand ends: it was cancelled, or its message is a dead letter.
--- include: _end
+-- include: _vault, _end
 --
 -- KEYS      outcome, job, vault sizes, vault leaving, vault ended; then each shared label set or vocabulary and its users
 -- ARGV      audio, Outcome, milliseconds to keep it, job id, channel to announce it on

@@ -1,6 +1,6 @@
 -- Finishes a stage for one message in hand, in one step: stores the answer, publishes the next message or ends the job,
 -- and deletes the booking. Who lost the lease changes nothing.
--- include: _strike, _push, _end
+-- include: _strike, _push, _vault, _end
 --
 -- The answer of a job that has ended meanwhile is dropped. The booking is deleted last, so that an error in between
 -- repeats the stage and never loses the job.

@@ -1,27 +1,31 @@
--- Reserves vault space for a job's audio; drops expired audio and, if space is short, that of ended jobs: at most 100
--- entries in one call.
+-- Reserves vault space for audio, a label set or a vocabulary; drops what has expired and, if space is short, what belongs
+-- to ended jobs: at most 100 entries in one call. What is in use stays as it is.
 --
 -- KEYS      vault total, vault sizes, vault leaving, vault ended
--- ARGV      hash of the job id, bytes, limit, expiry of an unpublished entry in seconds, prefix of the audio keys
+-- ARGV      name (the key without the system's prefix), bytes, limit, expiry of an unpublished entry in seconds, the
+--           system's prefix
 -- reads     all keys
--- writes    all keys, and the dropped audio
+-- writes    all keys, and what is dropped
 -- returns   1; 0 if there is no space; -1 if there may be space once more entries are dropped: call again
 local total, sizes, leaving, ended = unpack(KEYS)
-local job, need, limit, unclaimed_s, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local name, need, limit, unclaimed_s, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local MOST = 100  -- entries dropped by one call
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
-local function drop(hash)
-  redis.call('DECRBY', total, redis.call('HGET', sizes, hash) or 0)
-  redis.call('HDEL', sizes, hash)
-  redis.call('ZREM', leaving, hash)
-  redis.call('ZREM', ended, hash)
-  redis.call('UNLINK', prefix .. hash)
+local booked = tonumber(redis.call('HGET', sizes, name) or 0)  -- by an earlier try under this name: its bytes stay
+if booked == need and not redis.call('ZSCORE', leaving, name) then return 1 end
+redis.call('ZREM', ended, name)
+local function drop(one)
+  redis.call('DECRBY', total, redis.call('HGET', sizes, one) or 0)
+  redis.call('HDEL', sizes, one)
+  redis.call('ZREM', leaving, one)
+  redis.call('ZREM', ended, one)
+  redis.call('UNLINK', prefix .. one)
 end
 local expired = redis.call('ZRANGEBYSCORE', leaving, '-inf', now, 'LIMIT', 0, MOST)
-for _, hash in ipairs(expired) do drop(hash) end
+for _, one in ipairs(expired) do drop(one) end
+booked = tonumber(redis.call('HGET', sizes, name) or 0)
 local room = MOST - #expired  -- for more drops
-local booked = tonumber(redis.call('HGET', sizes, job) or 0)  -- by an earlier try under this id: its bytes stay
 while tonumber(redis.call('GET', total) or 0) + need - booked > limit do
   if room == 0 then return -1 end
   local oldest = redis.call('ZRANGE', ended, 0, 0)[1]
@@ -30,6 +34,6 @@ while tonumber(redis.call('GET', total) or 0) + need - booked > limit do
   room = room - 1
 end
 redis.call('INCRBY', total, need - booked)
-redis.call('HSET', sizes, job, need)
-redis.call('ZADD', leaving, now + unclaimed_s, job)
+redis.call('HSET', sizes, name, need)
+redis.call('ZADD', leaving, now + unclaimed_s, name)
 return 1

@@ -1,5 +1,5 @@
 -- Requeues the job of a dead letter at the stage that failed.
--- include: _push
+-- include: _push, _vault
 --
 -- KEYS      dead, outcome, job, audio, vault leaving, vault ended, queue, its wake mark; then each shared label set or
 --           vocabulary and its users
@@ -16,12 +16,12 @@ if redis.call('LREM', dead, 1, letter) == 0 then return 0 end
 redis.call('DEL', outcome)
 redis.call('PERSIST', job)
 redis.call('PERSIST', audio)
-redis.call('ZREM', leaving, redis.sha1hex(id))
-redis.call('ZREM', vault_ended, redis.sha1hex(id))
+stays(leaving, vault_ended, audio_of(id))
 for i = FIXED + 1, #KEYS, 2 do
   local stored, users = KEYS[i], KEYS[i + 1]
   if redis.call('PERSIST', stored) == 1 or redis.call('EXISTS', stored) == 1 then
     redis.call('SADD', users, id)
+    stays(leaving, vault_ended, name_of(stored))
   end
 end
 push(queue, wake, message, mark)
