@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
         (), description="Folders mounted on all boxes; files under them are sent as `file:` references, not copied"
     )
-    vault_limit: Size = Field(1 << 30, description="Maximum size of audio in Redis; above it, submits wait for space")
+    vault_limit: Size = Field(
+        1 << 30, description="Maximum size of audio, large label sets and vocabularies in Redis; above it, submits wait"
+    )
     keep_s: Seconds = Field(3600, description="How long results and audio are kept after a job ends, seconds")
     lease_s: Annotated[float, Field(ge=5)] = Field(
         25, description="Visibility timeout, seconds: when a box dies, its messages are redelivered after this"
