@@ -15,7 +15,7 @@ from math import inf
 from golem_chain.benchmarks.fleet.costs import HOP_S, Costs
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
-from golem_chain.broker.transport.scheduler import Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.transport.scheduler import Line, Move, Prefer, View, decide, listens, patience_s
 
 #: Seconds after the last arrival at which unfinished jobs count as stuck.
 STUCK_S = 20_000.0
@@ -217,7 +217,8 @@ class Fleet:
         for queue in box.queues:
             line = self._queues[queue]
             servers = len(self._claims[queue]) - (box.number in self._claims[queue])
-            seen.append((queue, len(line), now - line[0][0] if line else 0.0, now - self._served[queue], servers))
+            oldest_s = now - line[0][0] if line else 0.0
+            seen.append(Line(queue, len(line), oldest_s, now - self._served[queue], servers))
         view = box.state.view(seen, self._batch, self._prefer)
         woken, box.woken_by = box.woken_by, None
         move = self._policy(view, box)

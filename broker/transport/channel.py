@@ -46,7 +46,7 @@ from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.message import Taken, celery_message
 from golem_chain.broker.transport.qos import QoS, log_forgotten
-from golem_chain.broker.transport.scheduler import LOOK_S, Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.transport.scheduler import LOOK_S, Line, Move, Prefer, View, decide, listens, patience_s
 
 logger = get_logger(__name__)
 
@@ -144,7 +144,8 @@ class Channel(redis.Channel):
         if not queues:
             return
         if self._maybe_work:
-            touched = (*map(self.keys.queue, queues), *map(self.keys.claim, queues), self.keys.served)
+            keys = self.keys
+            touched = (*map(keys.queue, queues), *map(keys.claim, queues), keys.served, keys.crashes)
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
@@ -268,17 +269,17 @@ class Channel(redis.Channel):
         super().close()
 
 
-def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[tuple[str, int, float, float, int]]:
-    """Convert the reply of `scripts.PEEK` into the rows of `ConsumerState.view`."""
-    clock, values, n = float(reply[0]), reply[1:], 2 * len(queues)
+def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[Line]:
+    """Convert the reply of `scripts.PEEK`."""
+    clock, values = float(reply[0]), reply[1:]
 
     def since(at: Any, never: float) -> float:
         return max(0.0, clock - float(at)) if at else never
 
-    columns = zip(queues, values[:n:2], values[1:n:2], values[n::2], values[n + 1 :: 2], strict=True)
+    rows = zip(queues, *(values[column::5] for column in range(5)), strict=True)
     return [
-        (queue, int(depth), since(sent, 0.0), since(served, inf), int(servers))
-        for queue, depth, sent, served, servers in columns
+        Line(queue, int(depth), since(sent, 0.0), since(served, inf), int(servers), bool(put_off))
+        for queue, depth, sent, served, servers, put_off in rows
     ]
 
 

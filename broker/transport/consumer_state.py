@@ -6,6 +6,7 @@ connection, and no other message is taken until it is done.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from time import monotonic, time
 from typing import Any, Protocol
@@ -94,17 +95,11 @@ class ConsumerState:
         since = round(time() - (self._clock() - self._since), 3) if self.current else None
         return {"queue": self.current, "since": since}
 
-    def view(
-        self, seen: Sequence[tuple[str, int, float, float, int]], batch: Mapping[str, int], prefer: Prefer
-    ) -> View:
-        """Return the scheduler's input. `seen` has for each queue: name, depth, age of the oldest message in seconds,
-        seconds since any box took from it, number of other boxes that serve it."""
+    def view(self, seen: Sequence[Line], batch: Mapping[str, int], prefer: Prefer) -> View:
+        """Return the scheduler's input. `seen` are the queues as they are in Redis."""
         now = self._clock()
         opened = now - self._opened  # time before our start does not count as unserved
-        lines = [
-            Line(queue, depth, oldest, min(unserved, opened), servers)
-            for queue, depth, oldest, unserved, servers in seen
-        ]
+        lines = [replace(line, unserved_s=min(line.unserved_s, opened)) for line in seen]
         dwell = now - self._since if self.current else 0.0
         idle = 0.0 if self.in_hand else now - self._emptied
         return View(

@@ -28,6 +28,8 @@ from golem_chain.broker.queues import EXCHANGE, task_id, task_name
 
 #: Placeholder in a message's headers that Redis replaces by the server's time.
 SENT_AT_MARK = "@the server's time@"
+#: Noted for a message that was put off because it takes long: it runs alone from then on, so that it is put off once.
+PUT_OFF = "put off"
 #: Celery's format of positional arguments, keyword arguments and callbacks: our tasks have none.
 _BODY = b64encode(b"[[], {}, {}]").decode()
 

@@ -7,6 +7,8 @@ The policy, for one box with one model in memory and queues in chain order:
 
 (1) A starving queue comes first, whatever it costs.
 (2) Work for a loaded model comes next: a move between loaded models is free.
+    A queue whose next message was put off, because it takes long, waits until no later stage has work: otherwise what
+    has passed it would wait there for as long.
 (3) The dwell bound, a multiple of the measured cost of a switch, ends a stay if another queue's oldest message has
     waited longer than its own bound. The rest of the current queue is finished first if it fits into one batch.
 (4) The next queue is the one furthest downstream, so that jobs finish; for `throughput` the one furthest upstream, so
@@ -71,6 +73,7 @@ class Line:
     oldest_s: float = 0.0  # age of its oldest message
     unserved_s: float = inf  # since any box last took from it
     servers: int = 0  # other boxes that claim it
+    put_off: bool = False  # its next message takes long
 
     @property
     def waited_s(self) -> float:
@@ -114,6 +117,12 @@ def decide(view: View) -> Move | None:
     starving = [line for line in waiting if line.waited_s > _starve_s(view)]
     if starving:  # (1)
         return _take(view, max(starving, key=lambda line: line.waited_s))
+    prompt = [line for n, line in enumerate(waiting) if not (line.put_off and len(waiting) > n + 1)]
+    return _choose(view, prompt) or _choose(view, waiting)
+
+
+def _choose(view: View, waiting: Sequence[Line]) -> Move | None:
+    """Return the next move among queues of which none starves."""
     here = [line for line in waiting if line.queue in view.resident]
     current = next((line for line in here if line.queue == view.current), None)
     if here and not _may_leave(view, here, waiting):  # (2)

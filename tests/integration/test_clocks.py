@@ -38,7 +38,8 @@ def test_a_message_bears_the_servers_time_whatever_its_sender_believes(settings,
     seconds, _ = client.time()
     headers = json.loads(client.lindex(keys.queue("scribe"), 0))["headers"]
     assert abs(headers["sent_at"] - seconds) < HOUR_S / 2
-    now, depth, sent, *_ = client.eval(scripts.PEEK, 1, keys.queue("scribe"))
+    touched = (keys.queue("scribe"), keys.claim("scribe"), keys.served, keys.crashes)
+    now, depth, sent, *_ = client.eval(scripts.PEEK, len(touched), *touched, "box", 0)
     assert depth == 1
     assert float(sent) == pytest.approx(headers["sent_at"])
     assert 0 <= float(now) - float(sent) < HOUR_S / 2

@@ -108,6 +108,21 @@ def test_a_hang_ends_by_its_signs_of_life_and_not_by_a_guess_at_the_length_of_th
     assert time.monotonic() - submitted < 60
 
 
+def test_clips_do_not_wait_for_a_long_job_of_the_same_take(chain, tmp_path):
+    chain.worker.send_signal(signal.SIGSTOP)
+    try:
+        long = chain.pipeline.submit(b"sleep 3", labels="a,b")
+        clips = [chain.pipeline.submit(b"a clip", labels="a,b") for _ in range(7)]
+    finally:
+        chain.worker.send_signal(signal.SIGCONT)
+    ends = [outcome.job for outcome in chain.pipeline.wait([long, *clips], 60)]
+    assert ends[-1] == long
+    assert sorted(ends[:-1]) == sorted(clips)
+    stages = chain.pipeline.outcome(long).stages
+    assert (stages["scribe"].batch_size, list(stages)) == (1, ["scribe", "interpreter", "oracle"])
+    assert not chain.client.exists(Keys().crashes, Keys().deliveries), "it was put off, and no delivery was counted"
+
+
 def test_idle_models_give_their_memory_back_and_the_box_says_so(make_chain, eventually):
     chain = make_chain(idle_unload_s=0.5)
     chain.outcomes([chain.pipeline.submit(b"a", labels="a,b")])

@@ -27,7 +27,7 @@ from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.stub import StubEngine
 
-QUICK_S = 1.0  # cost of a text that does not sleep
+QUICK_S = 1e-4  # what a stage takes for anything but `sleep`, seconds
 RUN_S = float(os.environ.get("RUN_S", "0"))  # additional time per batch, seconds
 
 

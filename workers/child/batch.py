@@ -27,6 +27,7 @@ class How(StrEnum):
     LOST = "lost"  # the lease was lost, another delivery decides
     ALONE = "alone"  # the batch failed as a whole: to be requeued, it runs alone
     AWAY = "away"  # Redis was down: to be requeued, no delivery is counted
+    PUT_OFF = "put off"  # it would take long: to be requeued, no delivery is counted, it runs alone
 
 
 class End(NamedTuple):

@@ -71,8 +71,9 @@ class ChildRuntime:
         try:
             with self.watch.watching(jobs):
                 following = self._next(stage)
+                around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
-                    self.residency, stage, requests, self.watch.breakable, following, ready, self.lifeline.alive
+                    self.residency, stage, requests, around, following, ready, alive, may_put_off=give is not None
                 )
             seconds = time.perf_counter() - started
             self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)

@@ -104,7 +104,9 @@ class StageTask(Task):
                 self._answer(run, given[place], answer, spent)
 
             try:
-                self.runtime.serve(self.stage, jobs, [one.request for one in pending], give)
+                served = self.runtime.serve(self.stage, jobs, [one.request for one in pending], give)
+                for place in served.put_off:
+                    run.end(pending[place].place, How.PUT_OFF)
             except BrokenOff:
                 logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
             still = set(run.open)

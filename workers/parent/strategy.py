@@ -22,7 +22,7 @@ from celery.worker.strategy import default
 
 from golem_chain.broker.queues import job_of
 from golem_chain.broker.transport.consumer_state import ConsumerState
-from golem_chain.broker.transport.message import Lease
+from golem_chain.broker.transport.message import PUT_OFF, Lease
 from golem_chain.shared.errors import Cancelled, GolemError, TimeLimit
 from golem_chain.shared.records import State
 from golem_chain.workers.child.batch import BatchReport, Call, End, How, run_together
@@ -102,8 +102,9 @@ class Batch:
     def _end(self, r: Request, end: End) -> None:
         qos, (tag, _, delivery) = r.message.channel.qos, call_of(r).lease
         task_ready(r, successful=end.how is How.DONE)
-        if end.how in (How.ALONE, How.AWAY):
-            qos.requeue(tag, delivery, uncounted=end.how is How.AWAY, error=end.error)
+        if end.how in (How.ALONE, How.AWAY, How.PUT_OFF):
+            error = PUT_OFF if end.how is How.PUT_OFF else end.error
+            qos.requeue(tag, delivery, uncounted=end.how is not How.ALONE, error=error)
             r.send_event("task-rejected", requeue=True)
             return
         qos.finished(tag, delivery)

@@ -13,6 +13,9 @@ What it bounds, with an item's own cost as the unit:
    `SPREAD` has a smaller bound.
 3. Padding each item of a group to the dearest at most doubles the group's cost.
 
+A group that would take long is put off, once some of the take have their answers: the box is then free to take these
+through the next stages first.
+
 A group may be too large for the memory. It then runs in parts, cheapest items first: 1 and 3 hold for the parts, and in
 2 a group counts once for each part.
 """
@@ -21,6 +24,8 @@ from collections.abc import Sequence
 
 #: The most that an item of a group may cost, as a multiple of the group's cheapest.
 SPREAD = 2.0
+#: A later group that would take longer than this is put off, seconds. A hop through the queue takes 0.01 s.
+LONG_S = 0.5
 
 
 def groups(costs: Sequence[float]) -> list[list[int]]:
@@ -33,3 +38,8 @@ def groups(costs: Sequence[float]) -> list[list[int]]:
         else:
             found.append([place])
     return found
+
+
+def puts_off(spent_s: float, cost: float, next_cost: float) -> bool:
+    """Whether to put the next group off, after one of `cost` that took `spent_s`. Costs are summed over a group."""
+    return spent_s * next_cost > LONG_S * cost

@@ -49,6 +49,7 @@ class Served:
     batch_size: int = 0  # the largest number of items that ran at once
     peak_bytes: int = 0
     device: str = "cpu"
+    put_off: list[int] = field(default_factory=list)  # places of the requests that were not run
 
 
 def serve(
@@ -59,13 +60,25 @@ def serve(
     next_stage: str | None = None,
     give: Give = lambda *_: None,
     alive: Alive = lambda _: None,
+    *,
+    may_put_off: bool = False,
 ) -> Served:
     """Answer every request, prefetching the weights of `next_stage` meanwhile. A GolemError takes the place of each
-    answer that it prevents. Any other exception ends the take; what was given out by then has been answered."""
+    answer that it prevents. Any other exception ends the take; what was given out by then has been answered.
+
+    `may_put_off`: later groups that would take long are not run, but left to the caller (`Served.put_off`)."""
     take = _Take(residency, stage, requests, around, next_stage, give, alive)
-    for group in batches.groups(_costs(residency.engines[stage], requests)):
+    costs = _costs(residency.engines[stage], requests)
+    groups = batches.groups(costs)
+    for n, group in enumerate(groups):
+        started = time.perf_counter()
         take.serve(group)
-    take.served.answers = [take.answers[place] for place in range(len(requests))]
+        spent_s, cost = time.perf_counter() - started, sum(costs[place] for place in group)
+        following = groups[n + 1 : n + 2]
+        if may_put_off and any(batches.puts_off(spent_s, cost, sum(costs[one] for one in some)) for some in following):
+            take.served.put_off = [place for later in groups[n + 1 :] for place in later]
+            break
+    take.served.answers = [take.answers[place] for place in sorted(take.answers)]
     return take.served
 
 

@@ -1,35 +1,33 @@
--- Reads the state of all queues; for a worker, also renews its claims and counts those of other boxes.
+-- Reads the state of all queues for a worker, renews its claims and counts those of other boxes.
 -- include: _claims
 --
--- KEYS      each queue; for a worker then the claims on each queue, and served
--- ARGV      nothing; for a worker its node name, then for each queue 1 if it claims the queue, else 0
--- reads     queues, claims, served
--- writes    claims, for a worker
--- returns   the server's time; for each queue its depth and when its next message was published (empty: unknown);
---           then, for a worker, for each queue when any box last took from it and how many other boxes claim it
+-- KEYS      each queue; the claims on each queue; served, crashes
+-- ARGV      node name, then for each queue 1 if the worker claims it, else 0
+-- reads     queues, claims, served, crashes
+-- writes    claims
+-- returns   the server's time; then for each queue: its depth, when its next message was published (empty: unknown), when
+--           any box last took from it, how many other boxes claim it, 1 if its next message was put off
+local queues = (#KEYS - 2) / 2
+local function claims_on(i) return KEYS[queues + i] end
+local function held(i) return ARGV[1 + i] end
+local box, served, crashes = ARGV[1], KEYS[#KEYS - 1], KEYS[#KEYS]
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local seen = {string.format('%.6f', now)}
-local box = ARGV[1]
-local queues = box and (#KEYS - 1) / 2 or #KEYS
-local function queue(i) return KEYS[i] end
-local function claims_on(i) return KEYS[queues + i] end
-local function held(i) return ARGV[1 + i] end
-local served = KEYS[2 * queues + 1]
+local taken = redis.call('HMGET', served, unpack(KEYS, 1, queues))
 for i = 1, queues do
-  local depth, sent = redis.call('LLEN', queue(i)), ''
+  local queue = KEYS[i]
+  local depth, sent, put_off = redis.call('LLEN', queue), '', 0
   if depth > 0 then
-    local ok, at = pcall(function() return cjson.decode(redis.call('LINDEX', queue(i), -1)).headers.sent_at end)
+    local ok, at, tag = pcall(function()
+      local message = cjson.decode(redis.call('LINDEX', queue, -1))
+      return message.headers.sent_at, message.properties.delivery_tag
+    end)
     if ok and type(at) == 'number' then sent = string.format('%.6f', at) end
+    if ok and type(tag) == 'string' and redis.call('HGET', crashes, tag) == 'put off' then put_off = 1 end
   end
-  seen[2 * i] = depth
-  seen[2 * i + 1] = sent
-end
-if box then
-  local taken = redis.call('HMGET', served, unpack(KEYS, 1, queues))
-  for i = 1, queues do
-    seen[#seen + 1] = taken[i] or ''
-    seen[#seen + 1] = claim(claims_on(i), box, held(i), now)
+  for _, value in ipairs({depth, sent, taken[i] or '', claim(claims_on(i), box, held(i), now), put_off}) do
+    seen[#seen + 1] = value
   end
 end
 return seen

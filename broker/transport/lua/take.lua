@@ -66,7 +66,7 @@ while #taken < most and buried < BURIED_MOST do
       redis.call('ZADD', index, now, tag)
       redis.call('HSET', holders, tag, box)
       row[3] = tostring(count)
-      if count > 1 then row[7] = '1' end
+      if count > 1 or redis.call('HGET', crashes, tag) == 'put off' then row[7] = '1' end
       taken[#taken + 1] = row
     end
   end

@@ -64,6 +64,6 @@ def test_a_renewal_drops_the_claims_of_boxes_that_are_gone(client, box):
     box.renew(holds=("scribe",))
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}
     claim_of_a_dead_box()
-    touched = [*map(keys.queue, STAGES), *map(keys.claim, STAGES), keys.served]
+    touched = [*map(keys.queue, STAGES), *map(keys.claim, STAGES), keys.served, keys.crashes]
     client.eval(scripts.PEEK, len(touched), *touched, "box@host", 1, 0, 0)
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}

@@ -237,3 +237,35 @@ def test_nobody_starves_however_the_messages_come(prefer, rates):
         box.step()
     worst = max(BOUNDS[prefer].starve * 0.15, STARVING_S)
     assert box.longest <= 2 * worst + 3 * (0.15 + 8 * 0.02)
+
+
+# -- what was put off because it takes long
+
+
+def put_off(seen, *places):
+    return replace(seen, lines=[replace(line, put_off=n in places) for n, line in enumerate(seen.lines)])
+
+
+def test_a_message_that_was_put_off_waits_until_no_later_stage_has_work():
+    for resident in ("scribe", "interpreter", "oracle"):
+        seen = put_off(view((1, 7, 2), {resident}, resident), 0)
+        move = decide(seen)
+        assert move is not None
+        assert move.queue in ("interpreter", "oracle")
+    assert decide(put_off(view((3, 0, 0), {"oracle"}, "oracle"), 0)) == Move("scribe", 3)
+
+
+def test_a_message_that_was_put_off_does_not_wait_for_ever():
+    seen = put_off(view((1, 7, 7), {"oracle"}, "oracle", ages=(STARVING_S + 1, 0.0, 0.0)), 0)
+    assert decide(seen) == Move("scribe", 1)
+
+
+@given(views, st.sets(st.integers(0, 2)))
+def test_a_lone_box_always_takes_something_whatever_was_put_off(seen, places):
+    move = decide(put_off(seen, *places))
+    assert (move is not None) == any(line.depth for line in seen.lines)
+
+
+def test_a_box_takes_what_was_put_off_if_others_serve_the_later_stages():
+    seen = put_off(view((1, 2, 0), {"scribe"}, "scribe", servers=(0, 1, 0)), 0)
+    assert decide(seen) == Move("scribe", 1)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.workers.residency.batches import SPREAD, groups
+from golem_chain.workers.residency import batches
+from golem_chain.workers.residency.batches import LONG_S, SPREAD, groups, puts_off
 from golem_chain.workers.residency.runner import serve
 from tests.support.residency import make
 
@@ -77,3 +79,19 @@ def test_the_runner_keeps_every_batch_within_the_memory_and_answers_cheap_items_
     assert max(batches, default=0) <= fit
     assert len(batches) == sum(-(-len(group) // fit) for group in groups(costs)), "none is smaller than it must be"
     assert all(costs[one] <= costs[next_one] for one, next_one in pairwise(given_out))
+
+
+def test_a_group_is_put_off_if_it_would_take_long_at_the_pace_of_the_one_before() -> None:
+    assert not puts_off(0.1, 1.0, 4.9)
+    assert puts_off(0.1, 1.0, 5.1)
+    assert not puts_off(0.0, 1.0, 1e6), "no pace is known"
+    assert LONG_S == 0.5
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_what_is_put_off_is_left_to_the_caller_and_only_where_it_may_be(may: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr(batches, "puts_off", lambda spent_s, cost, next_cost: next_cost >= 8)
+    residency, _, _ = make("1", 5000, a={"costs": dict(enumerate([8.0, 1.0, 1.0, 3.0, 20.0]))})
+    given_out: list[int] = []
+    served = serve(residency, "a", range(5), give=lambda place, *_: given_out.append(place), may_put_off=may)
+    assert (given_out, served.put_off) == (([1, 2, 3], [0, 4]) if may else ([1, 2, 3, 0, 4], []))
