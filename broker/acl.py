@@ -28,7 +28,8 @@ from golem_chain.shared.settings import Settings
 #: Denied whatever other groups allow: these commands reach beyond our keys, or stop the server.
 #: `@dangerous` includes KEYS, FLUSHALL, CONFIG, ACL, DEBUG, MONITOR, SORT and INFO; the clients need INFO.
 _NEVER = "-@dangerous -@admin +info"
-_EVERYBODY = "+@connection -@dangerous"
+#: CLIENT TRACKING names every key that changes, whatever a user may read: among them are the ids of jobs.
+_EVERYBODY = "+@connection -client|tracking -@dangerous"
 USERS = ("producer", "worker", "monitor", "flower")
 
 

@@ -124,7 +124,7 @@ CLAIMS = {
                                   "LTRIM golem:queue:scribe 1 0"],
         "queue a later stage": ["LPUSH golem:queue:oracle x", "ZADD golem:wake:oracle 0 work"],
         "list ids": ["SCAN 0", "HGETALL golem:unacked", "HKEYS golem:holders", "SMEMBERS golem:labels-users:00",
-                     "XRANGE golem:events - +", "PSUBSCRIBE golem:*"],
+                     "XRANGE golem:events - +", "PSUBSCRIBE golem:*", "CLIENT TRACKING ON BCAST"],
         "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
                        f"RENAME {AUDIO} golem:job:x"],
         "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "EVAL while(true)do(1)end 0",
@@ -148,7 +148,8 @@ CLAIMS = {
     "flower": {
         "read or fill a queue": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1"],
         "read audio, jobs, outcomes or dead letters": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
-                                                       "DEL golem:dead", "LRANGE golem:dead 0 -1"],
+                                                       "DEL golem:dead", "LRANGE golem:dead 0 -1",
+                                                       "CLIENT TRACKING ON BCAST"],
         "touch messages in hand": ["HGETALL golem:unacked", "ZADD golem:unacked-index 0 x",
                                    "EVAL return(redis.call('DEL','golem:dead')) 0"],
     },

@@ -15,14 +15,17 @@ local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local seen = {string.format('%.6f', now)}
 local taken = redis.call('HMGET', served, unpack(KEYS, 1, queues))
+local LARGEST_BYTES = 65536  -- of a message, as in take.lua: decoding a forged one of 64 MB takes the server seconds
+local function next_of(raw)
+  assert(#raw <= LARGEST_BYTES)
+  local message = cjson.decode(raw)
+  return message.headers.sent_at, message.properties.delivery_tag
+end
 for i = 1, queues do
   local queue = KEYS[i]
   local depth, sent, put_off = redis.call('LLEN', queue), '', 0
   if depth > 0 then
-    local ok, at, tag = pcall(function()
-      local message = cjson.decode(redis.call('LINDEX', queue, -1))
-      return message.headers.sent_at, message.properties.delivery_tag
-    end)
+    local ok, at, tag = pcall(next_of, redis.call('LINDEX', queue, -1))
     if ok and type(at) == 'number' then sent = string.format('%.6f', at) end
     if ok and type(tag) == 'string' and redis.call('HGET', crashes, tag) == 'put off' then put_off = 1 end
   end

@@ -1,4 +1,4 @@
-"""The bounds of the script that takes messages."""
+"""The bounds of the scripts that look at and take messages."""
 
 import json
 
@@ -36,3 +36,15 @@ def test_a_flood_of_junk_is_buried_in_parts_and_the_list_of_dead_letters_stays_b
         assert client.llen(keys.dead) == buried - dropped <= scripts.DEAD_MOST
     assert ([row[0] for row in rows], buried, client.llen(keys.queue("scribe"))) == ([b"tag"], 3000, 0)
     assert client.llen(keys.dead) == scripts.DEAD_MOST
+
+
+def test_a_look_does_not_decode_a_message_that_is_too_large_to_be_ours(client):
+    queue = keys.queue("scribe")
+    touched = (queue, keys.claim("scribe"), keys.served, keys.crashes)
+    seen = []
+    for padding in (0, 100_000):  # a forged one of 64 MB would hold up the server for seconds at every look
+        told = {"headers": {"sent_at": 1.5, "padding": "x" * padding}, "properties": {}}
+        client.lpush(queue, json.dumps(told))
+        seen.append(client.eval(scripts.PEEK, len(touched), *touched, "box", 0)[1:3])
+        client.delete(queue)
+    assert seen == [[1, b"1.500000"], [1, b""]]
