@@ -84,6 +84,20 @@ def test_out_of_memory_is_tried_again_and_then_said(chain):
     assert (outcome.error.code, outcome.error.message) == ("out-of-memory", "No room: lower GOLEM_BATCH.")
 
 
+def test_a_retry_that_waits_while_connections_break_counts_no_delivery(chain, eventually):
+    def waiting():
+        return [tag for tag, entry in chain.client.hgetall(keys.unacked).items() if b'"delay_s"' in entry]
+
+    job = chain.pipeline.submit(b"oom", labels="a,b")
+    before = chain.log.read_text().count("Requeued 1 message")
+    for broken in range(4):
+        [tag] = eventually(waiting)
+        assert chain.client.hget(keys.deliveries, tag) == b"1"
+        chain.client.client_kill_filter(_type="normal", skipme=True)
+        eventually(lambda n=before + broken + 1: chain.log.read_text().count("Requeued 1 message") == n)
+    assert chain.outcomes([job])[job].error.code == "out-of-memory"
+
+
 def test_a_job_that_kills_its_worker_ends_as_failed_and_its_neighbours_as_done(chain):
     jobs = [chain.pipeline.submit(text, labels="a,b") for text in (b"a", b"die", b"b")]
     outcomes = chain.outcomes(jobs)
