@@ -1,7 +1,9 @@
 -- Included: publishes a message and wakes an idle worker. The server's time takes the place of the placeholder in the
 -- message's headers: the scheduler uses the age of a queue's oldest message, which must not depend on the sender's clock.
--- The body cannot contain the placeholder, because it is base64.
+-- The body cannot contain the placeholder, because it is base64. Both are bounded: a producer chooses them when it calls
+-- the function, and the search takes as long as the product of their lengths.
 local function push(queue, wake, message, mark)
+  assert(#message <= 65536 and #mark <= 64, 'the message is too long')
   local first, last = message:find(mark, 1, true)
   if first then
     local clock = redis.call('TIME')

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+import redis
+
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
 
@@ -48,3 +51,13 @@ def test_a_look_does_not_decode_a_message_that_is_too_large_to_be_ours(client):
         seen.append(client.eval(scripts.PEEK, len(touched), *touched, "box", 0)[1:3])
         client.delete(queue)
     assert seen == [[1, b"1.500000"], [1, b""]]
+
+
+@pytest.mark.parametrize(("message", "mark"), [("x" * 65_537, "mark"), ("message", "x" * 65)])
+def test_a_producer_cannot_hold_up_the_server_with_a_long_message_or_placeholder(client, message, mark):
+    submit = scripts.load("submit", "golem_chain.broker.jobs")
+    touched = (keys.job("job"), keys.outcome("job"), keys.vault_leaving)
+    written = (keys.audio("job"), keys.queue("scribe"), keys.wake("scribe"))
+    with pytest.raises(redis.ResponseError, match="too long"):
+        client.eval(submit, 3, *touched, "digest", "record", "job", *written, message, mark, keys.wire, "3")
+    assert not client.exists(keys.queue("scribe"))
