@@ -56,8 +56,8 @@ class ConsumerState:
         self.in_hand[tag] = delivery
 
     def keep(self, tags: Iterable[str]) -> None:
-        """Keep only these messages in hand: the connection broke, and the child still works on them. The others, such as
-        a retry that waits, had not begun: they go back unharmed."""
+        """Keep only these messages in hand: the connection broke, and the child still works on them. The others, such
+        as a retry that waits, had not begun: they go back unharmed."""
         kept = {tag: self.in_hand[tag] for tag in tags if tag in self.in_hand}
         self.unharmed |= self.in_hand.keys() - kept.keys()
         self.in_hand = kept
