@@ -1,4 +1,4 @@
-"""The Celery app that producers and workers share. Every non-default setting states its reason."""
+"""The Celery app of workers and Flower. Every non-default setting states its reason."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from celery import Celery
 from golem_chain.broker.address import primary_of, tls_options
 from golem_chain.broker.connection import bad_url
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.queues import EXCHANGE, QUEUES, ROUTES, STAGES
+from golem_chain.broker.queues import EXCHANGE, QUEUES, STAGES
 from golem_chain.shared.settings import Settings
 
 
@@ -29,7 +29,6 @@ def make_app(settings: Settings) -> Celery:
         event_serializer="json",
         # -- queues
         task_queues=QUEUES,
-        task_routes=ROUTES,
         task_default_queue=STAGES[0],
         task_default_exchange=EXCHANGE.name,
         task_default_routing_key=STAGES[0],

@@ -3,7 +3,7 @@
 All begin with the system's prefix (GOLEM_PREFIX), here `golem`, so that several systems and other Celery apps can share
 a database:
 
-job           golem:job:<id>  golem:outcome:<id>  golem:vault:<id>
+job           golem:job:<id>  golem:outcome:<id>  golem:vault:<hash of id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
 message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
@@ -90,7 +90,7 @@ class Keys:
         """The same for ended jobs: their bytes are dropped earlier if a new job needs the space."""
         return f"{self.prefix}:vault-ended"
 
-    # -- label sets and vocabularies too large for messages: kept while jobs use them
+    # -- label sets and vocabularies too large for records: kept while jobs use them
 
     def labels(self, sha256: str) -> str:
         """A stored label set (JSON)."""

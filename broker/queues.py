@@ -1,4 +1,4 @@
-"""Queue names, task names and routes, one of each per stage: the contract between broker and workers."""
+"""Queue names and task names, one of each per stage: the contract between broker and workers."""
 
 from kombu import Exchange, Queue
 
@@ -24,6 +24,3 @@ def task_id(job: str, stage: str) -> str:
 def job_of(task: str) -> str:
     """Return the job of a Celery task id, empty for one that `task_id` did not make."""
     return task.rpartition(".")[0]
-
-
-ROUTES = {task_name(stage): {"queue": stage, "routing_key": stage} for stage in STAGES}

@@ -55,20 +55,19 @@ class Submitter:
 
     def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
-        job, data = self.describe(audio, options, id, name, wait_s)
+        job, data = self.describe(audio, options, id, name)
         replicas = self._settings.redis_wait
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
-            if data is not None:
-                if not self._jobs.register(job):
-                    return job.id
-                self._store(job, data, wait_s)
+            if data is not None and not self._jobs.register(job):
+                return job.id
+            self._store(job, data, options, wait_s)
             self._jobs.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
         return job.id
 
     # -- building the job
 
     def describe(
-        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float = 60.0
+        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None
     ) -> tuple[Job, bytes | None]:
         """Return the job and the bytes for the vault (None: the audio is a `file:` reference)."""
         if options.vocabulary and options.labels:
@@ -82,20 +81,17 @@ class Submitter:
         with _validated():
             asked = {field: getattr(options, field) for field in JobOptions.model_fields}
             job = Job(id=id, name=name, audio=ref, submitted_at=time.time(), **asked)
-        return self._stored(job, wait_s), data
+        return self._light(job), data
 
-    def _stored(self, job: Job, wait_s: float) -> Job:
-        """Return the job, its label set and vocabulary replaced by keys where they are too large for a message."""
+    def _light(self, job: Job) -> Job:
+        """Return the job, its label set and vocabulary replaced by keys where they are too large for a record."""
         asked, spoken = job.labels, job.vocabulary
         labels_bytes, vocabulary_bytes = (len(json.dumps(one.wire())) if one else 0 for one in (asked, spoken))
-        with reaching(self._settings):
-            if spoken and vocabulary_bytes > INLINE_BYTES - min(labels_bytes, INLINE_BYTES // 2):
-                vocabulary_bytes = 0
-                job = job.model_copy(
-                    update={"vocabulary": None, "vocabulary_key": self._vault.put_vocabulary(spoken, wait_s)}
-                )
-            if asked and labels_bytes > INLINE_BYTES - vocabulary_bytes:
-                job = job.model_copy(update={"labels": None, "labels_key": self._vault.put_labels(asked, wait_s)})
+        if spoken and vocabulary_bytes > INLINE_BYTES - min(labels_bytes, INLINE_BYTES // 2):
+            vocabulary_bytes = 0
+            job = job.model_copy(update={"vocabulary": None, "vocabulary_key": self._vault.vocabulary_key(spoken)})
+        if asked and labels_bytes > INLINE_BYTES - vocabulary_bytes:
+            job = job.model_copy(update={"labels": None, "labels_key": self._vault.labels_key(asked)})
         return job
 
     def _bytes(self, id: str, data: bytes) -> AudioRef:
@@ -124,20 +120,22 @@ class Submitter:
             return None  # likewise
         if not os.access(real, os.R_OK) or storable(str(real)) != str(real):
             return None  # likewise; JSON cannot hold a path that is not UTF-8
-        return AudioRef(
-            key=f"file:{real}",
-            size_bytes=found.st_size,
-        )
+        return AudioRef(key=f"file:{real}", size_bytes=found.st_size)
 
-    # -- storing the audio
+    # -- storing what the job brings along
 
-    def _store(self, job: Job, data: bytes, wait_s: float) -> None:
-        """Put the audio into the vault. If that fails, delete audio and record as far as possible; the rest expires."""
+    def _store(self, job: Job, data: bytes | None, options: JobOptions, wait_s: float) -> None:
+        """Put audio, label set and vocabulary into the vault. If that fails, delete audio and record as far as
+        possible; the rest expires. The label set comes last: another job's end shortens the time that one is kept."""
         try:
-            self._vault.put(job.id, data, job.audio, wait_s)
+            if data is not None:
+                self._vault.put(job.id, data, job.audio, wait_s)
+            if options.labels and job.labels_key:
+                self._vault.put_labels(options.labels, wait_s)
+            if options.vocabulary and job.vocabulary_key:
+                self._vault.put_vocabulary(options.vocabulary, wait_s)
         except BaseException:
             with suppress(redis.RedisError):
-                self._vault.drop(job.id)
                 self._jobs.forget(job.id)
             raise
 

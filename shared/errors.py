@@ -2,7 +2,7 @@
 
 The message is one sentence that names the file or setting and the remedy. `code` is for programs
 (`Outcome.error.code`). `retryable` tells the worker whether to retry the job.
-Each exception takes exactly one argument, so that it survives a JSON result backend.
+Each exception takes exactly one argument, so that it can be built from its text.
 """
 
 

@@ -8,6 +8,7 @@ import redis
 
 from golem_chain.broker.jobs import records
 from golem_chain.broker.keys import Keys
+from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
 from golem_chain.broker.transport.scripts import Script
@@ -47,6 +48,7 @@ class Letters:
         job, keys = letter.job, self._keys
         if not job:
             raise BadRequest(f"The letter {letter.id} belongs to no job: it can only be shown or dropped.")
+        audio = keys.audio(job)
         body = cast("bytes | None", self._client.get(self._keys.outcome(job)))
         state = Outcome.model_validate_json(body).state if body else None
         [known] = records.Jobs(self._client, keys).finished([job])
@@ -56,6 +58,8 @@ class Letters:
             why = "has expired (GOLEM_KEEP_S)" if not known.known else f"ended as {state}"
             raise BadRequest(f"The job {job} {why} and cannot be retried: drop the letter.")
         stage, asked = str(letter.told["queue"]), known.job
+        if stage == STAGES[0] and asked and asked.audio.key.startswith("vault:") and not self._client.exists(audio):
+            raise BadRequest(f"The audio of job {job} was dropped, to make room for others: submit it again.")
         touched = [keys.dead, keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_leaving, keys.vault_ended]
         touched += [keys.queue(stage), keys.wake(stage)]
         touched += [key for pair in records.shared_keys(asked, keys) for key in pair]

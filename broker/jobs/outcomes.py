@@ -13,8 +13,7 @@ from golem_chain.broker.jobs.announcements import Announcements
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.errors import BadRequest, GolemError
-from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Failure, Intent, Job, Outcome, State
+from golem_chain.shared.records import CHAIN, Failure, Job, Outcome, State
 from golem_chain.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,19 +44,17 @@ class Outcomes:
                 pipe.exists(self._keys.outcome(job))
             return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
 
-    def end(self, job: str, state: State, error: Failure | None = None, *, intent: Intent | None = None) -> bool:
-        """Write a job's Outcome from the results of its finished stages; return False if it had already ended.
-
-        `intent` is used if the Interpreter did not run.
-        """
+    def end(self, job: str, state: State, error: Failure | None = None) -> bool:
+        """Write a job's Outcome from the results of its finished stages; return False if it had already ended. If its
+        record is damaged, the Outcome has none."""
         [found] = self._jobs.finished([job])
         if found.ended:
             return False
-        asked = found.job
-        given: JsonObject = {"intent": intent, **found.answers}
-        outcome = Outcome(
-            job=job, name=asked.name if asked else job, state=state, error=error, stages=found.stages, **given
-        )
+        handover = found.handover
+        if handover is None:
+            return self.write(Outcome(job=job, name=job, state=state, error=error))
+        asked, answers = handover.job, {stage.field: getattr(handover, stage.field) for stage in CHAIN.values()}
+        outcome = Outcome(job=job, name=asked.name, state=state, error=error, stages=handover.stages, **answers)
         return self.write(outcome, asked)
 
     def fail(self, job: str, error: GolemError) -> bool:

@@ -1,4 +1,4 @@
-"""Job records (`golem:job:<id>`), and the label sets and vocabularies too large for messages.
+"""Job records (`golem:job:<id>`), and reading the label sets and vocabularies too large for them.
 
 Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), and for
 each finished stage its answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
@@ -22,7 +22,7 @@ from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
 
-#: Labels and vocabulary above this size are stored instead, so that a message stays under 4 KB.
+#: Labels and vocabulary above this size are stored once, beside the records of the jobs that use them.
 INLINE_BYTES = 2048
 #: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
 _COSTS = [f"run:{stage}" for stage in STAGES]
@@ -68,7 +68,7 @@ class Jobs:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
         self._register = Script(client, "register")
-        self._submit = Script(client, "submit")
+        self._submit, self._forget = Script(client, "submit"), Script(client, "forget")
         self._update = Script(client, "update")
 
     def register(self, job: Job) -> bool:
@@ -84,8 +84,9 @@ class Jobs:
         return not sent
 
     def forget(self, job: str) -> None:
-        """Undo `register` for a job whose message was not published."""
-        self._client.delete(self._keys.job(job))
+        """Undo `register`, and delete the audio, unless the job was submitted meanwhile, by another producer."""
+        touched = [self._keys.job(job), self._keys.vault_leaving]
+        self._forget(keys=touched, args=[self._keys.audio(job), job])
 
     def digest_anew(self, id: str) -> None:
         """Digest a stored record again, which an older release digested in its own way."""

@@ -11,7 +11,6 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -55,32 +54,37 @@ class Vault:
         self._book(self._keys.audio(job), len(data), wait_s)
         self._client.set(self._keys.audio(job), data, ex=UNCLAIMED_S)
 
-    def put_labels(self, labels: LabelSet, wait_s: float = 60.0) -> str:
-        """Store a label set under the hash of its content, for as long as jobs use it, and return its key. Raises
-        BadLabels, VaultFull."""
-        body = labels.model_dump_json(exclude_defaults=True)
+    def labels_key(self, labels: LabelSet) -> str:
+        """Return the key of a label set: the hash of its content."""
+        return self._keys.labels(hashlib.sha256(_body(labels)).hexdigest())
+
+    def vocabulary_key(self, vocabulary: Vocabulary) -> str:
+        """Return the key of a vocabulary."""
+        return self._keys.vocabulary(hashlib.sha256(_body(vocabulary)).hexdigest())
+
+    def put_labels(self, labels: LabelSet, wait_s: float = 60.0) -> None:
+        """Store a label set for as long as jobs use it. Raises BadLabels, VaultFull."""
+        body = _body(labels)
         if len(body) > self._settings.vault_limit:
             raise BadLabels(f"The label set has {format_bytes(len(body))}: raise GOLEM_VAULT_LIMIT.")
-        return self._put_shared(body, self._keys.labels, wait_s)
+        self._put_shared(self.labels_key(labels), body, wait_s)
 
-    def put_vocabulary(self, vocabulary: Vocabulary, wait_s: float = 60.0) -> str:
-        """Store a vocabulary in the same way and return its key. Raises BadVocabulary, VaultFull."""
-        body = vocabulary.model_dump_json(exclude_defaults=True)
+    def put_vocabulary(self, vocabulary: Vocabulary, wait_s: float = 60.0) -> None:
+        """Store a vocabulary in the same way. Raises BadVocabulary, VaultFull."""
+        body = _body(vocabulary)
         if len(body) > self._settings.vault_limit:
             raise BadVocabulary(f"The vocabulary has {format_bytes(len(body))}: raise GOLEM_VAULT_LIMIT.")
-        return self._put_shared(body, self._keys.vocabulary, wait_s)
+        self._put_shared(self.vocabulary_key(vocabulary), body, wait_s)
 
-    def _put_shared(self, body: str, key_of: Callable[[str], str], wait_s: float) -> str:
-        name = key_of(hashlib.sha256(body.encode()).hexdigest())
-        self._book(name, len(body), wait_s)
+    def _put_shared(self, key: str, body: bytes, wait_s: float) -> None:
+        self._book(key, len(body), wait_s)
         with self._client.pipeline() as pipe:
-            pipe.set(name, body, nx=True)
-            pipe.ttl(name)
-            pipe.scard(self._keys.users(name))
+            pipe.set(key, body, nx=True)
+            pipe.ttl(key)
+            pipe.scard(self._keys.users(key))
             _, left_s, users = pipe.execute()
         if not users and left_s < UNCLAIMED_S:
-            self._client.expire(name, UNCLAIMED_S)
-        return name
+            self._client.expire(key, UNCLAIMED_S)
 
     def _book(self, key: str, size_bytes: int, wait_s: float) -> None:
         """Reserve space, waiting up to `wait_s` seconds for it. Raises VaultFull."""
@@ -98,14 +102,6 @@ class Vault:
                 )
             time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
-
-    def drop(self, job: str) -> None:
-        """Delete the bytes of a job whose message was not published."""
-        audio = self._keys.audio(job)
-        with self._client.pipeline() as pipe:
-            pipe.zadd(self._keys.vault_leaving, {self._keys.vault_name(audio): 0})  # the next `put` corrects the total
-            pipe.delete(audio)
-            pipe.execute()
 
     @property
     def size_bytes(self) -> int:
@@ -125,6 +121,10 @@ class Vault:
         if ref.sha256 and hashlib.sha256(data).hexdigest() != ref.sha256:
             raise BadAudio("The audio in the vault differs from what was submitted (SHA-256): submit it again.")
         return data
+
+
+def _body(stored: LabelSet | Vocabulary) -> bytes:
+    return stored.model_dump_json(exclude_defaults=True).encode()
 
 
 def within(path: Path, roots: tuple[Path, ...]) -> Path:

@@ -79,7 +79,7 @@ class QoS(redis.QoS):
         try:
             self._restore({tag: delivery}, uncounted=uncounted, error=error)
             self._state.unharmed.discard(tag)
-        except self.channel.connection_errors as exc:
+        except (*self.channel.connection_errors, self.channel.ResponseError) as exc:
             self._state.unsettled = True
             logger.warning("Message %s will be requeued when Redis is back: %s", tag, exc)
         self.finished(tag, delivery)

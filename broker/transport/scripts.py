@@ -42,7 +42,7 @@ def _read(name: str, package: str) -> str:
 
 
 #: The scripts that a producer runs, and where they are.
-PRODUCERS = ("register", "reserve", "submit", "end")
+PRODUCERS = ("register", "reserve", "submit", "forget", "end")
 _JOBS = "golem_chain.broker.jobs"
 
 

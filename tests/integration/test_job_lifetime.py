@@ -9,11 +9,13 @@ import pytest
 import redis
 
 from golem_chain.broker.app import make_app
+from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
+from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import AudioRef, Failure, Job
 from golem_chain.workers.parent.bootsteps import DeadLetterStep
 
@@ -86,6 +88,59 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
     assert pipeline.submit(b"sound" * 1000, id="mine") == "mine"
     assert heard == [b"sound" * 1000]
     assert vault.size_bytes == 5000
+
+
+def test_a_second_producer_of_the_same_job_leaves_its_audio_as_it_is_needed(pipeline, settings, client, monkeypatch):
+    submit = Jobs.submit
+
+    def overtaken(jobs, job):
+        with monkeypatch.context() as patch, Pipeline(settings) as first:
+            patch.setattr(Jobs, "submit", submit)
+            assert first.submit(b"sound", id="mine") == "mine"
+        vault = Vault(settings, client)
+        vault.put("mine", b"sound", job.audio)  # the second one was between two of its steps
+        return submit(jobs, job)
+
+    monkeypatch.setattr(Jobs, "submit", overtaken)
+    assert pipeline.submit(b"sound", id="mine") == "mine"
+    assert client.ttl(keys.audio("mine")) == client.ttl(keys.job("mine")) == -1
+    assert client.zscore(keys.vault_leaving, keys.vault_name(keys.audio("mine"))) is None
+    assert client.llen(keys.queue("scribe")) == 1
+
+
+def test_a_second_producer_that_fails_takes_nothing_from_the_first(pipeline, settings, client, monkeypatch):
+    def fails(vault, *_):
+        with monkeypatch.context() as patch, Pipeline(settings) as first:
+            patch.setattr(Vault, "put", put)
+            first.submit(b"sound", id="mine")
+        raise KeyboardInterrupt
+
+    put = Vault.put
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "put", fails)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.submit(b"sound", id="mine")
+    assert client.get(keys.audio("mine")) == b"sound"
+    assert pipeline.outcome("mine") is None
+
+
+def test_a_job_whose_record_is_damaged_can_be_cancelled_and_expires(pipeline, client):
+    job = pipeline.submit(b"sound", id="mine")
+    client.hset(keys.job(job), "transcript", "no JSON")
+    assert pipeline.cancel(job).state == "cancelled"
+    assert unexpiring(client) == []
+
+
+def test_the_letter_of_a_job_whose_audio_made_room_is_not_retried(pipeline, settings, client):
+    pipeline.submit(b"x", id="mine")
+    raw = client.rpop(keys.queue("scribe")).decode()
+    client.lpush(keys.dead, json.dumps({"raw": raw, "why": "x", "queue": "scribe", "at": 1.0, "box": "b"}))
+    Outcomes(settings, client).end("mine", "failed")
+    client.delete(keys.audio("mine"))
+    letters = Letters(client, keys)
+    with pytest.raises(BadRequest, match="audio of job mine was dropped"):
+        letters.retry(letters.all()[0])
+    assert pipeline.outcome("mine").state == "failed"
 
 
 def test_a_record_that_names_a_foreign_key_ends_as_any_other(settings, client):

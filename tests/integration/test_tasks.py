@@ -9,12 +9,14 @@ import time
 
 import pytest
 
+from golem_chain.broker.app import make_app
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.records import JobOptions, OracleParams, Transcript
 from golem_chain.workers.child.requests import seed_of
+from tests.support.fleet import descendants
 from tests.support.paths import ROOT
 
 keys = Keys()
@@ -120,6 +122,34 @@ def test_a_hang_ends_by_its_signs_of_life_and_not_by_a_guess_at_the_length_of_th
     (outcome,) = chain.outcomes([chain.pipeline.submit(hang, labels="a,b")]).values()
     assert (outcome.error.code, outcome.error.message) == ("time-limit", "The stage exceeded its time limit of 3 s.")
     assert time.monotonic() - submitted < 60
+
+
+def test_a_worker_that_was_suspended_longer_than_the_limit_fails_no_job(make_chain, tmp_path, eventually):
+    chain = make_chain(time_limit_s=2, time_limit_per_audio_s=0)
+    job = chain.pipeline.submit(f"until {tmp_path / 'go'}".encode(), labels="a,b")
+    eventually((tmp_path / "go.begun").exists)
+    pids = [chain.worker.pid, *descendants(chain.worker.pid)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)  # longer than the limit
+    (tmp_path / "go").touch()
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    assert chain.outcomes([job])[job].state == "done"
+
+
+def test_a_task_that_is_revoked_ends_its_job_and_its_id_can_be_submitted_again(chain, tmp_path, eventually):
+    busy = chain.pipeline.submit(f"until {tmp_path / 'enough'}".encode())
+    eventually((tmp_path / "enough.begun").exists)
+    job = chain.pipeline.submit(b"a", id="revoked", labels="a,b")
+    with make_app(chain.settings) as app:
+        app.control.revoke("revoked.scribe", reply=True, timeout=20)
+    (tmp_path / "enough").touch()
+    outcomes = chain.outcomes([busy, job])
+    assert (outcomes[job].state, outcomes[job].error.code) == ("cancelled", "cancelled")
+    chain.client.delete(Keys().outcome(job), Keys().job(job))  # as after GOLEM_KEEP_S
+    chain.pipeline.submit(b"a", id="revoked", labels="a,b")
+    assert chain.outcomes([job])[job].state == "done"
 
 
 def test_clips_do_not_wait_for_a_long_job_of_the_same_take(chain, tmp_path):

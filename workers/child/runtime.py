@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from golem_chain.broker.connection import WORKER_RETRIES, connect
+from golem_chain.broker.connection import WORKER_RETRIES, connect, connect_once
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.stages import Stages
@@ -40,6 +40,9 @@ class ChildRuntime:
         self._client = client
         self.jobs, self.outcomes = Jobs(client, self._keys), Outcomes(settings, client)
         self.stages = Stages(settings, client, self.outcomes)
+        # for the parent, whose event loop must not wait
+        once = connect_once(settings, socket_timeout=5)
+        self.parents_jobs, self.parents_stages = Jobs(once, self._keys), Stages(settings, once, self.outcomes)
         self.lifeline = Lifeline(settings.time_limit_s, settings.time_limit_per_audio_s)  # before the fork: shared
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, self.lifeline.alive)
         self.residency: Residency | None = None
@@ -56,6 +59,7 @@ class ChildRuntime:
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
 
+        self.lifeline.alive()  # for building the residency, and reading headers
         if self.standing is None:
             self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell, self._keys)
         if self.residency is None:

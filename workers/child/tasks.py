@@ -88,9 +88,9 @@ class StageTask(Task):
     def end_job(self, job: str, lease: Lease, state: State, error: GolemError) -> None:
         """End a job whose message is in hand, from the parent: its stage exceeded the time limit, or was revoked.
         Raises redis.RedisError."""
-        handover = self.runtime.jobs.finished([job])[0].handover
+        handover = self.runtime.parents_jobs.finished([job])[0].handover
         step = steps.ended(job, handover, state, steps.failure_of(error, self.stage))
-        self.runtime.stages.finish(lease, job, handover.job if handover else None, step)
+        self.runtime.parents_stages.finish(lease, job, handover.job if handover else None, step)
 
     # -- the steps of a batch
 

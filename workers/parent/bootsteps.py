@@ -3,12 +3,12 @@ with Redis, end jobs of dead letters, renew name and checkpoints, shut down grac
 
 import os
 import signal
+from time import monotonic
 from typing import Any
 
 from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from golem_chain.broker.connection import is_absence
@@ -64,8 +64,19 @@ class HangWatch(Timed):
     """Ends what has shown no sign of life for longer than its stage may take, in the way of billiard's own time limit:
     the batch's callbacks, then a kill. That limit is set once for a batch, before the length of its audio is known."""
 
+    def __init__(self, consumer: ReconnectingConsumer, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._looked_at = self._judges_from = 0.0
+
     def tick(self, consumer: ReconnectingConsumer) -> None:
-        """End an overdue job of the pool."""
+        """End an overdue job of the pool. If this process was suspended, the child probably was: it gets as long."""
+        now = monotonic()
+        late_s = now - self._looked_at - self.every_s if self._looked_at else 0.0
+        self._looked_at = now
+        if late_s > self.every_s:
+            self._judges_from = now + late_s
+        if now < self._judges_from:
+            return
         lifelines = {task.runtime.lifeline for task in consumer.app.tasks.values() if hasattr(task, "runtime")}
         pool = consumer.pool._pool
         for job in list(pool._cache.values()):
@@ -115,7 +126,7 @@ class DeadLetterStep(Timed):
                     if letter.job:
                         self._end(context.outcomes, letter.job, letter)
                     client.lrem(context.keys.dying, 0, body)
-        except consumer.connection_errors as exc:
+        except (*consumer.connection_errors, RedisError) as exc:
             logger.warning("Dead letters are pending because Redis is unavailable: %s", exc)
 
     @staticmethod
@@ -133,8 +144,6 @@ class DeadLetterStep(Timed):
             if is_absence(exc):
                 raise
             logger.exception("The job of dead letter %s cannot be ended: its keys are damaged", letter.id)
-        except ValidationError:
-            logger.exception("The job of dead letter %s cannot be ended: its record is damaged", letter.id)
 
 
 class KeepName(Timed):

@@ -17,7 +17,7 @@ from celery.concurrency.prefork import TaskPool
 from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
-from celery.worker.state import task_ready
+from celery.worker.state import revoked, task_ready
 from celery.worker.strategy import default
 
 from golem_chain.broker.queues import job_of
@@ -43,6 +43,7 @@ class StageRequest(Request):
     def _announce_revoked(self, reason: str, terminated: bool, signum: int | None, expired: bool) -> None:
         end_job(self, "cancelled", Cancelled("The job's task was revoked."))
         super()._announce_revoked(reason, terminated, signum, expired)
+        revoked.discard(self.id)  # the id may be submitted again
 
 
 def end_job(r: Request, state: State, error: GolemError) -> None:
@@ -137,7 +138,7 @@ class Batch:
         if isinstance(exc, Terminated):  # requeue all but the revoked requests, which have ended
             gone = [r for r in self.requests if r._already_revoked or r._already_cancelled]
             self.requests = [r for r in self.requests if r not in gone]
-            self._each(lambda _, r: self._requeue(r))
+            self._each(lambda _, r: self._requeue(r, uncounted=True))  # they are not to blame
         elif isinstance(exc, TimeLimitExceeded):  # on_timeout follows
             self._split = len(self.requests) > 1
             if self._split:  # the cause may be any of them
@@ -155,12 +156,12 @@ class Batch:
         logger.error("A batch of %s was lost: %s. Requeueing %d message(s)", self.name, error, len(self.requests))
         self._each(lambda _, r: self._requeue(r, error))
 
-    def _requeue(self, r: Request, error: str = "") -> None:
+    def _requeue(self, r: Request, error: str = "", *, uncounted: bool = False) -> None:
         """Requeue a message, unless the child had finished it. If the worker stops, the child got the stop signal too:
         not the message's fault."""
         task_ready(r)
         tag, _, delivery = call_of(r).lease
-        r.message.channel.qos.requeue(tag, delivery, uncounted=self._held.stopping, error=error)
+        r.message.channel.qos.requeue(tag, delivery, uncounted=uncounted or self._held.stopping, error=error)
         r.send_event("task-rejected", requeue=True)
 
     @property

@@ -19,7 +19,12 @@ local other = other_wire(wire, ours)
 if other then return other end
 if redis.call('HSETNX', job, 'digest', digest) == 0 then
   if redis.call('HGET', job, 'digest') ~= digest then return -1 end
-  if redis.call('HEXISTS', job, 'queued') == 1 or redis.call('EXISTS', outcome) == 1 then return 0 end
+  if redis.call('EXISTS', outcome) == 1 then return 0 end
+  if redis.call('HEXISTS', job, 'queued') == 1 then  -- another producer may have stored the audio once more
+    redis.call('PERSIST', audio)
+    stays(leaving, ended, audio_of(id))
+    return 0
+  end
 end
 redis.call('HSET', job, 'job', record, 'queued', '1')
 redis.call('PERSIST', job)

@@ -56,8 +56,8 @@ def test_a_look_does_not_decode_a_message_that_is_too_large_to_be_ours(client):
 @pytest.mark.parametrize(("message", "mark"), [("x" * 65_537, "mark"), ("message", "x" * 65)])
 def test_a_producer_cannot_hold_up_the_server_with_a_long_message_or_placeholder(client, message, mark):
     submit = scripts.load("submit", "golem_chain.broker.jobs")
-    touched = (keys.job("job"), keys.outcome("job"), keys.vault_leaving)
+    touched = (keys.job("job"), keys.outcome("job"), keys.vault_leaving, keys.vault_ended)
     written = (keys.audio("job"), keys.queue("scribe"), keys.wake("scribe"))
     with pytest.raises(redis.ResponseError, match="too long"):
-        client.eval(submit, 3, *touched, "digest", "record", "job", *written, message, mark, keys.wire, "3")
+        client.eval(submit, 4, *touched, "digest", "record", "job", *written, message, mark, keys.wire, "3")
     assert not client.exists(keys.queue("scribe"))
