@@ -1,13 +1,15 @@
 """Network faults: the messages of a disconnected box run once, there or elsewhere, and the box rejoins on its own."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.faults import LEASE_S, FaultInjector
 from tests.support.fleet import Fleet
-from tests.support.wire import Namespace
+from tests.support.wire import Namespace, Wire
 
 AWAY_S = 3.0
 
@@ -71,3 +73,21 @@ def test_a_silence_longer_than_the_lease_gives_the_work_to_another_and_ends_it_o
     finally:
         for space in spaces.values():
             space.close()
+
+
+def test_a_slow_network_delays_each_byte_both_ways_and_keeps_their_order(redis_server):
+    wire = Wire(redis_server.url)
+    with redis.Redis.from_url(wire.url) as client:
+        client.ping()
+        wire.slow(0.1)
+        began = time.monotonic()
+        with client.pipeline(transaction=False) as pipe:
+            for n in range(20_000):
+                pipe.echo(n)
+            assert pipe.execute() == [str(n).encode() for n in range(20_000)]
+        assert 0.2 <= time.monotonic() - began < 2.0  # not once for each piece
+        wire.mend()
+        began = time.monotonic()
+        client.ping()
+        assert time.monotonic() - began < 0.1
+    wire.close()

@@ -4,6 +4,7 @@ b"turn it on"           a transcript of these words      b"bad"          BadAudi
 b"silence"              an empty transcript              b"die"          the child kills itself
 b"sleep 2"              two seconds in the Scribe        b"confuse me"   a permanent error in the Interpreter
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
+b"oom once /a/file"     OutOfMemory, which creates the file; a transcript if it exists
 b"die without /a/file"  the child kills itself until the file exists
 b"until /a/file"        the Scribe runs until the file exists; it creates /a/file.begun when it begins
 """
@@ -55,6 +56,9 @@ class Scribe(StubEngine):
             raise ValueError("secret words of the user")
         if text.startswith("sleep"):
             time.sleep(float(text.split()[1]))
+        if text.startswith("oom once ") and not Path(text[9:]).exists():
+            Path(text[9:]).touch()
+            return OutOfMemory("No room: lower GOLEM_BATCH.")
         if text.startswith("until "):
             Path(f"{text[6:]}.begun").touch()
             while not Path(text[6:]).exists():

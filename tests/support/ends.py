@@ -10,10 +10,11 @@ from golem_chain.broker.keys import Keys
 
 
 class Ends:
-    """A listener. `count` has the announcements by the hash of a job's id; `gaps` the seconds between them."""
+    """A listener. `count` has the announcements by the hash of a job's id; `gaps` the seconds between them. `tell`: is
+    called with each hash, too."""
 
-    def __init__(self, server):
-        self._server = server
+    def __init__(self, server, tell=None):
+        self._server, self._tell = server, tell
         self.count: Counter[str] = Counter()
         self.gaps = [0.0]
         self.ready = threading.Event()
@@ -34,6 +35,8 @@ class Ends:
                             self.ready.set()
                         if message and message["type"] == "message":
                             self.count[message["data"].decode()] += 1
+                            if self._tell:
+                                self._tell(message["data"].decode())
                             self.gaps.append(time.monotonic() - last)
                             last = time.monotonic()
             except redis.RedisError:

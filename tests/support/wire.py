@@ -2,14 +2,18 @@
 
 box ──► wire ──► server        cut: resets, no new connections       dark: silence, bytes are held back
                                forget: only the server sees the connections end
+                               slow: bytes arrive later
 """
 
 import os
+import select
 import shutil
 import socket
 import struct
 import subprocess
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -26,6 +30,7 @@ class Wire:
         self._flows = threading.Event()  # cleared: bytes are held back
         self._flows.set()
         self._is_cut = False
+        self._delay_s = 0.0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._forgotten: list[socket.socket] = []  # the boxes' sides, whose other side is closed
         self._lock = threading.Lock()
@@ -53,9 +58,13 @@ class Wire:
         for _, far in pairs:
             _reset(far)
 
+    def slow(self, delay_s: float) -> None:
+        """Deliver all bytes `delay_s` seconds later, each way, until `mend`."""
+        self._delay_s = delay_s
+
     def mend(self) -> None:
         """Restore the network."""
-        self._is_cut = False
+        self._is_cut, self._delay_s = False, 0.0
         self._flows.set()
 
     def close(self) -> None:
@@ -90,10 +99,24 @@ class Wire:
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True, name="wire").start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                self._flows.wait()
-                sink.sendall(data)
+        late: deque[tuple[float, bytes]] = deque()  # when each is due, by the monotonic clock
+        with suppress(OSError, ValueError):  # ValueError: `select` on a socket that was closed
+            while True:
+                left_s = late[0][0] - time.monotonic() if late else None
+                if left_s is not None and (left_s <= 0 or not select.select([source], [], [], left_s)[0]):
+                    self._flows.wait()
+                    sink.sendall(late.popleft()[1])
+                    continue
+                data = source.recv(1 << 16)
+                if data and not late and not self._delay_s:
+                    self._flows.wait()
+                    sink.sendall(data)
+                elif data:
+                    late.append((time.monotonic() + self._delay_s, data))
+                else:
+                    break
+            for _, rest in late:
+                sink.sendall(rest)
         with self._lock:
             known = [pair for pair in self._pairs if source in pair]
             self._pairs = [pair for pair in self._pairs if source not in pair]
