@@ -1,16 +1,22 @@
-"""Outages of Redis: away, read-only or full for a while, in the middle of a lone job, a backlog and a submit.
+"""Outages of Redis: away, read-only or full for a while.
 
-The outages run side by side, each on a server of its own with one worker. A job counts as kept if it ends as `done`.
+Each strikes in the middle of a lone job, a backlog, a retry, a submit and a cancel. The outages run side by side, each
+on a server of its own with one worker. A job counts as kept if it ends as `done`, and the cancelled one if it stays
+`cancelled`.
 """
 
+import re
 import threading
 import time
 from dataclasses import dataclass
 
+from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BrokerAway
 from tests.support.chain import Chain
+from tests.support.messages import queue_key
 
 BACKLOG = 20
 #: Within this a producer is told why its submit fails, seconds; also on a busy machine.
@@ -52,19 +58,22 @@ class Outage:
     jobs: int = 0
     done: int = 0
     letters: int = 0
-    told_s: float = 0.0  # until the producer was told
+    cancelled: int = 0  # jobs
+    told_s: float = 0.0  # until the producer and the one who cancels were told
     recovery_s: float = 0.0  # from the end of the outage until the last job ended
     worker: str = ""  # how it ended, empty while it runs
 
     @property
     def kept(self):
-        """Whether every job ended as done, without a dead letter, and the worker still runs."""
-        return self.done == self.jobs > 0 and not self.letters and not self.worker and self.told_s < PATIENCE_S
+        """Whether every job ended as done, one as cancelled, without a dead letter, and the worker still runs."""
+        ended = self.done == self.jobs - 1 > 0 and self.cancelled == 1
+        return ended and not self.letters and not self.worker and self.told_s < PATIENCE_S
 
     def __str__(self):
         return (
-            f"Redis {self.kind} for {self.seconds:g} s: {self.done} of {self.jobs} jobs done, {self.letters} dead "
-            f"letters, all within {self.recovery_s:.1f} s of its end{'' if self.kept else ': MISSED ' + self.worker}"
+            f"Redis {self.kind} for {self.seconds:g} s: {self.done} of {self.jobs} jobs done, {self.cancelled} "
+            f"cancelled, {self.letters} dead letters, all within {self.recovery_s:.1f} s of its end"
+            f"{'' if self.kept else ': MISSED ' + self.worker}"
         )
 
 
@@ -75,22 +84,28 @@ def strike(outage, folder):
     chain = Chain(server, folder, keep_s=3600)
     try:
         chain.start_worker()
-        release = folder / "release"
-        jobs = [chain.pipeline.submit(f"until {release}".encode(), labels="a,b")]
+        release, tried = folder / "release", folder / "tried"
+        jobs = [chain.pipeline.submit(f"oom once {tried}".encode(), labels="a,b")]
+        _await(tried.exists)
+        jobs.append(chain.pipeline.submit(f"until {release}".encode(), labels="a,b"))
         jobs += [chain.pipeline.submit(b"sleep 0.2", labels="a,b") for _ in range(BACKLOG)]
+        unwanted = chain.pipeline.submit(b"sleep 0.2", labels="a,b")
         _await((folder / "release.begun").exists)
+        _await(lambda: _retries(chain.client))  # the worker is busy: the second try waits
         end = KINDS[outage.kind](server, chain.client)
         began = time.monotonic()
-        outage.told_s = _told(chain)
+        outage.told_s = max(_told(chain), _refused(chain, unwanted))
         time.sleep(max(0.0, min(5.0, outage.seconds / 4)))
         release.touch()  # the lone job ends in the middle of the outage
         time.sleep(max(0.0, began + outage.seconds - time.monotonic()))
         end()
         back = time.monotonic()
-        jobs.append(_submitted(chain))
+        cancelled = _repeated(lambda: chain.pipeline.cancel(unwanted))
+        jobs += [_repeated(lambda: chain.pipeline.submit(b"turn it on", labels="a,b", id="meanwhile")), unwanted]
         found = {one.job: one for one in chain.pipeline.wait(jobs, RECOVERY_S)}
         outage.jobs, outage.recovery_s = len(jobs), time.monotonic() - back
         outage.done = sum(one.state == "done" for one in found.values())
+        outage.cancelled = int(cancelled.state == "cancelled" and found.get(unwanted) == cancelled)
         outage.letters = chain.client.llen("golem:dead") + chain.client.llen("golem:dying")
         assert chain.worker is not None
         code = chain.worker.poll()
@@ -132,12 +147,31 @@ def _told(chain):
     return time.monotonic() - begin
 
 
-def _submitted(chain):
-    """Submit the same job again until the server takes it: it runs once."""
+def _refused(chain, job):
+    """Return the seconds until a cancel is refused with a sentence."""
+    begin = time.monotonic()
+    with Pipeline(chain.settings) as pipeline:
+        try:
+            said = str(pipeline.cancel(job))
+        except BrokerAway as exc:
+            said = exc.message
+    assert re.fullmatch(r"Redis at [^ ]+ .*[^.]\.", said), said
+    assert ". " not in said, said
+    return time.monotonic() - begin
+
+
+def _repeated(call):
+    """Call until the server takes it, and return the answer."""
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return chain.pipeline.submit(b"turn it on", labels="a,b", id="meanwhile")
+            return call()
         except BrokerAway:
             assert time.monotonic() < end
             time.sleep(0.2)
+
+
+def _retries(client):
+    """Return whether a message of a second try waits or is in hand."""
+    raws = [*client.lrange(queue_key(STAGES[0]), 0, -1), *client.hvals(Keys().unacked)]
+    return any(b'"retries": 1' in raw for raw in raws)
