@@ -59,7 +59,7 @@ def storms(folder, jobs, kills, seed):
                 server, place, quiet, jobs // part, kills // part, seed, 1 + kills // part // 25, say
             )
         say(f"{name}: {report}")
-        if report.lost or report.left or report.broken:
+        if not report.kept:
             say(said)
         reports[name] = report
     return reports
@@ -98,9 +98,12 @@ def storm_table(reports):
     ]
     for what, value in (
         ("jobs", lambda one: one.jobs),
+        ("of them cancelled", lambda one: one.cancelled),
+        ("answers to clients", lambda one: one.told.total()),
         ("**lost**", lambda one: len(one.lost)),
         ("**ended twice**", lambda one: len(one.twice)),
         ("**result differs from the undisturbed run**", lambda one: len(one.differing)),
+        ("**promise to a client broken**", lambda one: len(one.untrue)),
         ("**invariant of delivery broken**", lambda one: len(one.broken)),
         ("longest time without a finished job", lambda one: f"{one.gap_s:.1f} s"),
         ("duration", lambda one: f"{one.wall_s:.0f} s"),
@@ -155,9 +158,11 @@ def sweep_table(sweeps, cost):
 
 def outage_table(found):
     """Return the table of outages of Redis."""
-    rows = ["| Redis | for | jobs | done | dead letters | last job done after its end |", "|---|---|---|---|---|---|"]
+    names = ["Redis", "for", "jobs", "done", "cancelled", "dead letters", "last job ended after"]
+    rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     rows += [
-        f"| {one.kind} | {one.seconds:g} s | {one.jobs} | {one.done} | {one.letters} | {one.recovery_s:.1f} s |"
+        f"| {one.kind} | {one.seconds:g} s | {one.jobs} | {one.done} | {one.cancelled} | {one.letters} | "
+        f"{one.recovery_s:.1f} s |"
         for one in found
     ]
     return "\n".join(rows)
@@ -197,7 +202,7 @@ def main():
     if given.write:
         for name, table in tables.items():
             into_docs(PAGE, f"{name}: make chaos", table)
-    broken = [name for name, one in reports.items() if one.lost or one.twice or one.differing or one.left or one.broken]
+    broken = [name for name, one in reports.items() if not one.kept]
     broken += [row.what for row in rows if not row.kept]
     broken += [f"{one.role} killed {one.when} a command" for one in sweeps if not one.kept]
     broken += [f"Redis {one.kind} for {one.seconds:g} s" for one in gone if not one.kept]

@@ -1,6 +1,7 @@
 """Runs jobs through the chain under fault injection and compares every Outcome with an undisturbed run."""
 
-import threading
+import json
+import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,19 +12,20 @@ import redis
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.shared.errors import BrokerAway
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import message
+from golem_chain.shared.errors import Cancelled
 from golem_chain.shared.settings import Settings
+from tests.chaos.clients import Clients, id_of, submit
+from tests.chaos.history import violations
+from tests.fuzz.hostile import Scene, draw
 from tests.support.ends import Ends
-from tests.support.faults import LEASE_S, FaultInjector
+from tests.support.faults import KINDS, LEASE_S, FaultInjector
 
 keys = Keys()
 
-BOOKS = ("golem:unacked", "golem:dying", "golem:dead")
-
-
-def text_of(n):
-    """Return the audio text of the n-th job: mostly words, sometimes one that ends early, is retried or fails."""
-    return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
+BOOKS = (keys.unacked, keys.dying, *map(keys.queue, STAGES))
+BURST, NEAR = 100, 8  # hostile messages of a strike, and the jobs that they are about
 
 
 def answer(outcome):
@@ -43,96 +45,143 @@ class Report:
     twice: list[Any] = field(default_factory=list)
     differing: list[Any] = field(default_factory=list)
     left: list[Any] = field(default_factory=list)  # keys that were not empty at the end
+    untrue: list[str] = field(default_factory=list)  # promises to clients that were broken: see `history`
     broken: list[str] = field(default_factory=list)  # invariants of `golem doctor` that did not hold at the end
     wall_s: float = 0.0
     gap_s: float = 0.0  # the longest time without a job ending
+    told: Counter[str] = field(default_factory=Counter)  # answers to clients, by kind
+    cancelled: int = 0  # jobs
+
+    @property
+    def kept(self):
+        """Whether every job ended once, as in the undisturbed run or cancelled, and every promise was kept."""
+        return not (self.lost or self.twice or self.differing or self.left or self.untrue or self.broken)
 
     def __str__(self):
-        killed = ", ".join(f"{kind} {count}" for kind, count in sorted(self.killed.items()))
+        killed, told = (
+            ", ".join(f"{kind} {count}" for kind, count in sorted(one.items())) for one in (self.killed, self.told)
+        )
+        wrong = "".join(
+            f"; {name}: {found[:5]}"
+            for name in ("lost", "twice", "differing", "left", "untrue", "broken")
+            if (found := vars(self)[name])
+        )
         return (
             f"{self.jobs} jobs, faults: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
-            f"{len(self.differing)}, invariants broken {len(self.broken)}, {self.wall_s:.0f} s, longest time "
-            f"without an end {self.gap_s:.1f} s"
+            f"{len(self.differing)}, promises broken {len(self.untrue)}, invariants broken {len(self.broken)}, "
+            f"cancelled {self.cancelled}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s; "
+            f"told: {told}{wrong}"
         )
 
 
 class Storm(FaultInjector):
-    """Boxes with fake engines and a producer; the announced ends of jobs are counted."""
+    """Boxes with fake engines on a server; `near`: returns the ids of jobs that hostile messages are about."""
 
-    def __init__(self, server, folder, boxes, run_s=0.02, **options):
+    def __init__(self, server, folder, boxes, run_s=0.02, seed=0, **options):
         given = {"lease_s": LEASE_S, "max_deliveries": 50, "keep_s": 3600}  # a job may be hit by many faults
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
         env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
         super().__init__(
             server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s), **env, **options
         )
-        self.ends = Ends(server)
+        self.fate, self.owned = random.Random(f"forger {seed}"), folder / "owned"
+        self.near: Any = list
 
-    def submit(self, jobs, pause_s=0.0):
-        """Submit the jobs, retrying each with the same id until Redis accepts it."""
-        with Pipeline(self.settings) as pipeline:
-            for n in jobs:
-                while True:
-                    try:
-                        pipeline.submit(text_of(n), id=f"storm-{n}", name=f"{n}.wav", labels="lamp,door")
-                        break
-                    except BrokerAway:
-                        time.sleep(0.1)  # before the next attempt
-                time.sleep(pause_s)  # a stream, not a backlog
+    def forge(self):
+        """Push hostile messages: about jobs that wait, run or have ended, and about none."""
+        jobs = self.near() or [id_of(0)]
+        real = {job: message.text(STAGES[0], job).encode() for job in jobs}
+        scene = Scene(json.loads(real[jobs[0]]), jobs, jobs, real, self.owned)
+        for n in range(BURST):
+            _, raw = draw(self.fate, scene, "usurpers" if n % 5 == 0 else None)
+            self._tell(self.fate.choice(("LPUSH", "RPUSH")), keys.queue(self.fate.choice(STAGES)), raw)
 
     def outcomes(self, jobs, within_s):
-        """Return the answers by job number that arrive in time."""
-        ids = {f"storm-{n}": n for n in jobs}
+        """Return the Outcomes by job number that arrive in time."""
+        ids = {id_of(n): n for n in jobs}
         with Pipeline(self.settings) as pipeline:
             end = time.monotonic() + within_s
             found: dict[int, Any] = {}
             while len(found) < len(ids) and time.monotonic() < end:
                 self.mend()
                 left = [job for job, n in ids.items() if n not in found]
-                found |= {ids[one.job]: answer(one) for one in pipeline.wait(left, 1.0)}
+                found |= {ids[one.job]: one for one in pipeline.wait(left, 1.0)}
         return found
-
-    def stop(self):
-        self.ends.stop()
-        super().stop()
 
 
 def quiet_answers(server, folder, jobs):
     """Return the answers of an undisturbed run, by job number."""
     storm = Storm(server, folder, boxes=1, run_s=0, skew_s=0)
     try:
-        storm.submit(range(jobs))
-        return storm.outcomes(range(jobs), 60 + jobs / 10)
+        with Pipeline(storm.settings) as pipeline:
+            for n in range(jobs):
+                submit(pipeline, n)
+        return {n: answer(one) for n, one in storm.outcomes(range(jobs), 60 + jobs / 10).items()}
     finally:
         storm.stop()
 
 
 def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None):
-    """Inject faults while the jobs are submitted; return the report and the last log lines of the boxes."""
-    storm = Storm(server, folder, boxes=2)
+    """Inject faults while clients submit, repeat and cancel jobs; return the report and the boxes' last log lines."""
+    start = time.monotonic()
+    storm = Storm(server, folder, boxes=2, seed=seed)
+    pause_s = kills * 0.6 / jobs  # spreads the jobs over the duration of the faults
+    clients = Clients(storm.settings, jobs, pause_s, seed, patience_s=180 + jobs / 5 + kills)
+    ends = Ends(server, clients.announced)
+    storm.near = lambda: _near(clients, jobs, storm.fate)
     try:
-        start = time.monotonic()
-        pause_s = kills * 0.55 / jobs  # spreads the jobs over the duration of the faults
-        producer = threading.Thread(target=storm.submit, args=(range(jobs), pause_s), daemon=True)
-        producer.start()
-        storm.rage(kills, seed, server_kills, say)
-        producer.join(60 + jobs / 10)
-        assert not producer.is_alive(), "the producer hangs"
+        storm.rage(kills, seed, server_kills, say, KINDS)
+        hanging = clients.join(60 + jobs / 10, storm.mend)  # the late canceller waits for the boxes
+        assert not hanging, f"{hanging} hang; {storm.said()}"
         found = storm.outcomes(range(jobs), 60 + jobs / 5)
         report = Report(jobs, storm.killed, wall_s=time.monotonic() - start)
         time.sleep(0.5)  # time for an erroneous second end of a job
+        history = clients.finish(30)
+        report.untrue = violations(history)
+        report.told = Counter(f"{event.what} {_kind(event.told)}" for event in history)
         report.lost = sorted(set(range(jobs)) - set(found))
-        report.twice = storm.ends.twice()
-        report.differing = [n for n, told in found.items() if told != quiet[n]]
-        report.gap_s = max(storm.ends.gaps)
-        end = time.monotonic() + 60
+        report.twice = ends.twice()
+        report.cancelled = sum(one.state == "cancelled" for one in found.values())
+        report.differing = [n for n, one in found.items() if not _as_quiet(one, quiet[n])]
+        report.gap_s = max(ends.gaps)
+        if storm.owned.exists():
+            report.untrue.append("a hostile message was obeyed")
         with redis.Redis.from_url(server.url) as client:
-            while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
-                time.sleep(0.1)
-            report.left = left
+            report.left = _left(client)
             report.broken = [
                 one.message for one in delivery.examine(client, storm.settings.lease_s, keys) if one.state != "ok"
             ]
         return report, storm.said()
     finally:
+        clients.stop()
+        ends.stop()
         storm.stop()
+
+
+def _near(clients, jobs, fate):
+    """Return ids of jobs around the one that was submitted last."""
+    last = max((int(one.job.partition("-")[2]) for one in list(clients.history) if one.what == "submit"), default=0)
+    return [id_of(fate.randint(max(0, last - 40), min(jobs - 1, last + 5))) for _ in range(NEAR)]
+
+
+def _kind(told):
+    return told if isinstance(told, str) else "ok" if told is None else told.state
+
+
+def _as_quiet(outcome, quiet):
+    """Return whether a job ended as in the undisturbed run, or was cancelled with a part of its results. Whether it may
+    be cancelled, the history tells."""
+    if outcome.state != "cancelled":
+        return answer(outcome) == quiet
+    name, _, error, *results, _ = answer(outcome)
+    parts = all(one in (None, whole) for one, whole in zip(results, quiet[3:6], strict=True))
+    return name == quiet[0] and error is not None and error[0] == Cancelled.code and parts and outcome.reply is None
+
+
+def _left(client):
+    """Return what is in hand or waits though all jobs have ended, and dead letters. Those of malformed messages, which
+    name no job, are right."""
+    end = time.monotonic() + 60
+    while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left + [raw for raw in client.lrange(keys.dead, 0, -1) if b'"why":"malformed"' not in raw]
