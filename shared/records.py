@@ -193,7 +193,9 @@ class Reply(Record):
 class StageRun(Record):
     """What one stage cost one job. Seconds are wall clock; `compute_s` is that of the whole group that ran together."""
 
-    queued_s: float = 0.0  # from sending the message to its start in the child, and then for cheaper ones of its batch
+    queued_s: float = (
+        0.0  # until a worker took the message, by the server's clock, and then for cheaper ones of its batch
+    )
     load_s: float = 0.0  # waiting for the model to load; 0 if it was resident
     compute_s: float = 0.0
     batch_size: int = 1

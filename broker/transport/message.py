@@ -50,14 +50,14 @@ class Taken(NamedTuple):
     delivery: int
     retries: int  # earlier runs that ended with a retryable error
     delay_s: float  # to wait before it runs, from the moment it is taken
-    sent_at: float  # Unix seconds by the server's clock; 0: unknown
+    waited_s: float  # since it was published, by the server's clock; 0: unknown
     alone: bool  # it must not share a batch
 
     @classmethod
     def of(cls, row: list[bytes]) -> "Taken":
         """Return the message of a row."""
-        tag, id_, delivery, retries, delay_s, sent_at, alone = row
-        times = float(delay_s), float(sent_at)
+        tag, id_, delivery, retries, delay_s, waited_s, alone = row
+        times = float(delay_s), float(waited_s)
         return cls(tag.decode(), id_.decode(), int(delivery), int(float(retries)), *times, alone == b"1")
 
 
@@ -87,7 +87,7 @@ def celery_message(queue: str, taken: Taken, box: str, due: str | None) -> dict[
         "argsrepr": "…",
         "kwargsrepr": "…",
         "ignore_result": True,
-        "sent_at": taken.sent_at,
+        "waited_s": taken.waited_s,
         "lease": [taken.tag, box, taken.delivery],
     }
     delivery = {"exchange": EXCHANGE.name, "routing_key": queue, "redelivered": taken.alone}

@@ -203,12 +203,14 @@ def test_a_worker_gets_the_checked_fields_of_a_message_and_nothing_else(client):
     told = json.loads(message.text("scribe", "j", retries=2, delay_s=3.5))
     told["headers"] |= {"expires": "2020-01-01", "callbacks": ["x"], "group": "g", "eta": "never", "id": "j.scribe"}
     told["body"] = "malice"
-    client.lpush(KEYS.queue("scribe"), json.dumps(told).replace('"@the server\'s time@"', "12.5"))
+    sent_at = client.time()[0] - 12
+    client.lpush(KEYS.queue("scribe"), json.dumps(told).replace('"@the server\'s time@"', str(sent_at)))
     touched = (KEYS.queue("scribe"), KEYS.wake("scribe"), *BOOKS, KEYS.dead, KEYS.dying, KEYS.served)
     bounds = (1, 3, BOX, -1, "scribe", "golem.scribe")
     [[row], _, _] = client.eval(scripts.TAKE, 11, *touched, KEYS.claim("scribe"), *bounds)
     taken = Taken.of(row)
-    assert taken == Taken(taken.tag, "j.scribe", 1, 2, 3.5, 12.5, False)
+    assert taken == Taken(taken.tag, "j.scribe", 1, 2, 3.5, taken.waited_s, False)
+    assert 12 <= taken.waited_s < 60
     made = message.celery_message("scribe", taken, BOX, None)
     assert "malice" not in json.dumps(made)
     assert not {"expires", "callbacks", "group"} & set(made["headers"])

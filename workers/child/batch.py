@@ -15,7 +15,7 @@ class Call(NamedTuple):
     job: str
     lease: Lease
     retries: int = 0  # earlier runs that ended with a retryable error
-    sent_at: float = 0.0  # Unix seconds by the server's clock; 0: unknown
+    waited_s: float = 0.0  # from publishing until it was taken, by the server's clock; 0: unknown
 
 
 class How(StrEnum):

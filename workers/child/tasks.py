@@ -43,7 +43,7 @@ class Run:
     """One batch while it runs: the ends of its messages so far."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        self.calls, self.started, self._began = calls, time.time(), time.monotonic()
+        self.calls, self._began = calls, time.monotonic()
         self.ends: dict[int, End] = {}
         self.handovers: dict[int, Handover] = {}  # as stored; missing: the record cannot be read
 
@@ -122,7 +122,7 @@ class StageTask(Task):
         if isinstance(answer, Exception):
             self._fail(run, one.place, answer)
             return
-        cost = self._cost(spent, run.started, run.calls[one.place].sent_at)
+        cost = self._cost(spent, run.calls[one.place].waited_s)
         try:
             handover = requests.taken(one.handover, self.stage, answer, cost)
         except GolemError as exc:
@@ -197,9 +197,9 @@ class StageTask(Task):
         """Return the stages whose models are loaded."""
         return frozenset(self.runtime.residency.resident) if self.runtime.residency else frozenset()
 
-    def _cost(self, spent: "Spent", started: float, sent_at: float) -> StageRun:
+    def _cost(self, spent: "Spent", waited_s: float) -> StageRun:
         return StageRun(
-            queued_s=round(max(0.0, started - sent_at if sent_at else 0.0) + spent.waited_s, 4),
+            queued_s=round(waited_s + spent.waited_s, 4),
             load_s=round(spent.load_s, 4),
             compute_s=round(spent.compute_s, 4),
             batch_size=max(1, spent.batch_size),

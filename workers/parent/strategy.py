@@ -34,7 +34,7 @@ logger = get_logger(__name__)
 def call_of(r: Request) -> Call:
     """Return what the child gets of a message."""
     headers = r.request_dict
-    return Call(job_of(r.id), Lease(*headers["lease"]), headers["retries"], headers["sent_at"])
+    return Call(job_of(r.id), Lease(*headers["lease"]), headers["retries"], headers["waited_s"])
 
 
 class StageRequest(Request):

@@ -13,8 +13,8 @@
 --           name of the queue, its task
 -- reads     queue, unacked, holders, crashes, claims
 -- writes    queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims
--- returns   the messages, each as a list of tag, task id, number of the delivery, retries, seconds to wait, time of
---           publishing (0: unknown), 1 if it must run alone; how many became dead letters; letters dropped from the full
+-- returns   the messages, each as a list of tag, task id, number of the delivery, retries, seconds to wait, seconds since
+--           it was published (0: unknown), 1 if it must run alone; how many became dead letters; letters dropped from the full
 --           list
 local queue, wake, unacked, index, holders, deliveries, crashes, dead, dying, served, claims = unpack(KEYS)
 local books = {unacked, index, holders, deliveries, crashes}
@@ -42,7 +42,7 @@ local function read(raw)
   assert(job and #job <= 64)
   local alone = props.delivery_info and props.delivery_info.redelivered == true
   return tag, {tag, id, 0, number(head.retries, 1000), number(head.delay_s, 86400),
-               number(head.sent_at, 1e11), alone and '1' or '0'}
+               number(type(head.sent_at) == 'number' and now - head.sent_at, now), alone and '1' or '0'}
 end
 while #taken < most and buried < BURIED_MOST do
   local raw = redis.call('LINDEX', queue, -1)
