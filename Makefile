@@ -41,7 +41,7 @@ test: $(STAMP) ## run all tests with coverage, or those of TESTS=tests/unit; dow
 	@$(BIN)/python -m golem_chain.workers models pull --profile bundled
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
-chaos: $(STAMP) ## full-size fault injection, compared with stock Celery (CHAOS='--jobs 1000 --kills 50 --write'; LONG=1)
+chaos: $(STAMP) ## full-size fault injection, compared with stock Celery (CHAOS='--jobs 2000 --kills 100 --write'; LONG=1)
 	@$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(CHAOS)
 
 fuzz: $(STAMP) ## feed 100,000 damaged inputs to everything that reads untrusted data (FUZZ='--inputs 100000 --seed 7')

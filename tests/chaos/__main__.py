@@ -1,6 +1,6 @@
 """Fault injection at full size, and the tables of its results: `make chaos`.
 
-usage: python -m tests.chaos [--jobs 1000] [--kills 50] [--seed 7] [--long] [--write]
+usage: python -m tests.chaos [--jobs 2000] [--kills 100] [--seed 7] [--long] [--write]
 
 Prints each result as it arrives and exits with 1 if a guarantee was broken. `--write` puts the tables into
 docs/reliability.md between its markers.
@@ -170,8 +170,8 @@ def outage_table(found):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--long", action="store_true", help="outages of 4 and 15 minutes as well")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
