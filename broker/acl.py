@@ -36,7 +36,7 @@ USERS = ("producer", "worker", "monitor", "flower")
 def rules(prefix: str) -> dict[str, str]:
     """Return the rules of each user of the system with this prefix."""
     keys = Keys(prefix)
-    first = STAGES[0]
+    written = " ".join(f"%W~{keys.queue(stage)} %W~{keys.wake(stage)}" for stage in STAGES)
     fanout = keys.fanout.format(db=0)
     # whether 0.1 or 0.2 has left messages; `golem upgrade`, which moves them, needs another user
     names = " ".join(f"%R~{name}" for name in (*STAGES, OLD_UNACKED))
@@ -47,8 +47,9 @@ def rules(prefix: str) -> dict[str, str]:
         "producer": (
             # no EVAL: an endless script would hold up the server. A function runs under these rules too.
             f"{_EVERYBODY} +info +fcall +multi +exec +discard +time "
-            # the message; in a selector of its own because DEL, which the other keys need, would empty the queue
-            f"(%W~{keys.queue(first)} %W~{keys.wake(first)} +lpush +zadd +fcall +time) "
+            # the message, which begins at any stage; in a selector of its own because DEL, which the other keys need,
+            # would empty the queue
+            f"({written} +lpush +zadd +fcall +time) "
             # the audio: written and never read
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
             f"(%R~{keys.wire} +get) "

@@ -1,4 +1,4 @@
-"""The Python API: submit audio, read Outcomes, wait for them, cancel jobs.
+"""The Python API: submit audio or text, read Outcomes, wait for them, cancel jobs.
 
 from golem_chain import Pipeline
 
@@ -19,10 +19,10 @@ from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.submission import Submitter, job_options
+from golem_chain.broker.submission import Asked, Submitter, job_options
 from golem_chain.shared.errors import Cancelled
 from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Failure, JobOptions, LabelSet, OracleParams, Outcome, Task, Vocabulary
+from golem_chain.shared.records import Failure, JobOptions, LabelSet, OracleParams, Outcome, StageName, Task, Vocabulary
 from golem_chain.shared.settings import Settings
 
 
@@ -38,8 +38,11 @@ class Pipeline:
 
     def submit(
         self,
-        audio: str | Path | bytes,
+        audio: str | Path | bytes | None = None,
         *,
+        text: str | None = None,
+        intent: str | None = None,
+        stop: StageName | None = None,
         labels: str | Path | LabelSet | None = None,
         vocabulary: str | Vocabulary | None = None,
         language: str | None = None,
@@ -52,11 +55,14 @@ class Pipeline:
     ) -> str:
         """Submit one job and return its id.
 
-        `audio` is a path or the bytes of a file. `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`),
-        the path of a label file, a LabelSet, or None for the worker's default. `vocabulary` lists the phrases that may
-        be said: a text as in `--vocabulary` (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also
-        have fillers. With an `id` of your own, submitting twice is safe: the job runs once. `wait_s` is how long to
-        wait for space in a full vault, seconds.
+        `audio` is a path or the bytes of a file. Instead of it, `text` is what was said, at most 20,000 characters: the
+        job begins at the Interpreter, or with its `intent` at the Oracle. `stop` is the last stage that runs, None the
+        last of the chain: `stop="scribe"` gives a transcript alone. What does not run loads no model.
+        `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`), the path of a label file, a LabelSet, or
+        None for the worker's default. `vocabulary` lists the phrases that may be said: a text as in `--vocabulary`
+        (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also have fillers. With an `id` of your
+        own, submitting twice is safe: the job runs once. `wait_s` is how long to wait for space in a full vault,
+        seconds.
         Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
         options = job_options(
@@ -66,20 +72,23 @@ class Pipeline:
             task=task,
             word_times=word_times,
             oracle=oracle,
+            stop=stop,
         )
-        return self.submit_with(audio, options, id=id, name=name, wait_s=wait_s)
+        return self.submit_with(audio, options, text=text, intent=intent, id=id, name=name, wait_s=wait_s)
 
     def submit_with(
         self,
-        audio: str | Path | bytes,
+        audio: str | Path | bytes | None,
         options: JobOptions,
         *,
+        text: str | None = None,
+        intent: str | None = None,
         id: str | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
-        """Like `submit`, with prepared options that several recordings can share."""
-        return self._submitter.submit(audio, options, id or uuid.uuid4().hex, name, wait_s)
+        """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text."""
+        return self._submitter.submit(Asked(audio, text, intent), options, id or uuid.uuid4().hex, name, wait_s)
 
     def outcome(self, job: str) -> Outcome | None:
         """Return a job's Outcome, None while it is unfinished. Raises BadRequest if Redis does not know the job."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.shared.text import storable
+from golem_chain.shared.text import storable, visible
 from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
 
 #: How long replicas may take to confirm a submit.
@@ -47,15 +47,41 @@ def job_options(
         return JobOptions(**read, **others)
 
 
+class Asked(NamedTuple):
+    """What a job begins with: audio, or a text, which may have its intent."""
+
+    audio: str | Path | bytes | None = None
+    text: str | None = None
+    intent: str | None = None
+
+
+def check_used(job: Job) -> None:
+    """Raise BadRequest for an option that no stage of the job would use, and for an intent that its labels lack."""
+    heard = {"a vocabulary": job.vocabulary, "word times": job.word_times, "a translation": job.task == "translate"}
+    for what in (what for what, given in heard.items() if given and "scribe" not in job.wanted):
+        raise BadRequest(f"The Scribe makes {what} from audio, and this job begins with a text: leave it out.")
+    if job.oracle != OracleParams() and "oracle" not in job.wanted:
+        raise BadRequest(
+            f"Parameters of the reply have no effect on a job that stops at the {job.stop}: leave them out."
+        )
+    choosing = job.vocabulary is not None and job.vocabulary.from_labels
+    if job.labels and job.wanted == ("scribe",) and not choosing:
+        raise BadRequest("Labels have no effect on a job that stops at the scribe: leave them out, or stop later.")
+    names = [label.name for label in job.labels.labels] if job.labels else []
+    if job.intent is not None and names and job.intent not in (*names, "unknown"):
+        shown = visible(", ".join(names), 200)
+        raise BadRequest(f"The intent {visible(job.intent, 80)} is none of the labels: choose one of {shown}, unknown.")
+
+
 class Submitter:
     """Submits jobs. Every method raises BrokerAway if Redis fails."""
 
     def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
         self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
 
-    def submit(self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
+    def submit(self, asked: Asked, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
-        job, data = self.describe(audio, options, id, name)
+        job, data = self.describe(asked, options, id, name)
         replicas = self._settings.redis_wait
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
             if data is not None and not self._jobs.register(job):
@@ -66,21 +92,23 @@ class Submitter:
 
     # -- building the job
 
-    def describe(
-        self, audio: str | Path | bytes, options: JobOptions, id: str, name: str | None
-    ) -> tuple[Job, bytes | None]:
-        """Return the job and the bytes for the vault (None: the audio is a `file:` reference)."""
+    def describe(self, asked: Asked, options: JobOptions, id: str, name: str | None) -> tuple[Job, bytes | None]:
+        """Return the job and the bytes for the vault (None: there is no audio, or it is a `file:` reference)."""
         if options.vocabulary and options.labels:
             with_labels(options.vocabulary, options.labels)  # fail here rather than in the worker
-        data, ref = (audio, None) if isinstance(audio, bytes) else (None, self._file(Path(audio)))
-        if ref is None:
+        audio, data = asked.audio, None
+        ref = self._file(Path(audio)) if isinstance(audio, str | Path) else None
+        if audio is not None and ref is None:
             data = audio if isinstance(audio, bytes) else read_file(Path(audio), self._settings.audio_max_bytes)
             ref = self._bytes(id, data)
-        shown = "audio" if isinstance(audio, bytes) else str(audio)
+        shown = "text" if audio is None else "audio" if isinstance(audio, bytes) else str(audio)
         name = storable(shown if name is None else name)
         with _validated():
-            asked = {field: getattr(options, field) for field in JobOptions.model_fields}
-            job = Job(id=id, name=name, audio=ref, submitted_at=time.time(), **asked)
+            wanted = {field: getattr(options, field) for field in JobOptions.model_fields}
+            job = Job(
+                id=id, name=name, audio=ref, text=asked.text, intent=asked.intent, submitted_at=time.time(), **wanted
+            )
+        check_used(job)
         return self._light(job), data
 
     def _light(self, job: Job) -> Job:
@@ -128,7 +156,7 @@ class Submitter:
         """Put audio, label set and vocabulary into the vault. If that fails, delete audio and record as far as
         possible; the rest expires. The label set comes last: another job's end shortens the time that one is kept."""
         try:
-            if data is not None:
+            if data is not None and job.audio:
                 self._vault.put(job.id, data, job.audio, wait_s)
             if options.labels and job.labels_key:
                 self._vault.put_labels(options.labels, wait_s)
@@ -178,6 +206,8 @@ def _validated() -> Iterator[None]:
     except ValidationError as exc:
         first = exc.errors()[0]
         what = ".".join(map(str, first["loc"]))
+        if not what:  # of the record as a whole: the sentence is ours
+            raise BadRequest(first["msg"].removeprefix("Value error, ")) from None
         raise BadRequest(f"{what}={str(first['input'])[:80]!a}: {first['msg']}.") from None
 
 

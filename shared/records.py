@@ -5,14 +5,18 @@ the stages with the field and the record that each fills.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from golem_chain.shared.json_object import JsonObject
 
 Task = Literal["transcribe", "translate"]
 State = Literal["done", "failed", "cancelled"]
+#: The stages of `CHAIN`, as a type.
+StageName = Literal["scribe", "interpreter", "oracle"]
+#: A text is part of the job's record, which stays small.
+TEXT_MOST = 20_000
 
 
 class Record(BaseModel):
@@ -106,17 +110,63 @@ class JobOptions(Record):
     task: Task = "transcribe"
     word_times: bool = False  # whether segments list their words with times
     oracle: OracleParams = OracleParams()
+    stop: StageName | None = None  # the last stage that runs; None: the last of the chain
 
 
 class Job(JobOptions):
-    """A job as submitted."""
+    """A job as submitted. It begins at the Scribe with audio, at the Interpreter with a text, at the Oracle with a text
+    and its intent."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     name: str  # the path as the user gave it
-    audio: AudioRef
+    audio: AudioRef | None = None  # a job has either audio or a text
+    text: str | None = None  # what was said, at most 20,000 characters
+    intent: Annotated[str, Field(min_length=1, max_length=200)] | None = (
+        None  # of the text: a label's name, or `unknown`
+    )
     labels_key: str | None = None  # a set over 2 KB is stored once under this key
     vocabulary_key: str | None = None  # a vocabulary over 2 KB is stored once under this key
     submitted_at: float = 0.0  # Unix seconds, the producer's clock
+
+    @property
+    def start(self) -> str:
+        """The first stage that runs."""
+        return list(CHAIN)[0 if self.text is None else 1 if self.intent is None else 2]
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The stages that run, in chain order, unless an earlier one finds silence."""
+        stages = list(CHAIN)
+        return tuple(stages[stages.index(self.start) : stages.index(self.stop or stages[-1]) + 1])
+
+    @property
+    def given(self) -> "dict[str, Record]":
+        """The answers of the stages before the first one, by their fields in Handover and Outcome."""
+        answers: dict[str, Record] = {}
+        if self.text is not None:
+            answers["transcript"] = Transcript(text=self.text, language=self.language)
+        if self.intent is not None:
+            answers["intent"] = Intent(label=self.intent, score=1.0, method="given")
+        return answers
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.audio is None) == (self.text is None):
+            raise ValueError("A job has either audio or a text: give one of them.")
+        if self.intent is not None and self.text is None:
+            raise ValueError("An intent is given with a text, not with audio: give the text too.")
+        if self.intent == "noise":
+            raise ValueError("The intent `noise` means that nothing was said, and has no reply: give another one.")
+        if any(0xD800 <= ord(letter) <= 0xDFFF for letter in f"{self.text}{self.intent}"):
+            raise ValueError("The text or the intent is not valid Unicode: give it in UTF-8.")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("The text is empty: give the words that were said.")
+        if self.text is not None and len(self.text) > TEXT_MOST:
+            most = f"the limit is {TEXT_MOST:,}: submit it in parts"
+            raise ValueError(f"The text has {len(self.text):,} characters, {most}.")
+        if not self.wanted:
+            raise ValueError(f"The job begins at the {self.start} and cannot stop at the {self.stop}: stop later.")
+        return self
 
 
 class Candidate(Record):
@@ -178,7 +228,7 @@ class Intent(Record):
     label: str
     score: float
     scores: dict[str, float] = {}
-    method: str  # `entailment`, `cosine`, `vocabulary` or `silence`
+    method: str  # `entailment`, `cosine`, `vocabulary`, `silence`, or `given` with the job
 
 
 class Reply(Record):

@@ -58,7 +58,8 @@ class Letters:
             why = "has expired (GOLEM_KEEP_S)" if not known.known else f"ended as {state}"
             raise BadRequest(f"The job {job} {why} and cannot be retried: drop the letter.")
         stage, asked = str(letter.told["queue"]), known.job
-        if stage == STAGES[0] and asked and asked.audio.key.startswith("vault:") and not self._client.exists(audio):
+        stored = stage == STAGES[0] and asked and asked.audio and asked.audio.key.startswith("vault:")
+        if stored and not self._client.exists(audio):
             raise BadRequest(f"The audio of job {job} was dropped, to make room for others: submit it again.")
         touched = [keys.dead, keys.outcome(job), keys.job(job), keys.audio(job), keys.vault_leaving, keys.vault_ended]
         touched += [keys.queue(stage), keys.wake(stage)]

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import cast
 
 import redis
@@ -26,6 +27,8 @@ from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, S
 INLINE_BYTES = 2048
 #: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
 _COSTS = [f"run:{stage}" for stage in STAGES]
+#: Fields of a job that 0.2 and older did not have.
+_NEWER = ("stop", "text", "intent")
 _OTHER_REQUEST = -1  # returned by the script that submits
 
 
@@ -42,8 +45,10 @@ def ended_keys(keys: Keys, job: str, asked: Job | None) -> list[str]:
 
 
 def digest(job: Job) -> str:
-    """Return a hash of the request without id, name and time: jobs with the same digest ask for the same thing."""
+    """Return a hash of the request without id, name and time: jobs with the same digest ask for the same thing. Fields
+    newer than a stored digest count only if they are set, so that it stays what it was."""
     asked = job.model_dump(mode="json", exclude={"id", "name", "submitted_at"})
+    asked = {field: value for field, value in asked.items() if value is not None or field not in _NEWER}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,7 +105,7 @@ class Jobs:
         Stores the record too, if there is none. Safe to repeat.
         Raises BadRequest if the id belongs to a job with a different request.
         """
-        first = STAGES[0]
+        first = job.start
         touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving, self._keys.vault_ended]
         touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
         message, mark = text(first, job.id), json.dumps(SENT_AT_MARK)
@@ -170,9 +175,9 @@ class Finished:
         """Whether the job has a record."""
         return bool(self._fields)
 
-    @property
+    @cached_property
     def job(self) -> Job | None:
-        """The job as submitted, with its full name; None without a record."""
+        """The job as submitted, with its full name; None without a record. Raises ValidationError if it is damaged."""
         body = self._fields.get(b"job")
         return Job.model_validate_json(body) if body else None
 
@@ -184,9 +189,11 @@ class Finished:
 
     @property
     def answers(self) -> dict[str, Record]:
-        """The full answers of the finished stages (segments, all scores), by their fields in Handover and Outcome."""
+        """The full answers of the finished stages (segments, all scores), and what the job was given in the place of
+        earlier ones, by their fields in Handover and Outcome."""
         bodies = {stage: self._fields.get(stage.field.encode()) for stage in CHAIN.values()}
-        return {stage.field: stage.answer.model_validate_json(body) for stage, body in bodies.items() if body}
+        stored = {stage.field: stage.answer.model_validate_json(body) for stage, body in bodies.items() if body}
+        return stored | (self.job.given if self.job else {})
 
     @property
     def handover(self) -> Handover | None:
@@ -199,5 +206,6 @@ class Finished:
             return None
 
     def has(self, stage: str) -> bool:
-        """Whether the stage's answer is stored."""
-        return CHAIN[stage].field.encode() in self._fields
+        """Whether the stage's answer is stored or was given. Raises ValidationError if the record cannot be read."""
+        field = CHAIN[stage].field
+        return field.encode() in self._fields or bool(self.job and field in self.job.given)

@@ -88,11 +88,12 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     with Pipeline(users.as_("producer")) as pipeline:
         jobs = [pipeline.submit(text, labels="a,b") for text in (b"a", b"silence", b"die")]
         jobs.append(pipeline.submit(b"thing7", labels=many))
+        jobs += [pipeline.submit(text="a", labels="a,b"), pipeline.submit(text="a", intent="b", labels="a,b")]
         pipeline.progress(jobs)
         found = {outcome.job: outcome.state for outcome in pipeline.wait(jobs, 60)}
         late = pipeline.submit(b"sleep 30")
         assert pipeline.cancel(late).state == "cancelled"
-    assert [found.get(job) for job in jobs] == ["done", "done", "failed", "done"], refusals(users)
+    assert [found.get(job) for job in jobs] == ["done", "done", "failed", "done", "done", "done"], refusals(users)
     state = status.read(users.as_("monitor"))
     assert state["dead"] == 1
     assert list(state["boxes"])
@@ -121,8 +122,7 @@ CLAIMS = {
     "producer": {
         "read or empty a queue": ["LRANGE golem:queue:scribe 0 -1", "LINDEX golem:queue:scribe 0",
                                   "RPOP golem:queue:scribe", "DEL golem:queue:scribe", "LLEN golem:queue:scribe",
-                                  "LTRIM golem:queue:scribe 1 0"],
-        "queue a later stage": ["LPUSH golem:queue:oracle x", "ZADD golem:wake:oracle 0 work"],
+                                  "LTRIM golem:queue:scribe 1 0", "RPOP golem:queue:oracle", "DEL golem:queue:oracle"],
         "list ids": ["SCAN 0", "HGETALL golem:unacked", "HKEYS golem:holders", "SMEMBERS golem:labels-users:00",
                      "XRANGE golem:events - +", "PSUBSCRIBE golem:*", "CLIENT TRACKING ON BCAST"],
         "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",

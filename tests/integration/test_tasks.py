@@ -14,6 +14,7 @@ from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.submission import Asked
 from golem_chain.shared.records import JobOptions, OracleParams, Transcript
 from golem_chain.workers.child.requests import seed_of
 from tests.support.fleet import descendants
@@ -363,5 +364,5 @@ def test_a_producer_needs_no_model_library(chain):
 @pytest.mark.parametrize("id", ["a", "x" * 64])
 def test_seeds_are_within_what_a_generator_takes(id, settings):
     with Pipeline(settings) as pipeline:
-        job, _ = pipeline._submitter.describe(b"x", JobOptions(), id, None)
+        job, _ = pipeline._submitter.describe(Asked(b"x"), JobOptions(), id, None)
     assert 0 <= seed_of(job) < 2**63

@@ -9,6 +9,7 @@ b"die without /a/file"  the child kills itself until the file exists
 b"until /a/file"        the Scribe runs until the file exists; it creates /a/file.begun when it begins
 """
 
+import logging
 import os
 import signal
 import sys
@@ -32,8 +33,16 @@ QUICK_S = 1e-4  # what a stage takes for anything but `sleep`, seconds
 RUN_S = float(os.environ.get("RUN_S", "0"))  # additional time per batch, seconds
 
 
+class Told(StubEngine):
+    """Logs when its weights are prefetched."""
+
+    def prefetch(self):
+        super().prefetch()
+        logging.getLogger("golem_chain").info("prefetch %s", self.name)
+
+
 @dataclass
-class Scribe(StubEngine):
+class Scribe(Told):
     def cost(self, ask):
         text = ask.data.decode(errors="replace")
         return float(text.split()[1]) if text.startswith("sleep ") else QUICK_S
@@ -70,7 +79,7 @@ class Scribe(StubEngine):
 
 
 @dataclass
-class Interpreter(StubEngine):
+class Interpreter(Told):
     def run(self, batch):
         super().run(batch)
         time.sleep(RUN_S)
@@ -87,7 +96,7 @@ class Interpreter(StubEngine):
 
 
 @dataclass
-class Oracle(StubEngine):
+class Oracle(Told):
     def run(self, batch):
         super().run(batch)
         time.sleep(RUN_S)

@@ -16,6 +16,7 @@ from golem_chain.broker.app import make_app
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
+from golem_chain.broker.submission import Asked
 from golem_chain.broker.transport import message
 from golem_chain.shared.records import CHAIN, JobOptions, Transcript
 from golem_chain.shared.settings import Settings
@@ -62,7 +63,7 @@ class Fleet:
     def submit_heard(self, jobs: Iterable[str]) -> None:
         """Submit jobs that the Scribe has finished: they begin at the Interpreter."""
         for job in jobs:
-            record, _ = self.pipeline._submitter.describe(job.encode(), JobOptions(), _id(job), None)
+            record, _ = self.pipeline._submitter.describe(Asked(job.encode()), JobOptions(), _id(job), None)
             self.pipeline._jobs.register(record)
             stored = {"transcript": Transcript(text=job).model_dump_json(), "queued": "1"}
             self.redis.hset(self.keys.job(_id(job)), mapping=stored)

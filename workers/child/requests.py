@@ -76,7 +76,7 @@ class RequestBuilder:
 
         job = handover.job
         vocabulary = self._vocabulary(job)  # before the audio is read: it may raise
-        data = self._vault.read(job.audio)
+        data = self._vault.read(_needed(job.audio, "scribe", "audio"))
         progress = self._progress_of(job.id)
         return Recording(
             job.name, data, job.language, job.task, vocabulary, job.word_times, progress=progress, alive=self._alive

@@ -50,11 +50,18 @@ class ChildRuntime:
         self.watch = Watch(self.outcomes.ended)
 
     def serve(
-        self, stage: str, jobs: Sequence[str], requests: Sequence[object], give: "Give | None" = None
+        self,
+        stage: str,
+        jobs: Sequence[str],
+        requests: Sequence[object],
+        give: "Give | None" = None,
+        *,
+        go_on: bool = True,
     ) -> "Served":
         """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
         it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
         leave out what was given by then. A GolemError takes the place of each answer that it prevents.
+        `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
         """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -74,7 +81,7 @@ class ChildRuntime:
 
         try:
             with self.watch.watching(jobs):
-                following = self._next(stage)
+                following = self._next(stage) if go_on else None
                 around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
                     self.residency, stage, requests, around, following, ready, alive, may_put_off=give is not None

@@ -5,7 +5,7 @@ from golem_chain.broker.jobs.stages import Step
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import message
 from golem_chain.shared.errors import GolemError, OutOfMemory
-from golem_chain.shared.records import CHAIN, Failure, Handover, Outcome, State
+from golem_chain.shared.records import CHAIN, Failure, Handover, Job, Outcome, State
 from golem_chain.workers.child import requests
 
 #: Another try of a stage after a retryable error: how often, and the pause before the first, doubled with each.
@@ -15,15 +15,20 @@ NOTHING = Step("nothing")
 
 def after(stage: str, handover: Handover, *, computed: bool = True) -> Step:
     """Return what follows a stage whose answer the handover holds. `computed`: the answer is new, so it is stored,
-    unless the Outcome has it."""
+    unless the Outcome has it. Silence answers for the Interpreter, if the job wanted it."""
+    if not goes_on(stage, handover.job):
+        return Step("end", outcome=_outcome(handover, "done"))
     if requests.silent(handover):
         handover = handover.model_copy(update={"intent": handover.intent or requests.SILENCE})
-        return Step("end", outcome=_outcome(handover, "done"))
-    if stage == STAGES[-1]:
         return Step("end", outcome=_outcome(handover, "done"))
     answer = stored_answer(stage, handover) if computed else {}
     following = STAGES[STAGES.index(stage) + 1]
     return Step("publish", following, message.text(following, handover.job.id), answer=answer)
+
+
+def goes_on(stage: str, job: Job) -> bool:
+    """Return whether a later stage runs for the job, unless this one finds silence."""
+    return stage != job.wanted[-1]
 
 
 def after_error(stage: str, job: str, handover: Handover | None, exc: Exception, retries: int) -> Step:

@@ -104,7 +104,9 @@ class StageTask(Task):
                 self._answer(run, given[place], answer, spent)
 
             try:
-                served = self.runtime.serve(self.stage, jobs, [one.request for one in pending], give)
+                go_on = any(steps.goes_on(self.stage, one.handover.job) for one in pending)
+                asked = [one.request for one in pending]
+                served = self.runtime.serve(self.stage, jobs, asked, give, go_on=go_on)
                 for place in served.put_off:
                     run.end(pending[place].place, How.PUT_OFF)
             except BrokenOff:
@@ -139,15 +141,17 @@ class StageTask(Task):
             if known.ended or not known.known or call.job in seen:  # expired after its end, never submitted, or twice
                 self._finish(run, place, steps.NOTHING)
                 continue
-            if not all(known.has(one) for one in STAGES[: STAGES.index(self.stage)]):
-                logger.warning("A message for job %s came before its turn and is dropped: it is forged", call.job)
+            handover = known.handover
+            if handover is None:
+                seen.add(call.job)
+                self._fail(run, place, BadRequest("The record of this job is malformed: submit the job again."))
+                continue
+            earlier = STAGES[: STAGES.index(self.stage)]
+            if self.stage not in handover.job.wanted or not all(known.has(one) for one in earlier):
+                logger.warning("A message for job %s came out of its turn and is dropped: it is forged", call.job)
                 self._finish(run, place, steps.NOTHING)
                 continue
             seen.add(call.job)
-            handover = known.handover
-            if handover is None:
-                self._fail(run, place, BadRequest("The record of this job is malformed: submit the job again."))
-                continue
             run.handovers[place] = handover
             if known.has(self.stage):  # by a worker of 0.1 or 0.2 that died before it published the next message
                 self._finish(run, place, steps.after(self.stage, handover, computed=False))

@@ -101,6 +101,7 @@ def add_herald(copy):
     oracle = '    "oracle": Stage("reply", Reply),\n'
     replaced(records, "class StageRun(Record):", f"{record}class StageRun(Record):")
     replaced(records, field, f"{field}    proclamation: Proclamation | None = None\n", times=2)
+    replaced(records, '"interpreter", "oracle"]', '"interpreter", "oracle", "herald"]')
     replaced(records, oracle, f'{oracle}    "herald": Stage("proclamation", Proclamation),\n')
 
     stage = copy / "workers" / "stages" / "herald"

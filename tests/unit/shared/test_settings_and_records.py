@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from golem_chain.shared.records import (
     Label,
     LabelSet,
     Outcome,
+    StageName,
     StageRun,
     Transcript,
 )
@@ -127,6 +129,56 @@ def test_each_stage_of_the_chain_has_its_field_in_handover_and_outcome(stage):
 
 def test_a_record_of_a_newer_version_can_be_read():
     assert Label.model_validate({"name": "a", "colour": "red"}) == Label(name="a")
+
+
+AUDIO = AudioRef(key="vault:j", size_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "stages"),
+    [
+        ({"audio": AUDIO}, ("scribe", "interpreter", "oracle")),
+        ({"audio": AUDIO, "stop": "oracle"}, ("scribe", "interpreter", "oracle")),
+        ({"audio": AUDIO, "stop": "scribe"}, ("scribe",)),
+        ({"text": "hi"}, ("interpreter", "oracle")),
+        ({"text": "hi", "stop": "interpreter"}, ("interpreter",)),
+        ({"text": "hi", "intent": "x"}, ("oracle",)),
+    ],
+)
+def test_a_job_runs_the_stages_from_what_it_is_given_to_where_it_stops(given, stages):
+    assert Job(id="j", name="n", **given).wanted == stages
+
+
+def test_what_a_job_is_given_stands_for_the_answers_of_the_earlier_stages():
+    job = Job(id="j", name="n", text="salut", intent="greet", language="fr")
+    assert job.given == {
+        "transcript": Transcript(text="salut", language="fr"),
+        "intent": Intent(label="greet", score=1.0, method="given"),
+    }
+    assert Job(id="j", name="n", audio=AUDIO).given == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({}, "either audio or a text"),
+        ({"audio": AUDIO, "text": "hi"}, "either audio or a text"),
+        ({"audio": AUDIO, "intent": "x"}, "give the text too"),
+        ({"text": " \n"}, "The text is empty"),
+        ({"text": "x" * 20_001}, "The text has 20,001 characters, the limit is 20,000"),
+        ({"text": "hi", "stop": "scribe"}, "begins at the interpreter and cannot stop at the scribe"),
+        ({"text": "hi", "intent": "x", "stop": "interpreter"}, "begins at the oracle"),
+        ({"text": "hi", "intent": "noise"}, "nothing was said"),
+        ({"audio": AUDIO, "stop": "herald"}, "stop"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_with_the_reason(given, why):
+    with pytest.raises(ValueError, match=why):
+        Job(id="j", name="n", **given)
+
+
+def test_every_stage_of_the_chain_can_be_the_last():
+    assert get_args(StageName) == tuple(CHAIN)
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "../x", "x" * 65, "x\n"])

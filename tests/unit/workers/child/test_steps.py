@@ -49,6 +49,21 @@ def test_the_last_stage_ends_the_job_with_every_answer():
 
 
 @pytest.mark.parametrize(
+    ("stop", "stage", "handover"), [("scribe", "scribe", HEARD), ("interpreter", "interpreter", MEANT)]
+)
+def test_the_stage_at_which_a_job_stops_ends_it_with_the_answers_so_far(stop, stage, handover):
+    handover = handover.model_copy(update={"job": JOB.model_copy(update={"stop": stop})})
+    step = steps.after(stage, handover)
+    assert (step.follows, step.message, outcome_of(step).state) == ("end", "", "done")
+    assert (outcome_of(step).transcript, outcome_of(step).intent) == (handover.transcript, handover.intent)
+
+
+def test_a_job_that_wants_no_intent_gets_none_for_silence():
+    quiet = Handover(job=JOB.model_copy(update={"stop": "scribe"}), transcript=Transcript())
+    assert outcome_of(steps.after("scribe", quiet)).intent is None
+
+
+@pytest.mark.parametrize(
     ("stage", "handover"),
     [
         ("scribe", Handover(job=JOB, transcript=Transcript())),
