@@ -45,13 +45,13 @@ def worker(
 
 
 @app.command(hidden=True)
-def ensure() -> None:
-    """Pull the models that are not in the store; what is there is not read (`models pull` verifies it)."""
-    from golem_chain.workers.store.catalog import STAGES
+def ensure(stages: list[str]) -> None:
+    """Pull the models of these stages that are not in the store; what is there is not read (`models pull` verifies
+    it)."""
     from golem_chain.workers.store.manifest import find
 
     settings, missing = Settings.read(), []
-    for stage in STAGES:
+    for stage in stages:
         try:
             find(settings, stage)
         except ModelMissing:

@@ -3,7 +3,11 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import typer
 
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
@@ -35,3 +39,13 @@ def line(record: JsonObject) -> None:
     """Print one JSON object as one line to stdout; ASCII only, so that no text can break the line."""
     sys.stdout.write(json.dumps(record, separators=(",", ":")) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def interrupted(sentence: str) -> Iterator[None]:
+    """Make Ctrl-C exit with a sentence and the shell's exit code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(sentence)
+        raise typer.Exit(130) from None

@@ -68,7 +68,9 @@ def _segments(outcome: Outcome) -> Sequence[Segment]:
 
 
 def _txt(outcome: Outcome) -> str:
-    return "".join(f"{segment.text}\n" for segment in _segments(outcome))
+    """A text that the job was given has no segments."""
+    given = outcome.transcript.text if outcome.transcript else ""
+    return "".join(f"{segment.text}\n" for segment in _segments(outcome)) or (f"{given}\n" if given else "")
 
 
 def _json(outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""Submits files, waits for their jobs with progress bars, and reports the Outcomes."""
+"""Submits files and texts, waits for their jobs with progress bars, and reports the Outcomes."""
 
 import math
 import time
@@ -11,6 +11,7 @@ from golem_chain.broker.cli import tables
 from golem_chain.broker.cli.console import console, line, say
 from golem_chain.broker.cli.export import Files
 from golem_chain.broker.cli.progress import Progress
+from golem_chain.broker.cli.texts import Named
 from golem_chain.broker.jobs.vault import read_file
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
@@ -39,6 +40,14 @@ def hand_in(pipeline: Pipeline, files: Sequence[str], options: JobOptions) -> It
             yield job, Outcome(job=job, name=name, state="failed", error=failure)
 
 
+def hand_in_texts(
+    pipeline: Pipeline, texts: Sequence[Named], intent: str | None, options: JobOptions
+) -> Iterator[tuple[str, Outcome | None]]:
+    """Submit the texts and yield each job's id."""
+    for one in texts:
+        yield pipeline.submit_with(None, options, text=one.text, intent=intent, name=storable(one.name)), None
+
+
 def follow(
     pipeline: Pipeline,
     jobs: Sequence[str],
@@ -46,13 +55,15 @@ def follow(
     *,
     as_json: bool,
     check: Callable[[], None] = lambda: None,
+    stages: Sequence[str] = STAGES,
 ) -> dict[str, Outcome]:
-    """Wait for all jobs, with bars on a terminal and JSON lines and files as jobs end. `check` may raise to abort."""
+    """Wait for all jobs, with bars of the stages on a terminal and JSON lines and files as jobs end. `check` may raise
+    to abort."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
     shown = dict.fromkeys(STAGES, 0)
     update = time.monotonic()
-    with Progress(len(left)) as progress:
+    with Progress(len(left), stages) as progress:
         for outcome in pipeline.watch(tuple(left), tick_s=LOOK_S):
             if outcome:
                 left.pop(outcome.job, None)
@@ -91,6 +102,7 @@ def gather(
     *,
     as_json: bool,
     check: Callable[[], None] = lambda: None,
+    stages: Sequence[str] = STAGES,
 ) -> list[Outcome]:
     """Wait for the submitted jobs and return their Outcomes in order; jobs that never started are reported first."""
     failed = {job: outcome for job, outcome in handed.items() if outcome}
@@ -98,7 +110,7 @@ def gather(
         line(outcome.model_dump(mode="json"))
         say(tables.why(outcome))
     left = [job for job in handed if job not in failed]
-    ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check)
+    ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check, stages=stages)
     return [ended[job] for job in handed]
 
 

@@ -4,30 +4,14 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker.cli import dead_letters
-from golem_chain.broker.cli.options import (
-    Audio,
-    Format,
-    JobIds,
-    Json,
-    Out,
-    Wait,
-    export_files,
-    job_ids,
-    takes_job_options,
-)
+from golem_chain.broker.cli import dead_letters, jobs
+from golem_chain.broker.cli.console import interrupted
+from golem_chain.broker.cli.options import Format, JobIds, Json, Out, Wait, export_files, job_ids
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
-
-if TYPE_CHECKING:
-    from golem_chain.shared.records import JobOptions
-
-MakeOptions = Callable[[], "JobOptions"]
 
 app = typer.Typer(
     name="golem",
@@ -57,77 +41,8 @@ def golem(
     """Turn speech into a transcript, an intent and a reply."""
 
 
-@app.command()
-@takes_job_options
-def run(
-    audio: Audio,
-    options: MakeOptions,
-    form: Format = None,
-    out: Out = None,
-    as_json: Json = False,
-) -> None:
-    """Process files with a temporary server and worker."""
-    from golem_chain.broker.cli.audio_paths import expand
-
-    started = time.monotonic()
-    files = expand(audio, sys.stdin.buffer)
-    wanted = options()
-    kept = export_files(files, form, out)
-    from golem_chain.broker.cli import follow
-    from golem_chain.broker.local import system
-    from golem_chain.broker.pipeline import Pipeline
-
-    with _interrupted("Interrupted: the temporary server and worker have stopped."):
-        system.pull_missing()
-        with system.private_system(files) as own, Pipeline(own.settings) as pipeline:
-            handed = dict(follow.hand_in(pipeline, files, wanted))
-            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=own.check)
-        raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
-
-
-@app.command()
-@takes_job_options
-def submit(
-    audio: Audio,
-    options: MakeOptions,
-    form: Format = None,
-    out: Out = None,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
-    """Submit files to the running system and print the job ids."""
-    from golem_chain.broker.cli.audio_paths import expand
-
-    started = time.monotonic()
-    files = expand(audio, sys.stdin.buffer)
-    wanted = options()
-    if form and not wait:
-        raise BadRequest("--format writes the results: add --wait, or use golem results JOB… --format later.")
-    kept = export_files(files, form, out)
-    from golem_chain.broker.cli import follow, tables
-    from golem_chain.broker.pipeline import Pipeline
-    from golem_chain.shared.settings import Settings
-
-    handed = {}
-    with (
-        _interrupted("Stopped waiting; submitted jobs continue: golem results JOB… --wait."),
-        Pipeline(Settings.read()) as pipeline,
-    ):
-        try:
-            for (job, failed), file in zip(follow.hand_in(pipeline, files, wanted), files, strict=True):
-                handed[job] = failed
-                if not wait:
-                    tables.submitted(job, file, failed, as_json=as_json)
-            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json) if wait else []
-        except (KeyboardInterrupt, GolemError):
-            if wait:  # the ids are not printed yet, and the jobs continue
-                for (job, failed), file in zip(handed.items(), files, strict=False):
-                    if failed is None:
-                        tables.submitted(job, file, None, as_json=as_json)
-            raise
-        if not wait:
-            raise typer.Exit(1 if any(handed.values()) else 0)
-        raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
+for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply):
+    app.command()(command)
 
 
 @app.command()
@@ -140,7 +55,7 @@ def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = No
 
     started = time.monotonic()
     ids = job_ids(jobs)
-    with _interrupted("Stopped waiting; the jobs continue."), Pipeline(Settings.read()) as pipeline:
+    with interrupted("Stopped waiting; the jobs continue."), Pipeline(Settings.read()) as pipeline:
         if wait:
             outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
             if kept := export_files([one.name for one in outcomes], form, out):
@@ -201,7 +116,7 @@ def doctor(as_json: Json = False) -> None:
     from golem_chain.broker.monitoring.doctor import examine
     from golem_chain.shared.settings import Settings
 
-    with _interrupted("Interrupted; nothing was changed."):
+    with interrupted("Interrupted; nothing was changed."):
         raise typer.Exit(report(examine(Settings.read()), as_json=as_json))
 
 
@@ -215,7 +130,7 @@ def upgrade(
     from golem_chain.broker.upgrade import upgrade
     from golem_chain.shared.settings import Settings
 
-    with _interrupted("Interrupted; run golem upgrade again."):
+    with interrupted("Interrupted; run golem upgrade again."):
         report(upgrade(Settings.read(), dry_run=dry_run), dry_run=dry_run, as_json=as_json)
 
 
@@ -241,7 +156,7 @@ def flower() -> None:
     from golem_chain.broker.cli.flower import serve
     from golem_chain.shared.settings import Settings
 
-    with _interrupted("Flower has stopped."):
+    with interrupted("Flower has stopped."):
         serve(Settings.read())
 
 
@@ -310,18 +225,6 @@ def _become(args: list[str]) -> NoReturn:
     need_worker()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606 - our own interpreter
-
-
-@contextmanager
-def _interrupted(sentence: str) -> Iterator[None]:
-    """Make Ctrl-C exit with a sentence and the shell's exit code for it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from golem_chain.broker.cli.console import say
-
-        say(sentence)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:

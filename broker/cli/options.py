@@ -21,6 +21,14 @@ Audio = Annotated[
         metavar="AUDIO", help="Files, folders or patterns; - reads a list of paths from stdin.", show_default=False
     ),
 ]
+Texts = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TEXT",
+        help="What was said; @file and - read one text per line, of a file or stdin.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     str | None,
     typer.Option(
@@ -65,12 +73,19 @@ Temperature = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
 WordTimes = Annotated[bool, typer.Option("--word-times", help="Add the time of each word.")]
+Stop = Annotated[
+    Literal["scribe", "interpreter", "oracle"] | None,
+    typer.Option("--stop", help="The last stage that runs (default: oracle); scribe gives transcripts alone."),
+]
 Format = Annotated[
     Literal["txt", "json", "srt", "vtt", "tsv"] | None,
-    typer.Option("--format", help="Write a file per job, next to its audio or to --out; overwrites existing files."),
+    typer.Option(
+        "--format", "-f", help="Write a file per job, next to its audio or to --out; overwrites existing files."
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Folder for the files of --format; created if missing.")
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files of --format; created if missing."),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
 JobIds = Annotated[
@@ -97,6 +112,7 @@ def job_options(
     max_new_tokens: Tokens = None,
     temperature: Temperature = None,
     word_times: WordTimes = False,
+    stop: Stop = None,
 ) -> "JobOptions":
     """Return the options as one record. Raises BadLabels, BadVocabulary."""
     from golem_chain.shared.labels import parse_labels
@@ -109,6 +125,7 @@ def job_options(
         language=language.strip().lower() if language else None,
         task=task,
         word_times=word_times,
+        stop=stop,
         oracle=OracleParams(seed=seed, max_new_tokens=max_new_tokens, temperature=temperature),
     )
 

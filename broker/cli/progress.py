@@ -1,5 +1,6 @@
 """Progress bars of unfinished jobs, one per stage."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,10 +23,10 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Three live bars if stderr is a terminal, else nothing."""
+    """A live bar for each stage if stderr is a terminal, else nothing."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, stages: Sequence[str] = STAGES) -> None:
+        self._total, self._stages = total, stages
         self._bars: Bars | None = None
         self._rows: dict[str, TaskID] = {}
 
@@ -42,7 +43,7 @@ class Progress:
                 console=screen,
                 transient=True,
             )
-            self._rows = {s: self._bars.add_task(VERBS.get(s, s), total=self._total) for s in STAGES}
+            self._rows = {s: self._bars.add_task(VERBS.get(s, s), total=self._total) for s in self._stages}
             self._bars.start()
         return self
 
@@ -67,6 +68,6 @@ class Progress:
         if self._bars:
             for stage, row in self._rows.items():
                 self._bars.update(row, completed=done.get(stage, 0))
-            first = STAGES[0]
-            shown = f"{VERBS[first]} {clock(far[0])} of {clock(far[1])}" if far[1] else VERBS[first]
-            self._bars.update(self._rows[first], description=shown)
+            if (first := STAGES[0]) in self._rows:
+                shown = f"{VERBS[first]} {clock(far[0])} of {clock(far[1])}" if far[1] else VERBS[first]
+                self._bars.update(self._rows[first], description=shown)

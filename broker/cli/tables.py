@@ -30,11 +30,14 @@ def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
         why = outcome.error.message if outcome.error else outcome.state
         return outcome.name, words, outcome.state, why, f"{seconds:.1f}" if outcome.stages else ""
     intent = f"{outcome.intent.label} {outcome.intent.score:.2f}" if outcome.intent else ""
-    return outcome.name, words or "(silence)", intent, outcome.reply.text if outcome.reply else "–", f"{seconds:.1f}"
+    none = "–" if outcome.intent and outcome.intent.method == "silence" else ""  # a reply that was not wanted
+    reply = outcome.reply.text if outcome.reply else none
+    return outcome.name, words or "(silence)", intent, reply, f"{seconds:.1f}"
 
 
 def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
-    """Return the table of results in the order of the arguments. Below 80 columns each job takes several lines."""
+    """Return the table of results in the order of the arguments, without the columns of intent and reply if no job has
+    one. Below 80 columns each job takes several lines."""
     from rich.table import Table
 
     narrow = width < 80
@@ -53,26 +56,31 @@ def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
             grid.add_row(_text(file, width - 10, "bold") + _text(f"  {seconds} s" if seconds else "", None, "dim"))
             if words:
                 grid.add_row(_text(words))
-            grid.add_row(_text(intent, None, _colour(outcome)) + _text(f"  {reply}"))
+            if intent or reply:
+                grid.add_row(_text(intent, None, _colour(outcome)) + _text(f"  {reply}"))
             grid.add_row("")
         return grid
-    longest = [max((len(visible(cells(one)[place])) for one in outcomes), default=4) for place in range(5)]
-    grid.add_column("file", width=min(longest[0], width // 4), no_wrap=True)
-    grid.add_column("words", ratio=3)
-    grid.add_column("intent", width=max(6, min(longest[2], width // 5)))
-    grid.add_column("reply", ratio=4)
-    grid.add_column("s", justify="right", no_wrap=True, min_width=4)
-    for outcome in outcomes:
-        file, words, intent, reply, seconds = cells(outcome)
-        colour = _colour(outcome)
-        dim = "dim" if words == "(silence)" else ""
-        grid.add_row(
+    rows = [cells(one) for one in outcomes]
+    longest = [max((len(visible(row[place])) for row in rows), default=4) for place in range(5)]
+    shown = [place for place in range(5) if place not in (2, 3) or longest[place] or not rows]
+    columns: list[tuple[str, dict[str, Any]]] = [
+        ("file", {"width": min(longest[0], width // 4), "no_wrap": True}),
+        ("words", {"ratio": 3}),
+        ("intent", {"width": max(6, min(longest[2], width // 5))}),
+        ("reply", {"ratio": 4}),
+        ("s", {"justify": "right", "no_wrap": True, "min_width": 4}),
+    ]
+    for place in shown:
+        grid.add_column(columns[place][0], **columns[place][1])
+    for outcome, (file, words, intent, reply, seconds) in zip(outcomes, rows, strict=True):
+        row = [
             _text(file, width // 4, "cyan"),
-            _text(words, None, dim),
-            _text(intent, None, colour),
+            _text(words, None, "dim" if words == "(silence)" else ""),
+            _text(intent, None, _colour(outcome)),
             _text(reply, None, "red" if outcome.state == "failed" else ""),
             _text(seconds, None, "dim"),
-        )
+        ]
+        grid.add_row(*(row[place] for place in shown))
     return grid
 
 

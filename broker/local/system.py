@@ -15,11 +15,13 @@ from types import FrameType
 from golem_chain.broker.local import embedded
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.shared.errors import GolemError, MissingExtra
+from golem_chain.shared.records import CHAIN
 from golem_chain.shared.settings import Settings
 
 #: Command of the worker. -P keeps the current folder off sys.path, where it could shadow our packages.
 WORKERS = (sys.executable, "-P", "-m", "golem_chain.workers")
 NODE = "run"
+STAGES = tuple(CHAIN)
 GOODBYE_S = 3.0  # an idle worker stops in about 1 s
 ROOTS_MOST = 100_000  # bytes: Linux allows 131,072 for one environment variable
 
@@ -56,14 +58,14 @@ def need_worker() -> None:
         )
 
 
-def pull_missing() -> None:
-    """Pull the checkpoints that are missing from the store, with progress on stderr.
+def pull_missing(stages: Sequence[str] = STAGES) -> None:
+    """Pull the checkpoints of these stages that are missing from the store, with progress on stderr.
 
     Raises MissingExtra if the model libraries are missing, SystemExit if the pull fails; its message is already on
     stderr.
     """
     need_worker()
-    done = subprocess.run([*WORKERS, "ensure"], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    done = subprocess.run([*WORKERS, "ensure", *stages], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 
@@ -87,8 +89,8 @@ def roots(files: Sequence[str]) -> tuple[Path, ...]:
 
 
 @contextmanager
-def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
-    """Run a server and a worker for these files; both are stopped on exit.
+def private_system(files: Sequence[str], stages: Sequence[str] = STAGES) -> Iterator[PrivateSystem]:
+    """Run a server and a worker that serves these stages for these files; both are stopped on exit.
 
     SIGTERM and SIGHUP cause an orderly exit; if this process is killed, the kernel kills both.
     Raises MissingExtra if a package is missing, BrokerAway if the server does not start.
@@ -100,7 +102,7 @@ def private_system(files: Sequence[str]) -> Iterator[PrivateSystem]:
         log = Path(place) / "worker.log"
         with log.open("wb") as out:
             worker = subprocess.Popen(
-                [*WORKERS, "worker", "--name", NODE],
+                [*WORKERS, "worker", "--name", NODE, "--queues", ",".join(stages)],
                 env=os.environ
                 | {
                     "GOLEM_REDIS_URL": server.url,  # not on the command line, which other users can read

@@ -128,3 +128,8 @@ def test_a_folder_that_is_missing_is_made_where_it_was_named_and_refused_where_n
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRequest, match=r"Cannot write .*file .*--out"):
         Files(["a.wav"], "txt", tmp_path / "file")
+
+
+def test_a_text_that_was_given_is_its_own_transcript():
+    asked = Outcome(job="j", name="text", state="done", transcript=Transcript(text="turn it on"))
+    assert export.render(asked, "txt") == "turn it on\n"

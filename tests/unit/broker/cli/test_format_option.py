@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_runs(golem, monkeypatch, typed, why):
-    monkeypatch.setattr(system, "private_system", lambda files: pytest.fail("a system was started"))
+    monkeypatch.setattr(system, "private_system", lambda *_: pytest.fail("a system was started"))
     code, out, err = golem(*typed)
     assert (code, out) == (2, "")
     assert why in err
