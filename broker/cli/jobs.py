@@ -19,6 +19,7 @@ from golem_chain.broker.cli.options import (
     Seed,
     Task,
     Temperature,
+    TextLanguage,
     Texts,
     Tokens,
     Vocabulary,
@@ -100,7 +101,7 @@ def transcribe(
 def ask(
     texts: Texts,
     labels: Labels = None,
-    language: Language = None,
+    language: TextLanguage = None,
     stop: Annotated[
         Literal["interpreter", "oracle"], typer.Option("--stop", help="The last stage; oracle adds the reply.")
     ] = "interpreter",
@@ -127,7 +128,7 @@ def reply(
         str, typer.Option("--intent", metavar="LABEL", help="The intent of the texts.", show_default=False)
     ],
     labels: Labels = None,
-    language: Language = None,
+    language: TextLanguage = None,
     seed: Seed = None,
     max_new_tokens: Tokens = None,
     temperature: Temperature = None,

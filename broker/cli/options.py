@@ -54,6 +54,10 @@ Fillers = Annotated[
 Language = Annotated[
     str | None, typer.Option("--language", metavar="CODE", help="The spoken language, such as ru (default: detected).")
 ]
+TextLanguage = Annotated[
+    str | None,
+    typer.Option("--language", metavar="CODE", help="The language of the text, if the label set is worded in several."),
+]
 Task = Annotated[
     Literal["transcribe", "translate"],
     typer.Option("--task", help="translate writes the transcript in English (multilingual models)."),

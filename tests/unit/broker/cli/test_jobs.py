@@ -14,12 +14,13 @@ from tests.support.paths import python_path
 
 keys = Keys()
 WORKER = """
-import sys
+import pathlib, sys
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import tasks
 from golem_chain.workers.parent import worker
 from tests.support.chain_worker import build
 command, _, name, _, queues = sys.argv[1:]
+pathlib.Path("served").write_text(queues)
 settings = Settings.read()
 sys.exit(worker.start(settings, queues.split(","), name, register=lambda app: tasks.register(app, settings, build)))
 """
@@ -46,7 +47,7 @@ def jobs(redis):
 def test_transcribe_writes_subtitles_and_needs_no_other_model(golem, own):
     Path("a.wav").write_bytes(b"hello there")
     code, out, _ = golem("transcribe", "a.wav", "-f", "srt", "-o", "out")
-    assert (code, own) == (0, [("scribe",)])
+    assert (code, own, Path("served").read_text()) == (0, [("scribe",)], "scribe")
     assert Path("out/a.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\nhello there\n\n"
     assert "hello there" in out
     assert "intent" not in out
@@ -55,7 +56,7 @@ def test_transcribe_writes_subtitles_and_needs_no_other_model(golem, own):
 
 def test_ask_prints_label_and_score_and_needs_no_other_model(golem, own):
     code, out, _ = golem("ask", "turn on the light", "-", "--labels", "light,music", stdin=b"music please\n\n")
-    assert (code, own) == (0, [("interpreter",)])
+    assert (code, own, Path("served").read_text()) == (0, [("interpreter",)], "interpreter")
     assert "light 0.90" in out
     assert "stdin:1" in out
     assert "music 0.90" in out
