@@ -7,12 +7,16 @@ job           golem:job:<id>  golem:outcome:<id>  golem:vault:<hash of id>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
 message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
+group         golem:group:<name>  golem:group-ends:<name>
+lists         golem:expiring  golem:outbox  golem:owner:<hash>
 system        golem:wire
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
 import hashlib
 from dataclasses import dataclass
+
+from golem_chain.shared.records import Lane
 
 #: Expiry of what belongs to a job whose producer died before publishing it (record, audio, label set), seconds.
 UNCLAIMED_S = 3600
@@ -49,6 +53,32 @@ class Keys:
     def ended(self) -> str:
         """Channel: hashes of the ids of jobs as they end."""
         return f"{self.prefix}:ended"
+
+    # -- many jobs: a group expires GOLEM_KEEP_S after the end of its last job
+
+    def group(self, name: str) -> str:
+        """The counters of a group (hash): `jobs`, each state of an Outcome, and `at:<stage>`, the jobs that wait for a
+        stage or are in it; `cancelled_at`, if it was cancelled."""
+        return f"{self.prefix}:group:{name}"
+
+    def group_ends(self, name: str) -> str:
+        """The ends of a group's jobs in their order: id and state (stream)."""
+        return f"{self.prefix}:group-ends:{name}"
+
+    def owner(self, hashed: str) -> str:
+        """The jobs of one submitter: id -> when it was submitted, Unix seconds of the server (sorted set, bounded)."""
+        return f"{self.prefix}:owner:{hashed}"
+
+    @property
+    def expiring(self) -> str:
+        """The unfinished jobs that have a deadline: id -> Unix seconds of the server (sorted set). Producers may write
+        it and not read it."""
+        return f"{self.prefix}:expiring"
+
+    @property
+    def outbox(self) -> str:
+        """The ends that a URL has to be told: id of the job and URL (stream). Producers may write it, not read it."""
+        return f"{self.prefix}:outbox"
 
     # -- audio
 
@@ -116,6 +146,10 @@ class Keys:
         """The waiting messages of a queue, the next one last (list). Celery's replies to remote control have queues of
         their own, which expire."""
         return f"{self.prefix}:queue:{name}"
+
+    def lane(self, name: str, lane: Lane) -> str:
+        """The waiting messages of a lane of a queue. The bulk lane is the list that kombu knows."""
+        return self.queue(name) if lane == "bulk" else f"{self.queue(name)}:{lane}"
 
     def wake(self, queue: str) -> str:
         """The wake mark that an idle worker blocks on (sorted set with one member)."""

@@ -22,7 +22,17 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.submission import Asked, Submitter, job_options
 from golem_chain.shared.errors import Cancelled
 from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Failure, JobOptions, LabelSet, OracleParams, Outcome, StageName, Task, Vocabulary
+from golem_chain.shared.records import (
+    Failure,
+    JobOptions,
+    LabelSet,
+    Lane,
+    OracleParams,
+    Outcome,
+    StageName,
+    Task,
+    Vocabulary,
+)
 from golem_chain.shared.settings import Settings
 
 
@@ -49,6 +59,12 @@ class Pipeline:
         task: Task = "transcribe",
         word_times: bool = False,
         oracle: OracleParams | None = None,
+        initial_prompt: str | None = None,
+        scribe_temperature: float | None = None,
+        lane: Lane = "bulk",
+        expires_s: float | None = None,
+        group: str | None = None,
+        webhook: str | None = None,
         id: str | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
@@ -60,9 +76,12 @@ class Pipeline:
         last of the chain: `stop="scribe"` gives a transcript alone. What does not run loads no model.
         `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`), the path of a label file, a LabelSet, or
         None for the worker's default. `vocabulary` lists the phrases that may be said: a text as in `--vocabulary`
-        (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also have fillers. With an `id` of your
-        own, submitting twice is safe: the job runs once. `wait_s` is how long to wait for space in a full vault,
-        seconds.
+        (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also have fillers. `initial_prompt` is
+        text that the Scribe is to continue, such as names in their spelling.
+        An `interactive` job goes before bulk ones. A job that has not ended after `expires_s` seconds ends as
+        `expired`. Jobs of a `group` are counted together. `webhook` is a URL that is told of the end.
+        With an `id` of your own, submitting twice is safe: the job runs once. `wait_s` is how long to wait for space
+        in a full vault, seconds.
         Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
         options = job_options(
@@ -73,6 +92,12 @@ class Pipeline:
             word_times=word_times,
             oracle=oracle,
             stop=stop,
+            initial_prompt=initial_prompt,
+            scribe_temperature=scribe_temperature,
+            lane=lane,
+            expires_s=expires_s,
+            group=group,
+            webhook=webhook,
         )
         return self.submit_with(audio, options, text=text, intent=intent, id=id, name=name, wait_s=wait_s)
 

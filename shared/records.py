@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from golem_chain.shared.json_object import JsonObject
 
 Task = Literal["transcribe", "translate"]
-State = Literal["done", "failed", "cancelled"]
+State = Literal["done", "failed", "cancelled", "expired"]
+#: An interactive job waits for at most the batch that is running; bulk is what fills the rest of the time.
+Lane = Literal["interactive", "bulk"]
 #: The stages of `CHAIN`, as a type.
 StageName = Literal["scribe", "interpreter", "oracle"]
 #: A text is part of the job's record, which stays small.
@@ -111,6 +113,12 @@ class JobOptions(Record):
     word_times: bool = False  # whether segments list their words with times
     oracle: OracleParams = OracleParams()
     stop: StageName | None = None  # the last stage that runs; None: the last of the chain
+    initial_prompt: Annotated[str, Field(max_length=1000)] | None = None  # text that the Scribe is to continue
+    scribe_temperature: Annotated[float, Field(ge=0.0, le=1.0)] | None = None  # of the Scribe; None: 0, with fallbacks
+    lane: Lane = "bulk"
+    expires_s: Annotated[float, Field(gt=0)] | None = None  # from the submit, by the server's clock; None: never
+    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None  # jobs that are counted together
+    webhook: Annotated[str, Field(max_length=2000)] | None = None  # the URL that is told of the end
 
 
 class Job(JobOptions):

@@ -28,7 +28,9 @@ INLINE_BYTES = 2048
 #: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
 _COSTS = [f"run:{stage}" for stage in STAGES]
 #: Fields of a job that 0.2 and older did not have.
-_NEWER = ("stop", "text", "intent")
+_NEWER = ("stop", "text", "intent", "initial_prompt", "scribe_temperature")
+#: Fields that say how a job is to be treated, not what is asked.
+_TREATMENT = {"id", "name", "submitted_at", "lane", "expires_s", "group", "webhook"}
 _OTHER_REQUEST = -1  # returned by the script that submits
 
 
@@ -45,9 +47,9 @@ def ended_keys(keys: Keys, job: str, asked: Job | None) -> list[str]:
 
 
 def digest(job: Job) -> str:
-    """Return a hash of the request without id, name and time: jobs with the same digest ask for the same thing. Fields
-    newer than a stored digest count only if they are set, so that it stays what it was."""
-    asked = job.model_dump(mode="json", exclude={"id", "name", "submitted_at"})
+    """Return a hash of the request without id, name, time and treatment (lane, group…): jobs with the same digest ask
+    for the same thing. Fields newer than a stored digest count only if they are set, so that it stays what it was."""
+    asked = job.model_dump(mode="json", exclude=_TREATMENT)
     asked = {field: value for field, value in asked.items() if value is not None or field not in _NEWER}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
