@@ -18,11 +18,13 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from typing import get_args
 
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.wire import OLD_PREFIX, OLD_UNACKED
 from golem_chain.shared.errors import GolemError
+from golem_chain.shared.records import Lane
 from golem_chain.shared.settings import Settings
 
 #: Denied whatever other groups allow: these commands reach beyond our keys, or stop the server.
@@ -36,7 +38,8 @@ USERS = ("producer", "worker", "monitor", "flower")
 def rules(prefix: str) -> dict[str, str]:
     """Return the rules of each user of the system with this prefix."""
     keys = Keys(prefix)
-    written = " ".join(f"%W~{keys.queue(stage)} %W~{keys.wake(stage)}" for stage in STAGES)
+    lanes = [keys.lane(stage, lane) for stage in STAGES for lane in get_args(Lane)]
+    written = " ".join(f"%W~{key}" for key in (*lanes, *map(keys.wake, STAGES)))
     fanout = keys.fanout.format(db=0)
     # whether 0.1 or 0.2 has left messages; `golem upgrade`, which moves them, needs another user
     names = " ".join(f"%R~{name}" for name in (*STAGES, OLD_UNACKED))
@@ -49,10 +52,15 @@ def rules(prefix: str) -> dict[str, str]:
             f"{_EVERYBODY} +info +fcall +multi +exec +discard +time "
             # the message, which begins at any stage; in a selector of its own because DEL, which the other keys need,
             # would empty the queue
-            f"({written} +lpush +zadd +fcall +time) "
+            f"({written} +lpush +rpush +zadd +fcall +time) "
             # the audio: written and never read
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
             f"(%R~{keys.wire} +get) "
+            # deadlines and what is told to URLs: they list ids
+            f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
+            # the submitter's own list, and groups: who knows the name can read them
+            f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zremrangebyrank "
+            "+expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget +exists +xadd +xread +fcall) "
             # the job, its labels, vocabulary and Outcome
             f"~{keys.job('*')} ~{keys.outcome('*')} "
             f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
@@ -67,7 +75,7 @@ def rules(prefix: str) -> dict[str, str]:
             "-@scripting +eval +evalsha +script|load +script|exists"
         ),
         "monitor": (
-            f"{_EVERYBODY} +info +time {' '.join(f'%R~{keys.queue(stage)}' for stage in STAGES)} "
+            f"{_EVERYBODY} +info +time {' '.join(f'%R~{key}' for key in lanes)} "
             f"%R~{keys.unacked} %R~{keys.unacked_index} %R~{keys.holders} %R~{keys.deliveries} %R~{keys.dead} "
             f"%R~{keys.events} %R~{keys.box('*')} %R~{keys.boxes} %R~{keys.checkpoint('*')} %R~{keys.claim('*')} "
             f"%R~{keys.served} %R~{keys.wire} +@read +scan -keys -randomkey -dbsize"

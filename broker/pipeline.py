@@ -15,12 +15,15 @@ from types import TracebackType
 from typing import Self
 
 from golem_chain.broker.connection import connect, reaching
+from golem_chain.broker.jobs.groups import FIRST, End, Groups, GroupStatus
+from golem_chain.broker.jobs.listing import Listed, Listing
 from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.submission import Asked, Submitter, job_options
-from golem_chain.shared.errors import Cancelled
+from golem_chain.broker.owner import owner_of
+from golem_chain.broker.submission import Asked, Request, Submitted, Submitter, job_options
+from golem_chain.shared.errors import BadRequest, Cancelled
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import (
     Failure,
@@ -45,6 +48,8 @@ class Pipeline:
         self._jobs = Jobs(self._client, Keys(self.settings.prefix))
         self._submitter = Submitter(self.settings, self._client, self._jobs, Vault(self.settings, self._client))
         self._outcomes = Outcomes(self.settings, self._client)
+        self._groups = Groups(self._client, Keys(self.settings.prefix), self._outcomes)
+        self._listing = Listing(self._client, Keys(self.settings.prefix), owner_of(self.settings))
 
     def submit(
         self,
@@ -115,6 +120,53 @@ class Pipeline:
         """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text."""
         return self._submitter.submit(Asked(audio, text, intent), options, id or uuid.uuid4().hex, name, wait_s)
 
+    def submit_many(
+        self,
+        audio: Iterable[str | Path | bytes] = (),
+        options: JobOptions | None = None,
+        *,
+        texts: Iterable[str] = (),
+        ids: Iterable[str] | None = None,
+        names: Iterable[str] | None = None,
+        wait_s: float = 60.0,
+    ) -> list[Submitted]:
+        """Submit many jobs with the same options, some hundred in one round trip. Returns for each its id, and the
+        error if it could not be submitted; the others are. `ids` and `names` are in the order of the jobs.
+
+        A group makes them cheap to follow: `make_options(group="night")`, then `group("night")`.
+        Raises BadLabels, BadVocabulary, BadRequest for options that no job could have.
+        """
+        asked = [*(Asked(one) for one in audio), *(Asked(None, one) for one in texts)]
+        given = list(ids) if ids is not None else [uuid.uuid4().hex for _ in asked]
+        shown: list[str | None] = list(names) if names is not None else [None] * len(asked)
+        if not len(asked) == len(given) == len(shown):
+            raise BadRequest(f"{len(asked)} jobs have {len(given)} ids and {len(shown)} names: give one for each.")
+        requests = (Request(*one) for one in zip(asked, given, shown, strict=True))
+        return list(self._submitter.submit_many(requests, options or JobOptions(), wait_s))
+
+    def stream_many(
+        self, requests: Iterable[Request], options: JobOptions, wait_s: float = 60.0
+    ) -> Iterator[Submitted]:
+        """As `submit_many`, but lazily: requests are read, and results given, as the jobs are submitted."""
+        return self._submitter.submit_many(requests, options, wait_s)
+
+    def promote(self, job: str) -> bool:
+        """Move a waiting job before all others; its later stages are interactive too. Return False if it has ended.
+
+        Raises BadRequest if Redis does not know the job.
+        """
+        return self._submitter.promote(job) or (self.outcome(job) is None and self._submitter.promote(job))
+
+    def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
+        """Return the jobs that this owner has submitted (GOLEM_OWNER), newest first, without those that have expired:
+        `most` of them from place `first` on."""
+        with reaching(self.settings):
+            return self._listing.page(first, most)
+
+    def group(self, name: str) -> "Group":
+        """Return a group of jobs. Costs nothing and does not fail if there is none."""
+        return Group(name, self._groups, self.settings)
+
     def outcome(self, job: str) -> Outcome | None:
         """Return a job's Outcome, None while it is unfinished. Raises BadRequest if Redis does not know the job."""
         with reaching(self.settings):
@@ -176,3 +228,33 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+class Group:
+    """Jobs that were submitted under one group name. Each method costs the same for any number of jobs, and raises
+    BadRequest if there is no such group, BrokerAway if Redis fails."""
+
+    def __init__(self, name: str, groups: Groups, settings: Settings) -> None:
+        self.name, self._groups, self._settings = name, groups, settings
+
+    def status(self) -> GroupStatus:
+        """Return how many jobs were submitted, are at each stage, and have ended in each state."""
+        with reaching(self._settings):
+            return self._groups.status(self.name)
+
+    def cancel(self) -> GroupStatus:
+        """Cancel every unfinished job, and refuse further ones. Running jobs end within a second, waiting ones when a
+        worker takes their messages."""
+        with reaching(self._settings):
+            return self._groups.cancel(self.name)
+
+    def ends(self, since: str = FIRST) -> list[End]:
+        """Return the next jobs that have ended since a cursor, at most 200, in the order of their ends."""
+        with reaching(self._settings):
+            return self._groups.ends(self.name, since)
+
+    def wait(self, since: str = FIRST, timeout_s: float | None = None) -> Iterator[End]:
+        """Yield the jobs as they end, until all that were submitted have ended or `timeout_s` have passed (None: no
+        limit). `since` goes on after the cursor of an earlier end. Survives a restart of Redis."""
+        with reaching(self._settings):
+            yield from self._groups.wait(self.name, since, timeout_s)

@@ -5,8 +5,9 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from pydantic import ValidationError
 
 from golem_chain.broker.address import masked
 from golem_chain.broker.connection import reaching
+from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.broker.keys import Keys
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
+from golem_chain.broker.owner import owner_of
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway, GolemError
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
 from golem_chain.shared.settings import Settings
@@ -28,6 +31,8 @@ from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, wi
 
 #: How long replicas may take to confirm a submit.
 REPLICAS_S = 1.0
+#: Jobs of one round trip: at about 2 KB each the server is held for a few milliseconds.
+AT_ONCE = 200
 
 
 def job_options(
@@ -55,6 +60,21 @@ class Asked(NamedTuple):
     intent: str | None = None
 
 
+class Request(NamedTuple):
+    """One of many jobs to submit."""
+
+    asked: Asked
+    id: str
+    name: str | None = None
+
+
+class Submitted(NamedTuple):
+    """One of many jobs that were submitted."""
+
+    id: str
+    error: GolemError | None = None  # why it was not submitted
+
+
 def check_used(job: Job) -> None:
     """Raise BadRequest for an option that no stage of the job would use, and for an intent that its labels lack."""
     heard = {"a vocabulary": job.vocabulary, "word times": job.word_times, "a translation": job.task == "translate"}
@@ -78,6 +98,7 @@ class Submitter:
 
     def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
         self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
+        self._publisher = Publisher(client, Keys(settings.prefix), owner_of(settings))
 
     def submit(self, asked: Asked, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
         """See `Pipeline.submit`."""
@@ -87,8 +108,44 @@ class Submitter:
             if data is not None and not self._jobs.register(job):
                 return job.id
             self._store(job, data, options, wait_s)
-            self._jobs.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
+            self._publisher.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
         return job.id
+
+    def submit_many(self, requests: Iterable[Request], options: JobOptions, wait_s: float) -> Iterator[Submitted]:
+        """Submit jobs with the same options, AT_ONCE of them in one round trip, and yield each in its order. An error
+        of one job takes its place, except BrokerAway. Audio that has to be stored costs a round trip of its own."""
+        requests = iter(requests)
+        while part := list(islice(requests, AT_ONCE)):
+            yield from self._submit_part(part, options, wait_s)
+
+    def _submit_part(self, part: Sequence[Request], options: JobOptions, wait_s: float) -> Iterator[Submitted]:
+        failed: dict[int, GolemError] = {}
+        ready: dict[int, Job] = {}
+        replicas = self._settings.redis_wait
+        last = part[-1].id
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, last):
+            for place, (asked, id, name) in enumerate(part):
+                try:
+                    job, data = self.describe(asked, options, id, name)
+                    if data is not None and not self._jobs.register(job):
+                        continue  # submitted before
+                    self._store(job, data, options, wait_s)
+                    ready[place] = job
+                except BrokerAway:
+                    raise
+                except GolemError as exc:
+                    failed[place] = exc
+            answers = self._publisher.submit_all(list(ready.values()))
+        failed |= {
+            place: answer for place, answer in zip(ready, answers, strict=True) if isinstance(answer, GolemError)
+        }
+        for place, one in enumerate(part):
+            yield Submitted(one.id, failed.get(place))
+
+    def promote(self, id: str) -> bool:
+        """See `Pipeline.promote`."""
+        with reaching(self._settings):
+            return self._publisher.promote(id)
 
     # -- building the job
 

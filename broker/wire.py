@@ -6,6 +6,7 @@ left. Workers and producers refuse any other version. Clients given to this modu
 1   release 0.1: kombu's default names, Celery's chains in the messages
 2   release 0.2: the same queues; messages in hand under names of our own
 3   every key has the system's prefix; a message names its job and no more
+4   each queue has two lanes; a job's hash tells where it is and which message is its current one
 """
 
 import json
@@ -21,7 +22,7 @@ from golem_chain.shared.text import visible
 if TYPE_CHECKING:
     from redis import Redis
 
-WIRE = "3"
+WIRE = "4"
 #: The prefix of releases 0.1 and 0.2, which had no other.
 OLD_PREFIX = "golem"
 #: Messages in hand of 0.1 and their index: kombu's default names, which other Celery apps on the database may use. The

@@ -123,6 +123,18 @@ class Cancelled(GolemError):
     code = "cancelled"
 
 
+class Expired(GolemError):
+    """The job's deadline passed before it ended."""
+
+    code = "expired"
+
+
+class GroupCancelled(GolemError):
+    """The group of the job was cancelled."""
+
+    code = "group-cancelled"
+
+
 class MissingExtra(GolemError):
     """An optional dependency is not installed."""
 

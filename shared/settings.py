@@ -94,6 +94,11 @@ class Settings(BaseSettings):
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "golem", description="Beginning of every Redis key and channel; systems that share a server have different ones"
     )
+    owner: str | None = Field(
+        None,
+        description="Secret name under which `golem jobs` lists what was submitted; random for each user if unset",
+        repr=False,
+    )
     audio_root: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)] = Field(
         (), description="Folders mounted on all boxes; files under them are sent as `file:` references, not copied"
     )

@@ -65,7 +65,7 @@ class Letters:
         touched += [keys.queue(stage), keys.wake(stage)]
         touched += [key for pair in records.shared_keys(asked, keys) for key in pair]
         again = text(stage, job, alone=True)  # it may have killed its worker
-        given: list[bytes | str] = [letter.body, again, job, state, json.dumps(SENT_AT_MARK)]
+        given: list[bytes | str] = [letter.body, again, stage, job, state, json.dumps(SENT_AT_MARK)]
         if not self._retry(keys=touched, args=given):
             raise BadRequest(f"The letter {letter.id} was retried or dropped by another process in the meantime.")
         return job

@@ -12,7 +12,7 @@ from golem_chain.broker.jobs import records
 from golem_chain.broker.jobs.announcements import Announcements
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.transport.scripts import Script
-from golem_chain.shared.errors import BadRequest, GolemError
+from golem_chain.shared.errors import BadRequest, Expired, GolemError
 from golem_chain.shared.records import CHAIN, Failure, Job, Outcome, State
 from golem_chain.shared.settings import Settings
 
@@ -37,12 +37,24 @@ class Outcomes:
         body = cast("bytes | None", self._client.get(self._keys.outcome(job)))
         return Outcome.model_validate_json(body) if body else None
 
+    def get_all(self, jobs: Sequence[str]) -> list[Outcome | None]:
+        """As `get` for each of the jobs, in one round trip."""
+        bodies = cast(
+            "list[bytes | None]", self._client.mget([self._keys.outcome(job) for job in jobs]) if jobs else []
+        )
+        return [Outcome.model_validate_json(body) if body else None for body in bodies]
+
     def ended(self, ids: Sequence[str]) -> set[str]:
-        """Return the ids of those jobs that have ended."""
+        """Return the ids of those jobs that have ended, or whose group was cancelled."""
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
                 pipe.exists(self._keys.outcome(job))
-            return {job for job, there in zip(ids, pipe.execute(), strict=True) if there}
+                pipe.hget(self._keys.job(job), "group")
+            answers = pipe.execute()
+        groups = [name.decode(errors="replace") if name else "" for name in answers[1::2]]
+        cancelled = self._jobs.cancelled(name for name in groups if name)
+        rows = zip(ids, answers[::2], groups, strict=True)
+        return {job for job, there, group in rows if there or group in cancelled}
 
     def end(self, job: str, state: State, error: Failure | None = None) -> bool:
         """Write a job's Outcome from the results of its finished stages; return False if it had already ended. If its
@@ -57,6 +69,16 @@ class Outcomes:
         outcome = Outcome(job=job, name=asked.name, state=state, error=error, stages=handover.stages, **answers)
         return self.write(outcome, asked)
 
+    def overdue(self) -> list[str]:
+        """Return unfinished jobs whose deadline has passed, at most 100."""
+        return self._jobs.overdue()
+
+    def expire(self, job: str) -> bool:
+        """Write the Outcome `expired`; return False if the job had already ended."""
+        [found] = self._jobs.finished([job])
+        handover = found.handover
+        return self.end(job, "expired", deadline_passed(handover.job if handover else None))
+
     def fail(self, job: str, error: GolemError) -> bool:
         """Write the Outcome `failed`; return False if the job had already ended."""
         return self.end(job, "failed", Failure(code=error.code, message=error.message))
@@ -69,7 +91,7 @@ class Outcomes:
         """
         keep_ms, job = max(1, int(self._settings.keep_s * 1000)), outcome.job
         touched = records.ended_keys(self._keys, job, asked)
-        args = [self._keys.audio(job), outcome.model_dump_json(), keep_ms, job, self._keys.ended]
+        args = [self._keys.audio(job), outcome.model_dump_json(), outcome.state, keep_ms, job, self._keys.ended]
         first = bool(self._write(keys=touched, args=args))
         if first:
             self.log(outcome)
@@ -173,6 +195,12 @@ def _turns(pending: Mapping[str, None]) -> Iterator[list[str]]:
         ids = list(pending)
         for at in range(0, len(ids), _TURN):
             yield [job for job in ids[at : at + _TURN] if job in pending]
+
+
+def deadline_passed(job: Job | None) -> Failure:
+    """Return why a job has expired."""
+    after = f"{job.expires_s:g} s" if job and job.expires_s else "its deadline"
+    return Failure(code=Expired.code, message=f"The job had not ended after {after}.")
 
 
 def unknown(job: str, keep_s: float) -> BadRequest:

@@ -1,12 +1,14 @@
 """Job records (`golem:job:<id>`), and reading the label sets and vocabularies too large for them.
 
-Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), and for
-each finished stage its answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
+Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), `at` (the
+stage that it waits for or is in) and `tag` (of the message that runs it), `lane`, `group`, `webhook`, `expires_at` (by
+the server's clock), and for each finished stage its answer (`transcript` with segments, `intent` with all scores,
+`reply`) and cost (`run:<stage>`).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import cast
@@ -16,7 +18,6 @@ from pydantic import ValidationError
 
 from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.message import SENT_AT_MARK, text
 from golem_chain.broker.transport.scripts import Script
 from golem_chain.broker.wire import WIRE
 from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
@@ -31,7 +32,6 @@ _COSTS = [f"run:{stage}" for stage in STAGES]
 _NEWER = ("stop", "text", "intent", "initial_prompt", "scribe_temperature")
 #: Fields that say how a job is to be treated, not what is asked.
 _TREATMENT = {"id", "name", "submitted_at", "lane", "expires_s", "group", "webhook"}
-_OTHER_REQUEST = -1  # returned by the script that submits
 
 
 def shared_keys(job: Job | None, keys: Keys) -> list[tuple[str, str]]:
@@ -65,8 +65,9 @@ def _body(job: Job) -> str:
     return job.model_dump_json(exclude_defaults=True)
 
 
-def _taken(job: Job) -> BadRequest:
-    return BadRequest(f"The id {job.id} belongs to another job (other audio, labels or parameters): choose another id.")
+def taken(id: str) -> BadRequest:
+    """Return the error for an id that another request has."""
+    return BadRequest(f"The id {id} belongs to another job (other audio, labels or parameters): choose another id.")
 
 
 class Jobs:
@@ -75,8 +76,8 @@ class Jobs:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
         self._register = Script(client, "register")
-        self._submit, self._forget = Script(client, "submit"), Script(client, "forget")
-        self._update = Script(client, "update")
+        self._forget, self._update = Script(client, "forget"), Script(client, "update")
+        self._overdue = Script(client, "overdue")
 
     def register(self, job: Job) -> bool:
         """Store the job before anything is published; return False if it is already stored and published.
@@ -87,7 +88,7 @@ class Jobs:
         given: list[str | int] = [asked, _body(job), UNCLAIMED_S, self._keys.wire, WIRE]
         found, sent = cast("tuple[bytes, int]", self._register(keys=wanted, args=given))
         if found.decode() != asked:
-            raise _taken(job)
+            raise taken(job.id)
         return not sent
 
     def forget(self, job: str) -> None:
@@ -101,31 +102,30 @@ class Jobs:
         if handover := found.handover:
             self._update(keys=[self._keys.job(id)], args=["digest", digest(handover.job)])
 
-    def submit(self, job: Job) -> bool:
-        """Publish the job's first message, and keep its data until its Outcome; return False if that was done before.
-
-        Stores the record too, if there is none. Safe to repeat.
-        Raises BadRequest if the id belongs to a job with a different request.
-        """
-        first = job.start
-        touched = [self._keys.job(job.id), self._keys.outcome(job.id), self._keys.vault_leaving, self._keys.vault_ended]
-        touched += [*(key for pair in shared_keys(job, self._keys) for key in pair)]
-        message, mark = text(first, job.id), json.dumps(SENT_AT_MARK)
-        written = (self._keys.audio(job.id), self._keys.queue(first), self._keys.wake(first))
-        args = [digest(job), _body(job), job.id, *written, message, mark, self._keys.wire, WIRE]
-        done = int(cast("int", self._submit(keys=touched, args=args)))
-        if done == _OTHER_REQUEST:
-            raise _taken(job)
-        return bool(done)
-
     def finished(self, ids: Sequence[str]) -> list["Finished"]:
         """Return the stored record of each job, empty if there is none."""
         with self._client.pipeline(transaction=False) as pipe:
+            pipe.time()
             for one in ids:
                 pipe.hgetall(self._keys.job(one))
                 pipe.exists(self._keys.outcome(one))
-            answers = pipe.execute()
-        return [Finished(answers[n], bool(answers[n + 1])) for n in range(0, len(answers), 2)]
+            (seconds, microseconds), *answers = pipe.execute()
+        now = seconds + microseconds / 1e6
+        return [Finished(answers[n], bool(answers[n + 1]), now) for n in range(0, len(answers), 2)]
+
+    def cancelled(self, groups: Iterable[str]) -> set[str]:
+        """Return those of the groups that were cancelled."""
+        names = list(dict.fromkeys(groups))
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hexists(self._keys.group(name), "cancelled_at")
+            return {name for name, there in zip(names, pipe.execute(), strict=True) if there} if names else set()
+
+    def overdue(self) -> list[str]:
+        """Return unfinished jobs whose deadline has passed, at most 100."""
+        args = [self._keys.job(""), self._keys.outcome("")]
+        found = cast("list[bytes]", self._overdue(keys=[self._keys.expiring], args=args))
+        return [id.decode(errors="replace") for id in found]
 
     def progress(self, ids: Sequence[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""
@@ -169,13 +169,32 @@ class Jobs:
 class Finished:
     """The stored record of a job; each field is parsed when it is read."""
 
-    def __init__(self, fields: Mapping[bytes, bytes], ended: bool) -> None:
-        self._fields, self.ended = fields, ended
+    def __init__(self, fields: Mapping[bytes, bytes], ended: bool, now: float = 0.0) -> None:
+        self._fields, self.ended, self._now = fields, ended, now
 
     @property
     def known(self) -> bool:
         """Whether the job has a record."""
         return bool(self._fields)
+
+    @property
+    def group(self) -> str | None:
+        """The job's group."""
+        name = self._fields.get(b"group")
+        return name.decode(errors="replace") if name else None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the job's deadline has passed, by the server's clock."""
+        try:
+            return float(self._fields.get(b"expires_at", b"inf")) <= self._now
+        except ValueError:  # a producer may write anything there
+            return False
+
+    def is_current(self, tag: str) -> bool:
+        """Whether the message with this tag is the one that the job waits for. A job that was moved to the head of the
+        queue has left an older one behind; one of an older release names none."""
+        return self._fields.get(b"tag", tag.encode()) == tag.encode()
 
     @cached_property
     def job(self) -> Job | None:

@@ -37,9 +37,11 @@ class Stages:
         the message was delivered again, or this very step is already done. `asked` is the job's record, if it can be
         read. Safe to repeat. Raises redis.RedisError."""
         keys, text = self._keys, step.outcome.model_dump_json() if step.outcome else step.message
+        becomes = step.outcome.state if step.outcome else step.queue
         touched = [keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes]
         touched += [keys.queue(step.queue), keys.wake(step.queue), *ended_keys(keys, job, asked)]
-        args: list[str | int] = [*lease, step.follows, text, _MARK, keys.audio(job), self._keep_ms, job, keys.ended]
+        args: list[str | int] = [*lease, step.follows, text, becomes, _MARK, keys.audio(job)]
+        args += [self._keep_ms, job, keys.ended]
         args += [part for pair in step.answer.items() for part in pair]
         done = int(cast("int", self._finish(keys=touched, args=cast("Sequence[str]", args))))
         if done == _LIVE and step.outcome:
@@ -47,6 +49,6 @@ class Stages:
         return done != _LOST
 
 
-_LOST, _LIVE = 0, 1  # what the script returns; 2: the job had ended
+_LOST, _LIVE = 0, 1  # what the script returns; 2: the job had ended, or has passed the stage
 #: The placeholder of the time with its quotes: a number takes the place of the whole string.
 _MARK = f'"{SENT_AT_MARK}"'

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 #: Maximum number of dead letters. Dropped letters are logged; their jobs keep their Outcomes.
 DEAD_MOST = 1000
@@ -42,7 +42,7 @@ def _read(name: str, package: str) -> str:
 
 
 #: The scripts that a producer runs, and where they are.
-PRODUCERS = ("register", "reserve", "submit", "forget", "end")
+PRODUCERS = ("register", "reserve", "submit", "promote", "forget", "end", "cancel_group")
 _JOBS = "golem_chain.broker.jobs"
 
 
@@ -78,7 +78,33 @@ class Script:
                 if "'evalsha'" not in str(exc) or self._name not in PRODUCERS:
                     raise
                 self._may_send = False
-        return self._client.fcall(f"{_library_name()}_{self._name}", len(keys), *keys, *args)
+        return self._client.fcall(self._function, len(keys), *keys, *args)
+
+    def all(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run the script for each pair of keys and arguments, all but the first in one round trip. Returns the answers,
+        a redis.ResponseError in the place of one that failed. Raises redis.RedisError if the connection fails."""
+        if not calls:
+            return []
+        found: list[Any] = [self._single(*calls[0])]  # it also loads the script, or finds out that it is a function
+        with self._client.pipeline(transaction=False) as pipe:
+            for keys, args in calls[1:]:
+                if self._may_send:
+                    pipe.evalsha(self._sent.sha, len(keys), *keys, *args)
+                else:
+                    pipe.fcall(self._function, len(keys), *keys, *args)
+            found += pipe.execute(raise_on_error=False)
+        pairs = zip(calls, found, strict=True)  # a server that was restarted in between has lost the script
+        return [self._single(*call) if isinstance(answer, NoScriptError) else answer for call, answer in pairs]
+
+    def _single(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return self(keys, args)
+        except ResponseError as exc:
+            return exc
+
+    @property
+    def _function(self) -> str:
+        return f"{_library_name()}_{self._name}"
 
 
 PEEK = load("peek")

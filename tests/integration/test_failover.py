@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from golem_chain.broker.connection import check_broker, connect
-from golem_chain.broker.jobs.records import Jobs
+from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.monitoring import doctor
@@ -270,7 +270,7 @@ def test_a_job_whose_message_outlived_its_record_can_be_submitted_again(chain, e
 
 
 def test_a_submit_whose_answer_is_lost_can_be_repeated_while_the_job_runs(chain, eventually, monkeypatch):
-    send = Jobs.submit
+    send = Publisher.submit
     chain.stop_worker()
     monkeypatch.setenv("RUN_S", "0.5")  # the job is under way when the answer is lost
     chain.start_worker()
@@ -282,7 +282,7 @@ def test_a_submit_whose_answer_is_lost_can_be_repeated_while_the_job_runs(chain,
 
     with Pipeline(chain.settings) as pipeline:
         with monkeypatch.context() as patch:
-            patch.setattr(Jobs, "submit", lose_the_answer)
+            patch.setattr(Publisher, "submit", lose_the_answer)
             with pytest.raises(BrokerAway):
                 pipeline.submit(b"turn a on", id="twice", labels="a,b")
         pipeline.submit(b"turn a on", id="twice", labels="a,b")

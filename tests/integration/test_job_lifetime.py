@@ -11,6 +11,7 @@ import redis
 from golem_chain.broker.app import make_app
 from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
@@ -75,7 +76,7 @@ def test_what_is_told_of_a_job_after_it_is_forgotten_does_not_bring_it_back(clie
 
 def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline, settings, client, monkeypatch):
     with monkeypatch.context() as patch:  # its producer dies before it publishes
-        patch.setattr(Jobs, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Publisher, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound" * 1000, id="mine")
     vault, put, heard = Vault(settings, client), client.__class__.set, []
@@ -91,17 +92,17 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
 
 
 def test_a_second_producer_of_the_same_job_leaves_its_audio_as_it_is_needed(pipeline, settings, client, monkeypatch):
-    submit = Jobs.submit
+    submit = Publisher.submit
 
     def overtaken(jobs, job):
         with monkeypatch.context() as patch, Pipeline(settings) as first:
-            patch.setattr(Jobs, "submit", submit)
+            patch.setattr(Publisher, "submit", submit)
             assert first.submit(b"sound", id="mine") == "mine"
         vault = Vault(settings, client)
         vault.put("mine", b"sound", job.audio)  # the second one was between two of its steps
         return submit(jobs, job)
 
-    monkeypatch.setattr(Jobs, "submit", overtaken)
+    monkeypatch.setattr(Publisher, "submit", overtaken)
     assert pipeline.submit(b"sound", id="mine") == "mine"
     assert client.ttl(keys.audio("mine")) == client.ttl(keys.job("mine")) == -1
     assert client.zscore(keys.vault_leaving, keys.vault_name(keys.audio("mine"))) is None

@@ -13,6 +13,7 @@ from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import (
@@ -150,7 +151,7 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
 
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(books.Jobs, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Publisher, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit(b"sound", id="mine")
     assert 0 < client.ttl("golem:job:mine") <= UNCLAIMED_S

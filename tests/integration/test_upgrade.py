@@ -274,23 +274,36 @@ def test_the_command_says_in_words_and_in_json_what_was_moved(old, chain):
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize(("version", "remedy"), [("2", "run golem upgrade"), ("4", "use the release that wrote it")])
+@pytest.mark.parametrize(
+    ("version", "remedy"), [("2", "run golem upgrade"), (str(int(WIRE) + 1), "use the release that wrote it")]
+)
 def test_a_producer_that_meets_another_version_writes_nothing(chain, version, remedy):
     chain.client.set(keys.wire, version)
     for audio in (b"bytes", chain.root / "clip.wav"):
-        with pytest.raises(WireDiffers, match=f"holds a system of wire version {version}, this is 3: .*{remedy}"):
+        with pytest.raises(WireDiffers, match=f"holds a system of wire version {version}, this is {WIRE}: .*{remedy}"):
             chain.pipeline.submit(audio, id="j")
     assert chain.client.keys() == [keys.wire.encode()]
 
 
 def test_a_worker_and_an_upgrade_that_meet_a_later_version_stop(chain):
-    chain.client.set(keys.wire, "4")
+    newer = str(int(WIRE) + 1)
+    chain.client.set(keys.wire, newer)
     code, _, told = golem(chain, "golem_chain.workers", "worker")
     assert code == 1
-    assert "holds a system of wire version 4, this is 3: use the release that wrote it" in told
+    assert f"holds a system of wire version {newer}, this is {WIRE}: use the release that wrote it" in told
     with pytest.raises(WireDiffers):
         upgrade(chain.settings)
-    assert chain.client.get(keys.wire) == b"4"
+    assert chain.client.get(keys.wire) == newer.encode()
+
+
+def test_jobs_of_release_0_3_are_finished_after_an_upgrade(chain):
+    jobs = [chain.pipeline.submit(f"words {n}".encode()) for n in range(5)]
+    for job in jobs:  # 0.3 neither noted where a job is nor which message is its current one
+        chain.client.hdel(keys.job(job), "at", "tag", "lane")
+    chain.client.set(keys.wire, "3")
+    assert upgrade(chain.settings).was == "3"
+    chain.start_worker()
+    assert {one.state for one in chain.outcomes(jobs).values()} == {"done"}
 
 
 def test_a_producer_may_come_first_and_a_worker_sets_the_version(chain):

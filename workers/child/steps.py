@@ -1,10 +1,11 @@
 """Decides what follows a stage for one job: the next message, another try, or the Outcome. Pure functions."""
 
+from golem_chain.broker.jobs.outcomes import deadline_passed
 from golem_chain.broker.jobs.records import stored_answer
 from golem_chain.broker.jobs.stages import Step
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import message
-from golem_chain.shared.errors import GolemError, OutOfMemory
+from golem_chain.shared.errors import Cancelled, GolemError, OutOfMemory
 from golem_chain.shared.records import CHAIN, Failure, Handover, Job, Outcome, State
 from golem_chain.workers.child import requests
 
@@ -45,6 +46,17 @@ def ended(job: str, handover: Handover | None, state: State, failure: Failure) -
     if handover is None:
         return Step("end", outcome=Outcome(job=job, name=job, state=state, error=failure))
     return Step("end", outcome=_outcome(handover, state, failure))
+
+
+def cancelled(handover: Handover) -> Step:
+    """Return the end of a job whose group was cancelled."""
+    group = f"Its group {handover.job.group} was cancelled."
+    return ended(handover.job.id, handover, "cancelled", Failure(code=Cancelled.code, message=group))
+
+
+def expired(handover: Handover) -> Step:
+    """Return the end of a job whose deadline has passed."""
+    return ended(handover.job.id, handover, "expired", deadline_passed(handover.job))
 
 
 def failure_of(exc: BaseException, stage: str) -> Failure:

@@ -114,8 +114,8 @@ class StageTask(Task):
             still = set(run.open)
             gone = self.runtime.outcomes.ended([one.handover.job.id for one in pending if one.place in still])
             for one in pending:
-                if one.place in still and one.handover.job.id in gone:
-                    self._finish(run, one.place, steps.NOTHING)
+                if one.place in still and one.handover.job.id in gone:  # if it has not ended, its group is cancelled
+                    self._finish(run, one.place, steps.cancelled(one.handover))
             still = set(run.open)
             pending = [one for one in pending if one.place in still]
 
@@ -137,8 +137,11 @@ class StageTask(Task):
         found = self.runtime.jobs.finished([call.job for call in run.calls])
         pending: list[Pending] = []
         seen: set[str] = set()
+        cancelled = self.runtime.jobs.cancelled(known.group for known in found if known.group)
         for place, (call, known) in enumerate(zip(run.calls, found, strict=True)):
-            if known.ended or not known.known or call.job in seen:  # expired after its end, never submitted, or twice
+            # it has ended or expired after its end, was never submitted, or its message is there twice
+            over = known.ended or not known.known or call.job in seen
+            if over or not known.is_current(call.lease.tag):
                 self._finish(run, place, steps.NOTHING)
                 continue
             handover = known.handover
@@ -153,6 +156,9 @@ class StageTask(Task):
                 continue
             seen.add(call.job)
             run.handovers[place] = handover
+            if known.overdue or known.group in cancelled:
+                self._finish(run, place, (steps.expired if known.overdue else steps.cancelled)(handover))
+                continue
             if known.has(self.stage):  # by a worker of 0.1 or 0.2 that died before it published the next message
                 self._finish(run, place, steps.after(self.stage, handover, computed=False))
                 continue

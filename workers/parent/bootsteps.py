@@ -146,6 +146,29 @@ class DeadLetterStep(Timed):
             logger.exception("The job of dead letter %s cannot be ended: its keys are damaged", letter.id)
 
 
+class Deadlines(Timed):
+    """Ends the jobs whose deadline has passed. Several workers may do it at once; one that runs is interrupted as if it
+    were cancelled."""
+
+    def tick(self, consumer: ReconnectingConsumer) -> None:
+        """End up to 100 jobs."""
+        context = consumer.context
+        try:
+            for job in context.outcomes.overdue():
+                self._expire(context.outcomes, job)
+        except (*consumer.connection_errors, RedisError) as exc:
+            logger.warning("Deadlines are not kept because Redis is unavailable: %s", exc)
+
+    @staticmethod
+    def _expire(outcomes: Outcomes, job: str) -> None:
+        try:
+            outcomes.expire(job)
+        except RedisError as exc:
+            if is_absence(exc):
+                raise
+            logger.exception("A job cannot be ended at its deadline: its keys are damaged")
+
+
 class KeepName(Timed):
     """Renews the claims on the node name and on queues, and publishes the worker's state. Fencing: a worker that lost
     its name, because it was suspended too long, shuts down."""
@@ -206,4 +229,4 @@ class Stopper(Timed):
             state.should_terminate = os.EX_OK
 
 
-STEPS = (PoolWatchdog, HangWatch, Reconcile, DeadLetterStep, KeepName, KeepAgreement, Stopper)
+STEPS = (PoolWatchdog, HangWatch, Reconcile, DeadLetterStep, Deadlines, KeepName, KeepAgreement, Stopper)

@@ -4,7 +4,9 @@
 -- users. The key of the audio is no part of them: EVAL requires read permission for KEYS, and a producer may only write
 -- audio. A job without a record was never submitted, or has expired: it gets no Outcome. Who knows a job's id can
 -- read it, so that the end is announced, and the audio booked, by a hash of the id.
-local function end_job(keys, audio, text, keep_ms, id, channel)
+--
+-- What producers may write beside jobs (deadlines, groups, the outbox) is touched by `pcall`: it stops no end.
+local function end_job(keys, audio, text, state, keep_ms, id, channel)
   local outcome, job, sizes, leaving, ended = unpack(keys)
   if redis.call('EXISTS', job) == 0 then return 0 end
   if not redis.call('SET', outcome, text, 'NX', 'PX', keep_ms) then return 0 end
@@ -19,6 +21,11 @@ local function end_job(keys, audio, text, keep_ms, id, channel)
       leaves(sizes, leaving, ended, name_of(stored), keep_ms)
     end
   end
+  moves(job, nil)
+  counts_end(job, id, state, keep_ms)
+  local system, url = job:match('^[^:]*'), redis.call('HGET', job, 'webhook')
+  redis.pcall('ZREM', system .. ':expiring', id)
+  if url then redis.pcall('XADD', system .. ':outbox', '*', 'job', id, 'url', url) end
   redis.call('PUBLISH', channel, redis.sha1hex(id))
   return 1
 end

@@ -12,7 +12,7 @@ from golem_chain.broker.keys import Keys
 
 def test_every_key_begins_with_the_prefix_and_no_two_are_equal():
     made = Keys("site.7")
-    no_keys = ("prefix", "is_shared", "users", "vault_name")
+    no_keys = ("prefix", "is_shared", "users", "vault_name", "lane")
     names = [name for name in vars(Keys) if not name.startswith("_") and name not in no_keys]
     found: dict[str, str] = {}
     for name in names:
@@ -21,6 +21,8 @@ def test_every_key_begins_with_the_prefix_and_no_two_are_equal():
             found |= {f"{name}.{option}": key for option, key in value.items()}
         else:
             found[name] = value("x") if callable(value) else value
+    found["lane"] = made.lane("x", "interactive")
+    assert made.lane("x", "bulk") == made.queue("x")
     assert not {name for name, key in found.items() if not key.startswith("site.7:")}
     assert [key for name, key in found.items() if name.startswith("books.unacked")][:2] == [
         found.pop("unacked"),

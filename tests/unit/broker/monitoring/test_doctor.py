@@ -15,6 +15,7 @@ from golem_chain.broker.monitoring.server import Server
 from golem_chain.broker.monitoring.serving import Serving
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.submission import Asked
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadAudio
 from golem_chain.shared.records import JobOptions
@@ -105,7 +106,7 @@ def test_a_healthy_system_has_nothing_wrong(client, settings, pipeline, wrong):
 
 
 def test_a_job_that_is_not_published_yet_needs_no_message(client, pipeline, wrong):
-    job, _ = pipeline._submitter.describe(b"x", JobOptions(), "early", "a.wav")
+    job, _ = pipeline._submitter.describe(Asked(b"x"), JobOptions(), "early", "a.wav")
     pipeline._jobs.register(job)
     assert client.exists(keys.job("early"))
     assert wrong() == {}
