@@ -55,6 +55,7 @@ def make_app(settings: Settings) -> Celery:
             "unacked_restore_interval": 1,  # by default every 100 s
             "batch": {stage: settings.batch_of(stage) for stage in STAGES},
             "prefer": settings.prefer,
+            "bulk_wait_s": settings.bulk_wait_s,
             "max_deliveries": settings.max_deliveries,
             "socket_connect_timeout": 5,
             "socket_timeout": 30,  # a silent peer must not block lease renewal forever

@@ -1,11 +1,15 @@
-"""Queue names and task names, one of each per stage: the contract between broker and workers."""
+"""Queue names, their lanes and task names, one queue per stage: the contract between broker and workers."""
+
+from typing import get_args
 
 from kombu import Exchange, Queue
 
-from golem_chain.shared.records import CHAIN
+from golem_chain.shared.records import CHAIN, Lane
 
 #: The stages in chain order. Queues have the same names.
 STAGES = tuple(CHAIN)
+#: The lanes of each queue, in the order in which they are taken from.
+LANES: tuple[Lane, ...] = get_args(Lane)
 
 EXCHANGE = Exchange("golem", type="direct")
 QUEUES = tuple(Queue(stage, EXCHANGE, routing_key=stage) for stage in STAGES)

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
     prefer: Literal["throughput", "latency", "balanced"] = Field(
         "balanced", description="How long a worker stays with its resident model while other queues wait"
     )
+    bulk_wait_s: Annotated[float, Field(ge=1)] = Field(
+        60,  # a batch takes seconds, so interactive work gives up few of its takes, and no folder stands still
+        description="How long interactive jobs without a pause may hold up a queue's bulk jobs, seconds; then these "
+        "get the next batch",
+    )
 
     # -- Flower
     flower_auth: str | None = Field(

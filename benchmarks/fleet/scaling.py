@@ -14,7 +14,7 @@ from golem_chain.benchmarks.fleet.simulation import POLICIES, Fleet, Result
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import COLOURS
 from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.scheduler import Prefer
+from golem_chain.broker.transport.view import Prefer
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.json_object import JsonObject
 

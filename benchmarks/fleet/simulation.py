@@ -15,7 +15,8 @@ from math import inf
 from golem_chain.benchmarks.fleet.costs import HOP_S, Costs
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
-from golem_chain.broker.transport.scheduler import Line, Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.transport.scheduler import decide, listens, patience_s
+from golem_chain.broker.transport.view import Line, Move, Prefer, View
 
 #: Seconds after the last arrival at which unfinished jobs count as stuck.
 STUCK_S = 20_000.0
@@ -240,7 +241,7 @@ class Fleet:
     def _take(self, box: Box, move: Move) -> None:
         queue, line = move.queue, self._queues[move.queue]
         taken = [line.popleft()[1] for _ in range(move.take_n)]
-        box.state.takes(queue)
+        box.state.takes(move)
         for job in taken:
             box.state.took(str(job), 1)
         box.busy, self._served[queue] = True, self.now

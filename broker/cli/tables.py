@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from golem_chain.broker.cli.console import console, line, say
 from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Outcome
+from golem_chain.shared.records import Lane, Outcome
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable, visible
 
@@ -165,11 +165,11 @@ def of_system(state: JsonObject) -> "list[Table | Text]":
 
     queues = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     queues.add_column("queue")
-    queues.add_column("waiting", justify="right")
-    queues.add_column("oldest", justify="right")
+    lanes = get_args(Lane)
+    for column in (column for lane in lanes for column in (lane, "oldest")):
+        queues.add_column(column, justify="right")
     for stage, queue in state["queues"].items():
-        oldest = queue["oldest_s"]
-        queues.add_row(stage, str(queue["waiting"]), "–" if oldest is None else f"{oldest:.0f} s")
+        queues.add_row(stage, *(cell for lane in lanes for cell in _waiting(queue["lanes"][lane])))
     live = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in ("worker", "in hand", "holds", "memory", "peak", "loads", "last event", "device"):
         live.add_column(column, justify="right" if column in ("in hand", "loads") else "left", overflow="fold")
@@ -180,6 +180,11 @@ def of_system(state: JsonObject) -> "list[Table | Text]":
     dead = f"dead letters: {state['dead']}" + (" (golem dead list)" if state["dead"] else "")
     working = [of_leases(state["leases"])] if state.get("leases") else []
     return [queues, *working, live if state["boxes"] else Text("No worker is running."), Text(dead)]
+
+
+def _waiting(lane: JsonObject) -> tuple[str, str]:
+    oldest = lane["oldest_s"]
+    return str(lane["waiting"]), "–" if oldest is None else f"{oldest:.0f} s"
 
 
 def holds(told: JsonObject) -> str:

@@ -6,7 +6,7 @@ Each takes the snapshot and the length of a lease in seconds, and returns its cu
 from collections.abc import Mapping
 
 from golem_chain.broker.monitoring.snapshot import Hand, Snapshot
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport.message import BOOKED
 
 #: A lease is overdue after this many lengths of a lease: workers requeue it after one.
 OVERDUE = 2
@@ -32,7 +32,7 @@ def unrestorable(seen: Snapshot, lease_s: float) -> Culprits:
 
 
 def _why_unrestorable(hand: Hand) -> str:
-    if hand.entry.partition(b" ")[0].decode(errors="replace") not in STAGES:
+    if hand.entry.partition(b" ")[0].decode(errors="replace") not in BOOKED:
         return "belongs to no queue of ours"
     if hand.renewed is None:
         return "has no lease"

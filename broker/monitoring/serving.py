@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring.status import read_boxes
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.queues import LANES, STAGES
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.text import visible
@@ -24,12 +24,13 @@ class Serving:
     """The live workers and the queues."""
 
     boxes: Mapping[str, JsonObject]  # node name -> what the worker reports
-    waiting: Mapping[str, int]  # stage -> messages in its queue
+    waiting: Mapping[str, int]  # stage -> messages in both lanes of its queue
 
 
 def read(client: "Redis", keys: Keys) -> Serving:
     """Read the workers' reports. `client` must decode replies. Raises redis.RedisError if Redis fails."""
-    return Serving(read_boxes(client, 0.0, keys, MOST), {stage: client.llen(keys.queue(stage)) for stage in STAGES})
+    waiting = {stage: sum(client.llen(keys.lane(stage, lane)) for lane in LANES) for stage in STAGES}
+    return Serving(read_boxes(client, 0.0, keys, MOST), waiting)
 
 
 def check(serving: Serving) -> list[Finding]:

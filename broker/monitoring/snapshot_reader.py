@@ -6,12 +6,12 @@ message is published before that too: a job that is live in both readings had a 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring.snapshot import Hand, JobState, Snapshot
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.queues import LANES, STAGES
 from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.broker.transport.scripts import DEAD_MOST
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Most keys of the database to look at, and how many in one step.
 KEYS_MOST, STEP = 100_000, 1000
-#: Most messages to read of each queue (about 4 KB each), in hand, and jobs of a stored label set.
+#: Most messages to read of each lane of a queue (about 4 KB each), in hand, and jobs of a stored label set.
 QUEUE_MOST, HAND_MOST, USERS_MOST = 5000, 10_000, 1000
 
 
@@ -39,9 +39,9 @@ def read(client: "Redis", keys: Keys) -> Snapshot:
     jobs |= _jobs(client, keys, {job for users in shared.values() for job in users or ()} - jobs.keys())
     again = _shared(client, keys, shared)  # a job that has just ended is no longer among the users
     with client.pipeline() as pipe:
-        for stage in STAGES:
-            pipe.llen(keys.queue(stage))
-            pipe.lrange(keys.queue(stage), -QUEUE_MOST, -1)
+        for stage, lane in product(STAGES, LANES):
+            pipe.llen(keys.lane(stage, lane))
+            pipe.lrange(keys.lane(stage, lane), -QUEUE_MOST, -1)
         pipe.hscan(keys.unacked, 0, count=HAND_MOST)
         pipe.lrange(keys.dead, 0, DEAD_MOST - 1)
         pipe.lrange(keys.dying, 0, DEAD_MOST - 1)

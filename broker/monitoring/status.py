@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import leases
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.queues import LANES, STAGES
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
@@ -20,9 +20,10 @@ CLAIM = {"token", "host", "pid"}
 def read(settings: Settings) -> JsonObject:
     """Return the snapshot as plain JSON types.
 
-    `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null if none waits);
-    `in_hand`: messages in hand; `boxes`: by node name the fields that each reports, and its `in_hand`; `dead`: number
-    of dead letters; `leases`: see `broker.monitoring.leases.read`. Raises BrokerAway if Redis fails.
+    `queues`: for each stage `waiting` (messages) and `oldest_s` (age of the next one, seconds; null if none waits) of
+    both lanes together, and the same of each in `lanes`; `in_hand`: messages in hand; `boxes`: by node name the fields
+    that each reports, and its `in_hand`; `dead`: number of dead letters; `leases`: see `broker.monitoring.leases.read`.
+    Raises BrokerAway if Redis fails.
     """
     check_broker(settings)
     keys = Keys(settings.prefix)
@@ -46,12 +47,20 @@ def _queues(client: "redis.Redis", keys: Keys) -> tuple[float, JsonObject]:
     with client.pipeline(transaction=False) as pipe:
         pipe.time()
         for stage in STAGES:
-            pipe.llen(keys.queue(stage))
-            pipe.lindex(keys.queue(stage), -1)
+            for lane in LANES:
+                pipe.llen(keys.lane(stage, lane))
+                pipe.lindex(keys.lane(stage, lane), -1)
         (seconds, micros), *seen = pipe.execute()
     now = seconds + micros / 1e6
-    rows = zip(STAGES, seen[::2], seen[1::2], strict=True)
-    return now, {stage: {"waiting": depth, "oldest_s": _age_s(raw, now)} for stage, depth, raw in rows}
+    rows = [{"waiting": depth, "oldest_s": _age_s(raw, now)} for depth, raw in zip(seen[::2], seen[1::2], strict=True)]
+    lanes = [dict(zip(LANES, part, strict=True)) for part in zip(*(iter(rows),) * len(LANES), strict=True)]
+    return now, {stage: _together(one) | {"lanes": one} for stage, one in zip(STAGES, lanes, strict=True)}
+
+
+def _together(lanes: JsonObject) -> JsonObject:
+    """Return the messages of all lanes, and the age of the oldest one."""
+    ages = [lane["oldest_s"] for lane in lanes.values() if lane["oldest_s"] is not None]
+    return {"waiting": sum(lane["waiting"] for lane in lanes.values()), "oldest_s": max(ages, default=None)}
 
 
 def _age_s(raw: str | None, now: float) -> float | None:

@@ -1,13 +1,14 @@
 """Kombu's Redis transport with an atomic take: several messages of one queue, which the scheduler chooses.
 
-peek   one script renews this worker's claims and reads each queue's depth, age and number of other servers;
-       `scheduler.decide` chooses the queue and the number of messages.
+peek   one script renews this worker's claims and reads each queue's number of other servers, and depth and age of
+       its two lanes; `scheduler.decide` chooses the queue and the number of messages.
 take   one script (`scripts.TAKE`) checks them and moves them from the queue into the unacknowledged hash, so that no
        message is ever outside both. Stock kombu does this in two steps, and a kill in between loses the message. A
        worker that moves to a queue claims it in the same script, unless another has claimed it since the peek.
 wake   an idle worker blocks in BZPOPMIN on one wake mark per queue, which every push sets in the same script. A
        lost mark costs two seconds at most, never a message. A worker that leaves the work to another box sets the
        mark again.
+lanes  each queue is two lists, interactive and bulk, with one wake mark. The take empties the interactive one first.
 lease  a timer in the event loop renews the leases of all messages in hand, whichever connection they came over.
 
 Messages of stages are published by `broker.jobs`, never through kombu, which carries remote control and events.
@@ -18,6 +19,7 @@ kombu's `global_keyprefix`. Priorities and expiry of the stages' queues are not 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
@@ -46,7 +48,8 @@ from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.message import Taken, celery_message
 from golem_chain.broker.transport.qos import QoS, log_forgotten
-from golem_chain.broker.transport.scheduler import LOOK_S, Line, Move, Prefer, View, decide, listens, patience_s
+from golem_chain.broker.transport.scheduler import LOOK_S, decide, listens, patience_s
+from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
 
 logger = get_logger(__name__)
 
@@ -69,18 +72,19 @@ class Channel(redis.Channel):
     connection_class_ssl: type = SecureConnection
     from_transport_options = (
         *(option for option in redis.Channel.from_transport_options if option != "global_keyprefix"),
-        *("prefix", "batch", "prefer", "max_deliveries", "box", "gather_s", "consumer_state"),
+        *("prefix", "batch", "prefer", "bulk_wait_s", "max_deliveries", "box", "gather_s", "consumer_state"),
     )
     priority_steps = (0,)
     prefix = "golem"
     batch: dict[str, int] = {}  # noqa: RUF012  (kombu sets it on the instance)
     prefer: Prefer = "balanced"
+    bulk_wait_s = inf  # see `View`
     max_deliveries = 3
     box = ""  # node name; empty for a producer
     gather_s = 0.005  # how long an idle worker waits for the rest of a burst after its first message, seconds
 
     _outstanding: Asked | None = None  # the request whose reply the connection waits for
-    _chosen = ""
+    _chosen = Move("", 0)
     _woken: str | None = None  # the wake mark popped last
     _wait_queues: tuple[str, ...] = ()  # whose wake marks an idle wait blocks on
     _wait_s = LOOK_S
@@ -145,7 +149,8 @@ class Channel(redis.Channel):
             return
         if self._maybe_work:
             keys = self.keys
-            touched = (*map(keys.queue, queues), *map(keys.claim, queues), keys.served, keys.crashes)
+            lanes = [keys.lane(queue, lane) for lane in ("bulk", "interactive") for queue in queues]
+            touched = (*lanes, *map(keys.claim, queues), keys.served, keys.crashes)
             held = [int(queue in self.consumer_state.holds) for queue in queues]
             self._send(Asked.PEEK, "EVAL", scripts.PEEK, len(touched), *touched, self.box, *held)
         else:
@@ -201,53 +206,55 @@ class Channel(redis.Channel):
         if self._closing:
             return
         queues = self._in_chain_order()
-        view = self.consumer_state.view(_seen(queues, reply), self.batch, self.prefer)
+        view = self.consumer_state.view(_seen(queues, reply), self.batch, self.prefer, self.bulk_wait_s)
         woken, self._woken = self._woken, None
         move = decide(view)
         if move is None:
             self._maybe_work = self._awaited = False
             self._wait_queues, self._wait_s = tuple(listens(view)), patience_s(view)
-            if woken in [self.keys.wake(line.queue) for line in view.lines if line.depth]:
+            if woken in [self.keys.wake(line.queue) for line in view.lines if line.total]:
                 self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
-        if awaited and move.queue == queues[0] and move.take_n < self.batch.get(move.queue, 1):
+        if awaited and move.lane == "bulk" and move.queue == queues[0] and move.take_n < view.batch_of(move.queue):
             age = next(line.oldest_s for line in view.lines if line.queue == move.queue)
             if age < self.gather_s:  # this may be the first message of a burst: take more of it in one batch
                 sleep(self.gather_s - age)
-                move = type(move)(move.queue, self.batch.get(move.queue, 1))
+                move = replace(move, take_n=view.batch_of(move.queue))
         self._take(move, view)
 
     def _take(self, move: Move, view: View) -> None:
-        self._chosen = queue = move.queue
+        self._chosen, queue = move, move.queue
         seen = next(line.servers for line in view.lines if line.queue == queue)
         others = -1 if queue in view.resident else seen
         keys = self.keys
-        touched = [keys.queue(queue), keys.wake(queue), keys.unacked, keys.unacked_index, keys.holders]
-        touched += [keys.deliveries, keys.crashes, keys.dead, keys.dying, keys.served]
-        touched += [keys.claim(queue), *(keys.claim(one.queue) for one in view.lines if one.queue != queue)]
-        bounds = (move.take_n, self.max_deliveries, self.box, others, queue, task_name(queue))
+        touched = [keys.lane(queue, "bulk"), keys.lane(queue, "interactive"), keys.wake(queue)]
+        touched += [keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes]
+        touched += [keys.dead, keys.dying, keys.served, keys.claim(queue)]
+        touched += [keys.claim(one.queue) for one in view.lines if one.queue != queue]
+        bounds = (move.take_n, move.bulk_n, self.max_deliveries, self.box, others, queue, task_name(queue))
         self._send(Asked.TAKE, "EVAL", scripts.TAKE, len(touched), *touched, *bounds)
 
     def _on_take(self, reply: list[Any]) -> None:
         self._maybe_work = True
         rows, buried, forgotten = reply
+        queue = self._chosen.queue
         if buried:
-            logger.error("%d message(s) of queue %s became dead letters", buried, self._chosen)
+            logger.error("%d message(s) of queue %s became dead letters", buried, queue)
             log_forgotten(forgotten)
-        if rows:
-            self.consumer_state.takes(self._chosen)
         messages = [Taken.of(row) for row in rows]
+        if messages:
+            self.consumer_state.takes(self._chosen, alone=messages[0].takes_all)
         for one in messages:
             self.consumer_state.took(one.tag, one.delivery)
         for one in messages:
-            if self._closing or self._chosen not in self.connection._callbacks:
+            if self._closing or queue not in self.connection._callbacks:
                 self.qos.requeue(one.tag, one.delivery, uncounted=True)
                 continue
             # by our clock: the delay of a retry counts from now, and the sender's clock may be hours ahead or behind
             due = datetime.fromtimestamp(time() + one.delay_s, UTC).isoformat() if one.delay_s else None
             try:
-                self.connection._deliver(celery_message(self._chosen, one, self.box, due), self._chosen)
+                self.connection._deliver(celery_message(queue, one, self.box, due), queue)
             except self.connection_errors:
                 raise
             except Exception as exc:  # Celery could not handle it: one message must not stop the worker
@@ -276,11 +283,14 @@ def _seen(queues: Sequence[str], reply: Sequence[Any]) -> list[Line]:
     def since(at: Any, never: float) -> float:
         return max(0.0, clock - float(at)) if at else never
 
-    rows = zip(queues, *(values[column::5] for column in range(5)), strict=True)
-    return [
-        Line(queue, int(depth), since(sent, 0.0), since(served, inf), int(servers), bool(put_off))
-        for queue, depth, sent, served, servers, put_off in rows
-    ]
+    def lane(depth: Any, sent: Any, served: Any, put_off: Any) -> tuple[int, float, float, bool]:
+        return int(depth), since(sent, 0.0), since(served, inf), bool(put_off)
+
+    lines = []
+    for queue, *row in zip(queues, *(values[column::9] for column in range(9)), strict=True):
+        depth, oldest_s, unserved_s, put_off = lane(*row[1:5])
+        lines.append(Line(queue, depth, oldest_s, unserved_s, int(row[0]), put_off, Waiting(*lane(*row[5:]))))
+    return lines
 
 
 class Transport(redis.Transport):

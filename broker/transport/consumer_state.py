@@ -11,7 +11,7 @@ from math import inf
 from time import monotonic, time
 from typing import Any, Protocol
 
-from golem_chain.broker.transport.scheduler import Line, Prefer, View
+from golem_chain.broker.transport.view import Line, Move, Prefer, View
 from golem_chain.shared.json_object import JsonObject
 
 
@@ -40,16 +40,25 @@ class ConsumerState:
         self.current: str | None = None  # the queue last taken from
         self._since = self._last_take = self._opened = self._emptied = self._clock()
         self._gap_s = inf  # moving average of the time between takes of this stay
+        self._alone_n = 0  # messages that ran alone in the last takes of this stay
+        self._pressed_at: float | None = None  # since when interactive work has decided every take
+        self._repaid = False  # the last take was a turn of bulk in between
 
-    def takes(self, queue: str) -> None:
-        """Note a take from a queue."""
+    def takes(self, move: Move, *, alone: bool = False) -> None:
+        """Note a take. `alone`: of a message that must run alone."""
         now = self._clock()
-        if queue != self.current:
-            self.current, self._since, self._gap_s = queue, now, inf
+        if move.queue != self.current:
+            self.current, self._since, self._gap_s, self._alone_n = move.queue, now, inf, 0
         else:
             gap = now - self._last_take
             self._gap_s = gap if self._gap_s == inf else 0.7 * self._gap_s + 0.3 * gap
         self._last_take = now
+        self._alone_n = self._alone_n + 1 if alone else 0
+        self._repaid = move.bulk_n > 0
+        if move.lane == "interactive":
+            self._pressed_at = now if self._pressed_at is None else self._pressed_at
+        elif not self._repaid:
+            self._pressed_at = None
 
     def took(self, tag: str, delivery: int) -> None:
         """Add a message to those in hand."""
@@ -98,13 +107,37 @@ class ConsumerState:
         since = round(time() - (self._clock() - self._since), 3) if self.current else None
         return {"queue": self.current, "since": since}
 
-    def view(self, seen: Sequence[Line], batch: Mapping[str, int], prefer: Prefer) -> View:
+    def view(self, seen: Sequence[Line], batch: Mapping[str, int], prefer: Prefer, bulk_wait_s: float = inf) -> View:
         """Return the scheduler's input. `seen` are the queues as they are in Redis."""
         now = self._clock()
         opened = now - self._opened  # time before our start does not count as unserved
-        lines = [replace(line, unserved_s=min(line.unserved_s, opened)) for line in seen]
+
+        def since_start(unserved_s: float) -> float:
+            return min(unserved_s, opened)
+
+        lines = [
+            replace(
+                line,
+                unserved_s=since_start(line.unserved_s),
+                interactive=replace(line.interactive, unserved_s=since_start(line.interactive.unserved_s)),
+            )
+            for line in seen
+        ]
         dwell = now - self._since if self.current else 0.0
         idle = 0.0 if self.in_hand else now - self._emptied
+        pressed = now - self._pressed_at if self._pressed_at is not None else 0.0
         return View(
-            lines, batch, self.resident, self.current, dwell, dict(self.cost_s), prefer, idle_s=idle, gap_s=self._gap_s
+            lines,
+            batch,
+            self.resident,
+            self.current,
+            dwell,
+            dict(self.cost_s),
+            prefer,
+            idle_s=idle,
+            gap_s=self._gap_s,
+            alone_n=self._alone_n,
+            bulk_wait_s=bulk_wait_s,
+            pressed_s=pressed,
+            repaid=self._repaid,
         )

@@ -11,10 +11,10 @@ moves a message in hand, except that anyone requeues it when the lease has expir
 
 | state | where | moved by | to |
 |---|---|---|---|
-| queued | in a queue | `take` | in hand; dead, if it is malformed or was delivered too often |
+| queued | in a lane of a queue | `take` | in hand; dead, if it is malformed or was delivered too often |
 | in hand | in the unacknowledged hash, with a lease | `finish` | gone: the next one is queued, or the job has ended |
 | | | `strike` | gone |
-| | | `restore`, `expired` | queued, first in line |
+| | | `restore`, `expired` | queued, first in line of its lane |
 | | | `bury` | dead |
 | dead | in the dead letters | `retry` | gone: a new message is queued |
 """
@@ -24,12 +24,16 @@ from base64 import b64encode
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from golem_chain.broker.queues import EXCHANGE, task_id, task_name
+from golem_chain.broker.queues import EXCHANGE, STAGES, task_id, task_name
+from golem_chain.shared.records import Lane
 
 #: Placeholder in a message's headers that Redis replaces by the server's time.
 SENT_AT_MARK = "@the server's time@"
 #: Noted for a message that was put off because it takes long: it runs alone from then on, so that it is put off once.
 PUT_OFF = "put off"
+#: What an entry of the unacknowledged hash begins with: the lane from which the message came. Those without one, as
+#: release 0.3 wrote them, are of the bulk lane.
+BOOKED = frozenset(f"{stage}{lane}" for stage in STAGES for lane in ("", ":interactive"))
 #: Celery's format of positional arguments, keyword arguments and callbacks: our tasks have none.
 _BODY = b64encode(b"[[], {}, {}]").decode()
 
@@ -52,13 +56,20 @@ class Taken(NamedTuple):
     delay_s: float  # to wait before it runs, from the moment it is taken
     waited_s: float  # since it was published, by the server's clock; 0: unknown
     alone: bool  # it must not share a batch
+    lane: Lane = "bulk"  # the one that it was taken from
 
     @classmethod
     def of(cls, row: list[bytes]) -> "Taken":
         """Return the message of a row."""
-        tag, id_, delivery, retries, delay_s, waited_s, alone = row
+        tag, id_, delivery, retries, delay_s, waited_s, alone, lane = row
         times = float(delay_s), float(waited_s)
-        return cls(tag.decode(), id_.decode(), int(delivery), int(float(retries)), *times, alone == b"1")
+        where: Lane = "interactive" if lane == b"interactive" else "bulk"
+        return cls(tag.decode(), id_.decode(), int(delivery), int(float(retries)), *times, alone == b"1", where)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it runs as a batch of its own: `take.lua` returns no other with it."""
+        return self.alone or self.retries > 0
 
 
 def text(stage: str, job: str, *, retries: int = 0, delay_s: float = 0.0, alone: bool = False) -> str:
@@ -88,6 +99,7 @@ def celery_message(queue: str, taken: Taken, box: str, due: str | None) -> dict[
         "kwargsrepr": "…",
         "ignore_result": True,
         "waited_s": taken.waited_s,
+        "lane": taken.lane,
         "lease": [taken.tag, box, taken.delivery],
     }
     delivery = {"exchange": EXCHANGE.name, "routing_key": queue, "redelivered": taken.alone}

@@ -1,6 +1,24 @@
 """The scheduler: a pure function that chooses the next queue and the number of messages to take.
 
-The policy, for one box with one model in memory and queues in chain order:
+Every queue has two lanes. An interactive job waits for at most the batch that is running; bulk work fills its batches
+up, and has the box to itself the rest of the time. For one box with one model in memory, which works off a bulk backlog
+(b) when two interactive messages (I) come for another queue:
+
+                        I I
+    scribe       bbbb bbbb┊              bbbb bbbb   the batch that runs is the last one of the stay
+    interpreter           ┊ IIbb                     at once, filled up with bulk; what follows from it likewise
+    oracle                ┊      IIbb                no interactive work is left: back by the rules for bulk
+
+(a) Interactive work comes first: that of loaded models, and elsewhere that which has waited as long as the switch to it
+    costs (ski rental: at most twice what the best choice in hindsight costs). If there is none for a loaded model, a
+    stay ends at once for one. Of several queues the one furthest downstream comes first, so that jobs finish, unless
+    another interactive lane has gone without a take for ten switches.
+(b) Interactive messages of a queue that other boxes claim are left to them until they have waited as long as a switch
+    costs. Nothing else holds them up: no dwell, no lingering, no message that was put off in the bulk lane.
+(c) If interactive work has decided every take for longer than GOLEM_BULK_WAIT_S, a bulk lane that has gone without one
+    for as long gets the next take: half of it at least. It is interactive work's turn again after that.
+
+The policy for bulk, for one box with one model in memory and queues in chain order:
 
     scribe       ████████▁▁▁▁▁▁▁▁  stay while there is work for the loaded model
     interpreter  ▁▁▁▁▁▁▁▁████████  leave when it is done, or when the dwell bound is reached and another queue waits
@@ -8,7 +26,8 @@ The policy, for one box with one model in memory and queues in chain order:
 (1) A starving queue comes first, whatever it costs.
 (2) Work for a loaded model comes next: a move between loaded models is free.
     A queue whose next message was put off, because it takes long, waits until no later stage has work: otherwise what
-    has passed it would wait there for as long.
+    has passed it would wait there for as long. Such messages are taken one by one, so that others can come in between;
+    once a box has begun with them, it takes as many as fit into a batch before this rule sends it on.
 (3) The dwell bound, a multiple of the measured cost of a switch, ends a stay if another queue's oldest message has
     waited longer than its own bound. The rest of the current queue is finished first if it fits into one batch.
 (4) The next queue is the one furthest downstream, so that jobs finish; for `throughput` the one furthest upstream, so
@@ -24,14 +43,11 @@ With several boxes, which see each other's claims:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import inf
-from typing import Literal
+from dataclasses import dataclass
+from math import ceil, inf
 
-Prefer = Literal["throughput", "latency", "balanced"]
-
-#: Assumed cost of a switch until one is measured, seconds.
-DEFAULT_COST_S = 0.5
+from golem_chain.broker.transport.view import Line, Move, Prefer, View
+from golem_chain.shared.records import Lane
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,8 @@ BOUNDS: Mapping[Prefer, Bounds] = {
     "balanced": Bounds(5, 2, 30),
     "latency": Bounds(2, 0, 10),
 }
+#: How long an interactive lane may go unserved before it comes first: in costs of a switch, and at least in seconds.
+HELD_UP, HELD_UP_S = 10, 1.0
 #: Upper limit of the starve bound, seconds.
 STARVED_S = 3600.0
 #: Lower limit of the starve bound, seconds: a single batch may take as long.
@@ -64,61 +82,63 @@ LOOK_S = 0.5
 EMPTY_LOOK_S = 2.0
 
 
-@dataclass(frozen=True)
-class Line:
-    """The state of one queue."""
-
-    queue: str
-    depth: int
-    oldest_s: float = 0.0  # age of its oldest message
-    unserved_s: float = inf  # since any box last took from it
-    servers: int = 0  # other boxes that claim it
-    put_off: bool = False  # its next message takes long
-
-    @property
-    def waited_s(self) -> float:
-        """How long messages have waited without any box taking from the queue, seconds."""
-        return min(self.oldest_s, self.unserved_s)
-
-
-@dataclass(frozen=True)
-class View:
-    """The scheduler's input: all that a box knows when it is free to take messages."""
-
-    lines: Sequence[Line]  # in chain order
-    batch: Mapping[str, int]  # maximum batch size by queue
-    resident: frozenset[str] = frozenset()
-    current: str | None = None  # the queue last served
-    dwell_s: float = 0.0  # since the box moved to it
-    cost_s: Mapping[str, float] = field(default_factory=dict)  # measured load of each model
-    prefer: Prefer = "balanced"
-    idle_s: float = inf  # since the box last had a message in hand
-    gap_s: float = inf  # average time between takes of the current queue; inf after only one
-
-    def cost(self, queue: str) -> float:
-        """Return the cost of a move to the queue, seconds."""
-        guess = max(self.cost_s.values(), default=DEFAULT_COST_S)  # for a model not loaded so far
-        return 0.0 if queue in self.resident else self.cost_s.get(queue, guess)
-
-
-@dataclass(frozen=True)
-class Move:
-    """Take up to `take_n` messages of `queue`."""
-
-    queue: str
-    take_n: int
-
-
 def decide(view: View) -> Move | None:
     """Return the next move, None if nothing waits or other boxes should take it."""
+    if any(line.interactive.depth for line in view.lines):
+        move = _turn_of_bulk(view) or _interactive(view)
+        if move:
+            return move
     waiting = [line for line in view.lines if line.depth > 0]
     if not waiting:
         return None
     starving = [line for line in waiting if line.waited_s > _starve_s(view)]
     if starving:  # (1)
         return _take(view, max(starving, key=lambda line: line.waited_s))
-    prompt = [line for n, line in enumerate(waiting) if not (line.put_off and len(waiting) > n + 1)]
+    prompt = [
+        line
+        for n, line in enumerate(waiting)
+        if not (line.put_off and len(waiting) > n + 1) or _in_a_series(view, line)
+    ]
     return _choose(view, prompt) or _choose(view, waiting)
+
+
+def _turn_of_bulk(view: View) -> Move | None:
+    """(c): the take that a bulk lane gets although interactive messages wait."""
+    overdue = [line for line in view.lines if line.depth and line.waited_s > view.bulk_wait_s]
+    if not overdue or view.repaid or view.pressed_s <= view.bulk_wait_s:
+        return None
+    line = max(overdue, key=lambda line: line.waited_s)
+    batch = view.batch_of(line.queue)
+    return Move(line.queue, min(line.total, batch), bulk_n=min(line.depth, ceil(batch / 2)))
+
+
+def _interactive(view: View) -> Move | None:
+    """Return the move that interactive messages ask for, None if they are left to other boxes."""
+    lines = [line for line in view.lines if line.interactive.depth]
+    bound_s = max(HELD_UP * _worst_s(view), HELD_UP_S)
+    held_up = [line for line in lines if line.interactive.waited_s > bound_s]
+    if held_up:
+        return _take(view, max(held_up, key=lambda line: line.interactive.waited_s), "interactive")
+    prompt = [line for n, line in enumerate(lines) if not (line.interactive.put_off and len(lines) > n + 1)]
+    chosen = _furthest(view, prompt) or _furthest(view, lines)
+    return _take(view, chosen, "interactive") if chosen else None
+
+
+def _furthest(view: View, lines: Sequence[Line]) -> Line | None:
+    """(a, b): the queue furthest downstream whose interactive messages come now."""
+    here = any(line.queue in view.resident for line in lines)
+    open_ = [line for line in lines if _rented_s(view, line) <= 0 or not (here or line.servers)]
+    return open_[-1] if open_ else None
+
+
+def _rented_s(view: View, line: Line) -> float:
+    """(a, b): seconds until interactive messages of a queue have waited as long as the switch to it costs."""
+    return view.cost(line.queue) - line.interactive.oldest_s
+
+
+def _in_a_series(view: View, line: Line) -> bool:
+    """(2): whether the box has begun with messages of this queue that run alone, and goes on with them."""
+    return line.queue == view.current and 0 < view.alone_n < view.batch_of(line.queue)
 
 
 def _choose(view: View, waiting: Sequence[Line]) -> Move | None:
@@ -137,15 +157,18 @@ def _choose(view: View, waiting: Sequence[Line]) -> Move | None:
 def listens(view: View) -> list[str]:
     """Return the queues that wake an idle box: those whose model it holds and those that no box serves. Queues that it
     has just left to others are excluded, because it would consume their wake marks."""
-    return [line.queue for line in view.lines if not line.depth and (line.queue in view.resident or not line.servers)]
+    return [line.queue for line in view.lines if not line.total and (line.queue in view.resident or not line.servers)]
 
 
 def patience_s(view: View) -> float:
     """Return the seconds after which an idle box peeks again: when the first reason to leave a queue alone ends."""
-    if not any(line.depth for line in view.lines):
-        return EMPTY_LOOK_S
+    if not any(line.total for line in view.lines):  # a queue that wakes other boxes only: they may all be busy
+        unheard = [view.cost(line.queue) for line in view.lines if line.queue not in listens(view)]
+        return min([EMPTY_LOOK_S, *(max(LOOK_S, cost) for cost in unheard)])
     left = [LOOK_S]
     for line in view.lines:
+        if line.interactive.depth:
+            left.append(max(_rented_s(view, line), 0.01))
         if line.depth:
             refused = 0.0 if _welcome(view, line) else _left_alone_s(view, line) - line.oldest_s
             lingers = LINGER_S - view.idle_s if _lingers(view, line) else 0.0
@@ -153,14 +176,18 @@ def patience_s(view: View) -> float:
     return min(left)
 
 
-def _take(view: View, line: Line) -> Move:
-    return Move(line.queue, min(line.depth, max(1, view.batch.get(line.queue, 1))))
+def _take(view: View, line: Line, lane: Lane = "bulk") -> Move:
+    return Move(line.queue, min(line.total, view.batch_of(line.queue)), lane)
+
+
+def _worst_s(view: View) -> float:
+    """Return the cost of the most expensive switch, seconds."""
+    return max((view.cost(line.queue) for line in view.lines), default=0.0)
 
 
 def _starve_s(view: View) -> float:
     """Return the starve bound: a queue unserved for longer comes first, seconds."""
-    worst = max((view.cost(other.queue) for other in view.lines), default=0.0)
-    return min(max(BOUNDS[view.prefer].starve * worst, STARVING_S), STARVED_S)
+    return min(max(BOUNDS[view.prefer].starve * _worst_s(view), STARVING_S), STARVED_S)
 
 
 def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> bool:

@@ -7,9 +7,9 @@ import pytest
 
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.transport import scripts
 from tests.support.faults import LEASE_S, FaultInjector
 from tests.support.fleet import Fleet
+from tests.support.takes import peek
 
 keys = Keys()
 
@@ -38,11 +38,9 @@ def test_a_message_bears_the_servers_time_whatever_its_sender_believes(settings,
     seconds, _ = client.time()
     headers = json.loads(client.lindex(keys.queue("scribe"), 0))["headers"]
     assert abs(headers["sent_at"] - seconds) < HOUR_S / 2
-    touched = (keys.queue("scribe"), keys.claim("scribe"), keys.served, keys.crashes)
-    now, depth, sent, *_ = client.eval(scripts.PEEK, len(touched), *touched, "box", 0)
-    assert depth == 1
-    assert float(sent) == pytest.approx(headers["sent_at"])
-    assert 0 <= float(now) - float(sent) < HOUR_S / 2
+    [line] = peek(client, "scribe")
+    assert line.depth == 1
+    assert 0 < line.oldest_s < HOUR_S / 2
 
 
 def test_nobody_takes_a_task_that_is_at_work_and_a_retry_comes_after_its_own_delay(skewed):

@@ -9,10 +9,11 @@ from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.stages import Stages, Step
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.queues import STAGES, task_name
-from golem_chain.broker.transport import message, scripts
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.transport import message
 from golem_chain.broker.transport.message import Lease, Taken
 from golem_chain.shared.records import Outcome
+from tests.support import takes
 
 KEYS = Keys()
 BOX = "box@here"
@@ -46,10 +47,8 @@ def qos(settings):
 
 
 def take(client, box=BOX, queue="scribe", deliveries=3):
-    touched = (KEYS.queue(queue), KEYS.wake(queue), *BOOKS, KEYS.dead, KEYS.dying, KEYS.served, KEYS.claim(queue))
-    bounds = (1, deliveries, box, -1, queue, task_name(queue))
-    rows, _, _ = client.eval(scripts.TAKE, len(touched), *touched, *bounds)
-    return [Lease(one.tag, box, one.delivery) for one in map(Taken.of, rows)]
+    taken, _, _ = takes.take(client, queue, 1, deliveries=deliveries, box=box)
+    return [takes.lease(one, box) for one in taken]
 
 
 def state(client):
@@ -205,10 +204,7 @@ def test_a_worker_gets_the_checked_fields_of_a_message_and_nothing_else(client):
     told["body"] = "malice"
     sent_at = client.time()[0] - 12
     client.lpush(KEYS.queue("scribe"), json.dumps(told).replace('"@the server\'s time@"', str(sent_at)))
-    touched = (KEYS.queue("scribe"), KEYS.wake("scribe"), *BOOKS, KEYS.dead, KEYS.dying, KEYS.served)
-    bounds = (1, 3, BOX, -1, "scribe", "golem.scribe")
-    [[row], _, _] = client.eval(scripts.TAKE, 11, *touched, KEYS.claim("scribe"), *bounds)
-    taken = Taken.of(row)
+    [taken], _, _ = takes.take(client, "scribe")
     assert taken == Taken(taken.tag, "j.scribe", 1, 2, 3.5, taken.waited_s, False)
     assert 12 <= taken.waited_s < 60
     made = message.celery_message("scribe", taken, BOX, None)

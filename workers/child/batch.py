@@ -7,6 +7,7 @@ from typing import NamedTuple
 from celery import current_app
 
 from golem_chain.broker.transport.message import Lease
+from golem_chain.shared.records import Lane
 
 
 class Call(NamedTuple):
@@ -16,6 +17,7 @@ class Call(NamedTuple):
     lease: Lease
     retries: int = 0  # earlier runs that ended with a retryable error
     waited_s: float = 0.0  # from publishing until it was taken, by the server's clock; 0: unknown
+    lane: Lane = "bulk"  # the one that it was taken from
 
 
 class How(StrEnum):

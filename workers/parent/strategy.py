@@ -34,7 +34,8 @@ logger = get_logger(__name__)
 def call_of(r: Request) -> Call:
     """Return what the child gets of a message."""
     headers = r.request_dict
-    return Call(job_of(r.id), Lease(*headers["lease"]), headers["retries"], headers["waited_s"])
+    lease = Lease(*headers["lease"])
+    return Call(job_of(r.id), lease, headers["retries"], headers["waited_s"], headers["lane"])
 
 
 class StageRequest(Request):

@@ -1,5 +1,6 @@
--- Included: puts messages in hand back at the head of their queues, byte for byte. An entry of the unacknowledged hash is
--- the name of its queue, a space and the message. What is no such entry becomes a dead letter.
+-- Included: puts messages in hand back at the head of their lanes, byte for byte. An entry of the unacknowledged hash is
+-- the name of its queue, `:interactive` if it came from that lane, a space and the message. What is no such entry becomes a
+-- dead letter.
 --
 -- The holder is kept until another box takes the message, so that a dead letter can name it. `names` are those of the
 -- queues, with a space before and after each; `from` and `marks` are the prefixes of their keys and of their wake marks.
@@ -7,7 +8,8 @@ local function restore(books, dead, tag, uncounted, names, from, marks)
   local entry = redis.call('HGET', books[1], tag)
   redis.call('ZREM', books[2], tag)
   if not entry then return 0 end
-  local queue, message = entry:match('^(%S+) (.*)$')
+  local lane, message = entry:match('^(%S+) (.*)$')
+  local queue = lane and queue_of(lane)
   if not queue or not names:find(' ' .. queue .. ' ', 1, true) then
     local clock = redis.call('TIME')
     redis.call('LPUSH', dead, cjson.encode({raw = entry, why = 'cannot be requeued', queue = '', box = '',
@@ -15,7 +17,7 @@ local function restore(books, dead, tag, uncounted, names, from, marks)
     strike(books, tag)
     return 0
   end
-  redis.call('RPUSH', from .. queue, message)
+  redis.call('RPUSH', from .. lane, message)
   redis.call('ZADD', marks .. queue, 0, 'work')
   redis.call('HDEL', books[1], tag)
   if uncounted then redis.call('HINCRBY', books[4], tag, -1) end

@@ -10,3 +10,5 @@ local function strike(books, tag)
   redis.call('ZREM', books[2], tag)
   for _, book in ipairs({books[1], books[3], books[4], books[5]}) do redis.call('HDEL', book, tag) end
 end
+-- The queue of a lane as an entry of the unacknowledged hash names it.
+local function queue_of(lane) return lane:match('^(.+):interactive$') or lane end

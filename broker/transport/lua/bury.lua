@@ -9,9 +9,9 @@
 local books, dead, dying = {unpack(KEYS, 1, 5)}, KEYS[6], KEYS[7]
 local tag, box, delivery, why = unpack(ARGV)
 if not leased(books, tag, box, delivery) then return false end
-local queue, message = redis.call('HGET', books[1], tag):match('^(%S+) (.*)$')
+local lane, message = redis.call('HGET', books[1], tag):match('^(%S+) (.*)$')
 local clock = redis.call('TIME')
-local letter = cjson.encode({raw = message, why = why, queue = queue, at = clock[1] + clock[2] / 1e6, box = box,
+local letter = cjson.encode({raw = message, why = why, queue = queue_of(lane), at = clock[1] + clock[2] / 1e6, box = box,
                              deliveries = tonumber(delivery), error = why})
 redis.call('LPUSH', dead, letter)
 redis.call('LPUSH', dying, letter)

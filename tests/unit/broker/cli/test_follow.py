@@ -107,7 +107,8 @@ def test_status_counts_what_waits(golem, redis):
     state = json.loads(out)
     assert code == 0
     assert state["queues"]["scribe"]["waiting"] == 2
-    assert state["queues"]["oracle"] == {"waiting": 0, "oldest_s": None}
+    nothing = {"waiting": 0, "oldest_s": None}
+    assert state["queues"]["oracle"] == nothing | {"lanes": {"interactive": nothing, "bulk": nothing}}
     assert (state["in_hand"], state["dead"], state["boxes"]) == (0, 0, {})
     code, out, _ = golem("status")
     assert "No worker is running." in out

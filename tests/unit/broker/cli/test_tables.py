@@ -111,8 +111,10 @@ def test_a_json_line_has_the_keys_that_are_promised(capsys):
 
 
 def test_the_status_shows_queues_and_what_each_box_holds():
+    nothing = {"waiting": 0, "oldest_s": None}
+    waits = {"interactive": {"waiting": 2, "oldest_s": 0.4}, "bulk": {"waiting": 12, "oldest_s": 4.2}}
     state = {
-        "queues": {"scribe": {"waiting": 12, "oldest_s": 4.2}, "oracle": {"waiting": 0, "oldest_s": None}},
+        "queues": {"scribe": {"lanes": waits}, "oracle": {"lanes": {"interactive": nothing, "bulk": nothing}}},
         "in_hand": 3,
         "boxes": {"card0@[box]": {"in_hand": 3, "resident": ["scribe"], "allocated": 151_000_000, "budget": 4 << 30}},
         "dead": 2,
@@ -121,7 +123,8 @@ def test_the_status_shows_queues_and_what_each_box_holds():
     out = Console(file=shown, width=100, markup=False, emoji=False, highlight=False)
     out.print(*tables.of_system(state))
     text = " ".join(shown.getvalue().split())
-    for said in ("scribe 12 4 s", "oracle 0 –", "card0@[box] 3 scribe 151 MB of 4.3 GB", "dead letters: 2"):
+    lanes = ("queue interactive oldest bulk oldest", "scribe 2 0 s 12 4 s", "oracle 0 – 0 –")
+    for said in (*lanes, "card0@[box] 3 scribe 151 MB of 4.3 GB", "dead letters: 2"):
         assert said in text
 
 

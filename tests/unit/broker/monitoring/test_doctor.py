@@ -14,12 +14,12 @@ from golem_chain.broker.monitoring import delivery, doctor, server, serving, sna
 from golem_chain.broker.monitoring.server import Server
 from golem_chain.broker.monitoring.serving import Serving
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.queues import STAGES, task_name
+from golem_chain.broker.queues import STAGES
 from golem_chain.broker.submission import Asked
-from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadAudio
 from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
+from tests.support import takes
 
 keys = Keys()
 
@@ -57,19 +57,7 @@ def submit(pipeline, *ids, **options):
 
 def take(client, most=10, deliveries=3):
     """Take messages of the first queue as a worker does, and return their tags."""
-    queue = STAGES[0]
-    touched = [
-        keys.queue(queue),
-        keys.wake(queue),
-        keys.unacked,
-        keys.unacked_index,
-        keys.holders,
-        keys.deliveries,
-        keys.crashes,
-    ]
-    touched += [keys.dead, keys.dying, keys.served, keys.claim(queue)]
-    bounds = (most, deliveries, "box@here", -1, queue, task_name(queue))
-    return [row[0] for row in client.eval(scripts.TAKE, len(touched), *touched, *bounds)[0]]
+    return [one.tag.encode() for one in takes.take(client, STAGES[0], most, deliveries=deliveries)[0]]
 
 
 def large_labels():

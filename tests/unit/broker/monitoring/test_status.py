@@ -8,6 +8,7 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.workers.parent.node_name import NodeName
 from tests.support.command_count import commands
+from tests.support.takes import peek
 
 keys = Keys()
 
@@ -64,6 +65,5 @@ def test_a_renewal_drops_the_claims_of_boxes_that_are_gone(client, box):
     box.renew(holds=("scribe",))
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}
     claim_of_a_dead_box()
-    touched = [*map(keys.queue, STAGES), *map(keys.claim, STAGES), keys.served, keys.crashes]
-    client.eval(scripts.PEEK, len(touched), *touched, "box@host", 1, 0, 0)
+    peek(client, *STAGES, box="box@host", holds=["scribe"])
     assert set(client.zrange(keys.claim("scribe"), 0, -1)) == {b"box@host", b"live@host"}

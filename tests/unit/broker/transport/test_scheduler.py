@@ -16,14 +16,11 @@ from golem_chain.broker.transport.scheduler import (
     LOOK_S,
     STARVED_S,
     STARVING_S,
-    Line,
-    Move,
-    Prefer,
-    View,
     decide,
     listens,
     patience_s,
 )
+from golem_chain.broker.transport.view import Line, Move, Prefer, View
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
 BATCH = dict.fromkeys(STAGES, 8)
