@@ -66,7 +66,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
             f"~{keys.labels('*')} ~{keys.vocabulary('*')} "
             f"~{keys.users(keys.labels('*'))} ~{keys.users(keys.vocabulary('*'))} "
-            "+get +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
+            "+get +mget +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
             "+hset +hsetnx +hget +hmget +hgetall +hdel +hexists +zrem +zrange +zrangebyscore +sadd +srem +scard "
             f"&{keys.ended} +publish +subscribe +unsubscribe"
         ),

@@ -28,6 +28,7 @@ from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BrokerAway
+from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
 from tests.support.paths import ROOT
@@ -89,11 +90,23 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
         jobs = [pipeline.submit(text, labels="a,b") for text in (b"a", b"silence", b"die")]
         jobs.append(pipeline.submit(b"thing7", labels=many))
         jobs += [pipeline.submit(text="a", labels="a,b"), pipeline.submit(text="a", intent="b", labels="a,b")]
+        more = pipeline.submit_many(
+            texts=["a", "b", "a"], options=JobOptions(group="night", lane="interactive", stop="interpreter")
+        )
+        assert not [one for one in more if one.error]
+        assert len(list(pipeline.group("night").wait(timeout_s=60))) == pipeline.group("night").status().done == 3
+        dated = pipeline.submit(b"a", labels="a,b", expires_s=600, group="dated", webhook="https://example.org/hook")
+        jobs.append(dated)
+        pipeline.promote(dated)
+        assert dated in [one.job for one in pipeline.mine()]
         pipeline.progress(jobs)
         found = {outcome.job: outcome.state for outcome in pipeline.wait(jobs, 60)}
         late = pipeline.submit(b"sleep 30")
         assert pipeline.cancel(late).state == "cancelled"
-    assert [found.get(job) for job in jobs] == ["done", "done", "failed", "done", "done", "done"], refusals(users)
+        assert pipeline.group("dated").cancel().cancelled_at
+    assert [found.get(job) for job in jobs] == [*["done", "done", "failed", "done", "done", "done", "done"]], refusals(
+        users
+    )
     state = status.read(users.as_("monitor"))
     assert state["dead"] == 1
     assert list(state["boxes"])
@@ -122,9 +135,12 @@ CLAIMS = {
     "producer": {
         "read or empty a queue": ["LRANGE golem:queue:scribe 0 -1", "LINDEX golem:queue:scribe 0",
                                   "RPOP golem:queue:scribe", "DEL golem:queue:scribe", "LLEN golem:queue:scribe",
-                                  "LTRIM golem:queue:scribe 1 0", "RPOP golem:queue:oracle", "DEL golem:queue:oracle"],
+                                  "LTRIM golem:queue:scribe 1 0", "RPOP golem:queue:oracle", "DEL golem:queue:oracle",
+                                  "LRANGE golem:queue:scribe:interactive 0 -1", "DEL golem:queue:scribe:interactive"],
         "list ids": ["SCAN 0", "HGETALL golem:unacked", "HKEYS golem:holders", "SMEMBERS golem:labels-users:00",
-                     "XRANGE golem:events - +", "PSUBSCRIBE golem:*", "CLIENT TRACKING ON BCAST"],
+                     "XRANGE golem:events - +", "PSUBSCRIBE golem:*", "CLIENT TRACKING ON BCAST",
+                     "ZRANGE golem:expiring 0 -1", "DEL golem:expiring", "XRANGE golem:outbox - +",
+                     "XREAD STREAMS golem:outbox 0", "DEL golem:outbox", "XTRIM golem:outbox MAXLEN 0"],
         "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
                        f"RENAME {AUDIO} golem:job:x"],
         "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "EVAL while(true)do(1)end 0",
@@ -143,7 +159,9 @@ CLAIMS = {
         "write anything": ["LPUSH golem:queue:scribe x", "DEL golem:dead", "SET golem:outcome:x y",
                            "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
         "read audio, jobs or outcomes": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
-                                         "GET golem:labels:00", "GET golem:vocabulary:00"],
+                                         "GET golem:labels:00", "GET golem:vocabulary:00", "ZRANGE golem:expiring 0 -1",
+                                         "HGETALL golem:group:x", "XRANGE golem:group-ends:x - +",
+                                         "ZRANGE golem:owner:x 0 -1", "XRANGE golem:outbox - +"],
     },
     "flower": {
         "read or fill a queue": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1"],
