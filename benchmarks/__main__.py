@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from golem_chain.benchmarks.report import Table
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
@@ -110,6 +113,44 @@ def chain(
 
 
 @app.command()
+def interactive(
+    json_: JSON = False,
+    docs: DOCS = None,
+    every: Annotated[float, typer.Option(metavar="N", min=0.5, help="Seconds between two commands.")] = 20,
+    commands: Annotated[int, typer.Option(metavar="N", min=1, help="Commands on the busy box, at least.")] = 50,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few and short recordings: two minutes instead of an hour.")
+    ] = False,
+) -> None:
+    """Measure spoken commands on a box with bulk work.
+
+    Compared with an idle box, and with the bulk work alone.
+    """
+    from golem_chain.benchmarks.chain.interactive import QUICK, Plan, measure, tables
+
+    plan = QUICK if quick else replace(Plan(), every_s=every, commands=commands)
+    found = measure(Settings.read(), plan, Console(stderr=True, quiet=json_).log)
+    _show(found, [*tables(found)], "interactive", docs, as_json=json_)
+
+
+@app.command()
+def transcribe(
+    json_: JSON = False,
+    docs: DOCS = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs in a backlog.")] = 300,
+    turns: Annotated[int, typer.Option(metavar="N", min=1, help="Repetitions; the tables show medians.")] = 3,
+) -> None:
+    """Measure jobs that stop at the Scribe.
+
+    Compared with its engine, called directly with batches of the same size.
+    """
+    from golem_chain.benchmarks.chain.transcribe import measure, tables
+
+    found = measure(Settings.read(), jobs, turns, Console(stderr=True, quiet=json_).log)
+    _show(found, [*tables(found)], "transcribe", docs, as_json=json_)
+
+
+@app.command()
 def boxes(
     json_: JSON = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 3,
@@ -147,6 +188,21 @@ def fleet(
     from golem_chain.benchmarks.fleet.scaling import write
 
     for table in write(docs, costs, real=real, say=console.log):
+        console.print(table.rich())
+
+
+def _show(found: Any, tables: Sequence[Table], name: str, docs: Path | None, *, as_json: bool) -> None:
+    """Print findings as JSON or as tables, and write the tables into the docs."""
+    from golem_chain.benchmarks.report import into_docs
+
+    if docs:
+        told = f"Measured on: {found.hardware}.\n\n"
+        into_docs(docs, name, told + "\n".join(table.markdown() for table in tables))
+    if as_json:
+        targets = [table.rows for table in tables if table.title == "Targets"]
+        print(json.dumps(asdict(found) | {"targets": targets[0]}))
+        return
+    for table in tables:
         console.print(table.rich())
 
 

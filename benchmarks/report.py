@@ -1,14 +1,17 @@
 """Tables of results, rendered for the terminal and as Markdown for the docs."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table as RichTable
 
 from golem_chain.shared.json_object import JsonObject
+
+#: Reports the progress of a measurement.
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Table:
         """Return the table as Markdown."""
         head = f"**{self.title}**\n\n| {' | '.join(self.columns)} |\n|{'---|' * len(self.columns)}\n"
         return head + "\n".join(f"| {' | '.join(map(str, row))} |" for row in self.rows) + "\n"
+
+
+class Target(NamedTuple):
+    """A figure that was to be reached."""
+
+    what: str
+    aim: str  # as shown: `≤ 10`
+    measured: str
+    met: bool
+
+
+def target_table(targets: Iterable[Target]) -> Table:
+    """Return the table of targets met and missed."""
+    rows = [(one.what, one.aim, one.measured, "met" if one.met else "missed") for one in targets]
+    return Table("Targets", ("what", "target", "measured", ""), [*rows])
 
 
 def _of_switch(results: JsonObject) -> Iterator[Table]:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from golem_chain.benchmarks.chain.performance import CLIPS, LABELS, TOKENS, Findings, named
+from golem_chain.benchmarks.chain.performance import LABELS, TOKENS, Findings
+from golem_chain.benchmarks.chain.recordings import CLIPS, named
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Table, into_docs
 from golem_chain.broker.cli.timeline_plot import colour

@@ -5,13 +5,15 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from golem_chain.benchmarks.chain import run as chain
+from golem_chain.benchmarks.chain.recordings import CLIPS, RECORDINGS, ten_clips, texts
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.clock import hardware
+from golem_chain.benchmarks.report import Say
 from golem_chain.benchmarks.switch.shapes import quest_shapes, small_shapes
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.json_object import JsonObject
@@ -22,19 +24,6 @@ from golem_chain.workers.store.catalog import NAMED
 from golem_chain.workers.store.sources.progress import Show
 from golem_chain.workers.store.sources.pull import pull
 from golem_chain.workers.store.sources.wheels import download
-
-ROOT = Path(__file__).resolve().parents[2]
-#: Recordings of people, if present next to the checkout; otherwise the synthetic samples are used.
-RECORDINGS = ROOT.parent / "shared" / "data"
-
-
-def named(file: str) -> str:
-    """Return a recording's path relative to its data folder; any other path unchanged."""
-    for base in (RECORDINGS, ROOT):
-        if Path(file).is_absolute() and Path(file).is_relative_to(base):
-            return str(Path(file).relative_to(base))
-    return file
-
 
 LABELS = LabelSet(
     labels=tuple(
@@ -54,8 +43,6 @@ LABELS = LabelSet(
     )
 )
 TOKENS = 40
-CLIPS = 10
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -90,7 +77,7 @@ def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
     }
     for way in ("reload", "resident"):
         say(f"{way}: {CLIPS} clips by transformers pipelines")
-        found.peers[way] = _peer({**asked, "way": way})
+        found.peers[way] = peer({**asked, "way": way})
     for name, dtype in (("default", "auto"), ("fast", "fast")):
         say(f"ours, {name}: {CLIPS} and {jobs} jobs")
         with chain.system(quest, clips, dtype=dtype) as system:
@@ -110,31 +97,11 @@ def measure(settings: Settings, jobs: int, many: int, say: Say) -> Findings:
     return found
 
 
-def ten_clips() -> tuple[list[Path], str]:
-    """Return ten recordings under 30 s, and a description of them."""
-    rows = _texts(RECORDINGS / "sentences")
-    if len(rows) >= CLIPS:
-        picked = rows[:: len(rows) // CLIPS][:CLIPS]
-        return [row["file"] for row in picked], (
-            f"{CLIPS} recordings of read and spoken English, {sum(row['seconds'] for row in picked):.0f} s together"
-        )
-    spoken = [path for path in sorted((ROOT / "samples").glob("*.flac")) if path.stem not in ("silence", "noise")]
-    return (spoken * 2)[:CLIPS], f"{CLIPS} synthetic samples (no recordings lie at {RECORDINGS.name})"
-
-
-def _texts(folder: Path) -> list[JsonObject]:
-    """Return the rows of a manifest that have a text and are under 30 s."""
-    if not (folder / "manifest.jsonl").is_file():
-        return []
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    return [row | {"file": folder / row["path"]} for row in rows if row.get("text") and row["seconds"] < 30]
-
-
 def _models(settings: Settings) -> dict[str, str]:
     return {f"{stage}_model": name for stage in ("interpreter", "oracle") if (name := settings.model_of(stage))}
 
 
-def _peer(ask: JsonObject) -> JsonObject:
+def peer(ask: JsonObject) -> JsonObject:
     """Run one setup in its own process. Raises GolemError with the last line of its stderr."""
     command = [sys.executable, "-P", "-m", "golem_chain.benchmarks.chain.peers"]
     done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
@@ -182,7 +149,7 @@ def _overheads(settings: Settings, clips: Sequence[Path], few: int, many: int, s
 
 def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
     """Compare the Scribe with faster-whisper on the same weights: time per clip and word error rate."""
-    rows = [row for name in ("sentences", "commands") for row in _texts(RECORDINGS / name)]
+    rows = [row for name in ("sentences", "commands") for row in texts(RECORDINGS / name)]
     if not rows:
         say(f"the Scribe against faster-whisper: skipped, no recordings with texts lie at {RECORDINGS}")
         return {}
@@ -199,7 +166,7 @@ def _listening(settings: Settings, say: Say) -> dict[str, dict[str, float]]:
         say(f"the Scribe against faster-whisper on {len(rows)} recordings, turn {turn + 1} of 3")
         for name, one in ways.items():
             if turn == 0 or "float32" not in name:
-                turns[name].append(_peer(one))
+                turns[name].append(peer(one))
     found = {}
     for name, seen in turns.items():
         clip_s = statistics.median(one["stages_s"]["scribe"] for one in seen) / len(rows)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
-from golem_chain.shared.records import LabelSet, OracleParams, Outcome
+from golem_chain.shared.records import JobOptions, LabelSet, OracleParams, Outcome
 from golem_chain.shared.settings import Settings
 
 START_S = 120.0  # for the worker to start
@@ -61,16 +61,20 @@ class Run:
 class System:
     """A worker under measurement."""
 
-    def __init__(self, settings: Settings, worker: psutil.Process, check: Any) -> None:
-        self.settings, self.worker, self._check = settings, worker, check
+    def __init__(self, settings: Settings, worker: psutil.Process, check: Callable[[], None]) -> None:
+        self.settings, self.worker = settings, worker
+        self.check = check  # raises GolemError once the worker has ended
 
     def run(self, clips: Sequence[Path], jobs: int, labels: LabelSet, tokens: int) -> Run:
+        """Submit `jobs` jobs of all stages, cycling through the clips, and wait: see `backlog`."""
+        return self.backlog(clips, jobs, JobOptions(labels=labels, oracle=OracleParams(max_new_tokens=tokens)))
+
+    def backlog(self, clips: Sequence[Path], jobs: int, options: JobOptions) -> Run:
         """Submit `jobs` jobs, cycling through the clips, and wait. Raises GolemError if one does not end as `done`."""
         found = Run(jobs)
         with Pipeline(self.settings) as pipeline, redis.Redis.from_url(self.settings.redis_url) as client:
             since, started = time.time(), time.perf_counter()
-            oracle = OracleParams(max_new_tokens=tokens)
-            ids = [pipeline.submit(clips[n % len(clips)], labels=labels, oracle=oracle) for n in range(jobs)]
+            ids = [pipeline.submit_with(clips[n % len(clips)], options) for n in range(jobs)]
             found.submit_s = time.perf_counter() - started
             for outcome in self._outcomes(pipeline, ids, started):
                 found.wall_s = time.perf_counter() - started
@@ -88,7 +92,7 @@ class System:
                 if outcome.state != "done":
                     raise GolemError(f"{outcome.name}: {outcome.error and outcome.error.message}")
                 yield outcome
-            self._check()
+            self.check()
             if time.perf_counter() - started > JOB_S * len(ids):
                 raise GolemError(f"{len(left)} jobs did not end.")
 

@@ -176,7 +176,7 @@ FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 SUBCOMMANDS = {
     "models": ("pull", "list", "verify"),
     "eval": ("ks", "asr", "guards", "intents"),
-    "bench": ("switch", "chain", "boxes", "fleet"),
+    "bench": ("switch", "chain", "interactive", "transcribe", "many", "boxes", "fleet"),
 }
 
 
