@@ -96,7 +96,7 @@ def chain(
         int, typer.Option(metavar="N", min=10, help="Jobs in the largest backlog, for small models.")
     ] = 1000,
 ) -> None:
-    """Compare the chain with transformers pipelines and faster-whisper.
+    """Compare the chain with transformers and faster-whisper.
 
     All run the same clips with the same weights.
     """
@@ -151,6 +151,25 @@ def transcribe(
 
 
 @app.command()
+def many(
+    json_: JSON = False,
+    docs: DOCS = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that are submitted in one turn.")] = 10_000,
+    waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that are waited for.")] = 100_000,
+    seconds: Annotated[float, typer.Option(metavar="N", min=1, help="How long they are waited for.")] = 30,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Turns of submitting; the tables show medians.")] = 3,
+) -> None:
+    """Measure a producer with many jobs: submitting, waiting.
+
+    There is no worker, so nothing ends.
+    """
+    from golem_chain.benchmarks.producer.many import measure, tables
+
+    found = measure(Settings.read(), jobs, waiting, seconds, rounds, Console(stderr=True, quiet=json_).log)
+    _show(found, [*tables(found)], "many", docs, as_json=json_)
+
+
+@app.command()
 def boxes(
     json_: JSON = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 3,
@@ -161,7 +180,7 @@ def boxes(
         str, typer.Option(metavar="GOAL", help="The goal of scheduling: throughput, latency or balanced.")
     ] = "balanced",
 ) -> None:
-    """Measure switches and latencies of real workers with stub engines.
+    """Measure switches and latencies of workers with stub engines.
 
     A load takes 150 ms, a job 20 ms.
     """

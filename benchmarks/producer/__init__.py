@@ -1,0 +1,1 @@
+"""Benchmarks of a producer: what submitting, waiting and looking cost with many jobs."""
