@@ -137,8 +137,8 @@ def interactive(
 def transcribe(
     json_: JSON = False,
     docs: DOCS = None,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs in a backlog.")] = 300,
-    turns: Annotated[int, typer.Option(metavar="N", min=1, help="Repetitions; the tables show medians.")] = 3,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs in a backlog.")] = 120,
+    turns: Annotated[int, typer.Option(metavar="N", min=1, help="Repetitions; the tables show medians.")] = 5,
 ) -> None:
     """Measure jobs that stop at the Scribe.
 

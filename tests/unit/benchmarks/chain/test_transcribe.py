@@ -16,5 +16,6 @@ def test_the_chain_is_held_to_the_engine_of_the_same_run_and_to_one_load(chain_s
     assert [target.met for target in targets(found([9.9], [chain_s], loads))] == met
 
 
-def test_speeds_are_compared_by_the_medians_of_their_turns():
-    assert found([9.0, 10.0, 99.0], [20.0, 2.0, 20.0], 1).share == 0.5
+def test_speeds_are_compared_within_each_turn():
+    assert found([10.0, 40.0, 20.0], [10.0, 40.0, 25.0], 1).share == 1.0
+    assert found([10.0, 40.0, 20.0], [20.0, 80.0, 20.0], 1).share == 0.5
