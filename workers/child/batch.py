@@ -30,6 +30,7 @@ class How(StrEnum):
     ALONE = "alone"  # the batch failed as a whole: to be requeued, it runs alone
     AWAY = "away"  # Redis was down: to be requeued, no delivery is counted
     PUT_OFF = "put off"  # it would take long: to be requeued, no delivery is counted, it runs alone
+    YIELDED = "yielded"  # an interactive job waits: to be requeued, no delivery is counted
 
 
 class End(NamedTuple):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -18,12 +18,14 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
 from golem_chain.workers.child.cancellation import Watch
 from golem_chain.workers.child.celery_events import Announcer
+from golem_chain.workers.child.lanes import Lanes
 from golem_chain.workers.child.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from golem_chain.workers.child.telemetry import Telemetry
     from golem_chain.workers.residency.events import Event
     from golem_chain.workers.residency.manager import Residency
+    from golem_chain.workers.residency.pace import Pace
     from golem_chain.workers.residency.runner import Give, Served, Spent
 
 #: Builds the residency of a child; the argument receives its loads and unloads.
@@ -47,7 +49,9 @@ class ChildRuntime:
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, self.lifeline.alive)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
-        self.watch = Watch(self.outcomes.ended)
+        self.watch = Watch(self.outcomes.ended, self._waiting)
+        self._lanes: Lanes | None = None  # known once the queues are
+        self._paces: dict[str, Pace] = {}
 
     def serve(
         self,
@@ -57,11 +61,15 @@ class ChildRuntime:
         give: "Give | None" = None,
         *,
         go_on: bool = True,
+        interactive: Collection[int] = (),
+        interactive_go_on: bool = True,
     ) -> "Served":
         """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
         it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
-        leave out what was given by then. A GolemError takes the place of each answer that it prevents.
-        `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
+        leave out what was given by then; and GaveWay if those without an answer give way to interactive jobs, as do
+        those of `Served.yielded`. Without `give`, nothing does. A GolemError takes the place of each answer that it
+        prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
+        `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a later stage.
         """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -80,11 +88,17 @@ class ChildRuntime:
                 give(place, answer, spent)
 
         try:
-            with self.watch.watching(jobs):
+            hurried = {jobs[place] for place in interactive}
+            with self.watch.watching(jobs, hurried, may_yield=give is not None):
                 following = self._next(stage) if go_on else None
                 around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
-                    self.residency, stage, requests, around, following, ready, alive, may_put_off=give is not None
+                    *(self.residency, stage, requests, around, following, ready, alive),
+                    may_put_off=give is not None,
+                    interactive=interactive,
+                    interactive_go_on=interactive_go_on,
+                    gives_way=self.watch.gives_way,
+                    pace=self._pace(stage),
                 )
             seconds = time.perf_counter() - started
             self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
@@ -92,6 +106,18 @@ class ChildRuntime:
         finally:
             self.lifeline.rest()
             self.standing.tell(self.residency)
+
+    def _pace(self, stage: str) -> "Pace":
+        from golem_chain.workers.residency.pace import Pace
+
+        return self._paces.setdefault(stage, Pace())
+
+    def _waiting(self) -> bool:
+        """Whether an interactive message waits in a queue of this worker. Raises redis.RedisError."""
+        if self._lanes is None:
+            served = [stage for stage in STAGES if stage in self._app.amqp.queues.consume_from]
+            self._lanes = Lanes(self._client, self._keys, served)
+        return self._lanes.waiting()
 
     def _next(self, stage: str) -> str | None:
         """Return the next stage if this worker serves it too: its model is probably needed next."""

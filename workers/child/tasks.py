@@ -22,7 +22,7 @@ from golem_chain.shared.records import Handover, StageRun, State
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests, steps
 from golem_chain.workers.child.batch import BatchReport, Call, End, How
-from golem_chain.workers.child.cancellation import BrokenOff
+from golem_chain.workers.child.cancellation import BrokenOff, GaveWay
 from golem_chain.workers.child.runtime import Build, ChildRuntime
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class StageTask(Task):
     # -- the steps of a batch
 
     def _run(self, run: Run) -> None:
-        """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately."""
+        """Run the batch; if it is interrupted because some of its jobs have ended, run the others again immediately. If
+        it gives way to an interactive job, what has no answer yet ends as yielded."""
         pending = self._prepare(run)
         while pending:
             jobs = [one.handover.job.id for one in pending]
@@ -104,11 +105,24 @@ class StageTask(Task):
                 self._answer(run, given[place], answer, spent)
 
             try:
-                go_on = any(steps.goes_on(self.stage, one.handover.job) for one in pending)
+                go_on = [steps.goes_on(self.stage, one.handover.job) for one in pending]
                 asked = [one.request for one in pending]
-                served = self.runtime.serve(self.stage, jobs, asked, give, go_on=go_on)
+                hurried = [n for n, one in enumerate(pending) if run.calls[one.place].lane == "interactive"]
+                hurried_go_on = any(go_on[n] for n in hurried)
+                served = self.runtime.serve(
+                    *(self.stage, jobs, asked, give),
+                    go_on=any(go_on),
+                    interactive=hurried,
+                    interactive_go_on=hurried_go_on,
+                )
                 for place in served.put_off:
                     run.end(pending[place].place, How.PUT_OFF)
+                for place in served.yielded:
+                    run.end(pending[place].place, How.YIELDED)
+            except GaveWay:
+                logger.info("A batch of the %s gives way to an interactive job", self.stage)
+                for place in run.open:
+                    run.end(place, How.YIELDED)
             except BrokenOff:
                 logger.info("A batch of the %s was interrupted: one of its jobs has ended", self.stage)
             still = set(run.open)

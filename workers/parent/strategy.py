@@ -85,8 +85,9 @@ class Batch:
         self.result = result  # the requests hold only weak references
         return result
 
-    def _each(self, call: Callable[[int, Request], object]) -> None:
-        for n, r in enumerate(self.requests):
+    def _each(self, call: Callable[[int, Request], object], *, backwards: bool = False) -> None:
+        numbered = list(enumerate(self.requests))
+        for n, r in reversed(numbered) if backwards else numbered:
             try:
                 call(n, r)
             except Exception:
@@ -99,12 +100,12 @@ class Batch:
     def on_success(self, report: BatchReport) -> None:
         """The child has run the batch; the report tells how each message ended."""
         self._held.learned(report.resident, report.load_costs)
-        self._each(lambda n, r: self._end(r, report.ends[n]))
+        self._each(lambda n, r: self._end(r, report.ends[n]), backwards=True)  # each goes to the head of its queue
 
     def _end(self, r: Request, end: End) -> None:
         qos, (tag, _, delivery) = r.message.channel.qos, call_of(r).lease
         task_ready(r, successful=end.how is How.DONE)
-        if end.how in (How.ALONE, How.AWAY, How.PUT_OFF):
+        if end.how in (How.ALONE, How.AWAY, How.PUT_OFF, How.YIELDED):
             error = PUT_OFF if end.how is How.PUT_OFF else end.error
             qos.requeue(tag, delivery, uncounted=end.how is not How.ALONE, error=error)
             r.send_event("task-rejected", requeue=True)

@@ -1,20 +1,23 @@
 """Runs one take of a stage in groups of similar cost, the cheapest first, and gives each answer out when it is ready.
+Interactive requests come first; bulk gives way to interactive ones that wait, between two steps.
 
-take ─ cost ─► groups ─► for each: prepare without the model ─► run with it, in batches that fit into the memory
+take ─ lane, cost ─► groups ─ pace ─► steps ─► for each: prepare without the model ─► run with it, in batches that fit
 
 out of memory in a run:     unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
 the model cannot be loaded: the error for all that need it, since the weights are the same for any batch
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from golem_chain.shared.errors import GolemError, OutOfMemory
 from golem_chain.workers.devices.memory import is_out_of_memory
 from golem_chain.workers.residency import batches
 from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.pace import Pace
 from golem_chain.workers.stages.engine import Estimating, Ready
 
 #: A context manager entered around an engine's `prepare` and `run`, but not around loads and bookkeeping.
@@ -35,6 +38,8 @@ class Spent:
     device: str = "cpu"
 
 
+#: Whether the requests that have no answer yet are to give way to an interactive one.
+GivesWay = Callable[[], bool]
 #: Receives an answer, or the GolemError in its place, as soon as it is ready: (place of the request, answer, cost).
 Give = Callable[[int, object, Spent], None]
 
@@ -49,7 +54,8 @@ class Served:
     batch_size: int = 0  # the largest number of items that ran at once
     peak_bytes: int = 0
     device: str = "cpu"
-    put_off: list[int] = field(default_factory=list)  # places of the requests that were not run
+    put_off: list[int] = field(default_factory=list)  # places of the requests that were not run: they take long
+    yielded: list[int] = field(default_factory=list)  # likewise: they give way to interactive ones
 
 
 def serve(
@@ -62,30 +68,45 @@ def serve(
     alive: Alive = lambda _: None,
     *,
     may_put_off: bool = False,
+    interactive: Collection[int] = (),
+    interactive_go_on: bool = True,
+    gives_way: GivesWay = lambda: False,
+    pace: Pace | None = None,
 ) -> Served:
     """Answer every request, prefetching the weights of `next_stage` meanwhile. A GolemError takes the place of each
     answer that it prevents. Any other exception ends the take; what was given out by then has been answered.
 
-    `may_put_off`: later groups that would take long are not run, but left to the caller (`Served.put_off`)."""
-    take = _Take(residency, stage, requests, around, next_stage, give, alive)
+    `may_put_off`: later groups that would take long are not run, but left to the caller (`Served.put_off`), and so is
+    what gives way (`Served.yielded`). `interactive`: places of the requests of that lane; `interactive_go_on`: whether
+    any of them has a next stage. `pace`: the stage's measured throughput, which divides groups into steps; None: they
+    run whole."""
     costs = _costs(residency.engines[stage], requests)
-    groups = batches.groups(costs)
-    for n, group in enumerate(groups):
-        started = time.perf_counter()
-        take.serve(group)
-        spent_s, cost = time.perf_counter() - started, sum(costs[place] for place in group)
-        following = groups[n + 1 : n + 2]
-        if may_put_off and any(batches.puts_off(spent_s, cost, sum(costs[one] for one in some)) for some in following):
-            take.served.put_off = [place for later in groups[n + 1 :] for place in later]
-            break
+    full_cost = getattr(residency.engines[stage], "full_cost", inf)
+    hooks = around, next_stage, give, alive, gives_way
+    take = _Take(residency, stage, requests, *hooks, costs, full_cost, pace or _Whole())
+    first, bulk = batches.in_lanes(costs, interactive, full_cost)
+    take.served.put_off += take.serve_groups(first, may_put_off=may_put_off)
+    if first and may_put_off:
+        estimates_s = [take.pace.estimate_s([costs[place] for place in group]) for group in bulk]
+        count = 0 if take.served.put_off else batches.following(estimates_s, go_on=interactive_go_on)
+        take.served.yielded += [place for later in bulk[count:] for place in later]
+        bulk = bulk[:count]
+    take.served.put_off += take.serve_groups(bulk, may_put_off=may_put_off)
     take.served.answers = [take.answers[place] for place in sorted(take.answers)]
     return take.served
 
 
 def _costs(engine: object, requests: Sequence[object]) -> list[float]:
-    if len(requests) > 1 and isinstance(engine, Estimating):
+    if isinstance(engine, Estimating):
         return [engine.cost(request) for request in requests]
     return [1.0] * len(requests)
+
+
+class _Whole(Pace):
+    """No division into steps: a group that fits into the memory runs at once."""
+
+    def step_size(self, costs: Sequence[float]) -> int:
+        return max(len(costs), 1)
 
 
 @dataclass
@@ -99,6 +120,10 @@ class _Take:
     next_stage: str | None
     give: Give
     alive: Alive
+    gives_way: GivesWay
+    costs: Sequence[float]
+    full_cost: float
+    pace: Pace
     served: Served = field(init=False)
     answers: dict[int, object] = field(default_factory=dict)  # by place
     failed: GolemError | None = None  # why the model cannot be loaded
@@ -107,13 +132,45 @@ class _Take:
     def __post_init__(self) -> None:
         self.served = Served(device=self.residency.memory.device)
 
+    def serve_groups(self, groups: Sequence[Sequence[int]], *, may_put_off: bool) -> list[int]:
+        """Answer the requests of the groups; return the places of those that are put off. What gives way is noted."""
+        for n, group in enumerate(groups):
+            started, cost = time.perf_counter(), sum(self.costs[place] for place in group)
+            left, later = self.serve_in_steps(group), [place for some in groups[n + 1 :] for place in some]
+            if left or (later and self.gives_way()):
+                self.served.yielded += [*left, *later]
+                return []
+            spent_s, following = time.perf_counter() - started, groups[n + 1 : n + 2]
+            next_costs = [sum(self.costs[place] for place in some) for some in following]
+            if may_put_off and any(batches.puts_off(spent_s, cost, next_cost) for next_cost in next_costs):
+                return later
+        return []
+
+    def serve_in_steps(self, group: Sequence[int]) -> list[int]:
+        """Answer the requests of a group, step by step; return the places of those that give way."""
+        left = list(group)
+        while left:
+            size = self.pace.step_size([self.costs[place] for place in left])
+            self.serve(left[:size])
+            left = left[size:]
+            if left and self.gives_way():
+                return left
+        return []
+
     def serve(self, group: Sequence[int]) -> None:
-        """Answer the requests at the places of a group."""
-        started = time.perf_counter()
+        """Answer the requests at these places."""
+        started, load_before_s = time.perf_counter(), self.served.load_s
+        costs = [self.costs[place] for place in group]
+        if self._serve(group, started) and max(costs) < self.full_cost:  # a long one says nothing of company
+            self.pace.learn(len(group), sum(costs), time.perf_counter() - started - self.served.load_s + load_before_s)
+
+    def _serve(self, group: Sequence[int], started: float) -> bool:
+        """As `serve`; return whether all of them ran at once, so that their time is a measurement."""
         items = {place: ready for place in group if (ready := self._prepared(place, started))}
         prepare_s = time.perf_counter() - started
         self.served.compute_s += prepare_s
         size = self.residency.batch_limit(self.stage, len(items)) if items else 0
+        at_once = False
         while items:
             batch = list(items)[:size]
             ran = self._run([items[place] for place in batch], prepare_s)
@@ -123,9 +180,11 @@ class _Take:
                     size = self.residency.batch_limit(self.stage, len(batch) // 2)
                     continue
                 ran = [OutOfMemory(self.residency.no_room(self.stage))], Spent(compute_s=prepare_s)
+            at_once = ran[1].batch_size == len(group)
             for place, answer in zip(batch, ran[0], strict=True):
                 self._answer(place, answer, ran[1])
                 del items[place]
+        return at_once
 
     def _prepared(self, place: int, started: float) -> Ready[object] | None:
         """Prepare a request of the group that began at `started`; None if that has answered it."""

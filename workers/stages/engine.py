@@ -70,7 +70,8 @@ class Prefetching(Protocol):
 
 @runtime_checkable
 class Estimating(Protocol):
-    """An engine that can estimate what a request costs. With any other engine all requests cost the same."""
+    """An engine that can estimate what a request costs. With any other engine all requests cost the same. A request of
+    at least its `full_cost`, if it has one, fills the model's batches by itself and runs alone."""
 
     def cost(self, request: Any) -> float:
         """The cost of preparing and running a request, in any unit: finite and above 0, compared only with the costs of

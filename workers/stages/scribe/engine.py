@@ -77,6 +77,7 @@ class Scribe:
     """`Recording` → `Transcript`. An unload drops the weights but keeps tokenizer and feature extractor."""
 
     name = "scribe"
+    full_cost = WINDOWS_AT_ONCE * (WINDOW_S + _WINDOW_COST_S)  # its windows fill a batch
 
     def __init__(self, weights: "Weights", settings: Settings) -> None:
         from transformers import GenerationConfig, WhisperFeatureExtractor

@@ -1,13 +1,15 @@
-"""The watch interrupts exactly the batches whose jobs have ended, and only inside `breakable`."""
+"""The watch interrupts exactly the batches whose jobs have ended or give way, and only inside `breakable`."""
 
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import redis
 
-from golem_chain.workers.child.cancellation import BrokenOff, Watch
+from golem_chain.workers.child import lanes
+from golem_chain.workers.child.cancellation import BrokenOff, GaveWay, Watch
 
 
 class Ends:
@@ -15,6 +17,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.jobs: set[str] = set()
+        self.waiting = False
         self.away = self.looks = 0
 
     def looked_at(self, times: int) -> None:
@@ -38,7 +41,7 @@ def ends() -> Ends:
 
 @pytest.fixture
 def watch(ends: Ends) -> Watch:
-    return Watch(ends, every_s=0.02)
+    return Watch(ends, lambda: ends.waiting, every_s=0.02)
 
 
 def test_a_batch_whose_job_has_ended_is_broken_off_although_redis_was_away(watch: Watch, ends: Ends) -> None:
@@ -105,3 +108,80 @@ def test_the_end_of_a_job_whose_answer_is_ready_interrupts_no_other(watch: Watch
         ends.jobs = {"b"}
         with pytest.raises(BrokenOff), watch.breakable():
             time.sleep(120)
+
+
+def test_a_step_that_bulk_can_afford_to_lose_is_broken_off_for_an_interactive_job(watch: Watch, ends: Ends) -> None:
+    ends.waiting = True
+    start = time.monotonic()
+    with pytest.raises(GaveWay), watch.watching(["a"], may_yield=True), watch.breakable():
+        time.sleep(120)
+    assert time.monotonic() - start < 60
+
+
+def test_a_step_that_bulk_cannot_afford_to_lose_gives_way_at_its_end(
+    watch: Watch, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "affords", lambda step_s, lost_s, computed_s: False)
+    ends.waiting, steps = True, []
+
+    def work() -> None:
+        with watch.watching(["a"], may_yield=True), watch.breakable():
+            ends.looked_at(4)
+            steps.append("done")
+            watch.step()
+            steps.append("next")
+
+    with pytest.raises(GaveWay):
+        work()
+    assert steps == ["done"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"interactive": ["a"], "may_yield": True}],
+    ids=["the caller takes nothing back", "interactive itself"],
+)
+def test_what_does_not_give_way_is_left_alone(watch: Watch, ends: Ends, given: dict[str, Any]) -> None:
+    ends.waiting = True
+    with watch.watching(["a", "b"], **given), watch.breakable():
+        ends.looked_at(4)
+        watch.step()
+        assert not watch.gives_way()
+
+
+def test_bulk_gives_way_once_the_interactive_jobs_of_its_take_have_their_answers(watch: Watch, ends: Ends) -> None:
+    ends.waiting = True
+    with watch.watching(["a", "b"], ["a"], may_yield=True):
+        ends.looked_at(3)
+        assert not watch.gives_way()
+        watch.leave("a")
+        assert watch.gives_way()
+
+
+def test_when_another_box_has_taken_the_interactive_job_the_batch_goes_on(watch: Watch, ends: Ends) -> None:
+    with watch.watching(["a"], may_yield=True):
+        ends.waiting = True
+        ends.looked_at(3)
+        assert watch.gives_way()
+        ends.waiting = False
+        ends.looked_at(3)
+        assert not watch.gives_way()
+
+
+@pytest.mark.parametrize("jobs_per_s", [0.1, 1.0, 10.0])
+def test_steps_that_were_broken_off_cost_bulk_a_twentieth_of_its_time(jobs_per_s: float) -> None:
+    now, lost, computed, step = 0.0, 0.0, 0.0, 0.0
+    while now < 3600:
+        now, step, computed = now + 0.1, step + 0.1, computed + 0.1
+        waits = now % (1 / jobs_per_s) < 0.1
+        if waits and lanes.affords(step, lost, computed):
+            lost, step = lost + step, 0.0
+        if step >= 3.0:
+            step = 0.0
+    assert 0 < lost <= lanes.CREDIT_S + lanes.LOST_SHARE * 3600
+
+
+def test_a_take_with_an_interactive_job_gives_way_to_nobody() -> None:
+    assert lanes.yields(["bulk", "bulk"], waiting=True)
+    assert not lanes.yields(["bulk", "interactive"], waiting=True)
+    assert not lanes.yields(["bulk"], waiting=False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golem_chain.workers.residency import batches
-from golem_chain.workers.residency.batches import LONG_S, SPREAD, groups, puts_off
+from golem_chain.workers.residency.batches import LONG_S, QUICK_S, SPREAD, following, groups, in_lanes, puts_off
 from golem_chain.workers.residency.runner import serve
 from tests.support.residency import make
 
@@ -95,3 +95,30 @@ def test_what_is_put_off_is_left_to_the_caller_and_only_where_it_may_be(may: boo
     given_out: list[int] = []
     served = serve(residency, "a", range(5), give=lambda place, *_: given_out.append(place), may_put_off=may)
     assert (given_out, served.put_off) == (([1, 2, 3], [0, 4]) if may else ([1, 2, 3, 0, 4], []))
+
+
+@given(COSTS, st.sets(st.integers(0, 39)))
+def test_no_item_shares_a_group_with_one_of_the_other_lane(costs: list[float], interactive: set[int]) -> None:
+    first, bulk = in_lanes(costs, interactive)
+    assert sorted(chain(*first)) == [place for place in range(len(costs)) if place in interactive]
+    assert sorted(chain(*bulk)) == [place for place in range(len(costs)) if place not in interactive]
+
+
+def test_an_item_that_fills_a_batch_by_itself_runs_alone() -> None:
+    assert groups([100, 1, 120, 1], full_cost=100) == [[1, 3], [0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("estimates_s", "go_on", "count"),
+    [
+        ([], True, 0),
+        ([9.0, 9.0], False, 2),  # the interactive ones have left the chain
+        ([0.05, 0.04, 0.02], True, 2),  # together they stay below the bound
+        ([None], True, 0),
+        ([QUICK_S], True, 0),
+    ],
+)
+def test_bulk_follows_interactive_items_only_if_it_delays_none_of_them(
+    estimates_s: list[float | None], go_on: bool, count: int
+) -> None:
+    assert following(estimates_s, go_on=go_on) == count

@@ -8,6 +8,7 @@ import pytest
 
 from golem_chain.shared.errors import BadAudio, GolemError, ModelMissing, OutOfMemory
 from golem_chain.workers.child.cancellation import BrokenOff
+from golem_chain.workers.residency.pace import Pace
 from golem_chain.workers.residency.runner import Spent, serve
 from golem_chain.workers.stages.engine import Ready
 from tests.support.residency import make
@@ -166,3 +167,56 @@ def test_the_next_stage_is_fetched_once_for_the_take() -> None:
     residency._prefetching.join()
     assert engines["a"].batches == [2, 1]
     assert engines["b"].prefetches == 1
+
+
+def test_interactive_requests_run_first_whatever_the_bulk_costs() -> None:
+    given, run, engine = in_groups(["hurried", 1, 2, "late"], {"hurried": LONG, "late": LONG})
+    served = run(interactive={0}, interactive_go_on=False, may_put_off=True)
+    assert [place for place, *_ in given.all] == [0, 1, 2, 3]
+    assert engine.batches == [1, 2, 1]
+    assert (served.yielded, served.put_off) == ([], [])
+
+
+def test_bulk_that_would_delay_the_next_stage_of_an_interactive_job_is_given_back() -> None:
+    given, run, engine = in_groups(["long", "hurried", 1], {"long": 10 * LONG})
+    engine.run = lambda batch: after(0.02, batch)
+    served = run(interactive={1}, may_put_off=True)
+    assert [place for place, *_ in given.all] == [1, 2]  # 0.02 s are no delay, 1.6 s are
+    assert (served.yielded, served.put_off) == ([0], [])
+
+
+def test_a_caller_that_takes_nothing_back_gets_every_answer() -> None:
+    _, run, _ = in_groups(["long", "hurried", 1], {"long": 1000 * LONG})
+    assert len(run(interactive={1}).answers) == 3
+
+
+def test_between_two_groups_the_rest_gives_way_and_is_not_even_prepared() -> None:
+    given, run, engine = in_groups(["long", "longer", 1, 2], {"long": LONG, "longer": 3 * LONG})
+    served = run(gives_way=lambda: bool(given.all))
+    assert [place for place, *_ in given.all] == [2, 3]
+    assert served.yielded == [0, 1]
+    assert engine.batches == [2]
+
+
+def test_between_two_steps_of_a_group_the_rest_gives_way() -> None:
+    pace = Pace()
+    pace.learn(8, 8.0, 3.2)  # 0.4 s each, in a step of any size
+    given, run, engine = in_groups(list(range(8)), {})
+    served = run(gives_way=lambda: bool(given.all), pace=pace)
+    assert engine.batches == [2]
+    assert served.yielded == [2, 3, 4, 5, 6, 7]
+
+
+def test_every_take_answers_something_however_long_interactive_jobs_wait() -> None:
+    given, run, _ = in_groups(["long", 1], {"long": LONG})
+    served = run(gives_way=lambda: True)
+    assert [place for place, *_ in given.all] == [1]
+    assert served.yielded == [0]
+
+
+def test_what_ran_in_parts_is_no_measurement() -> None:
+    pace = Pace()
+    _, run, engine = in_groups(list(range(4)), {}, fail_above=2)
+    run(pace=pace)
+    assert engine.batches == [4, 2, 2]
+    assert pace.estimate_s([1.0]) is None
