@@ -4,6 +4,7 @@ Fields of the hash: `job` (the full record), `digest` (of the request), `queued`
 stage that it waits for or is in) and `tag` (of the message that runs it), `lane`, `group`, `webhook`, `expires_at` (by
 the server's clock), and for each finished stage its answer (`transcript` with segments, `intent` with all scores,
 `reply`) and cost (`run:<stage>`).
+While a long recording is transcribed: `heard` (seconds, of seconds) and `heard-so-far` (what resumes it).
 """
 
 import hashlib
@@ -32,6 +33,8 @@ _COSTS = [f"run:{stage}" for stage in STAGES]
 _NEWER = ("stop", "text", "intent", "initial_prompt", "scribe_temperature")
 #: Fields that say how a job is to be treated, not what is asked.
 _TREATMENT = {"id", "name", "submitted_at", "lane", "expires_s", "group", "webhook"}
+#: What was decoded of a long recording that was interrupted. Empty once the Scribe is done.
+_HEARD_SO_FAR = "heard-so-far"
 
 
 def shared_keys(job: Job | None, keys: Keys) -> list[tuple[str, str]]:
@@ -58,7 +61,13 @@ def stored_answer(stage: str, handover: Handover) -> dict[str, str]:
     """Return the fields of a job's hash for a stage's full answer and its cost."""
     field = CHAIN[stage].field
     cost = handover.stages[stage].model_dump_json(exclude_defaults=True)
-    return {field: getattr(handover, field).model_dump_json(), f"run:{stage}": cost}
+    fields = {field: getattr(handover, field).model_dump_json(), f"run:{stage}": cost}
+    return fields | ({_HEARD_SO_FAR: ""} if stage == "scribe" and _is_long(handover) else {})
+
+
+def _is_long(handover: Handover) -> bool:
+    """Whether the Scribe may have been interrupted and resumed: only recordings of several windows of 30 s are."""
+    return handover.transcript is not None and handover.transcript.duration_s > 30
 
 
 def _body(job: Job) -> str:
@@ -150,6 +159,16 @@ class Jobs:
             found = [body for body, ended in pipe.execute() if body and not ended]
         pairs = [tuple(map(float, body.split(b"/"))) for body in found]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+
+    def keep_heard(self, job: str, text: str) -> None:
+        """Keep what was decoded of a long recording. Redis errors are ignored: it is then decoded again."""
+        with suppress(redis.RedisError):
+            self._update(keys=[self._keys.job(job)], args=[_HEARD_SO_FAR, text])
+
+    def kept_heard(self, job: str) -> bytes | None:
+        """Return what was decoded of a long recording that was interrupted, which anyone may have written; None if
+        there is nothing. Raises redis.RedisError."""
+        return cast("bytes | None", self._client.hget(self._keys.job(job), _HEARD_SO_FAR)) or None
 
     def get_labels(self, name: str) -> LabelSet:
         """Return a stored label set. Raises BadLabels if it has expired."""

@@ -70,7 +70,10 @@ def test_a_job_that_ended_and_whose_outcome_is_gone_does_not_come_back(pipeline,
 
 
 def test_what_is_told_of_a_job_after_it_is_forgotten_does_not_bring_it_back(client):
-    Jobs(client, keys).tell_heard("forgotten", 1.0, 2.0)
+    jobs = Jobs(client, keys)
+    jobs.tell_heard("forgotten", 1.0, 2.0)
+    jobs.keep_heard("forgotten", "{}")
+    assert jobs.kept_heard("forgotten") is None
     assert not client.exists("golem:job:forgotten")
 
 

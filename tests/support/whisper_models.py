@@ -30,6 +30,7 @@ class Named:
     """The fields of a `Checkpoint` that errors show."""
 
     id: str
+    revision: str = "1"
 
 
 class HeldWhisper(Weights):

@@ -54,10 +54,16 @@ class RequestBuilder:
     """Builds the engines' requests; reads audio, label sets and vocabularies from Redis or from files."""
 
     def __init__(
-        self, settings: Settings, vault: Vault, jobs: Jobs, alive: Callable[[float | None], None] | None = None
+        self,
+        settings: Settings,
+        vault: Vault,
+        jobs: Jobs,
+        alive: Callable[[float | None], None] | None = None,
+        step: Callable[[], None] | None = None,
     ) -> None:
-        """`alive`: called while a recording is decoded, then with its length in seconds."""
-        self._settings, self._vault, self._jobs, self._alive = settings, vault, jobs, alive
+        """`alive`: called while a recording is decoded, then with its length in seconds; `step`: called where a long
+        one can be interrupted without loss, and raises to interrupt it."""
+        self._settings, self._vault, self._jobs, self._alive, self._step = settings, vault, jobs, alive, step
         self._stored = lru_cache(maxsize=64)(jobs.get_labels)  # the key is the hash of the set: it never changes
         self._spoken = lru_cache(maxsize=16)(jobs.get_vocabulary)  # likewise
         self._default = lru_cache(maxsize=1)(default_labels)
@@ -77,9 +83,12 @@ class RequestBuilder:
         job = handover.job
         vocabulary = self._vocabulary(job)  # before the audio is read: it may raise
         data = self._vault.read(_needed(job.audio, "scribe", "audio"))
-        progress = self._progress_of(job.id)
         return Recording(
-            job.name, data, job.language, job.task, vocabulary, job.word_times, progress=progress, alive=self._alive
+            *(job.name, data, job.language, job.task, vocabulary, job.word_times),
+            progress=self._progress_of(job.id),
+            alive=self._alive,
+            store=HeardSoFar(self._jobs, job.id),
+            step=self._step,
         )
 
     def _progress_of(self, job: str) -> Callable[[float, float], None]:
@@ -129,6 +138,21 @@ class RequestBuilder:
         if job.labels is not None:
             return job.labels
         return self._stored(job.labels_key) if job.labels_key else self._default(self._settings.intents)
+
+
+class HeardSoFar:
+    """Keeps what was decoded of a long recording with its job."""
+
+    def __init__(self, jobs: Jobs, job: str) -> None:
+        self._jobs, self._job = jobs, job
+
+    def load(self) -> bytes | None:
+        """What was saved last; None if nothing was. Raises redis.RedisError."""
+        return self._jobs.kept_heard(self._job)
+
+    def save(self, text: str) -> None:
+        """Save it in the place of what was saved before."""
+        self._jobs.keep_heard(self._job, text)
 
 
 def _worded(job: Job, labels: LabelSet) -> LabelSet:

@@ -46,10 +46,11 @@ class ChildRuntime:
         once = connect_once(settings, socket_timeout=5)
         self.parents_jobs, self.parents_stages = Jobs(once, self._keys), Stages(settings, once, self.outcomes)
         self.lifeline = Lifeline(settings.time_limit_s, settings.time_limit_per_audio_s)  # before the fork: shared
-        self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, self.lifeline.alive)
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
         self.watch = Watch(self.outcomes.ended, self._waiting)
+        hooks = self.lifeline.alive, self.watch.step
+        self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, *hooks)
         self._lanes: Lanes | None = None  # known once the queues are
         self._paces: dict[str, Pace] = {}
 

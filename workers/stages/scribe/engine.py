@@ -3,9 +3,11 @@
 bytes ─ audio ─► samples ─ level, VAD ─► windows ─ Whisper, in batches ─► segments ─ guards ─► transcript
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from golem_chain.workers.stages.scribe.audio import decode, speech
 from golem_chain.workers.stages.scribe.audio.containers import stated_s
 from golem_chain.workers.stages.scribe.audio.vad import detector
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, cut, utterances
+from golem_chain.workers.stages.scribe.heard import Memory, Store
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.transcribe import WINDOWS_AT_ONCE, Transcriber, Work
-from golem_chain.workers.stages.scribe.vocabulary.choice import SURE, UNKNOWN, Free, Limits, choose
+from golem_chain.workers.stages.scribe.vocabulary.choice import SURE, UNKNOWN, Free, Lexicon, Limits, choose
 from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
 from golem_chain.workers.stages.scribe.whisper import timestamps, timing
 from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
@@ -48,10 +51,14 @@ class Recording:
     word_times: bool = False
     progress: Callable[[float, float], None] | None = None  # called with the seconds transcribed and the total
     alive: Callable[[float | None], None] | None = None  # called while it is decoded, then with its length in seconds
+    store: Store | None = None  # keeps what was decoded of a long one; None: an interrupted one begins anew
+    step: Callable[[], None] | None = None  # called where it may be interrupted without loss; raises if it is
 
 
 #: <|startoftranscript|>, language, task and <|notimestamps|>.
 _PROMPT_TOKENS = 4
+#: The number of timestamp tokens, <|0.00|> to <|30.00|>.
+_TIMES = 1501
 #: How far a timestamp of the model may be from the voice, seconds.
 _TIMESTAMP_S = 1.0
 #: What a window costs besides its speech, in seconds of speech: the encoder computes 30 s for any clip. Measured with
@@ -84,6 +91,7 @@ class Scribe:
 
         self.weights, self.settings = weights, settings
         self.model: Model = None
+        self._kept: tuple[str, PreparedAudio] | None = None  # the latest long recording that was prepared, until it ran
         tokenizer = load_tokenizer(weights.folder)
         try:
             features = WhisperFeatureExtractor.from_pretrained(weights.folder, local_files_only=True)
@@ -147,9 +155,16 @@ class Scribe:
     def prepare(self, request: Recording) -> Transcript | Ready[PreparedAudio]:
         """Decode the audio and detect voice; a recording without voice is answered here.
 
-        Raises BadAudio, AudioAboveLimit, LanguageRefused, BadVocabulary.
+        Raises BadAudio, AudioAboveLimit, LanguageRefused, BadVocabulary, and for a long recording that may be
+        interrupted what its `step` raises; it is then prepared already when it is asked for again.
         """
         self._check_language(request)
+        version = self._version(request) if request.store else ""
+        if version and self._kept and self._kept[0] == version:
+            kept = replace(self._kept[1], progress=request.progress, step=request.step)
+            if kept.memory and request.store:
+                kept.memory.store = request.store
+            return Ready(kept, audio_s=kept.duration_s)
         lexicon = None if request.vocabulary is None else self._lexicons.of(request.vocabulary, request.name)
         alive = request.alive or _nobody
         samples = decode.decode(request.data, request.name, self.settings, alive=lambda: alive(None))
@@ -170,30 +185,67 @@ class Scribe:
         windows = (cut if lexicon is None else utterances)(spans, chances, len(samples) / decode.RATE)
         limit = self.settings.no_speech_threshold
         limit = limit if limit >= 1 else limit + shift  # 1 disables the guard
-        return Ready(
-            PreparedAudio(
-                samples,
-                chances,
-                spans,
-                windows,
-                request.language,
-                request.task,
-                speech.model_gain(peak),
-                limit,
-                fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
-                word_times=request.word_times,
-                progress=request.progress if len(windows) > 1 else None,
-                lexicon=lexicon,
-            ),
-            audio_s=duration,
+        memory = self._memory(request.store, version, lexicon) if request.store and len(windows) > 1 else None
+        prepared = PreparedAudio(
+            samples,
+            chances,
+            spans,
+            windows,
+            request.language,
+            request.task,
+            speech.model_gain(peak),
+            limit,
+            fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
+            word_times=request.word_times,
+            progress=request.progress if len(windows) > 1 else None,
+            lexicon=lexicon,
+            memory=memory,
+            step=request.step,
         )
+        if memory is not None:
+            self._kept = version, prepared
+            if request.step is not None:
+                request.step()
+        return Ready(prepared, audio_s=duration)
 
     def run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
-        """Transcribe every window of every recording, in batches."""
+        """Transcribe every window of every recording, in batches. What is interrupted can be resumed."""
+        if not all(heard.memory for heard in batch):  # a short one would begin anew each time
+            batch = [replace(heard, step=None) for heard in batch]
+        try:
+            answers = self._run(batch)
+        except BaseException as exc:
+            if not isinstance(exc, Exception):
+                for heard in batch:
+                    if heard.memory:
+                        heard.memory.save()
+            raise
+        if self._kept and any(heard.memory is self._kept[1].memory for heard in batch):
+            self._kept = None
+        return answers
+
+    def _run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
         work = self.transcriber.hear(self.model, work, ProgressMeter())
         found = [item for first in work for item in self._guarded(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]
+
+    def _memory(self, store: Store, version: str, lexicon: Lexicon | None) -> Memory:
+        """What is known of a recording already."""
+        phrases = 0 if lexicon is None else lexicon.size
+        memory = Memory(version, store, self.specials.first_time + _TIMES, self.specials.languages, phrases)
+        memory.load()
+        return memory
+
+    def _version(self, request: Recording) -> str:
+        """What a recording's decodings depend on: audio, options, checkpoint, and the settings of the decoding."""
+        asked: list[Any] = [request.language, request.task, request.word_times]
+        asked += [request.vocabulary.wire() if request.vocabulary else None]
+        checkpoint = self.weights.checkpoint
+        asked += [checkpoint.id, checkpoint.revision, self.settings.scribe_context, list(self.settings.guards)]
+        made = hashlib.sha256(request.data)
+        made.update(json.dumps(asked).encode())
+        return made.hexdigest()
 
     def _guarded(self, item: Work) -> list[Work]:
         """Apply the guards to a window. If its text loops, decode it once more in the other mode, with or without

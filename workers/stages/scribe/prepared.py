@@ -10,6 +10,7 @@ from golem_chain.shared.records import Task
 from golem_chain.workers.stages.scribe.audio.decode import RATE
 from golem_chain.workers.stages.scribe.audio.speech import Span
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window
+from golem_chain.workers.stages.scribe.heard import Memory
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon
 
 
@@ -29,6 +30,8 @@ class PreparedAudio:
     word_times: bool
     progress: Callable[[float, float], None] | None  # called with the seconds transcribed and the total
     lexicon: Lexicon | None = None  # the phrases to choose from
+    memory: Memory | None = None  # of a recording of several windows, if it can be kept
+    step: Callable[[], None] | None = None  # called after each batch of windows; may raise to interrupt
 
     def timestamps(self, window: Window) -> bool:
         """Whether to decode a window with timestamps: only in long recordings, as transformers does. With a vocabulary,

@@ -13,6 +13,7 @@ from golem_chain.workers.stages.scribe import guards, short_context
 from golem_chain.workers.stages.scribe.audio import speech
 from golem_chain.workers.stages.scribe.audio.decode import RATE, release
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, rest
+from golem_chain.workers.stages.scribe.heard import Key
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
 from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
@@ -74,7 +75,7 @@ class Transcriber:
 
     def hear(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
         """Decode all windows and set `said` and `text`. Returns them in order, each followed by its continuations. The
-        `meter` counts each batch when it is done."""
+        `meter` counts each batch when it is done. Raises what a recording's `step` raises, between two batches."""
         done: list[tuple[int, Work]] = []
         pending = list(enumerate(work))
         while pending:
@@ -142,7 +143,8 @@ class Transcriber:
     def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
         for timestamps in (False, True):
             same = [item for item in work if item.timestamps is timestamps]
-            same.sort(key=lambda item: item.window.heard_s)  # texts of similar length finish together
+            # known ones first, to fill the batches of the others; then texts of similar length finish together
+            same.sort(key=lambda item: (not self._knows(item, timestamps), item.window.heard_s))
             for at in range(0, len(same), WINDOWS_AT_ONCE):
                 batch = same[at : at + WINDOWS_AT_ONCE]
                 if self._fast and not timestamps:
@@ -156,6 +158,11 @@ class Transcriber:
                 if meter is not None:
                     meter.count((item.sound, item.window) for item in batch)
 
+    def _knows(self, item: Work, timestamps: bool) -> bool:
+        """Whether the first decoding of a window is remembered."""
+        memory = item.sound.memory
+        return memory is not None and memory.find(Key.of(item.window, timestamps, 0.0, WINDOW_S)) is not None
+
     def _doubtful(self, item: Work) -> bool:
         said = item.heard
         return short_context.doubtful(self.words(said.tokens), len(said.tokens), said.avg_logprob, item.window.heard_s)
@@ -168,7 +175,28 @@ class Transcriber:
         temperature: float = 0.0,
         context_s: float = WINDOW_S,
     ) -> None:
-        """Encode and decode one batch of windows."""
+        """Encode and decode one batch of windows, but for those that are remembered."""
+        keys = [Key.of(item.window, timestamps, temperature, context_s) for item in work]
+        kept = [
+            item.sound.memory.find(key) if item.sound.memory else None for item, key in zip(work, keys, strict=True)
+        ]
+        for item, found in zip(work, kept, strict=True):
+            if found is not None:
+                item.said, item.scores = found
+        new = [n for n, found in enumerate(kept) if found is None]
+        if not new:
+            return
+        self._compute(model, [work[n] for n in new], timestamps, temperature, context_s)
+        kept_all = True
+        for n in new:
+            if memory := work[n].sound.memory:
+                kept_all &= memory.add(keys[n], work[n].heard, work[n].scores)
+        if kept_all and (step := work[0].sound.step):
+            step()
+
+    def _compute(
+        self, model: Model, work: Sequence[Work], timestamps: bool, temperature: float, context_s: float
+    ) -> None:
         pieces = []
         for item in work:
             start = round(item.window.start_s * RATE)

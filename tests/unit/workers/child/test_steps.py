@@ -32,6 +32,12 @@ def test_an_answer_is_stored_and_the_next_stage_is_published_for_the_same_job():
     assert StageRun.model_validate_json(step.answer["run:scribe"]).load_s == 1.0
 
 
+def test_what_would_resume_a_long_recording_is_dropped_with_its_answer():
+    assert "heard-so-far" not in steps.after("scribe", HEARD).answer
+    long = HEARD.model_copy(update={"transcript": Transcript(text="hi", duration_s=90.0)})
+    assert steps.after("scribe", long).answer["heard-so-far"] == ""
+
+
 def test_an_answer_that_was_stored_already_is_not_stored_again():
     step = steps.after("scribe", HEARD, computed=False)
     assert (step.follows, dict(step.answer)) == ("publish", {})
