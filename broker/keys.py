@@ -77,7 +77,7 @@ class Keys:
 
     @property
     def outbox(self) -> str:
-        """The ends that a URL has to be told: id of the job and URL (stream). Producers may write it, not read it."""
+        """The ends that a URL has to be told: id, URL, Outcome (stream). Producers may write it, not read it."""
         return f"{self.prefix}:outbox"
 
     # -- audio

@@ -25,7 +25,7 @@ local function end_job(keys, audio, text, state, keep_ms, id, channel)
   counts_end(job, id, state, keep_ms)
   local system, url = job:match('^[^:]*'), redis.call('HGET', job, 'webhook')
   redis.pcall('ZREM', system .. ':expiring', id)
-  if url then redis.pcall('XADD', system .. ':outbox', '*', 'job', id, 'url', url) end
+  if url then redis.pcall('XADD', system .. ':outbox', '*', 'job', id, 'url', url, 'outcome', text) end
   redis.call('PUBLISH', channel, redis.sha1hex(id))
   return 1
 end
