@@ -9,6 +9,7 @@ message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:hold
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
 group         golem:group:<name>  golem:group-ends:<name>
 lists         golem:expiring  golem:outbox  golem:owner:<hash>
+webhook       golem:webhook:<id>  golem:webhooks:<origin>  golem:webhooks  golem:webhooks-dead  golem:webhooks-ready
 system        golem:wire
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
@@ -79,6 +80,38 @@ class Keys:
     def outbox(self) -> str:
         """The ends that a URL has to be told: id, URL, Outcome (stream). Producers may write it, not read it."""
         return f"{self.prefix}:outbox"
+
+    # -- webhooks: a message lives until it is delivered, or for a while as a dead one (`broker.webhooks.outbox`)
+
+    def webhook(self, id: str) -> str:
+        """A message for a URL (hash): job, url, origin, body, at, tries, takes, error."""
+        return self.webhook_prefix + id
+
+    @property
+    def webhook_prefix(self) -> str:
+        """Prefix of the keys of all messages."""
+        return f"{self.prefix}:webhook:"
+
+    def webhooks_of(self, origin: str) -> str:
+        """The messages for an origin (`https://host:port`): id -> when the next try is due, or the lease of the present
+        one ends, Unix seconds of the server (sorted set)."""
+        return f"{self.webhooks}:{origin}"
+
+    @property
+    def webhooks(self) -> str:
+        """Origin -> when the first of its messages is due (sorted set)."""
+        return f"{self.prefix}:webhooks"
+
+    @property
+    def webhooks_dead(self) -> str:
+        """Ids of the messages that were given up, newest first; bounded (list)."""
+        return f"{self.prefix}:webhooks-dead"
+
+    @property
+    def webhooks_ready(self) -> str:
+        """Which URLs the deliverer of this system accepts (JSON); absent until one has started. Producers may read
+        it."""
+        return f"{self.prefix}:webhooks-ready"
 
     # -- audio
 

@@ -21,6 +21,7 @@ from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
+from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway, GolemError
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
@@ -104,6 +105,7 @@ class Submitter:
         """See `Pipeline.submit`."""
         job, data = self.describe(asked, options, id, name)
         replicas = self._settings.redis_wait
+        self._check_webhook(job.webhook)
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
             if data is not None and not self._jobs.register(job):
                 return job.id
@@ -111,9 +113,15 @@ class Submitter:
             self._publisher.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
         return job.id
 
+    def _check_webhook(self, url: str | None) -> None:
+        if url is not None:
+            with reaching(self._settings):
+                Outbox(self._client, Keys(self._settings.prefix)).check(url)
+
     def submit_many(self, requests: Iterable[Request], options: JobOptions, wait_s: float) -> Iterator[Submitted]:
         """Submit jobs with the same options, AT_ONCE of them in one round trip, and yield each in its order. An error
         of one job takes its place, except BrokerAway. Audio that has to be stored costs a round trip of its own."""
+        self._check_webhook(options.webhook)
         requests = iter(requests)
         while part := list(islice(requests, AT_ONCE)):
             yield from self._submit_part(part, options, wait_s)

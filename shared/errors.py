@@ -39,6 +39,12 @@ class BadRequest(GolemError):
     code = "bad-request"
 
 
+class BadWebhook(BadRequest):
+    """The URL of a webhook is invalid or not allowed, or nothing would deliver to it."""
+
+    code = "bad-webhook"
+
+
 class BadVocabulary(BadRequest):
     """The vocabulary cannot be parsed or used."""
 

@@ -66,6 +66,17 @@ def _paths(value: Any) -> Any:
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
+def _hosts(value: Any) -> Any:
+    """Parse `example.org,*.example.org`."""
+    if not isinstance(value, str):
+        return value
+    hosts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    for host in hosts:
+        if not re.fullmatch(r"(\*\.)?[a-z0-9_.-]+|[0-9a-f:.]+", host):
+            raise ValueError("use host names separated by commas, such as hooks.example.org,*.example.org")
+    return hosts
+
+
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", value):
         raise ValueError("use 1 to 32 letters, digits, `_`, `.` and `-`")
@@ -130,6 +141,20 @@ class Settings(BaseSettings):
         60,  # a batch takes seconds, so interactive work gives up few of its takes, and no folder stands still
         description="How long interactive jobs without a pause may hold up a queue's bulk jobs, seconds; then these "
         "get the next batch",
+    )
+
+    # -- webhooks
+    webhook_secret: str | None = Field(
+        None,
+        description="Secret that webhooks are signed with, `whsec_…`; several separated by spaces while it is changed",
+        repr=False,
+    )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = Field(
+        (), description="Hosts that webhooks may name, separated by commas; `*.example.org` for subdomains; empty: any"
+    )
+    webhook_http: Literal["1", "0"] = Field("0", description="1: webhooks may use http without TLS")
+    webhook_private: Literal["1", "0"] = Field(
+        "0", description="1: webhooks may lead to private and loopback addresses"
     )
 
     # -- Flower

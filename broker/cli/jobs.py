@@ -24,6 +24,7 @@ from golem_chain.broker.cli.options import (
     Tokens,
     Vocabulary,
     Wait,
+    Webhook,
     WordTimes,
     export_files,
     job_options,
@@ -64,13 +65,15 @@ def submit(
     form: Format = None,
     out: Out = None,
     wait: Wait = False,
+    webhook: Webhook = None,
     as_json: Json = False,
 ) -> None:
     """Submit files to the running system and print the job ids."""
     started = time.monotonic()
     if form and not wait:
         raise BadRequest("--format writes the results: add --wait, or use golem results JOB… --format later.")
-    _together(_of_files(audio, options, form, out, as_json=as_json), started, wait=wait)
+    told = _telling(options, webhook)
+    _together(_of_files(audio, told, form, out, as_json=as_json), started, wait=wait)
 
 
 def transcribe(
@@ -82,6 +85,7 @@ def transcribe(
     word_times: WordTimes = False,
     form: Format = None,
     out: Out = None,
+    webhook: Webhook = None,
     as_json: Json = False,
 ) -> None:
     """Write what is said in files; only the Scribe runs.
@@ -95,7 +99,7 @@ def transcribe(
             vocabulary=vocabulary, fillers=fillers, language=language, task=task, word_times=word_times, stop="scribe"
         )
 
-    _wherever(_of_files(audio, options, form, out, as_json=as_json), started)
+    _wherever(_of_files(audio, _telling(options, webhook), form, out, as_json=as_json), started)
 
 
 def ask(
@@ -144,6 +148,11 @@ def reply(
 
 
 # -- what is handed in
+
+
+def _telling(options: MakeOptions, webhook: str | None) -> MakeOptions:
+    """Return options with the webhook."""
+    return lambda: options().model_copy(update={"webhook": webhook})
 
 
 def _of_files(audio: list[str], options: MakeOptions, form: Format, out: Out, *, as_json: bool) -> Order:

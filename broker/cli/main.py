@@ -161,6 +161,29 @@ def flower() -> None:
 
 
 @app.command()
+def deliver(
+    dead: Annotated[bool, typer.Option("--dead", help="List the webhooks that were given up, and exit.")] = False,
+    retry: Annotated[
+        list[str] | None,
+        typer.Option("--retry", metavar="ID", help="Try a dead webhook again, and exit; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Deliver webhooks: tell URLs how their jobs ended."""
+    from golem_chain.broker.cli import deliver
+    from golem_chain.shared.settings import Settings
+
+    if dead and retry:
+        raise BadRequest("Give --dead or --retry ID, not both.")
+    if dead:
+        deliver.show_dead(Settings.read(), as_json=as_json)
+    elif retry:
+        deliver.retry(Settings.read(), retry, as_json=as_json)
+    else:
+        deliver.serve(Settings.read())
+
+
+@app.command()
 def functions(
     load: Annotated[bool, typer.Option("--load", help="Load them into GOLEM_REDIS_URL, as an administrator.")] = False,
 ) -> None:

@@ -91,6 +91,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files of --format; created if missing."),
 ]
+Webhook = Annotated[
+    str | None,
+    typer.Option("--webhook", metavar="URL", help="Tell this URL how each job ended; needs golem deliver."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
 JobIds = Annotated[
     list[str],

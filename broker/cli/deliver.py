@@ -1,0 +1,74 @@
+"""The command `golem deliver`. The work is in `broker.webhooks`."""
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from golem_chain.broker.cli.console import console, line, say
+from golem_chain.broker.connection import check_broker, connect, place, reaching
+from golem_chain.broker.keys import Keys
+from golem_chain.broker.webhooks.deliverer import Deliverer
+from golem_chain.broker.webhooks.outbox import Outbox
+from golem_chain.shared.json_object import JsonObject
+from golem_chain.shared.settings import Settings
+from golem_chain.shared.text import visible
+
+
+def serve(settings: Settings) -> None:
+    """Deliver webhooks until SIGINT or SIGTERM. Raises BadSetting, BrokerAway if Redis refuses this user."""
+    deliverer = Deliverer(settings)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    def stop(number: int, frame: Any) -> None:
+        del number, frame
+        deliverer.stop()
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, stop)
+    say(f"Delivering webhooks of {place(settings)}. Press Ctrl-C to stop.")
+    deliverer.run()
+    say("Stopped; what was not delivered stays in Redis.")
+
+
+def show_dead(settings: Settings, *, as_json: bool) -> None:
+    """Print the dead messages. Raises BrokerAway."""
+    with reaching(settings), connect(settings) as client:
+        found = Outbox(client, Keys(settings.prefix)).dead()
+    if as_json:
+        for one in found:
+            line(one)
+    elif found:
+        _print(found)
+    else:
+        say("There are no dead webhooks.")
+
+
+def _print(found: Sequence[JsonObject]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("webhook", "job", "receiver", "age", "tries", "why"):
+        grid.add_column(column, overflow="fold")
+    for one in found:
+        age = f"{max(0.0, time.time() - one['at']):.0f} s"
+        cells = [one["id"], one["job"], one["origin"] or "–", age, str(one["tries"]), one["error"]]
+        grid.add_row(*(Text(visible(cell)) for cell in cells))
+    console(stderr=False).print(grid)
+
+
+def retry(settings: Settings, ids: Sequence[str], *, as_json: bool) -> None:
+    """Make dead messages due again. Raises BadRequest for an unknown id, BrokerAway."""
+    check_broker(settings)
+    with reaching(settings), connect(settings) as client:
+        outbox = Outbox(client, Keys(settings.prefix))
+        for id in ids:
+            outbox.retry(id)
+            if as_json:
+                line({"id": id, "retried": True})
+            else:
+                say(f"The webhook {id} is tried again.")
