@@ -3,6 +3,7 @@
 The timeout of a socket applies to each call anew: a receiver that sends a byte every few seconds never exceeds it.
 """
 
+import http.client
 import io
 import socket
 import time
@@ -21,7 +22,7 @@ def left_s(ends_at: float) -> float:
 
 
 class DeadlineSocket:
-    """What `http.client` needs of a socket. Every method raises TimeoutError past `ends_at`, by `time.monotonic`."""
+    """What `http.client` needs of a socket. All but `close` raise TimeoutError past `ends_at`, by `time.monotonic`."""
 
     def __init__(self, sock: socket.socket, ends_at: float) -> None:
         self._sock, self._ends_at = sock, ends_at
@@ -43,7 +44,7 @@ class DeadlineSocket:
             rest = rest[self._sock.send(rest) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a file that reads what is received, up to ANSWER_MOST. It raises OSError."""
+        """Return a file that reads what is received, up to ANSWER_MOST. It raises OSError, HTTPException."""
         assert mode == "rb", mode
         return io.BufferedReader(_Received(self._sock, self))
 
@@ -61,7 +62,7 @@ class _Received(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._room:
-            raise OSError(f"more than {ANSWER_MOST} bytes of headers")
+            raise http.client.HTTPException(f"More than {ANSWER_MOST} bytes.")
         self._sock.settimeout(left_s(self._whole.ends_at))
         count = self._sock.recv_into(buffer, min(len(buffer), self._room))
         self._room -= count

@@ -60,6 +60,8 @@ class Sender:
             return Answer(error=f"presented an untrusted certificate ({exc.verify_message})")
         except ssl.SSLError:
             return Answer(error="does not speak TLS as we do")
+        except http.client.RemoteDisconnected:
+            return Answer(error="closed the connection without an answer")
         except http.client.HTTPException:
             return Answer(error="gave no valid HTTP answer")
         except OSError as exc:
