@@ -14,7 +14,8 @@ from contextlib import suppress
 
 import redis
 
-from golem_chain.broker.connection import connect_once, is_absence, reaching
+from golem_chain.broker import wire
+from golem_chain.broker.connection import connect_once, is_absence, place, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.webhooks.outbox import ENTRIES, Message, Outbox
 from golem_chain.broker.webhooks.policy import Policy
@@ -32,7 +33,7 @@ assert LEASE_S > 2 * (RESOLVE_S + TOTAL_S)
 _POLL_S = 0.25  # interval of looking for entries and due messages; a try that ends looks at once
 _AWAY_S = 1.0  # interval of looking whether Redis is back
 _ANSWER_S = 10.0  # how long Redis may take for a command
-_SILENT_MOST = 1000  # origins that are remembered as silent
+_ANSWERING_MOST = 200  # origins that are remembered as answering
 
 
 class Deliverer:
@@ -53,7 +54,7 @@ class Deliverer:
         self._outbox = Outbox(self._client, Keys(settings.prefix))
         self._stop, self._wake, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._running: dict[tuple[str, int], Message] = {}  # guarded by the lock, as is the next
-        self._silent: OrderedDict[str, None] = OrderedDict()
+        self._answering: OrderedDict[str, None] = OrderedDict()  # the latest last
 
     def stop(self) -> None:
         """Make `run` end. May be called from a signal handler or another thread."""
@@ -63,14 +64,14 @@ class Deliverer:
     def run(self) -> None:
         """Deliver until `stop`. Then wait up to GOLEM_STOP_S for the tries under way and give back the rest.
 
-        While Redis is away, wait for it. Raises BrokerAway if it refuses this user or a command.
+        While Redis is away, wait for it. Raises BrokerAway if it refuses this user or a command, WireDiffers.
         """
         opened = away = False
         with reaching(self._settings), self._client:
             while not self._stop.is_set():
                 try:
                     if not opened:
-                        self._outbox.open(self._policy)
+                        self._open()
                         opened = True
                     more = self._round()
                     if away:
@@ -91,6 +92,13 @@ class Deliverer:
 
     # -- the thread that decides
 
+    def _open(self) -> None:
+        """Raise WireDiffers if the system is of another release; else state which URLs it accepts."""
+        found = wire.version(self._client, Keys(self._settings.prefix))
+        if found not in (None, wire.WIRE):
+            raise wire.differs(place(self._settings), str(found))
+        self._outbox.open(self._policy)
+
     def _round(self) -> bool:
         """Accept entries and start tries. Return whether there may be more to accept at once."""
         entries = self._outbox.entries()
@@ -99,7 +107,7 @@ class Deliverer:
                 logger.warning("job %s: its webhook cannot be sent: %s", entry.job, why)
         with self._lock:
             free = SLOTS - len(self._running)
-            limits = rooms(Counter(one.origin for one in self._running.values()), self._silent)
+            limits = rooms(Counter(one.origin for one in self._running.values()), self._answering)
         for message in self._outbox.claim(free, self._lease_s, limits) if free else ():
             with self._lock:
                 self._running[message.id, message.take] = message
@@ -147,11 +155,11 @@ class Deliverer:
 
     def _note(self, origin: str, answer: Answer) -> None:
         with self._lock:
-            self._silent.pop(origin, None)
-            if answer.status is None:
-                self._silent[origin] = None
-                while len(self._silent) > _SILENT_MOST:
-                    self._silent.popitem(last=False)
+            self._answering.pop(origin, None)
+            if answer.status is not None:
+                self._answering[origin] = None
+                if len(self._answering) > _ANSWERING_MOST:
+                    self._answering.popitem(last=False)
 
     def _settle(self, message: Message, decided: Verdict, took_s: float) -> None:
         """End the try; while Redis is away, try that again until the deliverer stops."""

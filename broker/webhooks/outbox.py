@@ -7,8 +7,9 @@ dead       in a list, the newest DEAD_MOST, each for DEAD_KEEP_S
 """
 
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import redis
@@ -18,10 +19,12 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.scripts import load
 from golem_chain.broker.webhooks.payload import body, message_id
 from golem_chain.broker.webhooks.policy import URL_MOST, Policy, target
-from golem_chain.broker.webhooks.schedule import PER_ORIGIN, Verdict
+from golem_chain.broker.webhooks.schedule import PER_NEW, Verdict
 from golem_chain.shared.errors import BadRequest, BadWebhook
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Outcome
+
+logger = logging.getLogger(__name__)
 
 #: Dead messages that are kept, and for how many seconds: they hold what people said.
 DEAD_MOST, DEAD_KEEP_S = 1000, 7 * 24 * 3600
@@ -78,7 +81,7 @@ class Outbox:
     # -- from the outbox to messages
 
     def entries(self) -> list[Entry]:
-        """Return the oldest entries. Those that tell no job and no URL are removed."""
+        """Return the oldest entries. Those that tell no job or no URL are dropped."""
         rows = cast("list[tuple[bytes, Mapping[bytes, bytes]]]", self._client.xrange(self._keys.outbox, count=ENTRIES))
         found = []
         for id, fields in rows:
@@ -86,7 +89,8 @@ class Outbox:
             if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", job) and url:
                 found.append(Entry(id.decode(), job, url, fields.get(b"outcome")))
             else:
-                self._client.xdel(self._keys.outbox, id)
+                logger.warning("an entry of the outbox that tells no job or no URL was dropped")
+                self._move(id.decode(), "", "", "")
         return found
 
     def accept(self, entry: Entry, policy: Policy) -> str | None:
@@ -98,11 +102,15 @@ class Outbox:
             sent = self._body(entry)
         except BadWebhook as exc:
             why = exc.message
-        keys, id = self._keys, message_id(entry.job, entry.id)
-        touched = [keys.outbox, keys.webhook(id), keys.webhooks_of(origin), keys.webhooks, keys.webhooks_dead]
-        fixed: list[Any] = [entry.id, id, origin, why, keys.webhook_prefix, DEAD_MOST, DEAD_KEEP_S * 1000]
-        moved = self._accept(touched, [*fixed, "job", entry.job, "url", entry.url[:URL_MOST], "body", sent])
+        fields: list[str | bytes] = ["job", entry.job, "url", entry.url[:URL_MOST], "body", sent]
+        moved = self._move(entry.id, message_id(entry.job, entry.id), origin, why, fields)
         return why or None if moved else None
+
+    def _move(self, entry: str, id: str, origin: str, why: str, fields: Sequence[str | bytes] = ()) -> bool:
+        keys = self._keys
+        touched = [keys.outbox, keys.webhook(id), keys.webhooks_of(origin), keys.webhooks, keys.webhooks_dead]
+        fixed: list[Any] = [entry, id, origin, why, keys.webhook_prefix, DEAD_MOST, DEAD_KEEP_S * 1000]
+        return bool(self._accept(touched, [*fixed, *fields]))
 
     def _body(self, entry: Entry) -> bytes:
         """Return what is to be sent. Raises BadWebhook if the Outcome is gone or is not one of this job."""
@@ -115,13 +123,16 @@ class Outbox:
             raise BadWebhook("The Outcome cannot be read.") from None
         if outcome.job != entry.job:
             raise BadWebhook("The Outcome belongs to another job.")
-        return body(outcome, entry.id)
+        try:
+            return body(outcome, entry.id)
+        except (ValueError, OverflowError, OSError):
+            raise BadWebhook("The entry's id in the outbox is not a time.") from None
 
     # -- tries
 
     def claim(self, wanted: int, lease_s: float, rooms: Mapping[str, int]) -> list[Message]:
-        """Take up to `wanted` due messages. `rooms`: how many an origin may have, where it is not PER_ORIGIN."""
-        fixed: list[Any] = [self._keys.webhooks_of(""), self._keys.webhook_prefix, wanted, lease_s, PER_ORIGIN]
+        """Take up to `wanted` due messages. `rooms`: how many an origin may have, where it is not PER_NEW."""
+        fixed: list[Any] = [self._keys.webhooks_of(""), self._keys.webhook_prefix, wanted, lease_s, PER_NEW]
         args = [*fixed, *(part for pair in rooms.items() for part in pair)]
         now, taken = cast("tuple[bytes, list[Any]]", self._claim([self._keys.webhooks], args))
         return [

@@ -5,7 +5,7 @@ passes a day. The specification suggests some jitter, and to slow down for 429, 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
@@ -15,8 +15,9 @@ STEPS_S = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
 JITTER = 0.2
 #: Retry-After is believed up to this, seconds.
 RETRY_AFTER_MOST_S = STEPS_S[-1]
-#: Tries at a time, of one deliverer in all and for one origin. An origin that does not answer gets one.
-SLOTS, PER_ORIGIN, PER_SILENT = 64, 8, 1
+#: Tries at a time of one deliverer: in all, for an origin that answers, and for one that did not or is new. Names cost
+#: nothing, so that a new one must not take more.
+SLOTS, PER_ORIGIN, PER_NEW = 64, 8, 1
 _GONE = 410
 
 
@@ -77,8 +78,8 @@ def retry_after(header: str | None, date: str | None) -> float | None:
         return None
 
 
-def rooms(running: Mapping[str, int], silent: Mapping[str, object]) -> dict[str, int]:
-    """Return how many more tries each origin may have that is not at rest. `running`: tries under way; `silent`:
-    origins whose last try got no answer."""
-    named = [*running, *(one for one in silent if one not in running)]
-    return {one: max(0, (PER_SILENT if one in silent else PER_ORIGIN) - running.get(one, 0)) for one in named}
+def rooms(running: Mapping[str, int], answering: Collection[str]) -> dict[str, int]:
+    """Return how many more tries each of these origins may have; any other may have PER_NEW. `running`: tries under
+    way; `answering`: origins whose last try got an answer."""
+    most = dict.fromkeys(running, PER_NEW) | dict.fromkeys(answering, PER_ORIGIN)
+    return {origin: max(0, allowed - running.get(origin, 0)) for origin, allowed in most.items()}

@@ -20,9 +20,9 @@ from golem_chain.broker.webhooks.deliverer import Deliverer
 from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.broker.webhooks.payload import message_id
 from golem_chain.broker.webhooks.policy import Policy
-from golem_chain.broker.webhooks.schedule import PER_ORIGIN
+from golem_chain.broker.webhooks.schedule import PER_NEW, PER_ORIGIN, SLOTS, Verdict
 from golem_chain.broker.webhooks.sender import Sender
-from golem_chain.shared.errors import BadRequest, BadSetting, BadWebhook, BrokerAway
+from golem_chain.shared.errors import BadRequest, BadSetting, BadWebhook, BrokerAway, WireDiffers
 from golem_chain.shared.records import Outcome, Transcript
 from golem_chain.shared.settings import Settings
 from tests.support.deliverer import STEPS_S, delivering
@@ -258,6 +258,24 @@ def test_hostile_entries_are_dropped_or_buried_and_hold_up_nobody(settings, clie
     assert client.xlen(keys.outbox) == 0
 
 
+def test_an_entry_with_the_highest_id_does_not_close_the_outbox(settings, client, end, receiver, eventually):
+    highest = f"{2**64 - 1}-{2**64 - 1}"
+    client.xadd(keys.outbox, {"job": "j1", "url": receiver.url("/x"), "outcome": "{}"}, id=highest)
+    [lost] = end(receiver.url("/in"))
+    assert client.exists(keys.outcome(lost)), "the job ends all the same"
+    with delivering(settings):
+        eventually(lambda: not client.exists(keys.outbox))
+        [job] = end(receiver.url("/in"))
+        eventually(lambda: told(receiver) == [job])
+
+
+def test_a_system_of_another_release_is_left_alone(settings, client):
+    client.set(keys.wire, "99")
+    with pytest.raises(WireDiffers, match="wire version 99"):
+        Deliverer(settings).run()
+    assert not client.exists(keys.webhooks_ready)
+
+
 # -- several receivers
 
 
@@ -273,9 +291,25 @@ def test_one_bad_receiver_holds_up_no_other(settings, client, end, receiver, eve
             eventually(lambda: set(told(receiver)) == set(good))
             assert time.monotonic() - began < 3.0, "less than one time limit"
         if kind in ("hang", "drip"):  # the others answer 200: the try is over before the receiver's thread is
-            assert bad.most["/"] <= PER_ORIGIN
+            assert bad.most["/"] == PER_NEW
     finally:
         bad.stop()
+
+
+def test_fewer_hanging_receivers_than_slots_hold_up_no_other(settings, client, end, receiver, eventually):
+    bad = [Receiver() for _ in range(SLOTS - 4)]
+    try:
+        for one in bad:
+            one.plan["/"] = ["hang"] * 3
+            end(one.url("/"), 3)
+        good = end(receiver.url("/in"), 20)
+        began = time.monotonic()
+        with delivering(settings, sender=Sender(OPEN, total_s=4.0)):
+            eventually(lambda: set(told(receiver)) == set(good))
+            assert time.monotonic() - began < 4.0, "less than one time limit"
+    finally:
+        for one in bad:
+            one.stop()
 
 
 def test_an_origin_gets_few_tries_at_a_time_and_all_its_messages_in_the_end(
@@ -295,7 +329,7 @@ def test_an_origin_gets_few_tries_at_a_time_and_all_its_messages_in_the_end(
 @pytest.fixture
 def program(settings, tmp_path):
     """Starts deliverers as processes of their own."""
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
 
     def start(lease_s=2.0, skew_s=0.0):
         env = {"GOLEM_REDIS_URL": settings.redis_url, "CLOCK_SKEW_S": str(skew_s)}
@@ -377,7 +411,7 @@ def test_who_lost_the_lease_postpones_and_buries_nothing_but_what_he_delivered_i
     [second] = box.claim(10, 60.0, {})
     assert (first.id, second.take - first.take) == (second.id, 1)
     assert first.id == message_id(first.job, entry.id)
-    later, dead, done = (outbox.Verdict(move, 0.0, "x") for move in ("later", "dead", "delivered"))
+    later, dead, done = (Verdict(move, 0.0, "x") for move in ("later", "dead", "delivered"))
     assert box.settle(first, later) is None
     assert box.settle(first, dead) is None
     box.give_back(first)
@@ -394,8 +428,8 @@ def test_the_list_of_the_dead_is_bounded_and_what_falls_out_is_named(settings, c
     box = Outbox(client, keys)
     for entry in box.entries():
         box.accept(entry, OPEN)
-    first, second, third = box.claim(10, 60.0, {})
-    dead = outbox.Verdict("dead", why="broke")
+    first, second, third = box.claim(10, 60.0, {receiver.url(""): 3})
+    dead = Verdict("dead", why="broke")
     assert [box.settle(one, dead) for one in (first, second, third)] == [[], [], [first.id]]
     assert [one["id"] for one in box.dead()] == [third.id, second.id]
     client.delete(keys.webhook(second.id))  # it has expired

@@ -6,8 +6,8 @@ import pytest
 
 from golem_chain.broker.webhooks.schedule import (
     JITTER,
+    PER_NEW,
     PER_ORIGIN,
-    PER_SILENT,
     RETRY_AFTER_MOST_S,
     STEPS_S,
     Answer,
@@ -83,9 +83,9 @@ def test_retry_after_is_a_number_or_a_time_by_the_receivers_own_clock(header, da
     assert retry_after(header, date) == seconds
 
 
-def test_an_origin_that_does_not_answer_gets_one_try_at_a_time_and_harms_no_other():
-    found = rooms({"a": 3, "b": PER_ORIGIN, "c": 1}, {"c": None, "d": None})
-    assert found == {"a": PER_ORIGIN - 3, "b": 0, "c": 0, "d": PER_SILENT}
+def test_an_origin_that_is_new_or_silent_gets_one_try_at_a_time_and_one_that_answers_more():
+    found = rooms({"a": 3, "b": PER_ORIGIN, "c": 1}, ["a", "b", "d"])
+    assert found == {"a": PER_ORIGIN - 3, "b": 0, "c": PER_NEW - 1, "d": PER_ORIGIN}
 
 
 def test_a_redirect_is_told_as_what_it_is():
