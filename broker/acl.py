@@ -1,7 +1,7 @@
 """Redis users with least privilege: `python -m golem_chain.broker.acl > users.acl`, an `aclfile` for redis.conf.
 
-Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _MONITOR and _FLOWER; a missing one is generated and printed to
-stderr. The file holds only their SHA-256. The user `default` is disabled, so anonymous access is impossible.
+Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _DELIVERER, _MONITOR and _FLOWER; a missing one is generated and
+printed to stderr. The file holds only their SHA-256. The user `default` is disabled, so anonymous access is impossible.
 The keys and channels are those of GOLEM_PREFIX, those of remote control and events of database 0. Requires Redis 7
 (selectors).
 
@@ -9,6 +9,7 @@ The keys and channels are those of GOLEM_PREFIX, those of remote control and eve
 |---|---|---|
 | producer | submit, results, cancel | publish, read and end jobs, store audio and label sets; cannot read a queue |
 | worker | golem worker | all that, queues, messages in hand, results, remote control; no flush, config or other keys |
+| deliverer | golem deliver | read the outbox and Outcomes, send and keep webhooks; no jobs, no audio, no queues |
 | monitor | status, timeline, dead list | read all of Golem Chain's keys except audio and jobs; write nothing |
 | flower | golem flower | receive events, send remote control commands (which can stop workers); no jobs, no queues |
 """
@@ -32,7 +33,7 @@ from golem_chain.shared.settings import Settings
 _NEVER = "-@dangerous -@admin +info"
 #: CLIENT TRACKING names every key that changes, whatever a user may read: among them are the ids of jobs.
 _EVERYBODY = "+@connection -client|tracking -@dangerous"
-USERS = ("producer", "worker", "monitor", "flower")
+USERS = ("producer", "worker", "deliverer", "monitor", "flower")
 
 
 def rules(prefix: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"({written} +lpush +rpush +zadd +fcall +time) "
             # the audio: written and never read
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
-            f"(%R~{keys.wire} +get) "
+            f"(%R~{keys.wire} +get) (%R~{keys.webhooks_ready} +get) "
             # deadlines and what is told to URLs: they list ids
             f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
             # the submitter's own list, and groups: who knows the name can read them
@@ -73,6 +74,13 @@ def rules(prefix: str) -> dict[str, str]:
         "worker": (
             f"~{prefix}:* &{prefix}:* {remote} +@all {_NEVER} {old}"
             "-@scripting +eval +evalsha +script|load +script|exists"
+        ),
+        "deliverer": (
+            f"{_EVERYBODY} +info +time +eval +evalsha +script|load +script|exists "
+            f"%R~{keys.wire} %R~{keys.outcome('*')} ~{keys.outbox} ~{keys.webhook('*')} ~{keys.webhooks_of('*')} "
+            f"~{keys.webhooks} ~{keys.webhooks_dead} ~{keys.webhooks_ready} "
+            "+xrange +xdel +xlen +del +unlink +get +set +hset +hget +hmget +hincrby +exists +pexpire +persist "
+            "+zadd +zrem +zrange +zrangebyscore +lpush +lrem +lrange +ltrim +lindex +rpop"
         ),
         "monitor": (
             f"{_EVERYBODY} +info +time {' '.join(f'%R~{key}' for key in lanes)} "

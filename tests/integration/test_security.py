@@ -27,11 +27,14 @@ from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.transport import scripts
+from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
+from tests.support.deliverer import delivering
 from tests.support.paths import ROOT
+from tests.support.receiver import SECRET, Receiver
 
 keys = Keys()
 
@@ -118,6 +121,31 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     assert said == {(b"producer", b"evalsha")}, "tried once, then it calls functions"
 
 
+def test_a_webhook_goes_from_a_producer_to_its_receiver_and_nothing_is_refused(users, eventually):
+    users.root.execute_command("ACL", "LOG", "RESET")
+    receiver = Receiver()
+    receiver.plan["/in"] = ["500", "500", "410"]
+    allowed = {"webhook_secret": SECRET, "webhook_http": "1", "webhook_private": "1"}
+    asked = users.as_("deliverer").model_copy(update=allowed)
+    try:
+        with (
+            delivering(asked),
+            Pipeline(users.as_("producer")) as pipeline,
+            connect(users.as_("deliverer")) as client,
+        ):
+            eventually(lambda: users.root.exists(keys.webhooks_ready))
+            jobs = [pipeline.submit(text="a", labels="a,b", webhook=receiver.url("/in"), id="told")]
+            [dead] = eventually(Outbox(client, keys).dead, told=lambda: refusals(users))
+            Outbox(client, keys).retry(dead["id"])
+            jobs.append(pipeline.submit(b"sleep 30", webhook=receiver.url("/in")))
+            pipeline.cancel(jobs[1])
+            eventually(lambda: len(receiver.requests) == 5, told=lambda: refusals(users))
+            assert not Outbox(client, keys).dead()
+    finally:
+        receiver.stop()
+    assert {(one[b"username"], one[b"object"]) for one in refusals(users)} == {(b"producer", b"evalsha")}
+
+
 def refusals(users):
     """Return user, reason and object of each denied command in the server's log."""
     log = users.root.execute_command("ACL", "LOG")
@@ -146,6 +174,11 @@ CLAIMS = {
         "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "EVAL while(true)do(1)end 0",
                         "FUNCTION LOAD x"],
         "read dead letters": ["LRANGE golem:dead 0 -1", "LRANGE golem:dying 0 -1"],
+        "read or empty the outbox, read webhooks": [
+            "XRANGE golem:outbox - +", "XREAD STREAMS golem:outbox 0", "XLEN golem:outbox", "XDEL golem:outbox 1-0",
+            "XTRIM golem:outbox MAXLEN 0", "DEL golem:outbox", "SET golem:outbox x", "GET golem:outbox",
+            "HGETALL golem:webhook:x", "HSET golem:webhook:x url y", "ZADD golem:webhooks 0 x",
+            "SET golem:webhooks-ready x", "LRANGE golem:webhooks-dead 0 -1", "ZRANGE golem:webhooks:https://a 0 -1"],
         "touch workers": ["HSET golem:box:x a b", "HGETALL golem:box:x", "DEL golem:unacked", "SET golem:wire x",
                           "PUBLISH golem:fanout:0.celery.pidbox x"],
     },
@@ -155,13 +188,26 @@ CLAIMS = {
                                        "LPUSH scribe x", "DEL unacked", "HGET unacked x", "ZRANGE unacked_index 0 -1",
                                        "PUBLISH golem2:ended x", "PUBLISH /0.celery.pidbox x"],
     },
+    "deliverer": {
+        "read or end jobs": ["HGETALL golem:job:x", "HGET golem:job:x job", "SET golem:outcome:x y",
+                             "DEL golem:outcome:x", "PUBLISH golem:ended x", "FCALL golem_x 0"],
+        "read audio": [f"GET {AUDIO}", f"EVAL return(redis.call('GET','{AUDIO}')) 0"],
+        "read or fill a queue": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1",
+                                 "RPOP golem:queue:scribe", "HGET golem:unacked x"],
+        "use other keys or channels": ["SET golem:wire x", "LRANGE golem:dead 0 -1", "SCAN 0",
+                                       "XRANGE golem:events - +",
+                                       "SUBSCRIBE golem:ended", "HGET golem:box:x a", "GET golem:labels:00",
+                                       "PUBLISH golem:fanout:0.celery.pidbox x"],
+    },
     "monitor": {
         "write anything": ["LPUSH golem:queue:scribe x", "DEL golem:dead", "SET golem:outcome:x y",
                            "HSET golem:box:x a b", "EVAL return(redis.call('DEL','golem:dead')) 0"],
-        "read audio, jobs or outcomes": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
-                                         "GET golem:labels:00", "GET golem:vocabulary:00", "ZRANGE golem:expiring 0 -1",
-                                         "HGETALL golem:group:x", "XRANGE golem:group-ends:x - +",
-                                         "ZRANGE golem:owner:x 0 -1", "XRANGE golem:outbox - +"],
+        "read audio, jobs, outcomes or webhooks": [f"GET {AUDIO}", "HGETALL golem:job:x", "GET golem:outcome:x",
+                                                   "GET golem:labels:00", "GET golem:vocabulary:00",
+                                                   "ZRANGE golem:expiring 0 -1", "HGETALL golem:group:x",
+                                                   "XRANGE golem:group-ends:x - +", "ZRANGE golem:owner:x 0 -1",
+                                                   "XRANGE golem:outbox - +", "HGETALL golem:webhook:x",
+                                                   "LRANGE golem:webhooks-dead 0 -1"],
     },
     "flower": {
         "read or fill a queue": ["LPUSH golem:queue:scribe x", "LRANGE golem:queue:scribe 0 -1"],
@@ -307,7 +353,7 @@ def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
         [sys.executable, "-m", "golem_chain.broker.acl"], env=env, capture_output=True, text=True, check=True
     )
     said = dict(line.split(": ") for line in made.stderr.splitlines())
-    assert set(said) == {"producer", "monitor", "flower"}
+    assert set(said) == {"producer", "deliverer", "monitor", "flower"}
     assert not any(secret in made.stdout for secret in (*said.values(), "chosen-by-me"))
     assert made.stdout.startswith("user default off")
 
