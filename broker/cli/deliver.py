@@ -3,9 +3,9 @@
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from golem_chain.broker.cli.console import console, line, say
 from golem_chain.broker.connection import check_broker, connect, place, reaching
@@ -16,20 +16,33 @@ from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
 
+_TICK_S = 0.2  # interval of looking for a signal
+
 
 def serve(settings: Settings) -> None:
     """Deliver webhooks until SIGINT or SIGTERM. Raises BadSetting, BrokerAway if Redis refuses this user."""
     deliverer = Deliverer(settings)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
-    def stop(number: int, frame: Any) -> None:
-        del number, frame
-        deliverer.stop()
+    told, failed = [], []  # signals, errors; a handler must take no lock, which its own thread may hold
+
+    def run() -> None:
+        try:
+            deliverer.run()
+        except BaseException as exc:  # noqa: BLE001 - raised below
+            failed.append(exc)
 
     for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, stop)
+        signal.signal(one, lambda number, _: told.append(number))
     say(f"Delivering webhooks of {place(settings)}. Press Ctrl-C to stop.")
-    deliverer.run()
+    running = threading.Thread(target=run, name="deliverer")
+    running.start()
+    while running.is_alive() and not told:
+        running.join(_TICK_S)
+    deliverer.stop()
+    running.join()
+    if failed:
+        raise failed[0]
     say("Stopped; what was not delivered stays in Redis.")
 
 

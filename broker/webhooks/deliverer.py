@@ -19,7 +19,7 @@ from golem_chain.broker.connection import connect_once, is_absence, place, reach
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.webhooks.outbox import ENTRIES, Message, Outbox
 from golem_chain.broker.webhooks.policy import Policy
-from golem_chain.broker.webhooks.schedule import SLOTS, STEPS_S, Answer, Verdict, rooms, verdict
+from golem_chain.broker.webhooks.schedule import STEPS_S, Answer, Verdict, room, verdict
 from golem_chain.broker.webhooks.sender import RESOLVE_S, TOTAL_S, Sender
 from golem_chain.broker.webhooks.signature import headers, secrets_of
 from golem_chain.shared.errors import BadWebhook
@@ -33,7 +33,7 @@ assert LEASE_S > 2 * (RESOLVE_S + TOTAL_S)
 _POLL_S = 0.25  # interval of looking for entries and due messages; a try that ends looks at once
 _AWAY_S = 1.0  # interval of looking whether Redis is back
 _ANSWER_S = 10.0  # how long Redis may take for a command
-_ANSWERING_MOST = 200  # origins that are remembered as answering
+_ANSWERING_MOST = 100  # origins that are remembered as answering
 
 
 class Deliverer:
@@ -57,7 +57,7 @@ class Deliverer:
         self._answering: OrderedDict[str, None] = OrderedDict()  # the latest last
 
     def stop(self) -> None:
-        """Make `run` end. May be called from a signal handler or another thread."""
+        """Make `run` end. Not for a signal handler: the thread that it interrupts may hold the lock of an event."""
         self._stop.set()
         self._wake.set()
 
@@ -106,9 +106,8 @@ class Deliverer:
             if why := self._outbox.accept(entry, self._policy):
                 logger.warning("job %s: its webhook cannot be sent: %s", entry.job, why)
         with self._lock:
-            free = SLOTS - len(self._running)
-            limits = rooms(Counter(one.origin for one in self._running.values()), self._answering)
-        for message in self._outbox.claim(free, self._lease_s, limits) if free else ():
+            left = room(Counter(one.origin for one in self._running.values()), self._answering)
+        for message in self._outbox.claim(left, self._lease_s) if left.free else ():
             with self._lock:
                 self._running[message.id, message.take] = message
             threading.Thread(target=self._deliver, args=(message,), daemon=True, name=message.id).start()

@@ -19,7 +19,7 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.scripts import load
 from golem_chain.broker.webhooks.payload import body, message_id
 from golem_chain.broker.webhooks.policy import URL_MOST, Policy, target
-from golem_chain.broker.webhooks.schedule import PER_NEW, Verdict
+from golem_chain.broker.webhooks.schedule import PER_NEW, Room, Verdict
 from golem_chain.shared.errors import BadRequest, BadWebhook
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Outcome
@@ -130,10 +130,11 @@ class Outbox:
 
     # -- tries
 
-    def claim(self, wanted: int, lease_s: float, rooms: Mapping[str, int]) -> list[Message]:
-        """Take up to `wanted` due messages. `rooms`: how many an origin may have, where it is not PER_NEW."""
-        fixed: list[Any] = [self._keys.webhooks_of(""), self._keys.webhook_prefix, wanted, lease_s, PER_NEW]
-        args = [*fixed, *(part for pair in rooms.items() for part in pair)]
+    def claim(self, room: Room, lease_s: float) -> list[Message]:
+        """Take due messages, as many as there is room for."""
+        fixed: list[Any] = [self._keys.webhooks_of(""), self._keys.webhook_prefix, lease_s]
+        args = [*fixed, room.free, room.answering, room.new, PER_NEW]
+        args += [part for pair in room.origins.items() for part in pair]
         now, taken = cast("tuple[bytes, list[Any]]", self._claim([self._keys.webhooks], args))
         return [
             Message(id.decode(), take, job.decode(), url.decode(), sent, int(failed), origin.decode(), float(now))

@@ -18,6 +18,8 @@ RETRY_AFTER_MOST_S = STEPS_S[-1]
 #: Tries at a time of one deliverer: in all, for an origin that answers, and for one that did not or is new. Names cost
 #: nothing, so that a new one must not take more.
 SLOTS, PER_ORIGIN, PER_NEW = 64, 8, 1
+#: Of them, for all origins that answer, and for all others: neither kind can take the place of the other.
+PER_KIND = 48
 _GONE = 410
 
 
@@ -78,8 +80,19 @@ def retry_after(header: str | None, date: str | None) -> float | None:
         return None
 
 
-def rooms(running: Mapping[str, int], answering: Collection[str]) -> dict[str, int]:
-    """Return how many more tries each of these origins may have; any other may have PER_NEW. `running`: tries under
-    way; `answering`: origins whose last try got an answer."""
-    most = dict.fromkeys(running, PER_NEW) | dict.fromkeys(answering, PER_ORIGIN)
-    return {origin: max(0, allowed - running.get(origin, 0)) for origin, allowed in most.items()}
+class Room(NamedTuple):
+    """How many more tries a deliverer may begin."""
+
+    free: int  # in all
+    answering: int  # for the origins that answer
+    new: int  # for the others, PER_NEW each
+    origins: Mapping[str, int]  # for each that answers or has tries under way, the longest unused first
+
+
+def room(running: Mapping[str, int], answering: Collection[str]) -> Room:
+    """Return how many more tries may begin. `running`: tries under way; `answering`: origins whose last try got an
+    answer."""
+    total, known = sum(running.values()), sum(running.get(one, 0) for one in answering)
+    most = dict.fromkeys(answering, PER_ORIGIN) | {one: PER_NEW for one in running if one not in answering}
+    left = {origin: max(0, allowed - running.get(origin, 0)) for origin, allowed in most.items()}
+    return Room(max(0, SLOTS - total), max(0, PER_KIND - known), max(0, PER_KIND - (total - known)), left)

@@ -7,7 +7,7 @@ import pytest
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.broker.webhooks.policy import Policy
-from golem_chain.broker.webhooks.schedule import Verdict
+from golem_chain.broker.webhooks.schedule import Room, Verdict
 from golem_chain.shared.records import Outcome
 
 keys = Keys()
@@ -24,7 +24,7 @@ def dead(redis):
     redis.xadd(keys.outbox, {"job": "j1", "url": URL, "outcome": outcome})
     [entry] = box.entries()
     box.accept(entry, Policy())
-    [message] = box.claim(1, 60.0, {})
+    [message] = box.claim(Room(1, 1, 1, {}), 60.0)
     box.settle(message, Verdict("dead", why="answered \x1b[2J"))
     return message.id
 

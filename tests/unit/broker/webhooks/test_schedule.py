@@ -6,14 +6,16 @@ import pytest
 
 from golem_chain.broker.webhooks.schedule import (
     JITTER,
+    PER_KIND,
     PER_NEW,
     PER_ORIGIN,
     RETRY_AFTER_MOST_S,
+    SLOTS,
     STEPS_S,
     Answer,
     Verdict,
     retry_after,
-    rooms,
+    room,
     verdict,
 )
 
@@ -84,8 +86,16 @@ def test_retry_after_is_a_number_or_a_time_by_the_receivers_own_clock(header, da
 
 
 def test_an_origin_that_is_new_or_silent_gets_one_try_at_a_time_and_one_that_answers_more():
-    found = rooms({"a": 3, "b": PER_ORIGIN, "c": 1}, ["a", "b", "d"])
-    assert found == {"a": PER_ORIGIN - 3, "b": 0, "c": PER_NEW - 1, "d": PER_ORIGIN}
+    found = room({"a": 3, "b": PER_ORIGIN, "c": 1}, ["a", "b", "d"]).origins
+    assert found == {"a": PER_ORIGIN - 3, "b": 0, "d": PER_ORIGIN, "c": PER_NEW - 1}
+
+
+def test_origins_that_hang_leave_slots_for_those_that_answer_and_the_other_way_round():
+    hanging = {f"h{n}": 1 for n in range(PER_KIND)}
+    assert room(hanging, ["a"])[:3] == (SLOTS - PER_KIND, PER_KIND, 0)
+    busy = {f"a{n}": PER_ORIGIN for n in range(PER_KIND // PER_ORIGIN)}
+    assert room(busy, list(busy))[:3] == (SLOTS - PER_KIND, 0, PER_KIND)
+    assert room(hanging | {"x": 100}, [])[:3] == (0, PER_KIND, 0), "never less than none"
 
 
 def test_a_redirect_is_told_as_what_it_is():
