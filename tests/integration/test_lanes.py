@@ -40,7 +40,7 @@ def qos(settings):
 
 def lane(client, name: Lane, stage: str = "scribe") -> list[bytes]:
     """Return the messages of a lane, the next one first."""
-    return client.lrange(keys.lane(stage, name), 0, -1)[::-1]
+    return list(client.lrange(keys.lane(stage, name), 0, -1))[::-1]
 
 
 @pytest.fixture
