@@ -17,8 +17,6 @@ BATCH = dict.fromkeys(STAGES, 8)
 COST = dict.fromkeys(STAGES, 0.15)
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
 
-LANES: tuple[Lane, ...] = ("bulk", "interactive")
-
 
 def view(interactive=(0, 0, 0), bulk=(0, 0, 0), ages=(0.0,) * 3, at="scribe", servers=(0,) * 3, **more):
     """A box that holds the model of `at`. `ages` are those of the interactive messages; bulk came just now."""
@@ -158,7 +156,7 @@ class Box:
         for stage in STAGES:
             bulk, interactive = self._waiting(stage, "bulk"), self._waiting(stage, "interactive")
             lines.append(Line(stage, bulk.depth, bulk.oldest_s, bulk.unserved_s, interactive=interactive))
-            for lane, seen in zip(LANES, (bulk, interactive), strict=True):
+            for lane, seen in zip(LANES, (interactive, bulk), strict=True):
                 self.longest[lane] = max(self.longest[lane], seen.waited_s if seen.depth else 0.0)
         move = decide(self.state.view(lines, self.batch, self.prefer, self.bulk_wait_s))
         if move is None:
