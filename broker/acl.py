@@ -80,7 +80,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"%R~{keys.wire} %R~{keys.outcome('*')} ~{keys.outbox} ~{keys.webhook('*')} ~{keys.webhooks_of('*')} "
             f"~{keys.webhooks} ~{keys.webhooks_dead} ~{keys.webhooks_ready} "
             "+xrange +xdel +xlen +del +unlink +get +set +hset +hget +hmget +hincrby +exists +pexpire +persist "
-            "+zadd +zrem +zrange +zrangebyscore +lpush +lrem +lrange +ltrim +lindex +rpop"
+            "+zadd +zrem +zscore +zrange +zrangebyscore +lpush +lrem +lrange +ltrim +lindex +rpop"
         ),
         "monitor": (
             f"{_EVERYBODY} +info +time {' '.join(f'%R~{key}' for key in lanes)} "
