@@ -121,8 +121,8 @@ class Deliverer:
             self._wake.clear()
         with self._lock:
             rest = list(self._running.values())
-        for message in rest:
-            with suppress(redis.RedisError):  # their leases end
+        with suppress(redis.RedisError):  # their leases end
+            for message in rest:
                 self._outbox.give_back(message)
 
     # -- the thread of a try

@@ -471,6 +471,18 @@ def test_redis_away_for_a_while_is_waited_for_and_nothing_is_lost(own_server, re
     assert told(receiver) == [job, other], "the try that Redis missed is noted when it is back"
 
 
+def test_a_deliverer_stops_although_redis_is_away(own_server, receiver, eventually):
+    settings = Settings.read(_env_file=None, redis_url=own_server.url, stop_s=0.5, **ALLOWED)
+    receiver.plan["/in"] = ["hang 30"]
+    with Pipeline(settings) as pipeline, delivering(settings):
+        eventually(lambda: accepts(pipeline))
+        pipeline.cancel(pipeline.submit(text="a", webhook=receiver.url("/in")))
+        eventually(lambda: receiver.open["/in"])
+        own_server.kill()
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
 def accepts(pipeline):
     try:
         Outbox(pipeline._client, keys).check("http://127.0.0.1/")
