@@ -1,7 +1,7 @@
 """Checks the running system and this machine, for `golem doctor`. It changes nothing.
 
 server       the Redis server            serving      the live workers
-wire_version the release of the system
+wire_version the release of the system   webhooks     whether they are delivered
 invariants   what delivery guarantees    machine      models, device, Flower's port
 """
 
@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.monitoring import delivery, machine, server, serving, wire_version
+from golem_chain.broker.monitoring import delivery, machine, server, serving, webhooks, wire_version
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.settings import Settings
@@ -46,6 +46,7 @@ def of_redis(settings: Settings) -> list[Finding]:
         found += _attempt(settings, "wire", lambda: wire_version.examine(plain, keys))
         found += _attempt(settings, "workers", lambda: serving.check(serving.read(decoding, keys)))
         found += _attempt(settings, "delivery", lambda: delivery.examine(plain, settings.lease_s, keys))
+        found += _attempt(settings, "webhooks", lambda: webhooks.check(webhooks.read(plain, keys)))
     return found
 
 
