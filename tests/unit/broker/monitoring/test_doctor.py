@@ -291,7 +291,9 @@ def test_without_an_address_redis_is_skipped():
     assert (found.check, found.state) == ("redis", "skipped")
 
 
-@pytest.mark.parametrize(("user", "skipped"), [("worker", set()), ("monitor", {"delivery", "webhooks", "wire"}), ("flower", None)])
+@pytest.mark.parametrize(
+    ("user", "skipped"), [("worker", set()), ("monitor", {"delivery", "webhooks", "wire"}), ("flower", None)]
+)
 def test_a_user_with_fewer_rights_gets_fewer_checks(client, settings, user, skipped):
     client.execute_command(
         "ACL", "SETUSER", user, "reset", "on", ">secret", "resetchannels", *rules(acl.rules(settings.prefix)[user])
