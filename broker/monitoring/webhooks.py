@@ -1,7 +1,7 @@
 """Checks whether a deliverer takes the webhooks that wait."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.finding import Finding
@@ -30,7 +30,7 @@ def read(client: "Redis", keys: Keys) -> Waiting:
         pipe.xrange(keys.outbox, count=1)
         pipe.zrange(keys.webhooks, 0, 0, withscores=True)
         pipe.llen(keys.webhooks_dead)
-        (seconds, micros), entries, oldest, due, dead = cast("list[Any]", pipe.execute())
+        (seconds, micros), entries, oldest, due, dead = pipe.execute()
     now = seconds + micros / 1e6
     since = [int(id.partition(b"-")[0]) / 1000 for id, _ in oldest] + [at for _, at in due]
     return Waiting(entries, max((now - at for at in since if at < now), default=0.0), dead)

@@ -178,10 +178,10 @@ class Deliverer:
 
     @staticmethod
     def _log(message: Message, decided: Verdict, took_s: float) -> None:
-        place = f"job {message.job}: {message.origin}"  # never the URL: its path may be a secret
+        told = f"job {message.job}: {message.origin}"  # never the URL: its path may be a secret
         if decided.move == "delivered":
-            logger.info("%s was told (%.0f ms)", place, took_s * 1000)
+            logger.info("%s was told (%.0f ms)", told, took_s * 1000)
         elif decided.move == "later":
-            logger.warning("%s %s; next try in %.0f s", place, decided.why, decided.delay_s)
+            logger.warning("%s %s; next try in %.0f s", told, decided.why, decided.delay_s)
         else:
-            logger.error("%s %s; given up: golem deliver --retry %s", place, decided.why, message.id)
+            logger.error("%s %s; given up: golem deliver --retry %s", told, decided.why, message.id)
