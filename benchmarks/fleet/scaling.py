@@ -3,7 +3,7 @@
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +30,10 @@ SLEEPING_FLEETS = ((1, 120.0), (4, 120.0), (10, 120.0), (100, 45.0))
 #: (workers, jobs per second, seconds) of the real runs.
 REAL = ((1, 4.0, 20.0), (2, 12.0, 20.0), (4, 33.0, 20.0))
 WARM_S = 5.0
+#: Interactive jobs among a backlog: their rate as a share of the capacity, and the boxes.
+HURRIED, LANE_FLEETS = 0.05, (1, 4, 10)
+#: Bulk jobs of the backlog for each box, by cost: both take minutes.
+BACKLOG = {"sleeping": 4000, "measured": 400}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,23 @@ def drained(costs: Costs) -> Table:
         rows.append(tuple(row))
     heads = [f"{prefer}: {what}" for prefer in ("throughput", "balanced") for what in ("s", "speed-up", "loads")]
     return Table(f"A backlog of {jobs} jobs, simulated", ("boxes", *heads), rows)
+
+
+def lanes(costs: Mapping[str, Costs]) -> Table:
+    """Return the time that interactive jobs take among a backlog of bulk, with lanes and without, and what the backlog
+    pays for them. `costs`: by the names of `BACKLOG`. Each box has memory for one model."""
+    rows = []
+    for name, boxes in product(costs, LANE_FLEETS):
+        jobs, rate = BACKLOG[name] * boxes, boxes * capacity(costs[name])
+        times = [0.0] * jobs + arrivals("poisson", HURRIED * rate, LOAD * jobs / rate, SEED)
+        for how, interactive in (("one for all", range(0)), ("two", range(jobs, len(times)))):
+            memory = [max(cost.megabytes for cost in costs[name].values())] * boxes
+            result = Fleet(memory, costs[name], batch=BATCH).run(times, interactive)
+            took = (f"{result.latency_s(share, jobs):.2f}" for share in (0.5, 0.95, 0.99))
+            ended = f"{max(result.latencies[:jobs]):.0f}"
+            rows.append((name, boxes, how, len(times) - jobs, *took, jobs, ended, len(result.loads)))
+    heads = ("costs", "boxes", "lanes", "interactive jobs", "p50 s", "p95 s", "p99 s", "bulk jobs", "all done s")
+    return Table("Interactive jobs among a backlog of bulk, simulated", (*heads, "loads"), rows)
 
 
 def overhead_s() -> float:
@@ -201,6 +222,8 @@ def write(docs: Path, costs_file: Path | None, *, real: bool, say: Callable[[str
         shown.append(table)
     shown.append(drained(SLEEPING))
     into_docs(docs, "fleet drained", shown[-1].markdown())
+    shown.append(lanes({"sleeping": SLEEPING, "measured": costs}))
+    into_docs(docs, "fleet lanes", shown[-1].markdown())
     if real:
         tables = list(checked(say))
         into_docs(docs, "fleet checked", "\n".join(table.markdown() for table in tables))

@@ -1,22 +1,23 @@
 """A discrete-event simulation of a fleet whose boxes use the real scheduler.
 
-Real: `broker.transport.scheduler` and `broker.transport.consumer_state`. Modelled: queues, wake marks, claims and last
-takes, which live in Redis; engines with their measured times; memory with the most recently used models.
-Deterministic: the arrival times are an input.
+Real: `broker.transport.scheduler` and `broker.transport.consumer_state`. Modelled: queues with their lanes, wake marks,
+claims and last takes, which live in Redis; engines with their measured times, which give out the answers of a batch
+together; memory with the most recently used models. Deterministic: the arrival times are an input.
 """
 
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from golem_chain.benchmarks.fleet.costs import HOP_S, Costs
-from golem_chain.broker.queues import STAGES
+from golem_chain.broker.queues import LANES, STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.scheduler import decide, listens, patience_s
-from golem_chain.broker.transport.view import Line, Move, Prefer, View
+from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
+from golem_chain.shared.records import Lane
 
 #: Seconds after the last arrival at which unfinished jobs count as stuck.
 STUCK_S = 20_000.0
@@ -70,7 +71,7 @@ def affinity(view: View, box: Box) -> Move | None:
 
 
 def _take(view: View, queue: str) -> Move:
-    depth = next(line.depth for line in view.lines if line.queue == queue)
+    depth = next(line.total for line in view.lines if line.queue == queue)
     return Move(queue, min(depth, view.batch.get(queue, 1)))
 
 
@@ -121,7 +122,7 @@ def dedicated(boxes: int, costs: Costs, batch: int) -> list[Sequence[str]]:
 class Fleet:
     """Boxes with the given memory (MB). `run` simulates jobs of three stages until all are done.
 
-    `hop_s`: overhead per batch, `message_s`: overhead per message, seconds.
+    `hop_s`: overhead per batch, `message_s`: overhead per message, seconds. Only `affinity` knows lanes.
     """
 
     def __init__(
@@ -134,25 +135,29 @@ class Fleet:
         prefer: Prefer = "balanced",
         hop_s: float = HOP_S,
         message_s: float = 0.0,
+        bulk_wait_s: float = 60.0,
     ) -> None:
         self.now = 0.0
         self._costs, self._prefer, self._hop_s, self._message_s = costs, prefer, hop_s, message_s
+        self._bulk_wait_s = bulk_wait_s
         self._policy, self._batch = POLICIES[policy], dict.fromkeys(STAGES, batch)
         pinned = dedicated(len(memory_mb), costs, batch) if policy == "dedicated" else [STAGES] * len(memory_mb)
         self.boxes = [
             Box(n, memory, queues, ConsumerState(lambda: self.now))
             for n, (memory, queues) in enumerate(zip(memory_mb, pinned, strict=True))
         ]
-        self._queues: dict[str, deque[tuple[float, int]]] = {stage: deque() for stage in STAGES}  # (sent, job)
+        lanes = list(itertools.product(STAGES, LANES))
+        self._queues = {lane: deque[tuple[float, int]]() for lane in lanes}  # (sent, job)
         self._claims: dict[str, set[int]] = {stage: set() for stage in STAGES}
-        self._served = dict.fromkeys(STAGES, -inf)
+        self._served = dict.fromkeys(lanes, -inf)
         self._marks = dict.fromkeys(STAGES, False)
         self._waiting: dict[str, dict[int, Box]] = {stage: {} for stage in STAGES}  # in order of arrival
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
 
-    def run(self, times: Sequence[float]) -> Result:
-        """Simulate until every job is done."""
+    def run(self, times: Sequence[float], interactive: Collection[int] = ()) -> Result:
+        """Simulate until every job is done. `interactive`: the jobs of this lane, by their places in `times`."""
+        self._lanes: list[Lane] = ["interactive" if job in interactive else "bulk" for job in range(len(times))]
         self._arrived, self._done = times, [0.0] * len(times)
         self._left, self._last, self._busy_s = len(times), times[-1], 0.0
         self._next_job = 0
@@ -183,7 +188,7 @@ class Fleet:
             self._at(self._arrived[self._next_job], self._arrive)
 
     def _push(self, queue: str, job: int) -> None:
-        self._queues[queue].append((self.now, job))
+        self._queues[queue, self._lanes[job]].append((self.now, job))
         self._mark(queue)
 
     def _mark(self, queue: str) -> None:
@@ -216,17 +221,16 @@ class Fleet:
         now = self.now
         seen = []
         for queue in box.queues:
-            line = self._queues[queue]
             servers = len(self._claims[queue]) - (box.number in self._claims[queue])
-            oldest_s = now - line[0][0] if line else 0.0
-            seen.append(Line(queue, len(line), oldest_s, now - self._served[queue], servers))
-        view = box.state.view(seen, self._batch, self._prefer)
+            bulk, interactive = self._in_lane(queue, "bulk"), self._in_lane(queue, "interactive")
+            seen.append(Line(queue, bulk.depth, bulk.oldest_s, bulk.unserved_s, servers, interactive=interactive))
+        view = box.state.view(seen, self._batch, self._prefer, self._bulk_wait_s)
         woken, box.woken_by = box.woken_by, None
         move = self._policy(view, box)
         if move is not None:
             self._take(box, move)
             return
-        if woken and self._queues[woken]:
+        if woken and self._waits(woken):
             self._mark(woken)
         heard = listens(view) if self._policy is affinity else box.queues
         for queue in heard:
@@ -238,15 +242,32 @@ class Fleet:
             self._waiting[queue][box.number] = box
         self._look_at(now + patience_s(view), box)
 
+    def _in_lane(self, queue: str, lane: Lane) -> Waiting:
+        line = self._queues[queue, lane]
+        oldest_s = self.now - line[0][0] if line else 0.0
+        return Waiting(len(line), oldest_s, self.now - self._served[queue, lane])
+
+    def _waits(self, queue: str) -> bool:
+        return any(self._queues[queue, lane] for lane in LANES)
+
+    def _fill(self, taken: list[int], queue: str, lane: Lane, most: int) -> None:
+        line = self._queues[queue, lane]
+        some = [line.popleft()[1] for _ in range(min(len(line), most - len(taken)))]
+        if some:
+            self._served[queue, lane] = self.now
+        taken += some
+
     def _take(self, box: Box, move: Move) -> None:
-        queue, line = move.queue, self._queues[move.queue]
-        taken = [line.popleft()[1] for _ in range(move.take_n)]
+        queue, taken = move.queue, list[int]()
+        self._fill(taken, queue, "bulk", move.bulk_n)
+        self._fill(taken, queue, "interactive", move.take_n)
+        self._fill(taken, queue, "bulk", move.take_n)
         box.state.takes(move)
         for job in taken:
             box.state.took(str(job), 1)
-        box.busy, self._served[queue] = True, self.now
+        box.busy = True
         self._claim(box)
-        if line:
+        if self._waits(queue):
             self._mark(queue)
         cost = self._costs[queue]
         spends = self._hop_s + self._message_s * len(taken) + cost.seconds(len(taken))

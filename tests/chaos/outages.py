@@ -16,7 +16,7 @@ from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BrokerAway
 from tests.support.chain import Chain
-from tests.support.messages import queue_key
+from tests.support.messages import lane_keys
 
 BACKLOG = 20
 #: Within this a producer is told why its submit fails, seconds; also on a busy machine.
@@ -173,5 +173,6 @@ def _repeated(call):
 
 def _retries(client):
     """Return whether a message of a second try waits or is in hand."""
-    raws = [*client.lrange(queue_key(STAGES[0]), 0, -1), *client.hvals(Keys().unacked)]
+    waiting = [raw for key in lane_keys(STAGES[0]) for raw in client.lrange(key, 0, -1)]
+    raws = [*waiting, *client.hvals(Keys().unacked)]
     return any(b'"retries": 1' in raw for raw in raws)

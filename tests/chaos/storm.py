@@ -21,10 +21,11 @@ from tests.chaos.history import violations
 from tests.fuzz.hostile import Scene, draw
 from tests.support.ends import Ends
 from tests.support.faults import KINDS, LEASE_S, FaultInjector
+from tests.support.messages import lane_keys
 
 keys = Keys()
 
-BOOKS = (keys.unacked, keys.dying, *map(keys.queue, STAGES))
+BOOKS = (keys.unacked, keys.dying, *lane_keys())
 BURST, NEAR = 100, 8  # hostile messages of a strike, and the jobs that they are about
 
 
@@ -94,7 +95,7 @@ class Storm(FaultInjector):
         scene = Scene(json.loads(real[jobs[0]]), jobs, jobs, real, self.owned)
         for n in range(BURST):
             _, raw = draw(self.fate, scene, "usurpers" if n % 5 == 0 else None)
-            self._tell(self.fate.choice(("LPUSH", "RPUSH")), keys.queue(self.fate.choice(STAGES)), raw)
+            self._tell(self.fate.choice(("LPUSH", "RPUSH")), self.fate.choice(lane_keys()), raw)
 
     def outcomes(self, jobs, within_s):
         """Return the Outcomes by job number that arrive in time."""

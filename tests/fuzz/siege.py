@@ -33,7 +33,7 @@ from tests.fuzz.hostile import KINDS, Scene, draw
 from tests.support.chain import Chain
 from tests.support.ends import Ends
 from tests.support.fleet import descendants
-from tests.support.messages import queue_key
+from tests.support.messages import lane_keys, queue_key
 
 KEYS = Keys()
 BURST = 300
@@ -128,13 +128,13 @@ class Siege:
         """Wait until no message waits or is in hand; return what is left."""
         end = time.monotonic() + self.patience_s
         while True:
-            if not any(self.client.llen(queue_key(stage)) for stage in STAGES):
+            if not any(map(self.client.llen, lane_keys())):
                 seen = snapshot_reader.read(self.client, KEYS)
                 left = [hand.entry for hand in seen.hand.values()] + seen.waiting + [one.body for one in seen.dying]
                 if not left:
                     return []
             else:
-                left = [f"{stage}: {self.client.llen(queue_key(stage))}".encode() for stage in STAGES]
+                left = [f"{key}: {self.client.llen(key)}".encode() for key in lane_keys()]
             if time.monotonic() > end or self.worker.poll() is not None:
                 return left
             time.sleep(0.05)
@@ -150,7 +150,7 @@ class Siege:
         own, others = jobs[:OWN], jobs[OWN:]
         os.kill(self.worker.pid, signal.SIGSTOP)
         self._submit(jobs)
-        raws = [raw for stage in STAGES for raw in self.client.lrange(queue_key(stage), 0, -1)]
+        raws = [raw for key in lane_keys() for raw in self.client.lrange(key, 0, -1)]
         sent = {job_of(json.loads(raw)["headers"]["id"]): raw for raw in raws}
         scene = Scene(self.real, own, others, sent, self.owned)
         self._push(fate, scene, kind, burst)
@@ -175,7 +175,7 @@ class Siege:
                 with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     stage = json.loads(raw)["properties"]["delivery_info"]["routing_key"]
                 fit = isinstance(stage, str) and stage in STAGES and fate.random() < 0.95
-                push(queue_key(stage if fit else fate.choice(STAGES)), raw)
+                push(fate.choice(lane_keys(stage) if fit else lane_keys()), raw)
             pipe.execute()
 
     def tell(self, name, n, what):

@@ -22,17 +22,17 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.monitoring import doctor
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.queues import STAGES
 from golem_chain.broker.submission import confirmed_by_replicas
 from golem_chain.broker.transport import message
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
 from tests.support.chain import Chain
+from tests.support.messages import lane_keys
 from tests.support.sentinels import PASSWORD, SENTINEL_PASSWORD, Watched
 
 LEASE_S = 5
 keys = Keys()
-BOOKS = (keys.unacked, keys.holders, keys.dying, keys.dead, *map(keys.queue, STAGES))
+BOOKS = (keys.unacked, keys.holders, keys.dying, keys.dead, *lane_keys())
 
 
 @pytest.fixture(scope="module")

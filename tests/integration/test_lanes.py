@@ -40,7 +40,8 @@ def qos(settings):
 
 def lane(client, name: Lane, stage: str = "scribe") -> list[bytes]:
     """Return the messages of a lane, the next one first."""
-    return list(client.lrange(keys.lane(stage, name), 0, -1))[::-1]
+    found: list[bytes] = client.lrange(keys.lane(stage, name), 0, -1)
+    return found[::-1]
 
 
 @pytest.fixture

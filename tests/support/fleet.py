@@ -20,6 +20,7 @@ from golem_chain.broker.submission import Asked
 from golem_chain.broker.transport import message
 from golem_chain.shared.records import CHAIN, JobOptions, Transcript
 from golem_chain.shared.settings import Settings
+from tests.support.messages import lane_keys
 from tests.support.paths import python_path
 
 HERE = Path(__file__).parent
@@ -107,7 +108,7 @@ class Fleet:
         """Wait until no message is in hand."""
         keys = self.keys
         books = (keys.unacked, keys.unacked_index, keys.holders, keys.deliveries, keys.crashes, keys.dying)
-        self.until(lambda: not self.redis.exists(*books, *map(keys.queue, STAGES)))
+        self.until(lambda: not self.redis.exists(*books, *lane_keys(keys=keys)))
 
     def said(self, box: subprocess.Popen[str]) -> str:
         """Return a box's log."""

@@ -4,6 +4,7 @@ import json
 import unicodedata
 
 from golem_chain.broker.keys import Keys
+from golem_chain.broker.queues import LANES, STAGES
 from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Label, LabelSet, Transcript
 
 WHOLE = Handover(
@@ -43,6 +44,11 @@ def swapped(whole: object, place: tuple[object, ...], value: object) -> object:
 def harmless(text: str) -> bool:
     """Return whether a text has no control or formatting characters; spaces of all kinds are allowed."""
     return not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)
+
+
+def lane_keys(*stages: str, keys: Keys | None = None) -> list[str]:
+    """Return the lists of both lanes of the stages, of all if none is given."""
+    return [(keys or Keys()).lane(stage, lane) for stage in stages or STAGES for lane in LANES]
 
 
 def queue_key(stage: str) -> str:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from golem_chain.benchmarks.fleet.arrivals import arrivals
 from golem_chain.benchmarks.fleet.costs import MEASURED, SLEEPING, read
 from golem_chain.benchmarks.fleet.simulation import Fleet, dedicated
-from golem_chain.broker.queues import STAGES
-from golem_chain.broker.transport.scheduler import LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
+from golem_chain.broker.queues import LANES, STAGES
+from golem_chain.broker.transport.scheduler import HELD_UP, HELD_UP_S, LEFT_ALONE_S, LINGER_S, LOOK_S, STARVING_S
 from golem_chain.shared.errors import BadRequest
 
 ONE_MODEL = 1000.0
 UNLOADED_S = 3 * (0.15 + 0.02)
+TAKE_S = 0.15 + 8 * 0.02  # the longest take
 
 
 def fleet(boxes, **given):
@@ -54,14 +55,17 @@ def test_the_first_job_of_an_overload_is_done_within_five_times_its_unloaded_tim
 
 
 class Watched(Fleet):
-    """Records the longest wait of a queue from which no box took."""
+    """Records the longest wait of a queue from which no box took, by lane."""
 
-    longest = 0.0
+    def __init__(self, *args, **given):
+        super().__init__(*args, **given)
+        self.longest = dict.fromkeys(LANES, 0.0)
 
-    def _take(self, box, move):
-        sent = self._queues[move.queue][0][0]
-        self.longest = max(self.longest, self.now - max(sent, self._served[move.queue]))
-        super()._take(box, move)
+    def _fill(self, taken, queue, lane, most):
+        if (line := self._queues[queue, lane]) and len(taken) < most:
+            waited_s = self.now - max(line[0][0], self._served[queue, lane])
+            self.longest[lane] = max(self.longest[lane], waited_s)
+        super()._fill(taken, queue, lane, most)
 
 
 streams = st.builds(
@@ -82,8 +86,38 @@ def test_nobody_starves_and_no_boxes_leave_a_queue_to_each_other_for_ever(times,
         run._claims[stage].update(range(1000, 1000 + data.draw(st.integers(0, 3))))
     result = run.run(times)
     assert len(result.latencies) == len(times)  # all jobs are done
-    batch_s = 0.15 + 8 * 0.02
-    assert run.longest <= STARVING_S + 3 * batch_s
+    assert run.longest["bulk"] <= STARVING_S + 3 * TAKE_S
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams, st.floats(0, 1), st.integers(1, 5), st.data())
+def test_no_lane_starves_whatever_the_boxes_and_the_shares_of_the_lanes(times, share, boxes, data):
+    """As above. An interactive lane goes without a take for at most the ten switches after which it comes first and
+    seven takes; a bulk lane for its own bound, and three times GOLEM_BULK_WAIT_S and two takes: see `test_lanes`."""
+    run = Watched([ONE_MODEL] * boxes, SLEEPING, bulk_wait_s=2.0)
+    for stage in STAGES:
+        run._claims[stage].update(range(1000, 1000 + data.draw(st.integers(0, 3))))
+    interactive = {job for job in range(len(times)) if (job * 0.618) % 1 < share}
+    assert len(run.run(times, interactive).latencies) == len(times)
+    assert run.longest["interactive"] <= max(HELD_UP * 0.15, HELD_UP_S) + 7 * TAKE_S
+    assert run.longest["bulk"] <= STARVING_S + 3 * (2.0 + 2 * TAKE_S) + TAKE_S
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 4, 10])
+def test_interactive_jobs_pass_a_backlog_and_cost_it_little(boxes):
+    backlog, rate = 400 * boxes, 16.7 * boxes
+    times = [0.0] * backlog + arrivals("poisson", 0.05 * rate, 0.7 * backlog / rate, 1)
+    alone = fleet(boxes).run([0.0] * backlog)
+    without, result = (fleet(boxes).run(times, range(first, len(times))) for first in (len(times), backlog))
+    assert result.latency_s(0.95, backlog) <= 3 * (UNLOADED_S + TAKE_S)  # a batch that runs before each of its own
+    assert result.latency_s(0.95, backlog) < without.latency_s(0.95, backlog) / 5
+    assert max(result.latencies[:backlog]) <= 1.4 * alone.ended_s
+
+
+def test_a_lone_interactive_job_waits_for_nobody():
+    for boxes in (1, 2, 3, 10):
+        [took] = fleet(boxes).run([0.0], {0}).latencies
+        assert took == pytest.approx(UNLOADED_S + 3 * 0.005, abs=0.001)
 
 
 @settings(max_examples=40, deadline=None)

@@ -135,7 +135,7 @@ class Box:
         self.state.cost_s = dict.fromkeys(STAGES, load_s)
         self.lanes: dict[tuple[str, str], deque[float]] = {where: deque() for where in product(STAGES, LANES)}
         self.served = dict.fromkeys(self.lanes, 0.0)
-        self.longest = dict.fromkeys(LANES, 0.0)  # time without a take of a lane in which messages waited
+        self.longest: dict[str, float] = dict.fromkeys(LANES, 0.0)  # without a take while messages waited
         self.free = 0  # takes of bulk while nothing interactive waited
 
     @property
