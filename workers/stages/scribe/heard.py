@@ -19,7 +19,7 @@ from golem_chain.workers.stages.scribe.whisper.timing import TokenTime
 
 #: Of what is stored: counts up when the same key would no longer mean the same decoding.
 FORMAT = 1
-#: The most that is stored, bytes. An hour with word times takes 0.8 MB.
+#: The most that is stored, bytes. An hour with word times takes 0.6 MB.
 MOST_BYTES = 8_000_000
 _MOST_WINDOWS = 20_000
 #: How much computing a crash may cost, seconds: what is decoded is saved this often, and when it is interrupted.
