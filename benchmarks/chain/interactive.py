@@ -2,9 +2,9 @@
 
 One worker takes turns in one run, so that drift affects all sides equally:
 
-    idle       ▏ ▏ ▏ ▏ ▏                     commands alone, one every few seconds
-    round 1    ████████████  ██▏███▏███▏██   the bulk set alone, then with a command every `every_s` seconds
-    round 2    ████████████  ██▏███▏███▏██   … until enough commands were sent
+    round 1    ▏ ▏ ▏ ▏   ████████████   ██▏███▏███▏██
+    round 2    ▏ ▏ ▏ ▏   ████████████   ██▏███▏███▏██    … until enough commands were sent
+               idle      bulk alone     bulk with a command every `every_s` seconds
 
 Rounds repeat the same bulk set: recordings of 5 to 60 s and a long one. Together with commands it takes longer by their
 own compute and loads, and by what they cost beyond that, such as the reloads of the models that they replaced.
@@ -21,6 +21,7 @@ from pathlib import Path
 from golem_chain.benchmarks.chain import run as chain
 from golem_chain.benchmarks.chain.clients import Client, Sending, moments
 from golem_chain.benchmarks.chain.recordings import lengths, nearest, spoken, write_joined
+from golem_chain.benchmarks.chain.run import System
 from golem_chain.benchmarks.clock import hardware
 from golem_chain.benchmarks.report import Say, Table, Target, target_table
 from golem_chain.broker.pipeline import Pipeline
@@ -39,7 +40,7 @@ class Plan:
     """The size of a run."""
 
     commands: int = 50  # at least, on the busy box
-    idle: int = 20  # commands on the idle box
+    idle: int = 8  # commands on the idle box, in each round
     every_s: float = 20.0
     idle_every_s: float = 2.0
     clips: int = 100  # bulk recordings of 5 to 60 s in a set
@@ -51,12 +52,14 @@ QUICK = Plan(commands=6, idle=5, every_s=4.0, idle_every_s=0.5, clips=16, long_s
 
 @dataclass(frozen=True)
 class Round:
-    """The wall times of the bulk set, seconds."""
+    """The times of the bulk set alone and together with commands, seconds."""
 
     alone_s: float
     together_s: float
-    commands: int
-    own_s: float  # compute and loads of the commands that ended before the set did
+    commands: int  # that ended before the set did
+    own_s: float  # their share of the compute and loads of their batches
+    alone_cpu_s: float = 0.0  # of the worker
+    together_cpu_s: float = 0.0
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Findings:
     bulk_audio_s: float = 0.0  # of one set
     idle_s: list[float] = field(default_factory=list)
     busy_s: list[float] = field(default_factory=list)
+    idle_cpu_s: float = 0.0  # of the worker, for all commands on the idle box
     rounds: list[Round] = field(default_factory=list)
 
     @property
@@ -104,29 +108,35 @@ def measure(settings: Settings, plan: Plan, say: Say) -> Findings:
         bulk, commands = write_joined(rows, wanted, Path(folder)), nearest(rows, COMMAND_S, COMMANDS)
         found = Findings(hardware(), told, plan, sum(wanted))
         with chain.system(settings, bulk) as system, Pipeline(system.settings) as pipeline:
-            _measure(found, Client(system, pipeline, [path.read_bytes() for path in commands]), bulk, say)
+            _measure(found, system, Client(system, pipeline, [path.read_bytes() for path in commands]), bulk, say)
     return found
 
 
-def _measure(found: Findings, client: Client, bulk: Sequence[Path], say: Say) -> None:
+def _measure(found: Findings, system: System, client: Client, bulk: Sequence[Path], say: Say) -> None:
     plan = found.plan
     for _ in range(2):
         client.command()  # warm up
-    say(f"the idle box: {plan.idle} commands")
-    for _ in range(plan.idle):
-        time.sleep(plan.idle_every_s)
-        found.idle_s.append(client.command().wall_s)
     while len(found.busy_s) < plan.commands:
         number = len(found.rounds) + 1
+        before_s = system.cpu_s()
+        for _ in range(plan.idle):
+            time.sleep(plan.idle_every_s)
+            found.idle_s.append(client.command().wall_s)
+        alone_from_s = system.cpu_s()
+        found.idle_cpu_s += alone_from_s - before_s
+        say(f"round {number}: a command on the idle box took {statistics.median(found.idle_s):.2f} s")
         alone_s = client.bulk(bulk)
         say(f"round {number}: bulk alone took {alone_s:.0f} s")
+        together_from_s = system.cpu_s()
         with Sending(client, moments(number, plan.every_s)) as sending:
             started = time.perf_counter()
             together_s = client.bulk(bulk)
+            cpu_s = system.cpu_s() - together_from_s
         answered = sending.answered()
-        own_s = sum(one.own_s for one in answered if one.ended_at <= started + together_s)
+        during = [one for one in answered if one.ended_at <= started + together_s]
+        own_s = sum(one.own_s for one in during)
         found.busy_s += [one.wall_s for one in answered]
-        found.rounds.append(Round(alone_s, together_s, len(answered), own_s))
+        found.rounds.append(Round(alone_s, together_s, len(during), own_s, together_from_s - alone_from_s, cpu_s))
         say(f"round {number}: with {len(answered)} commands {together_s:.0f} s; {len(found.busy_s)} commands so far")
 
 
@@ -149,24 +159,26 @@ def tables(found: Findings) -> Iterator[Table]:
     for box, times in (("idle", found.idle_s), ("busy with bulk recordings", found.busy_s)):
         shown = (statistics.median(times), percentile(times, 0.95), max(times))
         rows.append((box, len(times), *(f"{one:.2f}" for one in shown)))
-    plan = found.plan
-    yield Table(
-        "A spoken command of 2 s through three stages, s", ("box", "commands", "median", "95 %", "longest"), rows
-    )
-    audio = found.bulk_audio_s * len(found.rounds)
-    alone, together, others = (
-        sum(getattr(one, part) for one in found.rounds) for part in ("alone_s", "together_s", "own_s")
-    )
-    head = ("bulk", "wall s", "commands' own s", "audio s per s")
-    yield Table(
+    heads = ("box", "commands", "median", "95 %", "longest")
+    yield Table("A spoken command of 2 s through three stages, s", heads, rows)
+    yield _bulk(found)
+    yield target_table(targets(found))
+
+
+def _bulk(found: Findings) -> Table:
+    plan, audio_s = found.plan, found.bulk_audio_s * len(found.rounds)
+    sums = {part: sum(getattr(one, part) for one in found.rounds) for part in Round.__dataclass_fields__}
+    together_s, together_cpu_s = sums["together_s"], sums["together_cpu_s"]
+    left_s = together_s - sums["own_s"]
+    left_cpu_s = together_cpu_s - sums["commands"] * found.idle_cpu_s / len(found.idle_s)
+    ways = {
+        "alone": (sums["alone_s"], sums["alone_cpu_s"]),
+        "with commands": (together_s, together_cpu_s),
+        "with commands, without their part": (left_s, left_cpu_s),
+    }
+    return Table(
         f"Bulk: {plan.clips} recordings of {SHORTEST_S:.0f} to {LONGEST_S:.0f} s and one of {plan.long_s / 60:.0f} "
         f"minutes, {len(found.rounds)} times alone and with a command every {plan.every_s:g} s",
-        head,
-        [
-            ("alone", f"{alone:.0f}", "–", f"{audio / alone:.1f}"),
-            ("together", f"{together:.0f}", f"{others:.1f}", f"{audio / together:.1f}"),
-            ("together, without the commands' own time", f"{together - others:.0f}", "–",
-             f"{audio / (together - others):.1f}"),
-        ],
-    )  # fmt: skip
-    yield target_table(targets(found))
+        ("bulk", "wall s", "audio s per s", "worker's CPU s"),
+        [(way, f"{wall:.0f}", f"{audio_s / wall:.1f}", f"{cpu:.0f}") for way, (wall, cpu) in ways.items()],
+    )

@@ -96,6 +96,11 @@ class System:
             if time.perf_counter() - started > JOB_S * len(ids):
                 raise GolemError(f"{len(left)} jobs did not end.")
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of the worker's processes that live, user and system, seconds."""
+        times = [one.cpu_times() for one in (self.worker, *self.worker.children(recursive=True))]
+        return float(sum(one.user + one.system for one in times))
+
     def peak_bytes(self) -> int:
         """Return the peak resident set of the child that holds the models (Linux), bytes."""
         return max((_high_water(child.pid) for child in self.worker.children(recursive=True)), default=0)

@@ -110,8 +110,10 @@ def tables(found: Findings) -> Iterator[Table]:
     for way, turns in found.submits.items():
         commands = statistics.median(one.commands for one in turns) / found.jobs
         server_s = statistics.median(one.server_cpu_s for one in turns) / found.jobs
-        rows.append((way, f"{_rate(found, way):,.0f}", f"{commands:.1f}", f"{1e6 * server_s:.0f}"))
-    heads = ("submitted", "jobs per s", "commands per job", "server CPU per job, µs")
+        client_s = statistics.median(one.cpu_s for one in turns) / found.jobs
+        cpu = (f"{1e6 * client_s:.0f}", f"{1e6 * server_s:.0f}")
+        rows.append((way, f"{_rate(found, way):,.0f}", f"{commands:.1f}", *cpu))
+    heads = ("submitted", "jobs per s", "commands per job", "client CPU per job, µs", "server CPU per job, µs")
     yield Table(f"{found.jobs:,} jobs of shared files", heads, rows)
     yield Table(
         f"Waiting for {found.waiting:,} jobs of which none ends",

@@ -57,6 +57,9 @@ def test_the_bound_follows_the_idle_box_of_the_same_run():
     assert [target.met for target in targets(fast)] == [True, False]
 
 
-def test_the_tables_show_throughput_with_and_without_the_commands():
-    bulk = list(tables(found([1.0], [2.0], [Round(10.0, 25.0, 1, 5.0), Round(10.0, 25.0, 1, 5.0)])))[1]
-    assert [row[-1] for row in bulk.rows] == ["10.0", "4.0", "5.0"]
+def test_the_tables_show_the_bulk_work_with_and_without_the_commands_part():
+    rounds = [Round(10.0, 25.0, 2, 5.0, alone_cpu_s=20.0, together_cpu_s=40.0)] * 2
+    measured = found([1.0, 1.0], [2.0], rounds)
+    measured.idle_cpu_s = 8.0
+    bulk = list(tables(measured))[1]
+    assert [row[1:] for row in bulk.rows] == [("20", "10.0", "40"), ("50", "4.0", "80"), ("40", "5.0", "64")]
