@@ -159,7 +159,7 @@ def many(
     seconds: Annotated[float, typer.Option(metavar="N", min=1, help="How long they are waited for.")] = 30,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Turns of submitting; the tables show medians.")] = 3,
 ) -> None:
-    """Measure a producer with many jobs: submitting, waiting.
+    """Measure a producer with many jobs: submits, waits, groups.
 
     There is no worker, so nothing ends.
     """

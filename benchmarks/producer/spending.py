@@ -1,9 +1,10 @@
 """Measures what a block of code costs: wall time, CPU of this process and of the server, commands of the server."""
 
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import redis
@@ -32,6 +33,14 @@ class Spent:
     def commands_per_s(self) -> float:
         """Commands per second of wall time."""
         return self.commands / self.wall_s
+
+
+def median(spent: Sequence[Spent]) -> Spent:
+    """Return the median of each figure."""
+    wall_s, cpu_s, server_cpu_s, commands = (
+        statistics.median(column) for column in zip(*map(astuple, spent), strict=True)
+    )
+    return Spent(wall_s, cpu_s, server_cpu_s, round(commands))
 
 
 @contextmanager
