@@ -99,10 +99,13 @@ def storm_table(reports):
     for what, value in (
         ("jobs", lambda one: one.jobs),
         ("of them cancelled", lambda one: one.cancelled),
+        ("of them expired at their deadline", lambda one: one.expired),
         ("answers to clients", lambda one: one.told.total()),
         ("**lost**", lambda one: len(one.lost)),
         ("**ended twice**", lambda one: len(one.twice)),
         ("**result differs from the undisturbed run**", lambda one: len(one.differing)),
+        ("**group counted wrongly**", lambda one: len(one.miscounted)),
+        ("**run of a model after the job's deadline**", lambda one: len(one.late)),
         ("**promise to a client broken**", lambda one: len(one.untrue)),
         ("**invariant of delivery broken**", lambda one: len(one.broken)),
         ("longest time without a finished job", lambda one: f"{one.gap_s:.1f} s"),

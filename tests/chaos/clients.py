@@ -1,7 +1,8 @@
-"""The clients of a storm: they submit, submit again, cancel, read and wait, and note what they were told.
+"""The clients of a storm: they submit, submit again, cancel, promote, read and wait, and note what they were told.
 
-Each acts in a thread of its own, at moments that depend only on the seed: two producers, two cancellers, a reader, and
-a waiter for every few jobs. The late canceller waits until the last stage begins. What Redis refuses they repeat.
+Each acts in a thread of its own, at moments that depend only on the seed: two producers, two cancellers, a promoter, a
+reader, and a waiter for every few jobs. The late canceller waits until the last stage begins. Another one cancels a
+group once all of its jobs are submitted. What Redis refuses they repeat.
 """
 
 import random
@@ -15,10 +16,12 @@ from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadRequest, BrokerAway
 from tests.chaos.history import AWAY, UNKNOWN, Event
+from tests.chaos.treatment import CANCELLED as DOOMED
+from tests.chaos.treatment import expires_s_of, members, treatment
 
-AGAIN, CANCELLED, READS = 0.15, 0.06, 2  # shares of the jobs; reads of each, at most
+AGAIN, CANCELLED, PROMOTED, READS = 0.15, 0.06, 0.1, 2  # shares of the jobs; reads of each, at most
 LATE_S, RUN_S = 20.0, 0.1  # the late canceller waits no longer; so long the last stage waits and runs
-AGAIN_S, CANCEL_S, READ_S = 8.0, 8.0, 8.0  # so long after its submit this happens, at most
+AGAIN_S, CANCEL_S, READ_S, PROMOTE_S = 8.0, 8.0, 8.0, 0.3  # so long after its submit this happens, at most
 WAITERS = 20
 
 
@@ -32,15 +35,16 @@ def text_of(n):
     return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
 
 
-def submit(pipeline, n):
+def submit(pipeline, n, *, deadline=True):
     """Submit the n-th job."""
-    pipeline.submit(text_of(n), id=id_of(n), name=f"{n}.wav", labels="lamp,door")
+    given = treatment(n, deadline=deadline)
+    pipeline.submit(text_of(n), id=id_of(n), name=f"{n}.wav", labels="lamp,door", **given)
 
 
 def plan(jobs, pause_s, seed):
     """Return for each client (seconds, what, job number), in order. Some jobs are submitted twice at once."""
     fate = random.Random(f"clients {seed}")
-    clients = ("producer", "second", "canceller", "late canceller", "reader")
+    clients = ("producer", "second", "canceller", "late canceller", "promoter", "reader")
     acts: dict[str, list[tuple[float, str, int]]] = {client: [] for client in clients}
     for n in range(jobs):
         at = n * pause_s  # a stream, not a backlog
@@ -49,6 +53,7 @@ def plan(jobs, pause_s, seed):
         acts["second"] += [(at + fate.uniform(0, AGAIN_S), "submit", n)] * (fate.random() < AGAIN)
         acts["canceller"] += [(at + fate.uniform(0, CANCEL_S), "cancel", n)] * (fate.random() < CANCELLED)
         acts["late canceller"] += [(at, "cancel", n)] * (fate.random() < CANCELLED)
+        acts["promoter"] += [(at + fate.uniform(0, PROMOTE_S), "promote", n)] * (fate.random() < PROMOTED)
         acts["reader"] += [(at + fate.uniform(0, READ_S), "read", n) for _ in range(fate.randint(0, READS))]
     return {client: sorted(told) for client, told in acts.items()}
 
@@ -67,6 +72,7 @@ class Clients:
         self._actors = [
             self._thread(self._act, client, acts) for client, acts in plan(jobs, pause_s, seed).items() if acts
         ]
+        self._actors.append(self._thread(self._cancel_group, "group canceller"))
 
     def _thread(self, call, *args):
         thread = threading.Thread(target=call, args=args, daemon=True, name=args[0])
@@ -111,6 +117,22 @@ class Clients:
                     return
             self._over.wait(0.005)
 
+    def _cancel_group(self, client):
+        """Cancel a group when all of its jobs are submitted, so that those under way are cancelled."""
+        doomed = members(self.jobs)[DOOMED]
+        while not self._accepted.issuperset(doomed):
+            if self._over.wait(0.01):
+                return
+        began_s = self.now_s()
+        with Pipeline(self.settings) as pipeline:
+            while not self._over.is_set():
+                with suppress(BrokerAway):
+                    pipeline.group(DOOMED).cancel()
+                    break
+                self._over.wait(0.1)
+        for n in doomed:
+            self.note(client, "cancel", id_of(n), None, began_s)
+
     def _done(self, pipeline, client, what, n):
         """Do it once; return whether it need not be repeated."""
         job, began_s, told = id_of(n), self.now_s(), None
@@ -119,6 +141,8 @@ class Clients:
             if what == "submit":
                 submit(pipeline, n)
                 self._accepted.add(n)
+            elif what == "promote":
+                pipeline.promote(job)
             else:
                 told = pipeline.cancel(job) if what == "cancel" else pipeline.outcome(job)
         except BrokerAway:
@@ -156,6 +180,16 @@ class Clients:
         except BrokerAway:
             told = AWAY
         self.note(client, "read", job, told, began_s)
+
+    def due_s(self):
+        """Return when each job with a deadline is overdue at the latest, by `time.monotonic`: its first accepted submit
+        counts."""
+        taken: dict[str, float] = {}
+        for one in sorted(self.history, key=lambda one: one.ended_s):
+            if one.what == "submit" and one.told is None:
+                taken.setdefault(one.job, one.ended_s)
+        deadlines = {n: expires_s for n in range(self.jobs) if (expires_s := expires_s_of(n))}
+        return {n: self._start + taken[id_of(n)] + s for n, s in deadlines.items() if id_of(n) in taken}
 
     def join(self, within_s, meanwhile):
         """Wait until the producers, the cancellers and the reader have done all, and call `meanwhile` again and again;

@@ -15,12 +15,12 @@ AWAY, UNKNOWN = "away", "unknown"
 class Event:
     """One answer to one client. Times in seconds, by one clock; an announcement begins when it ends.
 
-    `asked`: a waiter begins to wait for the job; `waited`: it was given the Outcome. `told` is None for a submit that
-    returned, and for a read of an unfinished job.
+    `asked`: a waiter begins to wait for the job; `waited`: it was given the Outcome. `told` is None for a submit or a
+    promotion that returned, for the cancellation of a whole group, and for a read of an unfinished job.
     """
 
     client: str
-    what: Literal["submit", "cancel", "read", "asked", "waited", "announced"]
+    what: Literal["submit", "cancel", "promote", "read", "asked", "waited", "announced"]
     job: str
     told: Outcome | str | None
     began_s: float

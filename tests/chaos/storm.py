@@ -14,18 +14,19 @@ from golem_chain.broker.monitoring import delivery
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import message
-from golem_chain.shared.errors import Cancelled
+from golem_chain.shared.errors import Cancelled, Expired
 from golem_chain.shared.settings import Settings
 from tests.chaos.clients import Clients, id_of, submit
 from tests.chaos.history import violations
+from tests.chaos.treatment import Counted, expires_s_of, late_runs, members, miscounted
 from tests.fuzz.hostile import Scene, draw
 from tests.support.ends import Ends
-from tests.support.faults import KINDS, LEASE_S, FaultInjector
+from tests.support.faults import ASLEEP_S, KINDS, LEASE_S, FaultInjector
 from tests.support.messages import lane_keys
 
 keys = Keys()
 
-BOOKS = (keys.unacked, keys.dying, *lane_keys())
+BOOKS = (keys.unacked, keys.dying, keys.expiring, *lane_keys())
 BURST, NEAR = 100, 8  # hostile messages of a strike, and the jobs that they are about
 
 
@@ -34,6 +35,14 @@ def answer(outcome):
     error = outcome.error and (outcome.error.code, outcome.error.message)
     intent = outcome.intent and outcome.intent.model_dump()
     return outcome.name, outcome.state, error, outcome.transcript, intent, outcome.reply, tuple(outcome.stages)
+
+
+#: What a report may have none of.
+WRONG = ("lost", "twice", "differing", "left", "untrue", "broken", "miscounted", "late")
+#: Faults that kill, so that nothing is held up between the look at a deadline and the run of the model.
+KILLS = {"child", "parent", "group", "hostile", "server"}
+#: How late a run may begin, seconds: a busy machine, or a box that slept twice between look and run.
+LATE_S, ASLEEP_LATE_S = 2.0, 2 * ASLEEP_S + 2.0
 
 
 @dataclass
@@ -52,25 +61,25 @@ class Report:
     gap_s: float = 0.0  # the longest time without a job ending
     told: Counter[str] = field(default_factory=Counter)  # answers to clients, by kind
     cancelled: int = 0  # jobs
+    expired: int = 0  # jobs
+    miscounted: list[str] = field(default_factory=list)  # groups that contradict the Outcomes of their jobs
+    late: list[str] = field(default_factory=list)  # runs of a model after the deadline of the job
 
     @property
     def kept(self):
-        """Whether every job ended once, as in the undisturbed run or cancelled, and every promise was kept."""
-        return not (self.lost or self.twice or self.differing or self.left or self.untrue or self.broken)
+        """Whether every job ended once, as in the undisturbed run, cancelled or expired, and every promise was kept."""
+        return not any(vars(self)[name] for name in WRONG)
 
     def __str__(self):
         killed, told = (
             ", ".join(f"{kind} {count}" for kind, count in sorted(one.items())) for one in (self.killed, self.told)
         )
-        wrong = "".join(
-            f"; {name}: {found[:5]}"
-            for name in ("lost", "twice", "differing", "left", "untrue", "broken")
-            if (found := vars(self)[name])
-        )
+        wrong = "".join(f"; {name}: {found[:5]}" for name in WRONG if (found := vars(self)[name]))
         return (
             f"{self.jobs} jobs, faults: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
             f"{len(self.differing)}, promises broken {len(self.untrue)}, invariants broken {len(self.broken)}, "
-            f"cancelled {self.cancelled}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s; "
+            f"groups miscounted {len(self.miscounted)}, late runs {len(self.late)}, cancelled {self.cancelled}, "
+            f"expired {self.expired}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s; "
             f"told: {told}{wrong}"
         )
 
@@ -83,8 +92,9 @@ class Storm(FaultInjector):
         self.settings = Settings.read(_env_file=None, redis_url=server.url, **given)
         env = {f"GOLEM_{key.upper()}": str(value) for key, value in given.items()}
         super().__init__(
-            server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s), **env, **options
-        )
+            server, folder, boxes, "tests.support.chain_worker", ("{name}",), RUN_S=str(run_s),
+            RUNS=str(folder / "runs"), **env, **options,
+        )  # fmt: skip
         self.fate, self.owned = random.Random(f"forger {seed}"), folder / "owned"
         self.near: Any = list
 
@@ -96,6 +106,11 @@ class Storm(FaultInjector):
         for n in range(BURST):
             _, raw = draw(self.fate, scene, "usurpers" if n % 5 == 0 else None)
             self._tell(self.fate.choice(("LPUSH", "RPUSH")), self.fate.choice(lane_keys()), raw)
+
+    def runs(self):
+        """Return job number and time (`time.monotonic`) of each run of a stage whose text names the job."""
+        lines = [line.split(" ", 1) for line in (self.folder / "runs").read_text().splitlines()]
+        return [(int(text.rpartition(" ")[2]), float(at)) for at, text in lines if text.startswith("turn on lamp ")]
 
     def outcomes(self, jobs, within_s):
         """Return the Outcomes by job number that arrive in time."""
@@ -116,13 +131,13 @@ def quiet_answers(server, folder, jobs):
     try:
         with Pipeline(storm.settings) as pipeline:
             for n in range(jobs):
-                submit(pipeline, n)
+                submit(pipeline, n, deadline=False)
         return {n: answer(one) for n, one in storm.outcomes(range(jobs), 60 + jobs / 10).items()}
     finally:
         storm.stop()
 
 
-def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None):
+def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None, kinds=KINDS):
     """Inject faults while clients submit, repeat and cancel jobs; return the report and the boxes' last log lines."""
     start = time.monotonic()
     storm = Storm(server, folder, boxes=2, seed=seed)
@@ -131,7 +146,7 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
     ends = Ends(server, clients.announced)
     storm.near = lambda: _near(clients, jobs, storm.fate)
     try:
-        storm.rage(kills, seed, server_kills, say, KINDS)
+        storm.rage(kills, seed, server_kills, say, kinds)
         hanging = clients.join(60 + jobs / 10, storm.mend)  # the late canceller waits for the boxes
         assert not hanging, f"{hanging} hang; {storm.said()}"
         found = storm.outcomes(range(jobs), 60 + jobs / 5)
@@ -143,7 +158,10 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
         report.lost = sorted(set(range(jobs)) - set(found))
         report.twice = ends.twice()
         report.cancelled = sum(one.state == "cancelled" for one in found.values())
-        report.differing = [n for n, one in found.items() if not _as_quiet(one, quiet[n])]
+        report.expired = sum(one.state == "expired" for one in found.values())
+        report.miscounted = _miscounted(storm.settings, found)
+        report.late = list(late_runs(storm.runs(), clients.due_s(), LATE_S if set(kinds) <= KILLS else ASLEEP_LATE_S))
+        report.differing = [n for n, one in found.items() if not _as_quiet(n, one, quiet[n])]
         report.gap_s = max(ends.gaps)
         if storm.owned.exists():
             report.untrue.append("a hostile message was obeyed")
@@ -169,14 +187,28 @@ def _kind(told):
     return told if isinstance(told, str) else "ok" if told is None else told.state
 
 
-def _as_quiet(outcome, quiet):
-    """Return whether a job ended as in the undisturbed run, or was cancelled with a part of its results. Whether it may
-    be cancelled, the history tells."""
-    if outcome.state != "cancelled":
+def _miscounted(settings, found):
+    """Return what groups say wrongly of their jobs."""
+    said = []
+    with Pipeline(settings) as pipeline:
+        for name, numbers in members(len(found)).items():
+            group = pipeline.group(name)
+            ends = [(one.job, one.state) for one in group.wait(timeout_s=10)]
+            states = {id_of(n): found[n].state for n in numbers if n in found}
+            said += [f"group {name} {wrong}" for wrong in miscounted(Counted(group.status(), ends), states)]
+    return said
+
+
+def _as_quiet(n, outcome, quiet):
+    """Return whether a job ended as in the undisturbed run, or was cancelled or expired with a part of its results.
+    Whether it may be cancelled, the history tells."""
+    codes = {"cancelled": Cancelled.code, **({"expired": Expired.code} if expires_s_of(n) else {})}
+    if outcome.state not in codes:
         return answer(outcome) == quiet
     name, _, error, *results, _ = answer(outcome)
     parts = all(one in (None, whole) for one, whole in zip(results, quiet[3:6], strict=True))
-    return name == quiet[0] and error is not None and error[0] == Cancelled.code and parts and outcome.reply is None
+    right = error is not None and error[0] == codes[outcome.state]
+    return name == quiet[0] and right and parts and outcome.reply is None
 
 
 def _left(client):

@@ -31,6 +31,15 @@ from golem_chain.workers.stages.stub import StubEngine
 
 QUICK_S = 1e-4  # what a stage takes for anything but `sleep`, seconds
 RUN_S = float(os.environ.get("RUN_S", "0"))  # additional time per batch, seconds
+RUNS = os.environ.get("RUNS")  # a file that gets a line for each text that a stage begins to run
+
+
+def tell_runs(texts):
+    """Write when these texts begin to run, by a clock that all processes of the machine share and no test shifts."""
+    if RUNS:
+        lines = "".join(f"{time.monotonic():.3f} {text}\n" for text in texts)
+        with Path(RUNS).open("a") as file:  # one write, so that boxes do not mix their lines
+            file.write(lines)
 
 
 class Told(StubEngine):
@@ -55,6 +64,7 @@ class Scribe(Told):
 
     def run(self, batch):
         super().run(batch)
+        tell_runs(batch)
         time.sleep(RUN_S)
         return [self.hear(text) for text in batch]
 
@@ -82,6 +92,7 @@ class Scribe(Told):
 class Interpreter(Told):
     def run(self, batch):
         super().run(batch)
+        tell_runs(ask.text for ask in batch)
         time.sleep(RUN_S)
         return [self.mean(ask) for ask in batch]
 
@@ -99,6 +110,7 @@ class Interpreter(Told):
 class Oracle(Told):
     def run(self, batch):
         super().run(batch)
+        tell_runs(ask.text for ask in batch)
         time.sleep(RUN_S)
         return [
             Reply(text=f"{ask.intent.label}: {ask.text}", prompt=ask.text, seed=ask.seed, new_tokens=3) for ask in batch
