@@ -20,8 +20,8 @@ from golem_chain.benchmarks.report import into_docs
 from golem_chain.broker.local import embedded
 from tests.chaos import drills, outages, sweep
 from tests.chaos.comparison import compare
-from tests.chaos.storm import quiet_answers, storm_over
-from tests.support.faults import KINDS, TOLD
+from tests.chaos.storm import DELIVERER_TOLD, quiet_answers, storm_over
+from tests.support.faults import TOLD
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -93,19 +93,25 @@ def compared(folder, jobs, kills, seed):
 def storm_table(reports):
     head = "| fault | " + " | ".join(reports) + " |\n|---|" + "---|" * len(reports)
     rows = [
-        f"| {TOLD[kind]} | " + " | ".join(str(report.killed[kind]) for report in reports.values()) + " |"
-        for kind in (*KINDS, "server")
+        f"| {told} | " + " | ".join(str(report.killed[kind]) for report in reports.values()) + " |"
+        for kind, told in (
+            *((one, TOLD[one]) for one in KINDS),
+            ("deliverer", DELIVERER_TOLD),
+            ("server", TOLD["server"]),
+        )
     ]
     for what, value in (
         ("jobs", lambda one: one.jobs),
         ("of them cancelled", lambda one: one.cancelled),
         ("of them expired at their deadline", lambda one: one.expired),
+        ("webhooks received", lambda one: one.webhooks),
         ("answers to clients", lambda one: one.told.total()),
         ("**lost**", lambda one: len(one.lost)),
         ("**ended twice**", lambda one: len(one.twice)),
         ("**result differs from the undisturbed run**", lambda one: len(one.differing)),
         ("**group counted wrongly**", lambda one: len(one.miscounted)),
         ("**run of a model after the job's deadline**", lambda one: len(one.late)),
+        ("**webhook never told, wrongly or in vain**", lambda one: len(one.mistold)),
         ("**promise to a client broken**", lambda one: len(one.untrue)),
         ("**invariant of delivery broken**", lambda one: len(one.broken)),
         ("longest time without a finished job", lambda one: f"{one.gap_s:.1f} s"),

@@ -17,7 +17,7 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadRequest, BrokerAway
 from tests.chaos.history import AWAY, UNKNOWN, Event
 from tests.chaos.treatment import CANCELLED as DOOMED
-from tests.chaos.treatment import expires_s_of, members, treatment
+from tests.chaos.treatment import expires_s_of, has_webhook, members, treatment
 
 AGAIN, CANCELLED, PROMOTED, READS = 0.15, 0.06, 0.1, 2  # shares of the jobs; reads of each, at most
 LATE_S, RUN_S = 20.0, 0.1  # the late canceller waits no longer; so long the last stage waits and runs
@@ -35,9 +35,8 @@ def text_of(n):
     return {3: b"silence", 7: b"bad", 11: b"confuse me", 13: b"..."}.get(n % 20, f"turn on lamp {n}".encode())
 
 
-def submit(pipeline, n, *, deadline=True):
+def submit(pipeline, n, **given):
     """Submit the n-th job."""
-    given = treatment(n, deadline=deadline)
     pipeline.submit(text_of(n), id=id_of(n), name=f"{n}.wav", labels="lamp,door", **given)
 
 
@@ -59,10 +58,11 @@ def plan(jobs, pause_s, seed):
 
 
 class Clients:
-    """The clients and their `history`. `patience_s`: how long waiters wait."""
+    """The clients and their `history`. `patience_s`: how long waiters wait; `url`: of the webhook of each job that has
+    one, by its number."""
 
-    def __init__(self, settings, jobs, pause_s, seed, patience_s):
-        self.settings, self.jobs, self.seed, self.patience_s = settings, jobs, seed, patience_s
+    def __init__(self, settings, jobs, pause_s, seed, patience_s, url):
+        self.settings, self.jobs, self.seed, self.patience_s, self.url = settings, jobs, seed, patience_s, url
         self.history: list[Event] = []
         self._start = time.monotonic()
         self._over = threading.Event()
@@ -139,7 +139,7 @@ class Clients:
         known = n in self._accepted
         try:
             if what == "submit":
-                submit(pipeline, n)
+                submit(pipeline, n, **treatment(n), webhook=self.url(n) if has_webhook(n) else None)
                 self._accepted.add(n)
             elif what == "promote":
                 pipeline.promote(job)

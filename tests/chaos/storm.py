@@ -18,7 +18,8 @@ from golem_chain.shared.errors import Cancelled, Expired
 from golem_chain.shared.settings import Settings
 from tests.chaos.clients import Clients, id_of, submit
 from tests.chaos.history import violations
-from tests.chaos.treatment import Counted, expires_s_of, late_runs, members, miscounted
+from tests.chaos.treatment import Counted, expires_s_of, has_webhook, late_runs, members, miscounted, mistold
+from tests.chaos.webhooks import Webhooks
 from tests.fuzz.hostile import Scene, draw
 from tests.support.ends import Ends
 from tests.support.faults import ASLEEP_S, KINDS, LEASE_S, FaultInjector
@@ -37,10 +38,13 @@ def answer(outcome):
     return outcome.name, outcome.state, error, outcome.transcript, intent, outcome.reply, tuple(outcome.stages)
 
 
+#: The faults of a storm, and how the one that only it has is told.
+STRIKES = (*KINDS, "deliverer")
+DELIVERER_TOLD = "deliverer of webhooks, SIGKILL"
 #: What a report may have none of.
-WRONG = ("lost", "twice", "differing", "left", "untrue", "broken", "miscounted", "late")
+WRONG = ("lost", "twice", "differing", "left", "untrue", "broken", "miscounted", "late", "mistold")
 #: Faults that kill, so that nothing is held up between the look at a deadline and the run of the model.
-KILLS = {"child", "parent", "group", "hostile", "server"}
+KILLS = {"child", "parent", "group", "hostile", "server", "deliverer"}
 #: How late a run may begin, seconds: a busy machine, or a box that slept twice between look and run.
 LATE_S, ASLEEP_LATE_S = 2.0, 2 * ASLEEP_S + 2.0
 
@@ -64,6 +68,8 @@ class Report:
     expired: int = 0  # jobs
     miscounted: list[str] = field(default_factory=list)  # groups that contradict the Outcomes of their jobs
     late: list[str] = field(default_factory=list)  # runs of a model after the deadline of the job
+    mistold: list[str] = field(default_factory=list)  # webhooks that contradict the Outcomes
+    webhooks: int = 0  # messages received
 
     @property
     def kept(self):
@@ -78,7 +84,8 @@ class Report:
         return (
             f"{self.jobs} jobs, faults: {killed}; lost {len(self.lost)}, ended twice {len(self.twice)}, differing "
             f"{len(self.differing)}, promises broken {len(self.untrue)}, invariants broken {len(self.broken)}, "
-            f"groups miscounted {len(self.miscounted)}, late runs {len(self.late)}, cancelled {self.cancelled}, "
+            f"groups miscounted {len(self.miscounted)}, late runs {len(self.late)}, "
+            f"webhooks mistold {len(self.mistold)} of {self.webhooks}, cancelled {self.cancelled}, "
             f"expired {self.expired}, {self.wall_s:.0f} s, longest time without an end {self.gap_s:.1f} s; "
             f"told: {told}{wrong}"
         )
@@ -97,6 +104,28 @@ class Storm(FaultInjector):
         )  # fmt: skip
         self.fate, self.owned = random.Random(f"forger {seed}"), folder / "owned"
         self.near: Any = list
+        self.webhooks: Webhooks | None = None
+
+    def strike(self, kind, name):
+        """Inject one fault."""
+        if kind == "deliverer":
+            assert self.webhooks
+            self.webhooks.kill()
+            self.mend()
+        else:
+            super().strike(kind, name)
+
+    def mend(self):
+        """Restart what is dead."""
+        super().mend()
+        if self.webhooks:
+            self.webhooks.mend()
+
+    def stop(self):
+        """End all processes."""
+        super().stop()
+        if self.webhooks:
+            self.webhooks.stop()
 
     def forge(self):
         """Push hostile messages: about jobs that wait, run or have ended, and about none."""
@@ -131,18 +160,21 @@ def quiet_answers(server, folder, jobs):
     try:
         with Pipeline(storm.settings) as pipeline:
             for n in range(jobs):
-                submit(pipeline, n, deadline=False)
+                submit(pipeline, n)
         return {n: answer(one) for n, one in storm.outcomes(range(jobs), 60 + jobs / 10).items()}
     finally:
         storm.stop()
 
 
-def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None, kinds=KINDS):
+def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=None, kinds=STRIKES):
     """Inject faults while clients submit, repeat and cancel jobs; return the report and the boxes' last log lines."""
     start = time.monotonic()
     storm = Storm(server, folder, boxes=2, seed=seed)
     pause_s = kills * 0.6 / jobs  # spreads the jobs over the duration of the faults
-    clients = Clients(storm.settings, jobs, pause_s, seed, patience_s=180 + jobs / 5 + kills)
+    storm.webhooks = Webhooks(server, folder)
+    with redis.Redis.from_url(server.url) as client:
+        storm.webhooks.ready(client)
+    clients = Clients(storm.settings, jobs, pause_s, seed, 180 + jobs / 5 + kills, storm.webhooks.url)
     ends = Ends(server, clients.announced)
     storm.near = lambda: _near(clients, jobs, storm.fate)
     try:
@@ -166,10 +198,12 @@ def storm_over(server, folder, quiet, jobs, kills, seed, server_kills=1, say=Non
         if storm.owned.exists():
             report.untrue.append("a hostile message was obeyed")
         with redis.Redis.from_url(server.url) as client:
-            report.left = _left(client)
+            report.left = _left(client, storm)
             report.broken = [
                 one.message for one in delivery.examine(client, storm.settings.lease_s, keys) if one.state != "ok"
             ]
+        report.mistold = list(mistold(told := storm.webhooks.told(), _with_webhooks(found)))
+        report.webhooks = len(told)
         return report, storm.said()
     finally:
         clients.stop()
@@ -185,6 +219,11 @@ def _near(clients, jobs, fate):
 
 def _kind(told):
     return told if isinstance(told, str) else "ok" if told is None else told.state
+
+
+def _with_webhooks(found):
+    """Return the states of the jobs that have a webhook."""
+    return {id_of(n): one.state for n, one in found.items() if has_webhook(n)}
 
 
 def _miscounted(settings, found):
@@ -211,10 +250,11 @@ def _as_quiet(n, outcome, quiet):
     return name == quiet[0] and right and parts and outcome.reply is None
 
 
-def _left(client):
-    """Return what is in hand or waits though all jobs have ended, and dead letters. Those of malformed messages, which
-    name no job, are right."""
+def _left(client, storm):
+    """Return what is in hand or waits though all jobs have ended, webhooks that are not delivered, and dead letters.
+    Those of malformed messages, which name no job, are right."""
     end = time.monotonic() + 60
-    while (left := [key for key in BOOKS if client.exists(key)]) and time.monotonic() < end:
+    while (left := [*filter(client.exists, BOOKS), *storm.webhooks.left(client)]) and time.monotonic() < end:
+        storm.mend()
         time.sleep(0.1)
     return left + [raw for raw in client.lrange(keys.dead, 0, -1) if b'"why":"malformed"' not in raw]

@@ -39,7 +39,7 @@ def test_a_storm_loses_nothing_ends_nothing_twice_and_changes_no_answer(start_se
 
 def test_kills_alone_delay_no_run_past_a_deadline_and_groups_count_right(start_server, tmp_path, quiet):
     with start_server(tmp_path / "server", appendonly=True, fsync="always") as server:
-        check(storm_over(server, tmp_path, quiet, JOBS, KILLS, SEED, kinds=("child", "parent", "group")))
+        check(storm_over(server, tmp_path, quiet, JOBS, KILLS, SEED, kinds=("child", "parent", "group", "deliverer")))
 
 
 def test_the_same_holds_on_the_redis_server_of_the_system(tmp_path, quiet):

@@ -4,7 +4,18 @@ import pytest
 
 from golem_chain.broker.jobs.groups import GroupStatus
 from golem_chain.shared.records import State
-from tests.chaos.treatment import CANCELLED, GROUPS, Counted, late_runs, members, miscounted, treatment
+from tests.chaos.treatment import (
+    CANCELLED,
+    GROUPS,
+    Counted,
+    expires_s_of,
+    has_webhook,
+    late_runs,
+    members,
+    miscounted,
+    mistold,
+    treatment,
+)
 
 STATES: dict[str, State] = {"a": "done", "b": "failed", "c": "cancelled", "d": "expired", "e": "done"}
 STATUS = GroupStatus(5, done=2, failed=1, cancelled=1, expired=1, at={"scribe": 0})
@@ -44,7 +55,7 @@ def test_a_run_after_the_deadline_is_found_and_one_within_the_slack_is_not():
     assert list(late_runs(runs, {9: 10.0}, slack_s=3.0)) == []
 
 
-def test_a_storm_has_every_kind_of_treatment_and_the_undisturbed_run_no_deadline():
+def test_a_storm_has_every_kind_of_treatment():
     treated = [treatment(n) for n in range(120)]
     assert {one["lane"] for one in treated} == {"interactive", "bulk"}
     assert len({one["expires_s"] for one in treated}) == 4
@@ -52,4 +63,14 @@ def test_a_storm_has_every_kind_of_treatment_and_the_undisturbed_run_no_deadline
     for lane in ("interactive", "bulk"):
         assert any(one["expires_s"] and one["group"] for one in treated if one["lane"] == lane)
     assert CANCELLED in members(120)
-    assert all(treatment(n, deadline=False)["expires_s"] is None for n in range(120))
+    assert {state for n, state in enumerate(has_webhook(n) for n in range(120)) if expires_s_of(n)} == {True, False}
+
+
+def test_a_webhook_that_is_told_twice_is_right_and_one_that_is_told_never_wrongly_or_in_vain_is_not():
+    states: dict[str, State] = {"a": "done", "b": "failed"}
+    right = [("a", "job.done"), ("b", "job.failed"), ("a", "job.done")]
+    assert list(mistold(right, states)) == []
+    assert list(mistold(right[:1], states)) == ["the webhook of b was never told"]
+    assert list(mistold([*right, ("c", "job.done")], states)) == ["a webhook was told of c, which has none"]
+    [said] = mistold([*right, ("b", "job.done")], states)
+    assert said == "the webhook of b was told job.done, and its Outcome is failed"

@@ -1,6 +1,6 @@
-"""How the jobs of a storm are treated, by their number: lane, deadline, group; and what must hold of it afterwards.
+"""How the jobs of a storm are treated, by their number: lane, deadline, group, webhook; and what must hold afterwards.
 
-The checks are pure: they compare what groups counted and what boxes ran with the Outcomes.
+The checks are pure: they compare what groups counted, boxes ran and webhooks told with the Outcomes.
 """
 
 from collections import Counter, defaultdict
@@ -30,9 +30,14 @@ def group_of(n):
     return CANCELLED if n % 8 == 6 else f"storm-{n % 4}" if n % 4 < GROUPS else None
 
 
-def treatment(n, *, deadline=True):
-    """Return the options of a job that say how it is treated. Without a deadline: as an undisturbed run needs it."""
-    return {"lane": lane_of(n), "group": group_of(n), "expires_s": expires_s_of(n) if deadline else None}
+def has_webhook(n):
+    """Every fourth job has a webhook."""
+    return n % 4 == 1
+
+
+def treatment(n):
+    """Return the options of a job that say how it is treated, but for the URL of its webhook."""
+    return {"lane": lane_of(n), "group": group_of(n), "expires_s": expires_s_of(n)}
 
 
 def members(jobs):
@@ -78,3 +83,15 @@ def late_runs(runs: Iterable[tuple[int, float]], due_s: Mapping[int, float], sla
     for n, at_s in runs:
         if n in due_s and at_s > due_s[n] + slack_s:
             yield f"a model ran job {n} {at_s - due_s[n]:.1f} s after its deadline"
+
+
+def mistold(told: Sequence[tuple[str, str]], states: Mapping[str, State]) -> Iterator[str]:
+    """Yield what webhooks told wrongly, as pairs of job and type of the message. `states`: of the Outcomes of the jobs
+    that have a webhook."""
+    for job in states.keys() - {job for job, _ in told}:
+        yield f"the webhook of {job} was never told"
+    for job, kind in told:
+        if job not in states:
+            yield f"a webhook was told of {job}, which has none"
+        elif kind != f"job.{states[job]}":
+            yield f"the webhook of {job} was told {kind}, and its Outcome is {states[job]}"
