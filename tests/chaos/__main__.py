@@ -94,11 +94,7 @@ def storm_table(reports):
     head = "| fault | " + " | ".join(reports) + " |\n|---|" + "---|" * len(reports)
     rows = [
         f"| {told} | " + " | ".join(str(report.killed[kind]) for report in reports.values()) + " |"
-        for kind, told in (
-            *((one, TOLD[one]) for one in KINDS),
-            ("deliverer", DELIVERER_TOLD),
-            ("server", TOLD["server"]),
-        )
+        for kind, told in (TOLD | {"deliverer": DELIVERER_TOLD}).items()
     ]
     for what, value in (
         ("jobs", lambda one: one.jobs),
