@@ -10,7 +10,6 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 
 from golem_chain.benchmarks.fleet.costs import HOP_S, Costs
 from golem_chain.broker.queues import LANES, STAGES
@@ -149,7 +148,7 @@ class Fleet:
         lanes = list(itertools.product(STAGES, LANES))
         self._queues = {lane: deque[tuple[float, int]]() for lane in lanes}  # (sent, job)
         self._claims: dict[str, set[int]] = {stage: set() for stage in STAGES}
-        self._served = dict.fromkeys(lanes, -inf)
+        self._served = dict.fromkeys(lanes, 0.0)  # as boxes see a queue that nobody has served since they started
         self._marks = dict.fromkeys(STAGES, False)
         self._waiting: dict[str, dict[int, Box]] = {stage: {} for stage in STAGES}  # in order of arrival
         self._events: list[tuple[float, int, Callable[[], None]]] = []

@@ -111,18 +111,7 @@ class ConsumerState:
         """Return the scheduler's input. `seen` are the queues as they are in Redis."""
         now = self._clock()
         opened = now - self._opened  # time before our start does not count as unserved
-
-        def since_start(unserved_s: float) -> float:
-            return min(unserved_s, opened)
-
-        lines = [
-            replace(
-                line,
-                unserved_s=since_start(line.unserved_s),
-                interactive=replace(line.interactive, unserved_s=since_start(line.interactive.unserved_s)),
-            )
-            for line in seen
-        ]
+        lines = [_since_start(line, opened) for line in seen]
         dwell = now - self._since if self.current else 0.0
         idle = 0.0 if self.in_hand else now - self._emptied
         pressed = now - self._pressed_at if self._pressed_at is not None else 0.0
@@ -141,3 +130,12 @@ class ConsumerState:
             pressed_s=pressed,
             repaid=self._repaid,
         )
+
+
+def _since_start(line: Line, opened_s: float) -> Line:
+    interactive = line.interactive
+    if line.unserved_s > opened_s:
+        line = replace(line, unserved_s=opened_s)
+    if interactive.unserved_s > opened_s:
+        line = replace(line, interactive=replace(interactive, unserved_s=opened_s))
+    return line
