@@ -14,7 +14,7 @@ from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.records import Outcome
 
-CHECK_S = 5.0  # interval of looking whether the worker is alive
+CHECK_S = 3.0  # interval of looking whether the worker is alive
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Client:
 
     def __init__(self, system: System, pipeline: Pipeline, commands: Sequence[bytes]) -> None:
         self._system, self._pipeline, self._turn = system, pipeline, cycle(commands)
+        self.over = threading.Event()  # nobody wants the answers any more
 
     def command(self) -> Command:
         """Submit the next command in the interactive lane and wait for its Outcome."""
@@ -70,6 +71,8 @@ class Client:
                 left.discard(outcome.job)
                 found.append(outcome)
             self._system.check()
+            if self.over.is_set():
+                raise GolemError("The measurement was interrupted.")
         return found
 
 
@@ -88,9 +91,13 @@ class Sending:
         self._sender.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         self._stop.set()
         self._sender.join()
+        if kind:  # before the connection is closed under the threads
+            self._client.over.set()
+            for thread in self._waiting:
+                thread.join()
 
     def answered(self) -> list[Command]:
         """Wait for all answers and return them. Raises GolemError if one did not come."""
