@@ -119,7 +119,7 @@ def interactive(
     every: Annotated[float, typer.Option(metavar="N", min=0.5, help="Seconds between two commands.")] = 20,
     commands: Annotated[int, typer.Option(metavar="N", min=1, help="Commands on the busy box, at least.")] = 50,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few and short recordings: two minutes instead of an hour.")
+        bool, typer.Option("--quick", help="Few and short recordings: minutes instead of an hour.")
     ] = False,
 ) -> None:
     """Measure spoken commands on a box with bulk work.

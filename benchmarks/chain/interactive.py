@@ -47,7 +47,7 @@ class Plan:
     long_s: float = 3600.0  # length of the long one
 
 
-QUICK = Plan(commands=6, idle=5, every_s=4.0, idle_every_s=0.5, clips=16, long_s=300.0)
+QUICK = Plan(commands=6, idle=5, every_s=10.0, idle_every_s=0.5, clips=24, long_s=300.0)
 
 
 @dataclass(frozen=True)
