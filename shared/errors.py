@@ -141,6 +141,12 @@ class GroupCancelled(GolemError):
     code = "group-cancelled"
 
 
+class NoMicrophone(GolemError):
+    """There is no microphone, it cannot be opened, or it has stopped."""
+
+    code = "no-microphone"
+
+
 class MissingExtra(GolemError):
     """An optional dependency is not installed."""
 

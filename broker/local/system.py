@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import accumulate
@@ -89,8 +89,11 @@ def roots(files: Sequence[str]) -> tuple[Path, ...]:
 
 
 @contextmanager
-def private_system(files: Sequence[str], stages: Sequence[str] = STAGES) -> Iterator[PrivateSystem]:
-    """Run a server and a worker that serves these stages for these files; both are stopped on exit.
+def private_system(
+    files: Sequence[str], stages: Sequence[str] = STAGES, more: Mapping[str, str] | None = None
+) -> Iterator[PrivateSystem]:
+    """Run a server and a worker that serves these stages for these files; both are stopped on exit. `more` are
+    variables for the worker, such as GOLEM_RESIDENT.
 
     SIGTERM and SIGHUP cause an orderly exit; if this process is killed, the kernel kills both.
     Raises MissingExtra if a package is missing, BrokerAway if the server does not start.
@@ -107,7 +110,8 @@ def private_system(files: Sequence[str], stages: Sequence[str] = STAGES) -> Iter
                 | {
                     "GOLEM_REDIS_URL": server.url,  # not on the command line, which other users can read
                     "GOLEM_AUDIO_ROOT": os.pathsep.join(map(str, allowed)),
-                },
+                }
+                | {**(more or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -57,6 +57,8 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("broker/transport/qos.py", "import golem_chain.broker.pipeline", "The broker is layered"),
         ("broker/monitoring/status.py", "import golem_chain.broker.jobs.vault", "The broker is layered"),
         ("broker/webhooks/policy.py", "import golem_chain.broker.webhooks.sender", "Webhooks are layered"),
+        ("broker/listening/endpoint.py", "import golem_chain.broker.listening.listener", "Listening is layered"),
+        ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
         ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
         ("workers/parent/worker.py", "import golem_chain.workers.devices.memory", "The parent touches no device"),
