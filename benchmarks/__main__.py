@@ -170,6 +170,27 @@ def many(
 
 
 @app.command()
+def listen(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Recordings to replay.", show_default=False)
+    ] = None,
+    json_: JSON = False,
+    docs: DOCS = None,
+    pause: Annotated[float, typer.Option(metavar="SECONDS", min=0.2, max=3.0, help="As of golem listen.")] = 0.5,
+    clips: Annotated[int, typer.Option(metavar="N", min=1, help="Recordings to choose if none are named.")] = 30,
+) -> None:
+    """Measure how soon golem listen shows words.
+
+    Recordings are replayed at the speed of their speech.
+    """
+    from golem_chain.benchmarks.listen import measure
+
+    say = Console(stderr=True, quiet=json_).log
+    found = measure.measure(Settings.read(), measure.clips(files or [], clips), say, pause)
+    _show(found, [*measure.tables(found)], "listen", docs, as_json=json_)
+
+
+@app.command()
 def boxes(
     json_: JSON = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 3,

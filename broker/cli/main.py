@@ -199,7 +199,7 @@ FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 SUBCOMMANDS = {
     "models": ("pull", "list", "verify"),
     "eval": ("ks", "asr", "guards", "intents"),
-    "bench": ("switch", "chain", "interactive", "transcribe", "many", "boxes", "fleet"),
+    "bench": ("switch", "chain", "interactive", "transcribe", "many", "listen", "boxes", "fleet"),
 }
 
 
@@ -230,7 +230,7 @@ def evaluate(args: Args = None) -> None:
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(args: Args = None) -> None:
-    """Run benchmarks: switch, chain, boxes, fleet."""
+    """Run benchmarks: switch, chain, listen, boxes, fleet."""
     _become(["-P", "-m", "golem_chain.benchmarks", *(args or [])])
 
 

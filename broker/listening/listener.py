@@ -18,6 +18,9 @@ from golem_chain.shared.records import Outcome, Transcript
 FIRST_S = 0.7  # of sound, with 0.3 s from before the voice: what the first partial job hears at least
 SOON_S = 0.3  # between partial jobs until there are words to show
 EVERY_S = 0.7  # between partial jobs from then on
+#: An utterance up to this length in which the Scribe finds no words is heard once more with the silence after it, which
+#: a short word alone needs: with 0.16 s of it "Pause." and "Never mind." were lost, with 0.5 s they were not.
+SHORT_S = 2.0
 #: Final jobs without an Outcome at which further utterances are given up: the worker cannot keep up.
 WAITING_MOST = 20
 
@@ -126,6 +129,7 @@ class _Utterance:
     partial: int | None = None  # the key of the job under way
     tried: int = 0  # the frame at which the last partial job was submitted
     final: int | None = None
+    longer: bytes | None = None  # of an utterance that has ended: with the silence after it
     words: Transcript | None = None  # of the final job
     told: bool = False  # whether these were shown as such
     outcome: Outcome | None = None
@@ -206,12 +210,12 @@ class Listener:
             return
         if now.final is None:
             yield self._final(now, at)
+        if at < self._seen and (at - now.start) * FRAME_S <= SHORT_S:
+            now.longer = bytes(now.pcm[: (self._seen - now.start) * FRAME_BYTES])
         now.pcm = bytearray()  # the sender has it
         if now.final is not None:
             self._waiting[now.final] = now
-        yield from self._words(now)
-        if now.outcome:
-            yield from self._close(now, now.outcome)
+        yield from self._settle(now)
 
     def _again(self) -> Iterator[Submit]:
         """Submit the words so far if it is time, voice is going on, and no job of ours waits for the Scribe."""
@@ -237,7 +241,7 @@ class Listener:
 
     # -- news
 
-    def told(self, news: News) -> list[Event]:
+    def told(self, news: News) -> list[Action | Event]:
         """Take what became of a job. News of cancelled jobs change nothing."""
         now, ended = self._now, self._waiting.get(news.key)
         match news:
@@ -246,41 +250,47 @@ class Listener:
                 return [Lost(ended.number, why)]
             case Heard(_, transcript) if ended:
                 ended.words = transcript
-                return list(self._words(ended))
+                return list(self._settle(ended))
             case Over(_, Outcome() as outcome) if ended:
-                return list(self._close(ended, outcome))
+                ended.outcome = outcome
+                return list(self._settle(ended))
             case Heard(_, transcript) if now and news.key == now.final:
                 now.words = transcript
-                return self._agree(now, transcript, cut=False)
+                return list(self._agree(now, transcript, cut=False))
             case Over(_, outcome) if now and news.key == now.final:
                 now.outcome = outcome
                 if now.words is None and outcome and outcome.transcript:
                     now.words = outcome.transcript
-                    return self._agree(now, outcome.transcript, cut=False)
+                    return list(self._agree(now, outcome.transcript, cut=False))
             case Over(_, outcome) if now and news.key == now.partial:
                 now.partial = None
                 if outcome and outcome.state == "done" and outcome.transcript:
-                    return self._agree(now, outcome.transcript, cut=True)
+                    return list(self._agree(now, outcome.transcript, cut=True))
             case Failed(_, why) if now and news.key == now.final:
                 now.final = None  # submitted once more if the utterance ends here
         return []
 
-    def _close(self, ended: _Utterance, outcome: Outcome) -> Iterator[Event]:
-        if ended.final is not None:
+    def _settle(self, ended: _Utterance) -> Iterator[Action | Event]:
+        """Say what is known of an utterance that has ended; without words a short one is heard once more."""
+        words, outcome = ended.words or (ended.outcome.transcript if ended.outcome else None), ended.outcome
+        if words and not words.text.strip() and ended.longer and ended.final is not None:
+            yield Cancel(ended.final)
             del self._waiting[ended.final]
-        ended.words = ended.words or outcome.transcript
-        yield from self._words(ended)
-        yield Final(ended.number, *ended.times, outcome)
-
-    def _words(self, ended: _Utterance) -> Iterator[Words]:
-        if ended.words and not ended.told:
+            ended.final, ended.words, ended.outcome = self._key(), None, None
+            self._waiting[ended.final] = ended
+            yield Submit(ended.final, ended.number, ended.longer, final=True)
+            ended.longer = None
+            return
+        if words and not ended.told:
             ended.told = True
-            yield Words(ended.number, *ended.times, ended.words.text)
+            yield Words(ended.number, *ended.times, words.text)
+        if outcome:
+            self._waiting.pop(ended.final or 0, None)
+            yield Final(ended.number, *ended.times, outcome)
 
-    def _agree(self, now: _Utterance, transcript: Transcript, *, cut: bool) -> list[Event]:
+    def _agree(self, now: _Utterance, transcript: Transcript, *, cut: bool) -> Iterator[Event]:
         now.agreement = now.agreement.hear(transcript.text)
         shown = now.agreement.shown(cut=cut)
-        if shown == now.shown:
-            return []
-        now.shown = shown
-        return [Partial(now.number, *shown)]
+        if shown != now.shown:
+            now.shown = shown
+            yield Partial(now.number, *shown)

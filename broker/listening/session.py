@@ -116,6 +116,5 @@ class Session:
             if isinstance(one, str):
                 self._screen.tell(one)
             else:
-                for event in self._listener.told(one):
-                    self._screen.show(event)
+                self._do(self._listener.told(one))
         return bool(news)
