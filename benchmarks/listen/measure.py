@@ -37,6 +37,7 @@ RECORDINGS = ROOT.parent / "shared" / "data"
 SILENCE_S = 2.5  # after each recording: long enough for the answer
 VOICED = 0.5
 CLIPS = 30
+ALONE = 10  # recordings whose Scribe's job is timed by itself
 
 FINAL_S, FIRST_S, WRONG = 0.7, 1.2, 0.15  # the targets
 
@@ -119,8 +120,8 @@ def clips(files: Sequence[Path], most: int = CLIPS) -> list[Clip]:
     if not texts:
         texts = {path: None for path in (ROOT / "samples").glob("*.flac") if path.stem not in ("silence", "noise")}
     found = sorted(texts)
-    if not files:
-        found = found[:: max(1, len(found) // most)][:most]
+    if not files and len(found) > most:
+        found = [found[n * len(found) // most] for n in range(most)]
     return [_clip(file, texts[file]) for file in found]
 
 
@@ -151,6 +152,7 @@ def measure(settings: Settings, chosen: Sequence[Clip], say: Callable[[str], Non
     say(f"{len(chosen)} recordings, {len(pcm) / 2 / RATE:.0f} s with the silence between them")
     with chain.system(settings, [], resident="auto") as system, Pipeline(system.settings) as pipeline:
         whole = {clip.file: _heard(pipeline, clip) for clip in (chosen[0], *chosen)}  # the first time it also warms
+        alone_s = statistics.median(_alone_s(pipeline, clip) for clip in chosen[:ALONE])
         source = Replay(bytes(pcm), "recordings")
         screen = _Recorder(lambda: time.monotonic() - (source.began or 0.0))
         final = JobOptions(lane="interactive")
@@ -160,13 +162,20 @@ def measure(settings: Settings, chosen: Sequence[Clip], say: Callable[[str], Non
             Session(source, detector(), Listener(Bounds(pause_s=pause_s)), sender, screen).run()
         finally:
             sender.close()
-    return _figures(_of_each(chosen, starts, screen.shown), starts, whole)
+    return {"alone_s": alone_s, **_figures(_of_each(chosen, starts, screen.shown), starts, whole)}
 
 
 def _heard(pipeline: Pipeline, clip: Clip) -> str:
     """Return the words of the whole recording as one job, with all stages, so that their models are loaded."""
     [outcome] = pipeline.wait([pipeline.submit(clip.file.read_bytes())])
     return outcome.transcript.text if outcome.transcript else ""
+
+
+def _alone_s(pipeline: Pipeline, clip: Clip) -> float:
+    """Return the seconds from the submit of the recording to its words, with nothing else to do."""
+    started = time.perf_counter()
+    list(pipeline.wait([pipeline.submit(clip.file.read_bytes(), stop="scribe", lane="interactive")]))
+    return time.perf_counter() - started
 
 
 def _of_each(chosen: Sequence[Clip], starts: Sequence[float], shown: Iterable[tuple[float, Event]]) -> list[Seen]:
@@ -238,6 +247,7 @@ def tables(found: JsonObject) -> list[Table]:
         ("— the slowest of ten, of all", "–", f"{_number(final['p90'])}, {_number(final['max'])}"),
         ("first words after the voice begins, s, median", f"<= {FIRST_S}", _number(first["median"])),
         ("— the slowest of ten, of all", "–", f"{_number(first['p90'])}, {_number(first['max'])}"),
+        ("a recording's words as a job by itself, s, median", "–", _number(found["alone_s"])),
         ("reply after the voice ends, s, median", "–", _number(reply["median"])),
         ("shown words that are not final, %", f"<= {100 * WRONG:.0f}", f"{100 * found['shown_wrong']:.1f}"),
         ("— of those shown as certain, %", "–", f"{100 * found['confirmed_wrong']:.1f}"),

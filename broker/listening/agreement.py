@@ -34,8 +34,9 @@ class Agreement:
 
     def shown(self, *, cut: bool) -> tuple[str, str]:
         """Return the confirmed words and those after them, as texts. `cut`: the recording ended while somebody spoke;
-        its last word, which may be half of one, is then left out unless it is confirmed."""
-        return " ".join(self.confirmed), " ".join(self.rest[:-1] if cut else self.rest)
+        its last word, which may be half of one, is then left out unless it is confirmed, or the first."""
+        rest = self.rest[:-1] if cut and (self.confirmed or len(self.rest) > 1) else self.rest
+        return " ".join(self.confirmed), " ".join(rest)
 
 
 def _bare(word: str) -> str:
