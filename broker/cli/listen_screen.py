@@ -39,7 +39,7 @@ def answer(outcome: Outcome) -> str:
     intent, reply = outcome.intent, outcome.reply
     if outcome.state != "done" or not (outcome.transcript and outcome.transcript.text) or not intent:
         return ""
-    return visible(f"{intent.label} {intent.score:.2f}" + (f" · {reply.text.strip()}" if reply else ""))
+    return visible(f"{intent.label} {intent.score:.2f}" + (f": {reply.text.strip()}" if reply else ""))
 
 
 class JsonLines:
