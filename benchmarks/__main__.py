@@ -184,10 +184,18 @@ def listen(
     Recordings are replayed at the speed of their speech.
     """
     from golem_chain.benchmarks.listen import measure
+    from golem_chain.benchmarks.report import into_docs
 
     say = Console(stderr=True, quiet=json_).log
     found = measure.measure(Settings.read(), measure.clips(files or [], clips), say, pause)
-    _show(found, [*measure.tables(found)], "listen", docs, as_json=json_)
+    shown = measure.tables(found)
+    if docs:
+        into_docs(docs, "listen", "\n".join(table.markdown() for table in shown))
+    if json_:
+        print(json.dumps(found))
+    else:
+        for table in shown:
+            console.print(table.rich())
 
 
 @app.command()

@@ -94,8 +94,8 @@ class Session:
                 last, left = time.monotonic(), self._listener.waiting
             if time.monotonic() - last > PATIENCE_S:
                 raise GolemError(
-                    f"No answer came for {PATIENCE_S:g} s, and {left} of them are missing: see with golem status "
-                    "whether a worker runs."
+                    f"No answer came for {PATIENCE_S:g} s, and {left} utterances without one are cancelled: see with "
+                    "golem status whether a worker runs."
                 )
             time.sleep(READ_S)
 

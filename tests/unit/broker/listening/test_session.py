@@ -122,7 +122,7 @@ def test_sentences_of_the_sender_are_told():
 
 def test_answers_that_never_come_end_the_session_in_one_sentence(monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_S", 0.05)
-    with pytest.raises(GolemError, match="1 of them are missing: see with golem status"):
+    with pytest.raises(GolemError, match="1 utterances without one are cancelled: see with golem status"):
         session(Sound(SENTENCE), Sender(silent=True), Screen()).run()
 
 
