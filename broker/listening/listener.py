@@ -18,6 +18,9 @@ from golem_chain.shared.records import Outcome, Transcript
 FIRST_S = 0.7  # of sound, with 0.3 s from before the voice: what the first partial job hears at least
 SOON_S = 0.3  # between partial jobs until there are words to show
 EVERY_S = 0.7  # between partial jobs from then on
+#: Share of the time in which a partial job may be under way: on a slow worker they become fewer, so that the final job
+#: seldom waits for one.
+BUSY = 0.5
 #: An utterance up to this length in which the Scribe finds no words is heard once more with the silence after it, which
 #: a short word alone needs: with 0.16 s of it "Pause." and "Never mind." were lost, with 0.5 s they were not.
 SHORT_S = 2.0
@@ -128,6 +131,7 @@ class _Utterance:
     shown: tuple[str, str] = ("", "")
     partial: int | None = None  # the key of the job under way
     tried: int = 0  # the frame at which the last partial job was submitted
+    took: int = 0  # frames until its answer
     final: int | None = None
     longer: bytes | None = None  # of an utterance that has ended: with the silence after it
     words: Transcript | None = None  # of the final job
@@ -226,7 +230,8 @@ class Listener:
             return
         tried = now.tried > now.start
         since_s = (self._seen - now.tried) * FRAME_S
-        if since_s >= (FIRST_S if not tried else EVERY_S if any(now.shown) else SOON_S):
+        every_s = max(EVERY_S, now.took * FRAME_S / BUSY)
+        if since_s >= (FIRST_S if not tried else every_s if any(now.shown) else SOON_S):
             now.partial, now.tried = self._key(), self._seen
             yield Submit(now.partial, now.number, bytes(now.pcm), final=False)
 
@@ -263,7 +268,7 @@ class Listener:
                     now.words = outcome.transcript
                     return list(self._agree(now, outcome.transcript, cut=False))
             case Over(_, outcome) if now and news.key == now.partial:
-                now.partial = None
+                now.partial, now.took = None, self._seen - now.tried
                 if outcome and outcome.state == "done" and outcome.transcript:
                     return list(self._agree(now, outcome.transcript, cut=True))
             case Failed(_, why) if now and news.key == now.final:

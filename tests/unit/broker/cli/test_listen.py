@@ -11,12 +11,12 @@ from rich.console import Console
 from golem_chain.broker.cli import listen, listen_screen
 from golem_chain.broker.cli.listen_screen import JsonLines, Lines, View, record
 from golem_chain.broker.listening import microphone, voice
-from golem_chain.broker.listening.listener import Final, Lost, Partial, Words
+from golem_chain.broker.listening.listener import Event, Final, Lost, Partial, Words
 from golem_chain.broker.listening.microphone import Device
 from golem_chain.broker.listening.sound import wav
 from golem_chain.broker.local import system
 from golem_chain.shared.errors import MissingExtra
-from golem_chain.shared.records import Failure, Intent, Outcome, Reply, Transcript
+from golem_chain.shared.records import Failure, Intent, JobOptions, Outcome, Reply, Transcript
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -184,7 +184,7 @@ def test_the_warm_up_runs_each_stage_and_its_failure_is_told(redis, monkeypatch,
 
     settings = Settings.read()
 
-    class Own:
+    class Own(system.PrivateSystem):
         def __init__(self):
             self.settings = settings
 
@@ -194,7 +194,7 @@ def test_the_warm_up_runs_each_stage_and_its_failure_is_told(redis, monkeypatch,
                 failure = Failure(code="language-refused", message="No Russian here: omit it.")
                 Outcomes(settings, redis).end(job["id"], "failed", failure)
 
-    final = listen.job_options(language="ru")
+    final = JobOptions(language="ru")
     with pytest.raises(GolemError, match="No Russian here"):
         listen._warm_up(Own(), final)
     assert [(job.get("stop"), "audio" in job) for job in sorted(jobs(redis), key=lambda job: "text" in job)] == [
@@ -214,7 +214,7 @@ DONE = Outcome(
     reply=Reply(text=" It is on. ", prompt="", seed=1, new_tokens=3),
 )
 FAILED = Outcome(job="j", name="utterance 1", state="failed", error=Failure(code="x", message="The card is on fire."))
-EVENTS = [
+EVENTS: list[Event] = [
     Partial(1, "turn on", "the li"),
     Words(1, 0.1, 2.0, "turn on the light"),
     Final(1, 0.1, 2.0, DONE),

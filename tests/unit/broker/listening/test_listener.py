@@ -39,6 +39,11 @@ def hear(listener, *parts):
     ]
 
 
+def told(listener, news):
+    """Tell news; return what is decided."""
+    return listener.told(news)
+
+
 def submits(decided, *, final):
     return [one for one in decided if isinstance(one, Submit) and one.final == final]
 
@@ -56,10 +61,10 @@ def test_an_utterance_is_one_final_job_submitted_before_the_pause_is_over():
 def test_words_that_come_before_the_end_of_the_pause_are_shown_at_its_end():
     listener = Listener(partials=False)
     [job] = hear(listener, (VOICE, 1), (QUIET, 0.2))
-    assert listener.told(Heard(job.key, said("turn it on"))) == [Partial(1, "", "turn it on")]
+    assert told(listener, Heard(job.key, said("turn it on"))) == [Partial(1, "", "turn it on")]
     [words] = hear(listener, (QUIET, 0.5))
     assert (words.text, words.start_s) == ("turn it on", 0.0)
-    [final] = listener.told(Over(job.key, done("turn it on")))
+    [final] = told(listener, Over(job.key, done("turn it on")))
     assert isinstance(final, Final)
     assert listener.waiting == 0
 
@@ -67,7 +72,7 @@ def test_words_that_come_before_the_end_of_the_pause_are_shown_at_its_end():
 def test_words_and_outcome_together_are_shown_as_words_first():
     listener = Listener(partials=False)
     [job] = hear(listener, (VOICE, 1), (QUIET, 1))
-    shown = listener.told(Over(job.key, done("hi")))
+    shown = told(listener, Over(job.key, done("hi")))
     assert [type(one) for one in shown] == [Words, Final]
 
 
@@ -78,17 +83,27 @@ def test_voice_that_goes_on_cancels_the_final_job_and_the_next_one_hears_all():
     assert second.final
     assert second.number == first.number
     assert len(second.pcm) > 2 * FRAME_BYTES * 31
-    assert listener.told(Over(first.key, done("half"))) == [], "what was cancelled is not shown"
+    assert told(listener, Over(first.key, done("half"))) == [], "what was cancelled is not shown"
 
 
 def test_one_partial_job_is_under_way_at_a_time():
     listener = Listener()
     [first] = hear(listener, (VOICE, 5))
     assert not first.final
-    assert listener.told(Over(first.key, done("turn it"))) == [Partial(1, "", "turn")]
+    assert told(listener, Over(first.key, done("turn it"))) == [Partial(1, "", "turn")]
     [second] = hear(listener, (VOICE, 5))
     assert len(second.pcm) > len(first.pcm)
-    assert listener.told(Over(second.key, done("turn it on please"))) == [Partial(1, "turn it", "on")]
+    assert told(listener, Over(second.key, done("turn it on please"))) == [Partial(1, "turn it", "on")]
+
+
+@pytest.mark.parametrize(("took_s", "least", "most"), [(0.1, 26, 29), (1.0, 9, 11), (3.0, 3, 5)])
+def test_partial_jobs_of_a_slow_worker_become_fewer(took_s, least, most):
+    listener, jobs = Listener(), []
+    for n in range(round(20 / 0.032)):
+        jobs += [(n, one) for one in hear(listener, (VOICE, 0.032))]
+        if jobs and n - jobs[-1][0] == round(took_s / 0.032):
+            told(listener, Over(jobs[-1][1].key, done("turn it on please")))
+    assert least <= len(jobs) <= most, "such a job is under way for half of the time at most"
 
 
 def test_a_partial_job_that_is_late_is_cancelled_at_the_pause():
@@ -96,7 +111,7 @@ def test_a_partial_job_that_is_late_is_cancelled_at_the_pause():
     [partial, cancel, final] = hear(listener, (VOICE, 2), (QUIET, 0.2))
     assert cancel == Cancel(partial.key)
     assert final.final
-    assert listener.told(Over(partial.key, done("late"))) == []
+    assert told(listener, Over(partial.key, done("late"))) == []
 
 
 def test_no_partial_job_is_submitted_while_an_earlier_utterance_waits_for_its_words():
@@ -104,48 +119,48 @@ def test_no_partial_job_is_submitted_while_an_earlier_utterance_waits_for_its_wo
     decided = hear(listener, (VOICE, 1), (QUIET, 1))
     [final] = submits(decided, final=True)
     assert submits(hear(listener, (VOICE, 3)), final=False) == []
-    listener.told(Heard(final.key, said("one")))
+    told(listener, Heard(final.key, said("one")))
     assert len(submits(hear(listener, (VOICE, 1)), final=False)) == 1
 
 
 def test_a_failed_partial_job_shows_nothing_and_the_next_one_is_submitted():
     listener = Listener()
     [partial] = hear(listener, (VOICE, 1.5))
-    assert listener.told(Over(partial.key, None)) == []
+    assert told(listener, Over(partial.key, None)) == []
     [again] = hear(listener, (VOICE, 1.5))
-    assert listener.told(Over(again.key, done("x", "expired"))) == []
+    assert told(listener, Over(again.key, done("x", "expired"))) == []
 
 
 def test_a_short_utterance_without_words_is_heard_once_more_with_its_silence():
     listener = Listener(partials=False)
     [first] = hear(listener, (VOICE, 0.4), (QUIET, 1))
-    cancel, again = listener.told(Heard(first.key, said("")))
+    cancel, again = told(listener, Heard(first.key, said("")))
     assert cancel == Cancel(first.key)
     assert len(again.pcm) > len(first.pcm)
-    assert [type(one) for one in listener.told(Over(again.key, done("")))] == [Words, Final], "and only once"
+    assert [type(one) for one in told(listener, Over(again.key, done("")))] == [Words, Final], "and only once"
     assert listener.waiting == 0
 
 
 def test_an_utterance_is_heard_once_more_as_well_if_its_silence_came_after_its_answer():
     listener = Listener(partials=False)
     [first] = hear(listener, (VOICE, 0.4), (QUIET, 0.2))
-    listener.told(Over(first.key, done("")))
+    told(listener, Over(first.key, done("")))
     cancel, again = hear(listener, (QUIET, 1))
     assert (cancel, again.final) == (Cancel(first.key), True)
-    assert [type(one) for one in listener.told(Over(again.key, done("Pause.")))] == [Words, Final]
+    assert [type(one) for one in told(listener, Over(again.key, done("Pause.")))] == [Words, Final]
 
 
 def test_a_job_that_was_not_submitted_is_told_as_lost():
     listener = Listener(partials=False)
     [job] = hear(listener, (VOICE, 1), (QUIET, 1))
-    assert listener.told(Failed(job.key, "no room")) == [Lost(1, "no room")]
+    assert told(listener, Failed(job.key, "no room")) == [Lost(1, "no room")]
     assert listener.waiting == 0
 
 
 def test_a_final_job_that_failed_during_the_pause_is_submitted_again_at_its_end():
     listener = Listener(partials=False)
     [first] = hear(listener, (VOICE, 1), (QUIET, 0.2))
-    assert listener.told(Failed(first.key, "no room")) == []
+    assert told(listener, Failed(first.key, "no room")) == []
     [again] = hear(listener, (QUIET, 1))
     assert again.pcm == first.pcm
 
@@ -172,7 +187,7 @@ def test_ten_minutes_of_noise_that_passes_for_speech_become_utterances_of_at_mos
     for _ in range(600):
         for one in submits(hear(listener, (VOICE, 1)), final=True):
             finals.append(one)
-            listener.told(Over(one.key, done("noise")))
+            told(listener, Over(one.key, done("noise")))
     assert 600 / 28 - 2 < len(finals) < 26
     assert max(len(one.pcm) for one in finals) <= 28.1 * 32_000
 
@@ -215,17 +230,17 @@ def test_every_utterance_ends_as_final_or_lost_whatever_happens(data):
             one, text = open_[key], data.draw(st.sampled_from(["", "a b", "a b c"]))
             match data.draw(st.sampled_from(["heard", "over", "failed"])):
                 case "heard" if one.final:
-                    take(listener.told(Heard(key, said(text))))
+                    take(told(listener, Heard(key, said(text))))
                 case "failed" if one.final:
                     del open_[key]
-                    take(listener.told(Failed(key, "why")))
+                    take(told(listener, Failed(key, "why")))
                 case _:
                     del open_[key]
-                    take(listener.told(Over(key, done(text))))
+                    take(told(listener, Over(key, done(text))))
     take(listener.finish())
     while open_:
         key, _ = open_.popitem()
-        take(listener.told(Over(key, done("x"))))
+        take(told(listener, Over(key, done("x"))))
     assert listener.waiting == 0
     assert sorted(ends) == list(range(1, listener._numbers + 1))
     assert len(words) == len(set(words))
@@ -235,5 +250,5 @@ def test_every_utterance_ends_as_final_or_lost_whatever_happens(data):
 def test_a_job_that_did_not_end_as_done_is_told_with_its_outcome(state):
     listener = Listener(partials=False)
     [job] = hear(listener, (VOICE, 1), (QUIET, 1))
-    [final] = listener.told(Over(job.key, Outcome(job="j", name="n", state=state)))
+    [final] = told(listener, Over(job.key, Outcome(job="j", name="n", state=state)))
     assert final.outcome.state == state

@@ -165,7 +165,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr(replay.time, "sleep", self.sleep)
+        monkeypatch.setattr("golem_chain.broker.listening.replay.time.sleep", self.sleep)
 
     def __call__(self):
         return self.now
