@@ -62,6 +62,8 @@ def rules(prefix: str) -> dict[str, str]:
             # the submitter's own list, and groups: who knows the name can read them
             f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zremrangebyrank "
             "+expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget +exists +xadd +xread +fcall) "
+            # the secret of ids from content: SETNX creates it, and nothing replaces it
+            f"(~{keys.salt} +get +setnx) "
             # the job, its labels, vocabulary and Outcome
             f"~{keys.job('*')} ~{keys.outcome('*')} "
             f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "

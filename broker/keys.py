@@ -10,7 +10,7 @@ box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoi
 group         golem:group:<name>  golem:group-ends:<name>
 lists         golem:expiring  golem:outbox  golem:owner:<hash>
 webhook       golem:webhook:<id>  golem:webhooks:<origin>  golem:webhooks  golem:webhooks-dead  golem:webhooks-ready
-system        golem:wire
+system        golem:wire  golem:salt
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
@@ -39,6 +39,12 @@ class Keys:
     def wire(self) -> str:
         """The version of what is in Redis (`broker.wire`)."""
         return f"{self.prefix}:wire"
+
+    @property
+    def salt(self) -> str:
+        """The secret of ids that are derived from content (`broker.content_id`), 32 bytes. Producers may read it, and
+        create it where there is none."""
+        return f"{self.prefix}:salt"
 
     # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs.groups import FIRST, End, Groups, GroupStatus
@@ -71,6 +71,7 @@ class Pipeline:
         group: str | None = None,
         webhook: str | None = None,
         id: str | None = None,
+        id_from: Literal["content"] | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
@@ -85,8 +86,9 @@ class Pipeline:
         text that the Scribe is to continue, such as names in their spelling.
         An `interactive` job goes before bulk ones. A job that has not ended after `expires_s` seconds ends as
         `expired`. Jobs of a `group` are counted together. `webhook` is a URL that is told of the end.
-        With an `id` of your own, submitting twice is safe: the job runs once. `wait_s` is how long to wait for space
-        in a full vault, seconds.
+        With an `id` of your own, submitting twice is safe: the job runs once. `id_from="content"` derives the id from
+        the audio's bytes and what is asked: the same again runs once too, under whatever name. `wait_s` is how long to
+        wait for space in a full vault, seconds.
         Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
         options = job_options(
@@ -104,7 +106,9 @@ class Pipeline:
             group=group,
             webhook=webhook,
         )
-        return self.submit_with(audio, options, text=text, intent=intent, id=id, name=name, wait_s=wait_s)
+        return self.submit_with(
+            audio, options, text=text, intent=intent, id=id, id_from=id_from, name=name, wait_s=wait_s
+        )
 
     def submit_with(
         self,
@@ -114,11 +118,15 @@ class Pipeline:
         text: str | None = None,
         intent: str | None = None,
         id: str | None = None,
+        id_from: Literal["content"] | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
         """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text."""
-        return self._submitter.submit(Asked(audio, text, intent), options, id or uuid.uuid4().hex, name, wait_s)
+        if id and id_from:
+            raise BadRequest("The id is given, and is to be derived from the content: choose one of the two.")
+        wanted = None if id_from else id or uuid.uuid4().hex
+        return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s)
 
     def submit_many(
         self,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from golem_chain.broker.address import masked
 from golem_chain.broker.connection import reaching
+from golem_chain.broker.content_id import UNNAMED, ContentIds
 from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, read_file, within
@@ -100,9 +101,10 @@ class Submitter:
     def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
         self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
         self._publisher = Publisher(client, Keys(settings.prefix), owner_of(settings))
+        self._content_ids = ContentIds(settings, client)
 
-    def submit(self, asked: Asked, options: JobOptions, id: str, name: str | None, wait_s: float) -> str:
-        """See `Pipeline.submit`."""
+    def submit(self, asked: Asked, options: JobOptions, id: str | None, name: str | None, wait_s: float) -> str:
+        """See `Pipeline.submit`. Without an `id`, it is derived from the content."""
         job, data = self.describe(asked, options, id, name)
         replicas = self._settings.redis_wait
         self._check_webhook(job.webhook)
@@ -157,12 +159,13 @@ class Submitter:
 
     # -- building the job
 
-    def describe(self, asked: Asked, options: JobOptions, id: str, name: str | None) -> tuple[Job, bytes | None]:
+    def describe(self, asked: Asked, options: JobOptions, id: str | None, name: str | None) -> tuple[Job, bytes | None]:
         """Return the job and the bytes for the vault (None: there is no audio, or it is a `file:` reference)."""
+        from_content, id = id is None, id or UNNAMED
         if options.vocabulary and options.labels:
             with_labels(options.vocabulary, options.labels)  # fail here rather than in the worker
         audio, data = asked.audio, None
-        ref = self._file(Path(audio)) if isinstance(audio, str | Path) else None
+        ref = self._file(Path(audio), hashed=from_content) if isinstance(audio, str | Path) else None
         if audio is not None and ref is None:
             data = audio if isinstance(audio, bytes) else read_file(Path(audio), self._settings.audio_max_bytes)
             ref = self._bytes(id, data)
@@ -174,7 +177,7 @@ class Submitter:
                 id=id, name=name, audio=ref, text=asked.text, intent=asked.intent, submitted_at=time.time(), **wanted
             )
         check_used(job)
-        return self._light(job), data
+        return self._light(self._content_ids.named(job) if from_content else job), data
 
     def _light(self, job: Job) -> Job:
         """Return the job, its label set and vocabulary replaced by keys where they are too large for a record."""
@@ -200,8 +203,9 @@ class Submitter:
             sha256=hashlib.sha256(data).hexdigest(),
         )
 
-    def _file(self, path: Path) -> AudioRef | None:
-        """Return a reference to a file under GOLEM_AUDIO_ROOT, None for any other file."""
+    def _file(self, path: Path, *, hashed: bool) -> AudioRef | None:
+        """Return a reference to a file under GOLEM_AUDIO_ROOT, with the hash of its bytes if asked for; None for any
+        other file."""
         if not self._settings.audio_root:
             return None
         try:
@@ -213,7 +217,14 @@ class Submitter:
             return None  # likewise
         if not os.access(real, os.R_OK) or storable(str(real)) != str(real):
             return None  # likewise; JSON cannot hold a path that is not UTF-8
-        return AudioRef(key=f"file:{real}", size_bytes=found.st_size)
+        if not hashed:
+            return AudioRef(key=f"file:{real}", size_bytes=found.st_size)
+        try:
+            with real.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                return AudioRef(key=f"file:{real}", size_bytes=file.tell(), sha256=sha256)
+        except OSError:
+            return None  # likewise
 
     # -- storing what the job brings along
 

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from golem_chain.broker.cli import tables
 from golem_chain.broker.cli.console import console, line, say
@@ -25,19 +27,40 @@ LOOK_S = 0.3
 SAMPLE, ASKED_PER_S = 200, 100
 
 
-def hand_in(pipeline: Pipeline, files: Sequence[str], options: JobOptions) -> Iterator[tuple[str, Outcome | None]]:
-    """Submit the files and yield each job's id, with a failed Outcome if the file could not be submitted."""
+def hand_in(
+    pipeline: Pipeline,
+    files: Sequence[str],
+    options: JobOptions,
+    id: str | None = None,
+    id_from: Literal["content"] | None = None,
+) -> Iterator[tuple[str, Outcome | None]]:
+    """Submit the files and yield each job's id, with a failed Outcome if the file could not be submitted. Files of the
+    same content have the same id if it is derived from the content."""
     for file in files:
         name = storable(file)
         try:
             # A path that is not UTF-8 cannot be a reference in a message: submit the bytes instead.
             path = Path(file)
             audio = path if name == file else read_file(path, pipeline.settings.audio_max_bytes)
-            yield pipeline.submit_with(audio, options, name=name), None
+            yield pipeline.submit_with(audio, options, id=id, id_from=id_from, name=name), None
         except BadAudio as exc:
             failure = Failure(code=exc.code, message=exc.message)
             job = uuid.uuid4().hex
             yield job, Outcome(job=job, name=name, state="failed", error=failure)
+
+
+def named(handed: Sequence[tuple[str, Outcome | None]], names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names under which each job was handed in. A job whose id is not random may have several, and another
+    one in its Outcome: that of the first who submitted it. Pure."""
+    found: dict[str, list[str]] = {}
+    for (job, _), name in zip(handed, names, strict=True):
+        found.setdefault(job, []).append(storable(name))
+    return found
+
+
+def _each(outcome: Outcome, names: Mapping[str, Sequence[str]]) -> list[Outcome]:
+    """Return the Outcome under each of its names."""
+    return [outcome.model_copy(update={"name": name}) for name in names.get(outcome.job, [outcome.name])]
 
 
 def hand_in_texts(
@@ -56,9 +79,10 @@ def follow(
     as_json: bool,
     check: Callable[[], None] = lambda: None,
     stages: Sequence[str] = STAGES,
+    names: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Outcome]:
     """Wait for all jobs, with bars of the stages on a terminal and JSON lines and files as jobs end. `check` may raise
-    to abort."""
+    to abort. `names` are those under which a job is reported, if not that of its Outcome."""
     left = dict.fromkeys(jobs)
     ended: dict[str, Outcome] = {}
     shown = dict.fromkeys(STAGES, 0)
@@ -68,12 +92,13 @@ def follow(
             if outcome:
                 left.pop(outcome.job, None)
                 ended[outcome.job] = outcome
-                if kept:
-                    kept.write([outcome])
-                if as_json:
-                    line(outcome.model_dump(mode="json"))
-                    if outcome.state != "done":
-                        progress.tell(tables.why(outcome))
+                for one in _each(outcome, names):
+                    if kept:
+                        kept.write([one])
+                    if as_json:
+                        line(one.model_dump(mode="json"))
+                        if one.state != "done":
+                            progress.tell(tables.why(one))
                 continue
             check()
             if progress.live and left and time.monotonic() >= update:
@@ -103,6 +128,7 @@ def gather(
     as_json: bool,
     check: Callable[[], None] = lambda: None,
     stages: Sequence[str] = STAGES,
+    names: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Outcome]:
     """Wait for the submitted jobs and return their Outcomes in order; jobs that never started are reported first."""
     failed = {job: outcome for job, outcome in handed.items() if outcome}
@@ -110,8 +136,8 @@ def gather(
         line(outcome.model_dump(mode="json"))
         say(tables.why(outcome))
     left = [job for job in handed if job not in failed]
-    ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check, stages=stages)
-    return [ended[job] for job in handed]
+    ended = failed | follow(pipeline, left, kept, as_json=as_json, check=check, stages=stages, names=names)
+    return [one for job in handed for one in _each(ended[job], names)]
 
 
 def report(outcomes: Sequence[Outcome], started: float, kept: Files | None = None, *, as_json: bool) -> int:

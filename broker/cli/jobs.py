@@ -12,6 +12,8 @@ from golem_chain.broker.cli.options import (
     Audio,
     Fillers,
     Format,
+    Id,
+    IdFrom,
     Json,
     Labels,
     Language,
@@ -26,6 +28,7 @@ from golem_chain.broker.cli.options import (
     Wait,
     Webhook,
     WordTimes,
+    check_id,
     export_files,
     job_options,
     takes_job_options,
@@ -51,11 +54,18 @@ class Order(NamedTuple):
     as_json: bool = False
 
 
+class Ids(NamedTuple):
+    """How the ids of jobs are chosen; without either, they are random."""
+
+    id: str | None = None
+    id_from: Literal["content"] | None = None
+
+
 @takes_job_options
 def run(audio: Audio, options: MakeOptions, form: Format = None, out: Out = None, as_json: Json = False) -> None:
     """Process files with a temporary server and worker."""
     started = time.monotonic()
-    _alone(_of_files(audio, options, form, out, as_json=as_json), started)
+    _alone(_of_files(audio, options, form, out, Ids(), as_json=as_json), started)
 
 
 @takes_job_options
@@ -64,6 +74,8 @@ def submit(
     options: MakeOptions,
     form: Format = None,
     out: Out = None,
+    id: Id = None,
+    id_from: IdFrom = None,
     wait: Wait = False,
     webhook: Webhook = None,
     as_json: Json = False,
@@ -72,8 +84,8 @@ def submit(
     started = time.monotonic()
     if form and not wait:
         raise BadRequest("--format writes the results: add --wait, or use golem results JOB… --format later.")
-    told = _telling(options, webhook)
-    _together(_of_files(audio, told, form, out, as_json=as_json), started, wait=wait)
+    options, ids = _telling(options, webhook), Ids(id, id_from)
+    _together(_of_files(audio, options, form, out, ids, as_json=as_json), started, wait=wait)
 
 
 def transcribe(
@@ -86,6 +98,8 @@ def transcribe(
     form: Format = None,
     out: Out = None,
     webhook: Webhook = None,
+    id: Id = None,
+    id_from: IdFrom = None,
     as_json: Json = False,
 ) -> None:
     """Write what is said in files; only the Scribe runs.
@@ -99,7 +113,8 @@ def transcribe(
             vocabulary=vocabulary, fillers=fillers, language=language, task=task, word_times=word_times, stop="scribe"
         )
 
-    _wherever(_of_files(audio, _telling(options, webhook), form, out, as_json=as_json), started)
+    told = _telling(options, webhook)
+    _wherever(_of_files(audio, told, form, out, Ids(id, id_from), as_json=as_json), started)
 
 
 def ask(
@@ -155,18 +170,19 @@ def _telling(options: MakeOptions, webhook: str | None) -> MakeOptions:
     return lambda: options().model_copy(update={"webhook": webhook})
 
 
-def _of_files(audio: list[str], options: MakeOptions, form: Format, out: Out, *, as_json: bool) -> Order:
+def _of_files(audio: list[str], options: MakeOptions, form: Format, out: Out, ids: Ids, *, as_json: bool) -> Order:
     """Return the jobs of audio arguments. Raises BadRequest, BadLabels, BadVocabulary before anything runs."""
     from golem_chain.broker.cli.audio_paths import expand
 
     files = expand(audio, sys.stdin.buffer)
+    check_id(ids.id, ids.id_from, files)
     wanted = options()
     kept = export_files(files, form, out)
     from golem_chain.broker.cli import follow
     from golem_chain.broker.queues import STAGES
 
     stages = STAGES[: STAGES.index(wanted.stop or STAGES[-1]) + 1]
-    return Order(files, lambda pipeline: follow.hand_in(pipeline, files, wanted), stages, files, kept, as_json)
+    return Order(files, lambda pipeline: follow.hand_in(pipeline, files, wanted, *ids), stages, files, kept, as_json)
 
 
 def _of_texts(
@@ -203,8 +219,11 @@ def _alone(order: Order, started: float) -> NoReturn:
     with interrupted("Interrupted: the temporary server and worker have stopped."):
         system.pull_missing(stages)
         with system.private_system(order.files, stages) as own, Pipeline(own.settings) as pipeline:
-            handed = dict(order.hand_in(pipeline))
-            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, check=own.check, stages=stages)
+            pairs = list(order.hand_in(pipeline))
+            names = follow.named(pairs, order.names)
+            outcomes = follow.gather(
+                pipeline, dict(pairs), kept, as_json=as_json, check=own.check, stages=stages, names=names
+            )
         raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
 
 
@@ -215,23 +234,26 @@ def _together(order: Order, started: float, *, wait: bool) -> NoReturn:
     from golem_chain.shared.settings import Settings
 
     stages, kept, as_json = order.stages, order.kept, order.as_json
-    handed: dict[str, Outcome | None] = {}
+    handed: list[tuple[str, Outcome | None]] = []
     with (
         interrupted("Stopped waiting; submitted jobs continue: golem results JOB… --wait."),
         Pipeline(Settings.read()) as pipeline,
     ):
         try:
             for (job, failed), name in zip(order.hand_in(pipeline), order.names, strict=True):
-                handed[job] = failed
+                handed.append((job, failed))
                 if not wait:
                     tables.submitted(job, name, failed, as_json=as_json)
-            outcomes = follow.gather(pipeline, handed, kept, as_json=as_json, stages=stages) if wait else []
+            names = follow.named(handed, order.names)
+            outcomes = (
+                follow.gather(pipeline, dict(handed), kept, as_json=as_json, stages=stages, names=names) if wait else []
+            )
         except (KeyboardInterrupt, GolemError):
             if wait:  # the ids are not printed yet, and the jobs continue
-                for (job, failed), name in zip(handed.items(), order.names, strict=False):
+                for (job, failed), name in zip(handed, order.names, strict=False):
                     if failed is None:
                         tables.submitted(job, name, None, as_json=as_json)
             raise
         if not wait:
-            raise typer.Exit(1 if any(handed.values()) else 0)
+            raise typer.Exit(1 if any(failed for _, failed in handed) else 0)
         raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))

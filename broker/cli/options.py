@@ -1,5 +1,6 @@
 """The options that commands share, and their conversion."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from golem_chain.broker.cli.export import Files
@@ -95,11 +97,35 @@ Webhook = Annotated[
     str | None,
     typer.Option("--webhook", metavar="URL", help="Tell this URL how each job ended; needs golem deliver."),
 ]
+Id = Annotated[
+    str | None,
+    typer.Option("--id", metavar="ID", help="The id of the job of a single file: the same command again runs it once."),
+]
+IdFrom = Annotated[
+    Literal["content"] | None,
+    typer.Option(
+        "--id-from", help="content: the same audio with the same options is not run again while its Outcome is kept."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")]
 JobIds = Annotated[
     list[str],
     typer.Argument(metavar="JOB", help="Job ids as printed by submit; - reads them from stdin.", show_default=False),
 ]
+
+
+def check_id(id: str | None, id_from: str | None, files: Sequence[str]) -> None:
+    """Raise BadRequest unless `--id` names a single job, in the characters of an id."""
+    if id is None:
+        return
+    if id_from is not None:
+        raise BadRequest("--id and --id-from both choose the id: leave one of them out.")
+    if len(files) > 1:
+        raise BadRequest(
+            f"--id names one job, and there are {len(files)} files: submit them one by one, or use --id-from content."
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", id):
+        raise BadRequest(f"--id {visible(id, 80)!r}: use 1 to 64 letters, digits, `_`, `.` and `-`.")
 
 
 def job_ids(typed: list[str]) -> list[str]:

@@ -112,7 +112,10 @@ class Vault:
         """Return the bytes behind a reference. Raises AudioMissing, AudioAboveLimit, BadAudio, BadRequest."""
         where, _, what = ref.key.partition(":")
         if where == "file":
-            return read_file(within(Path(what), self._settings.audio_root), self._settings.audio_max_bytes)
+            read = read_file(within(Path(what), self._settings.audio_root), self._settings.audio_max_bytes)
+            if ref.sha256 and hashlib.sha256(read).hexdigest() != ref.sha256:
+                raise AudioMissing(f"{visible(what, 200)} has changed since it was submitted: submit it again.")
+            return read
         if where != "vault":
             raise AudioMissing(f"The audio reference {visible(ref.key, 80)} is neither `vault:` nor `file:`.")
         data = cast("bytes | None", self._client.get(self._keys.audio(what)))

@@ -92,6 +92,10 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     with Pipeline(users.as_("producer")) as pipeline:
         jobs = [pipeline.submit(text, labels="a,b") for text in (b"a", b"silence", b"die")]
         jobs.append(pipeline.submit(b"thing7", labels=many))
+        assert pipeline.submit(b"b", labels="a,b", id_from="content") == (
+            again := pipeline.submit(b"b", labels="a,b", id_from="content")
+        )
+        assert [outcome.state for outcome in pipeline.wait([again], 60)] == ["done"]
         jobs += [pipeline.submit(text="a", labels="a,b"), pipeline.submit(text="a", intent="b", labels="a,b")]
         more = pipeline.submit_many(
             texts=["a", "b", "a"], options=JobOptions(group="night", lane="interactive", stop="interpreter")
@@ -179,6 +183,8 @@ CLAIMS = {
             "XTRIM golem:outbox MAXLEN 0", "DEL golem:outbox", "SET golem:outbox x", "GET golem:outbox",
             "HGETALL golem:webhook:x", "HSET golem:webhook:x url y", "ZADD golem:webhooks 0 x",
             "SET golem:webhooks-ready x", "LRANGE golem:webhooks-dead 0 -1", "ZRANGE golem:webhooks:https://a 0 -1"],
+        "replace the secret of ids from content": ["SET golem:salt x", "DEL golem:salt", "GETDEL golem:salt",
+                                                   "EXPIRE golem:salt 1", "RENAME golem:job:x golem:salt"],
         "touch workers": ["HSET golem:box:x a b", "HGETALL golem:box:x", "DEL golem:unacked", "SET golem:wire x",
                           "PUBLISH golem:fanout:0.celery.pidbox x"],
     },

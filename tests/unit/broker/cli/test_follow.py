@@ -188,3 +188,60 @@ def test_a_submit_that_gives_up_halfway_says_which_jobs_continue(golem, redis, m
     assert code == 1
     assert [json.loads(line)["job"] for line in out.splitlines()] == ids
     assert "The vault is full." in err
+
+
+def test_an_id_of_ones_own_can_be_submitted_again_at_any_moment(golem, worker, redis):
+    for _ in range(2):
+        code, out, _ = golem("submit", "a.wav", "--id", "mine", "--wait", "--json")
+        assert (code, json.loads(out)["job"]) == (0, "mine")
+    assert golem("submit", "./a.wav", "--id", "mine")[:2] == (0, "mine\n")
+    assert len(list(redis.scan_iter("golem:job:*"))) == 1
+    Path("c.wav").write_bytes(b"other")
+    code, _, err = golem("submit", "c.wav", "--id", "mine")
+    assert code == 2
+    assert "belongs to another job" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (("a.wav", "b.wav", "--id", "mine"), "--id names one job, and there are 2 files"),
+        (("a.wav", "--id", "no good"), "--id 'no good': use 1 to 64 letters"),
+        (("a.wav", "--id", ""), "--id '': use 1 to 64 letters"),
+        (("a.wav", "--id", "mine", "--id-from", "content"), "leave one of them out"),
+        (("a.wav", "--id-from", "name"), "--id-from"),
+    ],
+)
+@pytest.mark.parametrize("command", ["submit", "transcribe"])
+def test_an_id_that_cannot_be_used_is_one_sentence(golem, redis, command, typed, why):
+    code, out, err = golem(command, *typed)
+    assert (code, out) == (2, "")
+    assert why in " ".join(err.split())
+    assert not list(redis.scan_iter("golem:job:*"))
+
+
+@pytest.mark.parametrize("own_root", [False, True])
+def test_files_of_one_content_are_one_job_and_each_has_its_own_result(golem, worker, redis, monkeypatch, own_root):
+    if own_root:
+        monkeypatch.setenv("GOLEM_AUDIO_ROOT", str(Path.cwd()))
+    Path("c.wav").write_bytes(b"y" * 50)
+    files = ("a.wav", "b.wav", "c.wav")
+    for _ in range(2):  # the second time it costs nothing
+        code, out, _ = golem("submit", *files, "--id-from", "content", "--wait", "--json", "-f", "txt", "-o", "out")
+        assert code == 0
+        assert sorted(json.loads(line)["name"] for line in out.splitlines()) == list(files)
+        assert sorted(path.name for path in Path("out").iterdir()) == ["a.txt", "b.txt", "c.txt"]
+    assert len(list(redis.scan_iter("golem:job:*"))) == 2
+    code, out, _ = golem("submit", *files, "--id-from", "content")
+    assert len(out.split()) == 3
+    assert len(set(out.split())) == 2
+
+
+def test_content_that_was_submitted_under_another_name_is_reported_under_its_own(golem, worker):
+    assert golem("transcribe", "a.wav", "--id-from", "content")[0] == 0
+    code, out, _ = golem("transcribe", "b.wav", "--id-from", "content", "-f", "srt")
+    assert code == 0
+    assert "b.wav" in out
+    assert "a.wav" not in out
+    assert Path("b.srt").exists()
+    assert not Path("a.srt").exists()
