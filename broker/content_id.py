@@ -23,9 +23,10 @@ SALT_BYTES = 32
 ID_DIGITS = 40  # hexadecimal: 160 bits, so that no two contents share an id
 
 
-def content_id(salt: bytes, request: str) -> str:
-    """Return the id for the digest of a request. Pure."""
-    return hmac.new(salt, request.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
+def content_id(salt: bytes, request: str, again: str | None = None) -> str:
+    """Return the id for the digest of a request; `again` is the id of a failed job of the same request. Pure."""
+    asked = request if again is None else f"{request} {again}"
+    return hmac.new(salt, asked.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
 
 
 class ContentIds:
@@ -35,10 +36,10 @@ class ContentIds:
         self._settings, self._client, self._key = settings, client, Keys(settings.prefix).salt
         self._known: bytes | None = None
 
-    def named(self, job: Job) -> Job:
-        """Return a job whose id is UNNAMED under the id of its content. Its audio has its SHA-256, and label set and
-        vocabulary are part of the record. Raises BrokerAway."""
-        id = content_id(self._salt(), digest(job))
+    def named(self, job: Job, again: str | None = None) -> Job:
+        """Return a job whose id is UNNAMED under the id of its content, or of another try after the job `again`. Its
+        audio has its SHA-256, and label set and vocabulary are part of the record. Raises BrokerAway."""
+        id = content_id(self._salt(), digest(job), again)
         audio = job.audio
         if audio and audio.key == f"vault:{UNNAMED}":
             audio = audio.model_copy(update={"key": f"vault:{id}"})

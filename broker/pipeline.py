@@ -119,14 +119,19 @@ class Pipeline:
         intent: str | None = None,
         id: str | None = None,
         id_from: Literal["content"] | None = None,
+        again: str | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
     ) -> str:
-        """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text."""
+        """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text.
+
+        With `id_from`, `again` is the id of a job of the same content that failed: this one is derived from it too, so
+        that the content runs once more, and once only.
+        """
         if id and id_from:
             raise BadRequest("The id is given, and is to be derived from the content: choose one of the two.")
         wanted = None if id_from else id or uuid.uuid4().hex
-        return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s)
+        return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s, again)
 
     def submit_many(
         self,

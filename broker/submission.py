@@ -103,9 +103,17 @@ class Submitter:
         self._publisher = Publisher(client, Keys(settings.prefix), owner_of(settings))
         self._content_ids = ContentIds(settings, client)
 
-    def submit(self, asked: Asked, options: JobOptions, id: str | None, name: str | None, wait_s: float) -> str:
-        """See `Pipeline.submit`. Without an `id`, it is derived from the content."""
-        job, data = self.describe(asked, options, id, name)
+    def submit(
+        self,
+        asked: Asked,
+        options: JobOptions,
+        id: str | None,
+        name: str | None,
+        wait_s: float,
+        again: str | None = None,
+    ) -> str:
+        """See `Pipeline.submit_with`. Without an `id`, it is derived from the content."""
+        job, data = self.describe(asked, options, id, name, again)
         replicas = self._settings.redis_wait
         self._check_webhook(job.webhook)
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
@@ -159,7 +167,9 @@ class Submitter:
 
     # -- building the job
 
-    def describe(self, asked: Asked, options: JobOptions, id: str | None, name: str | None) -> tuple[Job, bytes | None]:
+    def describe(
+        self, asked: Asked, options: JobOptions, id: str | None, name: str | None, again: str | None = None
+    ) -> tuple[Job, bytes | None]:
         """Return the job and the bytes for the vault (None: there is no audio, or it is a `file:` reference)."""
         from_content, id = id is None, id or UNNAMED
         if options.vocabulary and options.labels:
@@ -177,7 +187,7 @@ class Submitter:
                 id=id, name=name, audio=ref, text=asked.text, intent=asked.intent, submitted_at=time.time(), **wanted
             )
         check_used(job)
-        return self._light(self._content_ids.named(job) if from_content else job), data
+        return self._light(self._content_ids.named(job, again) if from_content else job), data
 
     def _light(self, job: Job) -> Job:
         """Return the job, its label set and vocabulary replaced by keys where they are too large for a record."""

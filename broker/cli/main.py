@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker.cli import dead_letters, jobs, listen
+from golem_chain.broker.cli import dead_letters, jobs, listen, watch
 from golem_chain.broker.cli.console import interrupted
 from golem_chain.broker.cli.options import Format, JobIds, Json, Out, Wait, export_files, job_ids
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
@@ -41,7 +41,7 @@ def golem(
     """Turn speech into a transcript, an intent and a reply."""
 
 
-for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply, listen.listen):
+for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply, listen.listen, watch.watch):
     app.command()(command)
 
 

@@ -1,0 +1,1 @@
+"""A folder whose recordings are processed as they arrive: `golem watch`."""
