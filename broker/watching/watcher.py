@@ -305,7 +305,7 @@ class Watcher:
             for outcome in self._pipeline.watch(tuple(self._running), tick_s=TICK_S):
                 if outcome:
                     self._end(outcome)
-                if not outcome or self._clock() >= end or (self._ready and self.running < IN_FLIGHT // 2):
+                if not outcome or self._clock() >= end or (self.running < IN_FLIGHT // 2 and self._can_hand_in()):
                     return
         except BadRequest:  # a job that ended longer ago than Outcomes are kept: this machine was asleep
             self._find_unknown()
