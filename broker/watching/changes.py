@@ -59,18 +59,25 @@ class Changes:
         return None if len(taken) >= _MOST else taken
 
     def _listen(self, stop: threading.Event) -> None:
+        try:
+            try:
+                self._hear(stop, lenient=False)
+            except PermissionError:  # of a folder below, which is skipped
+                self._hear(stop, lenient=True)
+        except (OSError, RuntimeError) as exc:  # too many watches, or the folder is gone
+            self.broken = str(exc) or type(exc).__name__
+
+    def _hear(self, stop: threading.Event, *, lenient: bool) -> None:
+        """Keep what is heard until told to stop. `lenient` passes over every error, also that nothing can be heard."""
         from watchfiles import watch
 
-        try:
-            heard = watch(
-                self._folder, watch_filter=None, debounce=_GATHER_MS, rust_timeout=_STOP_MS, stop_event=stop,
-                raise_interrupt=False, force_polling=True if self._poll else None, poll_delay_ms=_POLL_MS,
-                ignore_permission_denied=True,
-            )  # fmt: skip
-            for changes in heard:
-                with self._lock:
-                    if len(self._paths) < _MOST:
-                        self._paths |= {path for _, path in changes}
-                    self._heard.set()
-        except (OSError, RuntimeError) as exc:  # no more watches, or the folder is gone
-            self.broken = str(exc) or type(exc).__name__
+        heard = watch(
+            self._folder, watch_filter=None, debounce=_GATHER_MS, rust_timeout=_STOP_MS, stop_event=stop,
+            raise_interrupt=False, force_polling=True if self._poll else None, poll_delay_ms=_POLL_MS,
+            ignore_permission_denied=lenient,
+        )  # fmt: skip
+        for changes in heard:
+            with self._lock:
+                if len(self._paths) < _MOST:
+                    self._paths |= {path for _, path in changes}
+                self._heard.set()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,8 @@ from golem_chain.shared.text import visible
 #: Errors that pass: the disk is full, or the folder is not mounted. Any other will be the same next time.
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ESTALE,
             errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # fmt: skip
+_PART = ".golem-"  # how the names of half-written results begin
+_STALE_S = 600  # older ones are not being written any more
 
 
 def passes(exc: OSError) -> bool:
@@ -37,6 +40,7 @@ class Results:
             raise BadRequest(f"Cannot write to {named} ({why}): choose a folder with --out.")
         self.folder, self.shown = folder.resolve(), shown
         self._parts = count()
+        self._swept: set[Path] = set()
 
     def newer(self, results: list[str], audio: Signature) -> bool:
         """Return whether all results exist and none is older than the audio."""
@@ -51,8 +55,9 @@ class Results:
         if self.folder.stat().st_dev != self._device:
             raise OSError(errno.ENODEV, "another file system is mounted there")
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._sweep(path.parent)
         # a name of its own, because the result's may be as long as a name can be
-        part = path.parent / f".golem-{os.getpid()}-{next(self._parts)}.part"
+        part = path.parent / f"{_PART}{os.getpid()}-{next(self._parts)}.part"
         try:
             with part.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
@@ -64,3 +69,13 @@ class Results:
                 part.unlink()
             raise
         return path
+
+    def _sweep(self, folder: Path) -> None:
+        """Delete what a killed watcher has left half-written, the first time that something is written to a folder."""
+        if folder in self._swept:
+            return
+        self._swept.add(folder)
+        for part in folder.glob(f"{_PART}*.part"):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > _STALE_S:  # a younger one may be another watcher's
+                    part.unlink()

@@ -181,7 +181,7 @@ class Watcher:
             self._trouble(
                 "changes",
                 f"Changes are not reported ({visible(broken, 120)}): the folder is looked through every {POLL_S:g} s. "
-                "If it has too many folders for the system, raise fs.inotify.max_user_watches.",
+                "If the system watches too much, raise fs.inotify.max_user_watches or max_user_instances.",
             )
         every_s = max(POLL_S if broken else SCAN_S, SCAN_SHARE * self._scan_s)
         if changed is None or self._clock() >= self._scanned_at + every_s:

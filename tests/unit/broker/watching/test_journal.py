@@ -100,9 +100,9 @@ def test_a_long_journal_is_shortened_at_the_next_start(tmp_path):
     for n in range(400):
         journal.note("a.wav", DONE._replace(job=f"job{n}"))
     journal.flush()
-    assert Journal(tmp_path).get("a.wav").job == "job399"
+    assert Journal(tmp_path).get("a.wav") == DONE._replace(job="job399")
     assert len((tmp_path / JOURNAL).read_text().splitlines()) == 1
-    assert Journal(tmp_path).get("a.wav").job == "job399"
+    assert Journal(tmp_path).get("a.wav") == DONE._replace(job="job399")
 
 
 def test_a_journal_that_cannot_be_read_is_one_sentence(tmp_path):

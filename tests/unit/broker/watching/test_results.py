@@ -2,11 +2,11 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.watching import results as module
 from golem_chain.broker.watching.files import Signature
 from golem_chain.broker.watching.results import Results, passes
 from golem_chain.shared.errors import BadRequest
@@ -39,7 +39,7 @@ def test_a_full_disk_leaves_the_old_result_and_no_other_file(results, monkeypatc
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     for name in ("a.txt", "b.txt"):
         with pytest.raises(OSError, match="No space left"):
             results.write(name, "new")
@@ -82,3 +82,11 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path):
             Results(folder, shown=Path("out"), create=True)
     with pytest.raises(BadRequest, match="No such file"):
         Results(tmp_path / "gone", shown=Path("out"), create=False)
+
+
+def test_what_a_killed_watcher_has_left_half_written_is_deleted_later(results):
+    for name, age_s in ((".golem-1-0.part", 3600), (".golem-2-0.part", 1), (".other.part", 3600)):
+        (results.folder / name).write_text("half")
+        os.utime(results.folder / name, (time.time() - age_s,) * 2)
+    results.write("a.txt", "whole")
+    assert everything(results) == [".golem-2-0.part", ".other.part", "a.txt"]

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,8 @@ class FakePipeline:
     """Ids from content as the real one gives them; `run` ends what was submitted."""
 
     def __init__(self, world):
-        self.world, self.submitted, self.ended, self.refuse = world, Counter(), {}, None
+        self.world, self.ended, self.refuse = world, {}, None
+        self.submitted: Counter[bytes] = Counter()
         self.names, self.content = {}, {}
 
     def submit_with(self, path, options, *, id_from, again, name, wait_s):
@@ -104,12 +106,14 @@ class World:
             os.utime(path, (mtime_s, mtime_s))
 
     def start(self, *forms, once=False, beside=False, digest="asked"):
+        pipeline: Any = self.pipeline
+        changes: Any = None if once else self.changes
         tree = Tree(self.folder, None if beside else self.out, self.tell)
         folder = tree.root if beside else self.out
         results = Results(folder, shown=folder, create=True)
         self.watcher = Watcher(
-            tree, results, Journal(folder), self.pipeline, Task(JobOptions(), digest, forms or ("txt",)), self,
-            settle_s=2, changes=None if once else self.changes, clock=lambda: self.now,
+            tree, results, Journal(folder), pipeline, Task(JobOptions(), digest, forms or ("txt",)), self,
+            settle_s=2, changes=changes, clock=lambda: self.now,
         )  # fmt: skip
         self.watcher.begin()
         return self.watcher
