@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from golem_chain.broker.cli.console import line, say
+from golem_chain.broker.cli.console import interrupted, line, say
 from golem_chain.broker.cli.options import Json, takes_job_options
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.text import visible
@@ -76,7 +76,7 @@ def watch(
     results = Results(out or tree.root, shown=out or folder, create=out is not None)
     journal = Journal(results.folder)
     task = Task(asked, _digest(asked), wanted)
-    with _system(tree.root, asked) as (pipeline, check):
+    with interrupted("Interrupted; nothing was handed in."), _system(tree.root, asked) as (pipeline, check):
         changes = None if once else listening.Changes(tree.root, poll=must_poll(tree.root))
         watcher = Watcher(
             tree, results, journal, pipeline, task, _Told(as_json), settle_s=settle_s, changes=changes, check=check
@@ -89,6 +89,7 @@ def watch(
                 if once and watcher.held_up_s > PATIENCE_S:
                     raise GolemError(_left(watcher, own=check is not None))
         except KeyboardInterrupt:
+            watcher.end()
             say(_left(watcher, own=check is not None))
             raise typer.Exit(130) from None
         finally:
@@ -131,7 +132,9 @@ def _checked(options: "JobOptions", forms: Sequence[str]) -> "JobOptions":
         if options.labels and not (spoken and spoken.from_labels):
             raise BadRequest("--labels finds intents, which --format json shows: add it, or leave the labels out.")
         if options.oracle != OracleParams():
-            raise BadRequest("The reply, which --format json shows, has parameters: add it, or leave them out.")
+            raise BadRequest(
+                "The parameters of the reply have no effect without --format json: add it, or leave them out."
+            )
         options = options.model_copy(update={"stop": "scribe"})
     if spoken and options.labels:
         with_labels(spoken, options.labels)

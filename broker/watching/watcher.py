@@ -142,6 +142,11 @@ class Watcher:
             self._trouble("redis", exc.message)
             time.sleep(TICK_S)
 
+    def end(self) -> None:
+        """Write what is there to be written, before the watch ends."""
+        self._write_at = 0.0
+        self._write()
+
     def _trouble(self, what: str, sentence: str) -> None:
         """Tell what holds up the work, once for as long as it lasts."""
         if what not in self._troubles:

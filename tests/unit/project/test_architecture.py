@@ -63,6 +63,8 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
         ("workers/parent/worker.py", "import golem_chain.workers.devices.memory", "The parent touches no device"),
         ("workers/stages/oracle/prompts.py", "import golem_chain.workers.stages.scribe.guards", "The stages do not"),
+        ("broker/pipeline.py", "import golem_chain.broker.watching.files", "The broker is layered"),
+        ("broker/watching/files.py", "import golem_chain.broker.watching.journal", "A watched folder is layered"),
         (
             "workers/stages/oracle/engine.py",
             "import golem_chain.workers.stages.interpreter.engine",

@@ -572,3 +572,18 @@ def test_once_leaves_what_grows_and_grows(world):
     assert world.watcher.idle
     assert world.results() == {"a.txt": "txt: one"}
     assert world.watcher.waiting == 1
+
+
+def test_what_has_ended_is_written_when_the_watch_ends(world, monkeypatch):
+    world.put("a.wav")
+    world.start()
+    world.turns()
+    world.pipeline.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.watcher, "_write", lambda: None)
+        world.turns(1)
+    assert world.watcher.unwritten == 1
+    world.watcher.end()
+    assert world.results() == {"a.txt": "txt: hello"}
+    world.start()
+    assert (world.watcher.kept, world.watcher.waiting) == (1, 0)
