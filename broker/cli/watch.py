@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from golem_chain.broker.cli.console import interrupted, line, say
+from golem_chain.broker.cli.console import line, say
 from golem_chain.broker.cli.options import Json, takes_job_options
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.text import visible
@@ -76,27 +76,35 @@ def watch(
     results = Results(out or tree.root, shown=out or folder, create=out is not None)
     journal = Journal(results.folder)
     task = Task(asked, _digest(asked), wanted)
-    with interrupted("Interrupted; nothing was handed in."), _system(tree.root, asked) as (pipeline, check):
-        changes = None if once else listening.Changes(tree.root, poll=must_poll(tree.root))
-        watcher = Watcher(
-            tree, results, journal, pipeline, task, _Told(as_json), settle_s=settle_s, changes=changes, check=check
-        )
-        try:
-            watcher.begin()
-            _greet(watcher, folder, results.shown, once=once)
-            while not (once and watcher.idle):
-                watcher.turn()
-                if once and watcher.held_up_s > PATIENCE_S:
-                    raise GolemError(_left(watcher, own=check is not None))
-        except KeyboardInterrupt:
-            watcher.end()
-            say(_left(watcher, own=check is not None))
-            raise typer.Exit(130) from None
-        finally:
-            if changes:
-                changes.close()
-        say(_summary(watcher, results.shown / journal.failures.name))
-        raise typer.Exit(1 if watcher.failed else 0)
+    changes = None if once else listening.Changes(tree.root, poll=must_poll(tree.root))
+    watcher = Watcher(tree, results, journal, task, _Told(as_json), settle_s=settle_s, changes=changes)
+    watcher.begin()
+    watcher.end()
+    _greet(watcher, folder, results.shown, once=once)
+    try:
+        if not (once and watcher.idle):
+            with _system(tree.root, asked) as (pipeline, check):
+                watcher.join(pipeline, check)
+                _process(watcher, once=once)
+    except KeyboardInterrupt:
+        say(_left(watcher))
+        raise typer.Exit(130) from None
+    finally:
+        if changes:
+            changes.close()
+    say(_summary(watcher, results.shown / journal.failures.name))
+    raise typer.Exit(1 if watcher.failed else 0)
+
+
+def _process(watcher: "Watcher", *, once: bool) -> None:
+    """Watch until Ctrl-C, or until all is done. Raises GolemError if that cannot be."""
+    try:
+        while not (once and watcher.idle):
+            watcher.turn()
+            if once and watcher.held_up_s > PATIENCE_S:
+                raise GolemError(_left(watcher))
+    finally:
+        watcher.end()
 
 
 class _Told:
@@ -187,7 +195,7 @@ def _greet(watcher: "Watcher", folder: Path, shown: Path, *, once: bool) -> None
         )
 
 
-def _left(watcher: "Watcher", *, own: bool) -> str:
+def _left(watcher: "Watcher") -> str:
     """The sentence for a watch that ends before its work does."""
     parts = [
         f"{_files(watcher.running)} running" if watcher.running else "",
@@ -197,7 +205,7 @@ def _left(watcher: "Watcher", *, own: bool) -> str:
     left = ", ".join(part for part in parts if part)
     if not left:
         return f"Stopped: {_files(watcher.done)} done, and nothing is left to do."
-    goes_on = "The jobs go on: run" if watcher.running and not own else "Run"
+    goes_on = "The jobs go on: run" if watcher.running and not watcher.owns_system else "Run"
     return f"Stopped: {_files(watcher.done)} done, {left}. {goes_on} the same command again to go on."
 
 

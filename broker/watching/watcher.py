@@ -58,26 +58,24 @@ class Report(Protocol):
 
 
 class Watcher:
-    """One folder. `begin`, and then `turn` again and again, each for about a second."""
+    """One folder. `begin`, `join` a system, and then `turn` again and again, each for about a second; at last `end`."""
 
     def __init__(
         self,
         tree: Tree,
         results: Results,
         journal: Journal,
-        pipeline: Pipeline,
         task: Task,
         report: Report,
         *,
         settle_s: float,
         changes: Changes | None,
-        check: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`changes`: None to take what is there at the beginning only. `check` may raise to abort: the server is ours,
-        and one that is away does not come back."""
-        self._tree, self._results, self._journal, self._pipeline = tree, results, journal, pipeline
-        self._task, self._report, self._changes, self._check, self._clock = task, report, changes, check, clock
+        """`changes`: None to take what is there at the beginning only."""
+        self._tree, self._results, self._journal = tree, results, journal
+        self._task, self._report, self._changes, self._clock = task, report, changes, clock
+        self._check: Callable[[], None] | None = None
         self._inventory = Inventory(journal, task.forms)
         self._settling = Settling(settle_s)
         self._ready: dict[str, Signature] = {}
@@ -87,6 +85,7 @@ class Watcher:
         self._bereft: set[str] = set()  # files that are there, though their job found its audio gone
         self._identity = tree.identity()
         self._scanned_at = self._scan_s = self._hand_in_at = self._write_at = 0.0
+        self._deaf = False  # until the next look at the whole folder: what came before we listened was not reported
         self._troubles: dict[str, float] = {}  # those that were told and last, and since when
         self.done = self.failed = self.kept = 0  # files; kept: their results were there before
 
@@ -112,16 +111,30 @@ class Watcher:
         return not left and (not self._settling or self._settling.restless(self._clock()))
 
     @property
+    def owns_system(self) -> bool:
+        """Whether the jobs end with the watch."""
+        return self._check is not None
+
+    @property
     def held_up_s(self) -> float:
         """For how long results could not be written, or nothing be handed in."""
         return self._clock() - min(self._troubles.values(), default=self._clock())
 
     def begin(self) -> None:
         """Look through the folder for the first time."""
-        if self._changes:
-            self._changes.start()
         self._scan()
         self._retry.clear()
+
+    def join(self, pipeline: Pipeline, check: Callable[[], None] | None = None) -> None:
+        """Take the system that does the work. `check` may raise to abort: the system is ours, and does not come back
+        if it is away."""
+        self._pipeline, self._check = pipeline, check
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._changes:
+            self._changes.start()
+            self._deaf = True
 
     def turn(self) -> None:
         """Do what is due, and wait for TICK_S if nothing is. Raises BrokerAway if there is no sense in waiting."""
@@ -172,8 +185,7 @@ class Watcher:
         if "folder" in self._troubles or found != self._identity:
             self._well("folder", f"The folder {shown} is back.")
             self._identity = found
-            if self._changes:
-                self._changes.start()
+            self._listen()
             self._scan()
         return True
 
@@ -188,9 +200,10 @@ class Watcher:
                 f"Changes are not reported ({visible(broken, 120)}): the folder is looked through every {POLL_S:g} s. "
                 "If the system watches too much, raise fs.inotify.max_user_watches or max_user_instances.",
             )
-        every_s = max(POLL_S if broken else SCAN_S, SCAN_SHARE * self._scan_s)
+        every_s = max(POLL_S if broken or self._deaf else SCAN_S, SCAN_SHARE * self._scan_s)
         if changed is None or self._clock() >= self._scanned_at + every_s:
             self._scan()
+            self._deaf = False
         for path in changed or ():
             for file, seen in self._tree.look(path):
                 if seen:

@@ -62,8 +62,9 @@ def test_a_system_of_our_own_reads_the_folder_and_only_the_scribe_runs(golem, ow
     assert sorted(out.splitlines()) == ["in/one.txt", "in/two.txt"]
     assert (folder / "one.txt").read_text() == "light one.wav\n"
     assert err.splitlines() == ["golem: in: 2 files to process.", "golem: 2 files done."]
+    Path("served").unlink()
     code, out, err = golem("watch", "in", *ONCE)
-    assert (code, out) == (0, "")
+    assert (code, out, Path("served").exists()) == (0, "", False), "nothing is started for nothing"
     assert err.endswith("golem: 0 files done, 2 done before.\n")
 
 

@@ -112,10 +112,11 @@ class World:
         folder = tree.root if beside else self.out
         results = Results(folder, shown=folder, create=True)
         self.watcher = Watcher(
-            tree, results, Journal(folder), pipeline, Task(JobOptions(), digest, forms or ("txt",)), self,
+            tree, results, Journal(folder), Task(JobOptions(), digest, forms or ("txt",)), self,
             settle_s=2, changes=changes, clock=lambda: self.now,
         )  # fmt: skip
         self.watcher.begin()
+        self.watcher.join(pipeline)
         return self.watcher
 
     def turns(self, number=8):
@@ -523,6 +524,7 @@ def test_an_outcome_that_was_not_kept_until_we_woke_up_is_made_again(world):
 def test_changes_that_nobody_reports_are_found_by_looking(world):
     world.start()
     world.changes.deaf = True
+    world.turns(20)
     world.put("a.wav", "one")
     world.turns(20)
     assert not world.pipeline.submitted, "it is early"
@@ -587,3 +589,12 @@ def test_what_has_ended_is_written_when_the_watch_ends(world, monkeypatch):
     assert world.results() == {"a.txt": "txt: hello"}
     world.start()
     assert (world.watcher.kept, world.watcher.waiting) == (1, 0)
+
+
+def test_what_came_before_we_listened_is_found_soon(world):
+    world.start()
+    world.changes.deaf = True
+    world.put("a.wav")
+    world.turns(round(2 * module.POLL_S) + 1)
+    world.process()
+    assert world.results() == {"a.txt": "txt: hello"}
