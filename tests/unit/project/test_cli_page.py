@@ -30,5 +30,6 @@ def test_forwarded_commands_have_their_own_help_on_the_page():
 def test_every_link_of_the_page_leads_to_a_heading():
     anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^##+ (.+)$", PAGE, re.M)}
     links = set(re.findall(r"\]\(#([^)]+)\)", PAGE))
-    assert len(links) == 19 + 4 + 3 + 4 + 8
+    commands = {anchor for anchor in anchors if anchor.startswith("golem-")}
+    assert links >= commands, "the overview has every command"
     assert links <= anchors
