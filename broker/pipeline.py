@@ -271,3 +271,14 @@ class Group:
         limit). `since` goes on after the cursor of an earlier end. Survives a restart of Redis."""
         with reaching(self._settings):
             yield from self._groups.wait(self.name, since, timeout_s)
+
+    def watch(self, since: str = FIRST, tick_s: float = 1.0) -> Iterator[End | None]:
+        """As `wait`, but also yield None about every `tick_s` seconds."""
+        with reaching(self._settings):
+            yield from self._groups.watch(self.name, since, tick_s=tick_s)
+
+    def now(self) -> str:
+        """Return a cursor before every end that follows, for a group that has older ends. Does not fail if there is no
+        such group."""
+        with reaching(self._settings):
+            return self._groups.now()

@@ -23,7 +23,7 @@ from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
 from golem_chain.broker.webhooks.outbox import Outbox
-from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway, GolemError
+from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway, GolemError, VaultFull
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
 from golem_chain.shared.settings import Settings
@@ -75,6 +75,7 @@ class Submitted(NamedTuple):
 
     id: str
     error: GolemError | None = None  # why it was not submitted
+    before: bool = False  # it was submitted before, perhaps in another group: nothing was changed
 
 
 def check_used(job: Job) -> None:
@@ -137,28 +138,41 @@ class Submitter:
             yield from self._submit_part(part, options, wait_s)
 
     def _submit_part(self, part: Sequence[Request], options: JobOptions, wait_s: float) -> Iterator[Submitted]:
-        failed: dict[int, GolemError] = {}
+        """Audio takes space until its job has ended: before a job waits for some, those before it are published. Once
+        one has waited in vain, the others of the part do not."""
+        done: dict[int, bool | GolemError] = {}
         ready: dict[int, Job] = {}
         replicas = self._settings.redis_wait
-        last = part[-1].id
-        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, last):
+
+        def publish() -> None:
+            done.update(zip(ready, self._publisher.submit_all(list(ready.values())), strict=True))
+            ready.clear()
+
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, part[-1].id):
             for place, (asked, id, name) in enumerate(part):
                 try:
                     job, data = self.describe(asked, options, id, name)
                     if data is not None and not self._jobs.register(job):
-                        continue  # submitted before
-                    self._store(job, data, options, wait_s)
+                        done[place] = False
+                        continue
+                    try:
+                        self._store(job, data, options, 0 if ready else wait_s)
+                    except VaultFull:
+                        if not ready:
+                            raise
+                        publish()
+                        self._jobs.register(job)
+                        self._store(job, data, options, wait_s)
                     ready[place] = job
                 except BrokerAway:
                     raise
                 except GolemError as exc:
-                    failed[place] = exc
-            answers = self._publisher.submit_all(list(ready.values()))
-        failed |= {
-            place: answer for place, answer in zip(ready, answers, strict=True) if isinstance(answer, GolemError)
-        }
+                    done[place] = exc
+                    wait_s = 0 if isinstance(exc, VaultFull) else wait_s
+            publish()
         for place, one in enumerate(part):
-            yield Submitted(one.id, failed.get(place))
+            answer = done[place]
+            yield Submitted(one.id, answer if isinstance(answer, GolemError) else None, before=answer is False)
 
     def promote(self, id: str) -> bool:
         """See `Pipeline.promote`."""

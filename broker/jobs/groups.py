@@ -1,6 +1,7 @@
 """Groups of jobs: their counters, the stream of their ends, and their cancellation. The server counts, so that each
 costs the same for any number of jobs."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
@@ -79,29 +80,44 @@ class Groups:
         """Return the next ends after a cursor, at most 200, in their order."""
         return self._page(self._read(name, since))
 
+    def now(self) -> str:
+        """Return a cursor before every end that follows, by the server's clock."""
+        seconds, microseconds = self._client.time()
+        return f"{seconds * 1000 + microseconds // 1000 - 1}-0"
+
     def wait(self, name: str, since: str = FIRST, timeout_s: float | None = None) -> Iterator[End]:
         """Yield the ends after a cursor in their order, until all jobs submitted so far have ended, or `timeout_s` have
         passed. Survives a restart of Redis. Raises BadRequest for an unknown group."""
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        answered = time.monotonic()
+        return (end for end in self.watch(name, since, timeout_s) if end)
+
+    def watch(
+        self, name: str, since: str = FIRST, timeout_s: float | None = None, tick_s: float = _BLOCK_S
+    ) -> Iterator[End | None]:
+        """As `wait`, but also yield None about every `tick_s` seconds, even if jobs end all the time or Redis is away,
+        so that the caller can do something else."""
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        answered, tick = time.monotonic(), time.monotonic() + tick_s
         self.status(name)
         while True:
-            left_s = _BLOCK_S if until is None else max(0.0, min(_BLOCK_S, until - time.monotonic()))
             try:
-                rows = self._read(name, since, block_s=left_s)
+                rows = self._read(name, since, block_s=max(0.0, min(_BLOCK_S, tick_s, until - time.monotonic())))
                 page = self._page(rows)
                 over = not rows and self._over(name, since)
                 answered = time.monotonic()
             except (redis.ConnectionError, redis.TimeoutError):
-                if time.monotonic() - answered > AWAY_S or (until and time.monotonic() >= until):
+                if time.monotonic() - answered > AWAY_S or time.monotonic() >= until:
                     raise
                 time.sleep(0.2)
+                yield None
                 continue
             for end in page:
                 since = end.cursor
                 yield end
-            if over or (not page and until is not None and time.monotonic() >= until):
+            if over or (not page and time.monotonic() >= until):
                 return
+            if time.monotonic() >= tick:
+                yield None
+                tick = time.monotonic() + tick_s
 
     def _over(self, name: str, since: str) -> bool:
         """Whether no end can follow: all jobs have ended, and the stream has none after the cursor."""

@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 import redis
 
 from golem_chain.broker.keys import Keys
+from golem_chain.shared.durations import parse_duration
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.json_object import JsonObject
 
 EVENTS_KEPT = 20_000
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,7 @@ def read(client: redis.Redis, since: float, keys: Keys) -> list[JsonObject]:
 
 def parse_last(text: str) -> float:
     """Parse a duration such as `10m`, `90s`, `2h` into seconds. Raises BadRequest if it is malformed."""
-    parts = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", text)
-    if not parts or float(parts[1]) <= 0:
-        raise BadRequest(f"--last {text!r} is not a duration: use a value such as 90s, 10m or 2h.")
-    return float(parts[1]) * _UNITS_S[parts[2]]
+    return parse_duration(text, "--last")
 
 
 def window(events: Iterable[JsonObject], jobs: Sequence[str]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Groups, deadlines, lists and the head of the queue, on a real server and, where jobs run, with a real worker."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -72,6 +73,23 @@ def test_a_wait_that_times_out_can_go_on_where_it_was(pipeline):
     assert [one.job for one in pipeline.group("night").wait(since=first[-1].cursor)] == [jobs[1]]
 
 
+def test_who_waits_for_a_group_hears_something_at_each_tick(pipeline):
+    job = pipeline.submit(text="words", group="night")
+    watching = pipeline.group("night").watch(tick_s=0.01)
+    assert [next(watching), next(watching)] == [None, None]
+    end(pipeline, job)
+    assert [one.job for one in watching if one] == [job]
+
+
+def test_a_cursor_of_now_leaves_out_what_ended_before(pipeline):
+    old, new = (pipeline.submit(text=f"words {n}", group="night") for n in range(2))
+    end(pipeline, old)
+    time.sleep(0.01)
+    since = pipeline.group("night").now()
+    end(pipeline, new)
+    assert [one.job for one in pipeline.group("night").ends(since)] == [new]
+
+
 @pytest.mark.parametrize("cursor", ["yesterday", "1-2-3", ""])
 def test_a_cursor_that_is_none_is_refused_in_a_sentence(pipeline, cursor):
     pipeline.submit(text="words", group="night")
@@ -139,7 +157,8 @@ def test_many_jobs_are_submitted_in_few_round_trips_and_each_once(pipeline, clie
     again = pipeline.submit_many(
         texts=[f"words {n}" for n in range(400)], options=JobOptions(group="night"), ids=[one.id for one in done]
     )
-    assert again == done
+    assert [one.id for one in again] == [one.id for one in done]
+    assert ({one.before for one in done}, {one.before for one in again}) == ({False}, {True})
     assert client.llen(keys.queue("interpreter")) == pipeline.group("night").status().jobs == 400
 
 
@@ -154,6 +173,27 @@ def test_one_bad_job_of_many_is_named_and_the_others_are_submitted(pipeline, cli
     assert [one.error and one.error.code for one in done] == ["bad-request", None]
     with pytest.raises(BadRequest, match="2 jobs have 1 ids"):
         pipeline.submit_many(texts=["a", "b"], ids=["free"])
+
+
+def test_a_vault_smaller_than_one_round_trip_takes_all_of_many(settings, client, tmp_path):
+    few = settings.model_copy(update={"vault_limit": 2500})
+    with Pipeline(few) as pipeline, ThreadPoolExecutor(1) as other:
+        made = JobOptions(group="night")
+        work = other.submit(pipeline.submit_many, [bytes([n]) * 1000 for n in range(6)], made, wait_s=20)
+        while not work.done():
+            for key in client.scan_iter(keys.job("*")):
+                if client.hexists(key, "queued"):
+                    pipeline._outcomes.end(key.decode().removeprefix(keys.job("")), "failed")
+        assert [one.error for one in work.result()] == [None] * 6
+
+
+def test_a_vault_that_stays_full_is_waited_for_once(settings, client):
+    with Pipeline(settings.model_copy(update={"vault_limit": 2500})) as pipeline:
+        begun = time.monotonic()
+        done = pipeline.submit_many([bytes([n]) * 1000 for n in range(6)], wait_s=0.5)
+        assert time.monotonic() - begun < 2
+    assert [one.error and one.error.code for one in done] == [None, None, *["vault-full"] * 4]
+    assert len(list(client.scan_iter(keys.job("*")))) == client.llen(keys.queue("scribe")) == 2
 
 
 def test_a_server_that_lost_its_scripts_in_between_loses_no_job_of_many(pipeline, client):
