@@ -140,17 +140,23 @@ class Pipeline:
         *,
         texts: Iterable[str] = (),
         ids: Iterable[str] | None = None,
+        id_from: Literal["content"] | None = None,
         names: Iterable[str] | None = None,
         wait_s: float = 60.0,
     ) -> list[Submitted]:
         """Submit many jobs with the same options, some hundred in one round trip. Returns for each its id, and the
-        error if it could not be submitted; the others are. `ids` and `names` are in the order of the jobs.
+        error if it could not be submitted; the others are. `ids` and `names` are in the order of the jobs; `id_from`
+        as in `submit`.
 
         A group makes them cheap to follow: `make_options(group="night")`, then `group("night")`.
         Raises BadLabels, BadVocabulary, BadRequest for options that no job could have.
         """
         asked = [*(Asked(one) for one in audio), *(Asked(None, one) for one in texts)]
-        given = list(ids) if ids is not None else [uuid.uuid4().hex for _ in asked]
+        if ids is not None and id_from:
+            raise BadRequest("Ids are given, and are to be derived from the content: choose one of the two.")
+        given: list[str | None] = (
+            list(ids) if ids is not None else [None if id_from else uuid.uuid4().hex for _ in asked]
+        )
         shown: list[str | None] = list(names) if names is not None else [None] * len(asked)
         if not len(asked) == len(given) == len(shown):
             raise BadRequest(f"{len(asked)} jobs have {len(given)} ids and {len(shown)} names: give one for each.")

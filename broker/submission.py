@@ -66,7 +66,7 @@ class Request(NamedTuple):
     """One of many jobs to submit."""
 
     asked: Asked
-    id: str
+    id: str | None  # None: derived from the content
     name: str | None = None
 
 
@@ -117,7 +117,7 @@ class Submitter:
         job, data = self.describe(asked, options, id, name, again)
         replicas = self._settings.redis_wait
         self._check_webhook(job.webhook)
-        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, job.id):
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, [job.id]):
             if data is not None and not self._jobs.register(job):
                 return job.id
             self._store(job, data, options, wait_s)
@@ -142,16 +142,18 @@ class Submitter:
         one has waited in vain, the others of the part do not."""
         done: dict[int, bool | GolemError] = {}
         ready: dict[int, Job] = {}
+        ids = [one.id or "" for one in part]
         replicas = self._settings.redis_wait
 
         def publish() -> None:
             done.update(zip(ready, self._publisher.submit_all(list(ready.values())), strict=True))
             ready.clear()
 
-        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, part[-1].id):
+        with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, ids):
             for place, (asked, id, name) in enumerate(part):
                 try:
                     job, data = self.describe(asked, options, id, name)
+                    ids[place] = job.id
                     if data is not None and not self._jobs.register(job):
                         done[place] = False
                         continue
@@ -170,9 +172,9 @@ class Submitter:
                     done[place] = exc
                     wait_s = 0 if isinstance(exc, VaultFull) else wait_s
             publish()
-        for place, one in enumerate(part):
+        for place, id in enumerate(ids):
             answer = done[place]
-            yield Submitted(one.id, answer if isinstance(answer, GolemError) else None, before=answer is False)
+            yield Submitted(id, answer if isinstance(answer, GolemError) else None, before=answer is False)
 
     def promote(self, id: str) -> bool:
         """See `Pipeline.promote`."""
@@ -269,8 +271,8 @@ class Submitter:
 
 
 @contextmanager
-def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, job: str) -> Iterator[None]:
-    """Raise BrokerAway unless `n` replicas have what the block wrote for the job; do nothing if `n` is 0.
+def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, jobs: Sequence[str]) -> Iterator[None]:
+    """Raise BrokerAway unless `n` replicas have what the block wrote for the jobs; do nothing if `n` is 0.
 
     WAIT counts the writes of its own connection, and returns at once where there are none. Replication is ordered, so
     one write after the block stands for all of the block's, whichever connection they used, as long as the primary and
@@ -279,6 +281,7 @@ def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, job: 
     if not n:
         yield
         return
+    noun = "job" if len(jobs) == 1 else "jobs"
     keys, before = Keys(settings.prefix), client.info("replication")["master_replid"]
     yield
     with client.pipeline(transaction=False) as pipe:
@@ -287,15 +290,15 @@ def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, job: 
         pipe.info("replication")
         _, confirmed, after = pipe.execute()
     if after["master_replid"] != before:
-        client.hdel(keys.job(job), "queued")  # the message may be lost: the next submit publishes it again
+        for job in filter(None, jobs):
+            client.hdel(keys.job(job), "queued")  # the message may be lost: the next submit publishes it again
         why = "changed its primary during the submit"
     elif confirmed < n:
-        why = f"had the job on {confirmed} of {n} replicas after {REPLICAS_S:g} s (GOLEM_REDIS_WAIT)"
+        why = f"had the {noun} on {confirmed} of {n} replicas after {REPLICAS_S:g} s (GOLEM_REDIS_WAIT)"
     else:
         return
-    raise BrokerAway(
-        f"Redis at {masked(settings.redis_url)} {why}: submit the job again with the id {job}, it then runs once."
-    )
+    again = f"job again with the id {jobs[0]}, it" if len(jobs) == 1 else "jobs again with the same ids, each"
+    raise BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: submit the {again} then runs once.")
 
 
 @contextmanager

@@ -58,6 +58,21 @@ def test_texts_have_ids_from_content_too(pipeline, client):
     assert len({pipeline.submit(text=text, id_from="content") for text in ("hello", "hello", "bye")}) == 2
 
 
+def test_among_many_the_same_content_is_one_job(pipeline, client):
+    told = pipeline.submit_many([b"sound", b"other", b"sound"], texts=["hello", "hello"], id_from="content")
+    first, other, again, text, text_again = (one.id for one in told)
+    assert (first, text) == (again, text_again)
+    assert len({first, other, text}) == 3
+    assert client.llen(keys.queue("scribe")) == 2
+    assert first == pipeline.submit(b"sound", id_from="content")
+    assert not [one.error for one in told if one.error]
+
+
+def test_an_id_that_is_given_is_not_derived(pipeline):
+    with pytest.raises(BadRequest, match="choose one of the two"):
+        pipeline.submit_many([b"sound"], ids=["mine"], id_from="content")
+
+
 def test_a_copy_a_reference_and_the_bytes_are_the_same_job(pipeline, rooted, client, tmp_path):
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(b"sound")

@@ -169,12 +169,12 @@ def test_a_submit_that_no_replica_confirms_says_so_and_can_be_repeated(chain, wa
 def test_what_another_connection_wrote_has_to_be_confirmed_too(watched):
     settings = Settings.read(_env_file=None, redis_url=watched.url)
     with connect(settings) as waiting, connect(settings) as writing:
-        with confirmed_by_replicas(waiting, 1, settings, "j"):
+        with confirmed_by_replicas(waiting, 1, settings, ["j"]):
             writing.set("a", "b")
         with (
             paused(watched, watched.replica()),
             pytest.raises(BrokerAway, match="on 0 of 1 replicas"),
-            confirmed_by_replicas(waiting, 1, settings, "j"),
+            confirmed_by_replicas(waiting, 1, settings, ["j"]),
         ):
             writing.set("a", "c")
 
@@ -248,7 +248,7 @@ def test_a_submit_across_two_histories_is_not_confirmed_and_is_published_again(s
         settings = Settings.read(_env_file=None, redis_url=server.url, redis_wait=1)
 
         def outlive_a_restart():
-            with connect(settings) as client, confirmed_by_replicas(client, 1, settings, "j"):
+            with connect(settings) as client, confirmed_by_replicas(client, 1, settings, ["j"]):
                 client.hset("golem:job:j", "queued", "1")
                 server.kill()
                 server.restart()

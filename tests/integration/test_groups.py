@@ -10,6 +10,8 @@ from golem_chain.broker.jobs.groups import FIRST
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Asked, Request
+from golem_chain.broker.webhooks.outbox import Outbox
+from golem_chain.broker.webhooks.policy import Policy
 from golem_chain.shared.errors import BadRequest, GroupCancelled
 from golem_chain.shared.records import JobOptions
 from tests.support.command_count import commands
@@ -133,6 +135,7 @@ def test_what_a_producer_writes_into_a_group_stops_no_job(pipeline, client):
     client.set(keys.group_ends("odd"), "text")
     client.set(keys.expiring, "text")
     client.set(keys.outbox, "text")
+    Outbox(client, keys).open(Policy())
     job = pipeline.submit(text="words", group="odd", expires_s=1, webhook="https://example.org/")
     assert client.llen(keys.queue("interpreter")) == 1
     assert pipeline.cancel(job).state == "cancelled"

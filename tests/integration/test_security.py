@@ -28,6 +28,7 @@ from golem_chain.broker.monitoring import status, timeline
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.webhooks.outbox import Outbox
+from golem_chain.broker.webhooks.policy import Policy
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
@@ -89,6 +90,7 @@ def users(start_server, tmp_path_factory):
 def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users):
     users.root.execute_command("ACL", "LOG", "RESET")
     many = ",".join(f'thing{n}="the speaker wants thing number {n}"' for n in range(200))
+    Outbox(users.root, keys).open(Policy())
     with Pipeline(users.as_("producer")) as pipeline:
         jobs = [pipeline.submit(text, labels="a,b") for text in (b"a", b"silence", b"die")]
         jobs.append(pipeline.submit(b"thing7", labels=many))
@@ -114,6 +116,8 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     assert [found.get(job) for job in jobs] == [*["done", "done", "failed", "done", "done", "done", "done"]], refusals(
         users
     )
+    assert users.root.xlen(keys.outbox) == 1
+    users.root.delete(keys.outbox, keys.webhooks_ready)
     state = status.read(users.as_("monitor"))
     assert state["dead"] == 1
     assert list(state["boxes"])
