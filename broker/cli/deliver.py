@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from golem_chain.broker.cli.console import console, line, say
+from golem_chain.broker.cli.console import line, say
 from golem_chain.broker.connection import check_broker, connect, place, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.webhooks.deliverer import Deliverer
@@ -60,18 +60,12 @@ def show_dead(settings: Settings, *, as_json: bool) -> None:
 
 
 def _print(found: Sequence[JsonObject]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in ("webhook", "job", "receiver", "age", "tries", "why"):
-        grid.add_column(column, overflow="fold")
+    """Two lines for each: a table of ids and URLs fits no terminal."""
     for one in found:
-        age = f"{max(0.0, time.time() - one['at']):.0f} s"
-        cells = [one["id"], one["job"], one["origin"] or "–", age, str(one["tries"]), one["error"]]
-        grid.add_row(*(Text(visible(cell)) for cell in cells))
-    console(stderr=False).print(grid)
+        age_s = max(0.0, time.time() - one["at"])
+        tries = "1 try" if one["tries"] == 1 else f"{one['tries']} tries"
+        print(f"{visible(one['id'])}  job {visible(one['job'])}, {tries}, given up {age_s:.0f} s ago")
+        print(f"    {visible(one['origin'] or 'no receiver')}: {visible(one['error'])}")
 
 
 def retry(settings: Settings, ids: Sequence[str], *, as_json: bool) -> None:

@@ -59,7 +59,7 @@ def listen(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Listen to the microphone: words while they are said, then intent and reply.
+    """Show words, intent and reply while you speak.
 
     With GOLEM_REDIS_URL set, the running system does it, else a temporary one as with golem run.
     """

@@ -188,14 +188,36 @@ def test_a_message_that_goes_back_unharmed_counts_no_delivery_and_is_the_same_by
     assert client.lrange(KEYS.queue("scribe"), 0, -1) == [raw]
 
 
-def test_a_second_message_with_the_tag_of_one_in_hand_becomes_a_dead_letter(pipeline, client):
+def test_a_copy_of_a_message_in_hand_is_dropped(pipeline, client):
     pipeline.submit(b"x", id="j")
     [raw] = client.lrange(KEYS.queue("scribe"), 0, -1)
     [lease] = take(client)
     client.lpush(KEYS.queue("scribe"), raw)
     assert take(client) == []
     assert client.hkeys(KEYS.unacked) == [lease.tag.encode()]
-    assert state(client) == IN_HAND | {"dead": 1}
+    assert state(client) == IN_HAND
+
+
+def test_a_message_with_the_tag_of_another_in_hand_waits_and_those_behind_it_do_not(pipeline, client, stages):
+    queue, wake = KEYS.queue("scribe"), KEYS.wake("scribe")
+    pipeline.submit(b"x", id="j")
+    [raw] = client.lrange(queue, 0, -1)
+    forged = json.loads(message.text("scribe", "other"))
+    forged["properties"]["delivery_tag"] = json.loads(raw)["properties"]["delivery_tag"]
+    client.rpush(queue, json.dumps(forged))
+    pipeline.submit(b"x", id="behind")
+    [lease] = take(client)
+    assert client.hget(KEYS.unacked, lease.tag).endswith(json.dumps(forged).encode())
+    [behind] = take(client)
+    assert behind.tag != lease.tag
+    assert client.lrange(queue, 0, -1) == [raw]
+    client.delete(wake)
+    assert take(client) == []
+    assert not client.exists(wake), "nobody is woken for a message that cannot be taken"
+    assert stages.finish(lease, "other", None, STEPS["nothing"])
+    assert [one.tag for one in take(client)] == [lease.tag]
+    assert client.hget(KEYS.unacked, lease.tag).endswith(raw)
+    assert not client.exists(KEYS.dead)
 
 
 def test_a_worker_gets_the_checked_fields_of_a_message_and_nothing_else(client):

@@ -91,12 +91,24 @@ def test_a_forged_message_makes_no_unwanted_stage_run(chain, eventually):
     eventually((chain.root / "go.begun").exists)
     chain.client.delete(keys.outcome(asked))  # as if it had not ended
     for stage, forged in (("oracle", job), ("scribe", asked), ("oracle", asked)):
-        chain.client.lpush(keys.queue(stage), message.text(stage, forged))
-        chain.client.zadd(keys.wake(stage), {"work": 0})
+        forge(chain.client, stage, forged)
     (chain.root / "go").touch()
     assert list(chain.outcomes([job])[job].stages) == ["scribe"]
-    eventually(lambda: chain.log.read_text().count("for job forged-for came out of its turn") == 2)
+    eventually(lambda: not chain.client.exists(*map(keys.queue, STAGES), keys.unacked))
+    for stage in ("scribe", "oracle"):  # as the current message of its job
+        forge(chain.client, stage, asked, current=True)
+        eventually(lambda: not chain.client.exists(*map(keys.queue, STAGES), keys.unacked))
+    assert chain.log.read_text().count("for job forged-for came out of its turn") == 2
     assert not chain.client.exists(keys.outcome(asked))
+
+
+def forge(client, stage, job, *, current=False):
+    """Publish a message past the pipeline; `current`: and make it the one that its job expects."""
+    raw = message.text(stage, job)
+    if current:
+        client.hset(keys.job(job), "tag", json.loads(raw)["properties"]["delivery_tag"])
+    client.lpush(keys.queue(stage), raw)
+    client.zadd(keys.wake(stage), {"work": 0})
 
 
 def test_a_text_with_a_damaged_record_ends_as_failed(chain):

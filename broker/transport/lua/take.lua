@@ -24,12 +24,13 @@ local books = {unacked, index, holders, deliveries, crashes}
 local FIXED = 12  -- keys before the claims on the other queues
 local BURIED_MOST = 100  -- dead letters of one call: the list drops as many
 local BURIED_FIRST = 50  -- of the interactive lane, so that a flood there does not keep bulk from being taken
+local TURNED_MOST = 100  -- messages that go to the end of a lane in one call
 local LARGEST_BYTES, SHOWN_BYTES = 65536, 4096  -- of a message; ours have under 1 KB, those of 0.1 had under 8 KB
 local most, kept, limit, box, others = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local name, task = ARGV[6], ARGV[7]
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
-local taken, buried, full = {}, 0, false
+local taken, buried, turned, full = {}, 0, 0, false
 if others >= 0 and claim(claims, box, nil, now) > others then return {taken, buried, {}} end
 local function number(value, largest)  -- as text, because Redis cuts numbers to integers; NaN is not within bounds
   return string.format('%.17g', type(value) == 'number' and value >= 0 and value <= largest and value or 0)
@@ -40,7 +41,6 @@ local function read(raw)
   local head, props = message.headers, message.properties
   local tag, id = props.delivery_tag, head.id
   assert(type(tag) == 'string' and #tag <= 100 and tag:find('^[%w_.-]+$'))
-  assert(redis.call('HEXISTS', unacked, tag) == 0)  -- another message with this tag is in hand
   assert(type(id) == 'string' and head.task == task)
   local job = id:match('^([%w_.-]+)%.' .. name .. '$')
   assert(job and #job <= 64)
@@ -63,14 +63,21 @@ local function end_of(raw, tag, count)
 end
 -- Takes from a lane until there are `upto` messages; `booked` is what an entry of the unacknowledged hash calls it.
 local function fill(lane, booked, upto, buried_most)
-  local before = #taken
-  while not full and #taken < upto and buried < buried_most do
+  local before, turns = #taken, math.min(TURNED_MOST, redis.call('LLEN', lane))
+  while not full and #taken < upto and buried < buried_most and turns > 0 do
     local raw = redis.call('LINDEX', lane, -1)
     if not raw then break end
     local ok, tag, row = pcall(read, raw)
     local count = ok and (tonumber(redis.call('HGET', deliveries, tag)) or 0) + 1
+    local held = ok and redis.call('HGET', unacked, tag)
     if not ok then
       bury(raw)
+    elseif held then
+      turns = turns - 1
+      if held ~= booked .. ' ' .. raw then
+        redis.call('LPUSH', lane, raw)
+        turned = turned + 1
+      end
     elseif count > limit then
       end_of(raw, tag, count)
     else
@@ -91,7 +98,9 @@ end
 if kept > 0 then fill(bulk, name, kept, BURIED_FIRST) end
 fill(interactive, name .. ':interactive', most, BURIED_FIRST)
 fill(bulk, name, most, BURIED_MOST)
-if redis.call('EXISTS', bulk, interactive) > 0 then redis.call('ZADD', wake, 0, 'work') end  -- for the next idle worker
+if redis.call('EXISTS', bulk, interactive) > 0 and (#taken > 0 or turned == 0) then
+  redis.call('ZADD', wake, 0, 'work')  -- for the next idle worker
+end
 if #taken > 0 then
   if others >= 0 then
     claim(claims, box, '1', now)

@@ -83,7 +83,7 @@ def test_a_shell_completes_commands_options_and_choices(golem, monkeypatch, line
 def test_a_shell_completes_every_command(golem, monkeypatch):
     _, out, _ = golem("--help")
     listed = re.findall(r"^  ([a-z]+) ", out.partition("Commands:")[2], re.M)
-    assert len(listed) == 19
+    assert {"run", "dead"} <= set(listed)
     assert completed(golem, monkeypatch, "golem ") == listed
 
 
