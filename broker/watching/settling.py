@@ -35,15 +35,18 @@ class Settling:
 
     def take(self, now: float) -> dict[str, Signature]:
         """Remove the files that have stayed the same for long enough, and return them in the order they came."""
-        settled = {
-            file: seen
-            for file, (seen, since) in self._since.items()
-            if now - since >= self._settle_s * (1 if seen.size_bytes else EMPTY_FACTOR)
-        }
+        settled = {file: seen for file, (seen, _) in self._since.items() if self._has_settled(file, now)}
         for file in settled:
             self.forget(file)
         return settled
 
     def restless(self, now: float) -> bool:
         """Return whether all files have been growing, or empty, for so long that nobody can say when they end."""
-        return all(now - since > self._settle_s * EMPTY_FACTOR for since in self._restless.values())
+        return not any(
+            self._has_settled(file, now) or now - first <= self._settle_s * EMPTY_FACTOR
+            for file, first in self._restless.items()
+        )
+
+    def _has_settled(self, file: str, now: float) -> bool:
+        seen, since = self._since[file]
+        return now - since >= self._settle_s * (1 if seen.size_bytes else EMPTY_FACTOR)

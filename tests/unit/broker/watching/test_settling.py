@@ -50,6 +50,13 @@ def test_only_files_that_grow_for_long_are_restless():
     assert not settling.restless(20.1)
 
 
+def test_a_file_that_nobody_looked_at_for_long_is_not_restless_but_settled():
+    settling = Settling(2)
+    settling.see("a", Signature(1, 1), 0.0)
+    assert not settling.restless(60.0)
+    assert settling.take(60.0) == {"a": Signature(1, 1)}
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 2)), min_size=1, max_size=50))
 def test_nothing_is_taken_that_changed_within_the_time(steps):
     settling, now, changed, last = Settling(2), 0.0, 0.0, None
