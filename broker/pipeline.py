@@ -148,7 +148,7 @@ class Pipeline:
         error if it could not be submitted; the others are. `ids` and `names` are in the order of the jobs; `id_from`
         as in `submit`.
 
-        A group makes them cheap to follow: `make_options(group="night")`, then `group("night")`.
+        A group makes them cheap to follow: `JobOptions(group="night")`, then `group("night")`.
         Raises BadLabels, BadVocabulary, BadRequest for options that no job could have.
         """
         asked = [*(Asked(one) for one in audio), *(Asked(None, one) for one in texts)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from golem_chain.broker.pipeline import Pipeline as Pipeline
     from golem_chain.shared.errors import GolemError as GolemError
+    from golem_chain.shared.records import JobOptions as JobOptions
     from golem_chain.shared.records import LabelSet as LabelSet
     from golem_chain.shared.records import Outcome as Outcome
     from golem_chain.shared.records import Vocabulary as Vocabulary
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Pipeline": "broker.pipeline",
     "GolemError": "shared.errors",
+    "JobOptions": "shared.records",
     "LabelSet": "shared.records",
     "Outcome": "shared.records",
     "Vocabulary": "shared.records",

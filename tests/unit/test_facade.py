@@ -11,10 +11,10 @@ import golem_chain
 def test_the_public_names_are_those_of_their_modules():
     from golem_chain.broker.pipeline import Pipeline
     from golem_chain.shared.errors import GolemError
-    from golem_chain.shared.records import LabelSet, Outcome, Vocabulary
+    from golem_chain.shared.records import JobOptions, LabelSet, Outcome, Vocabulary
     from golem_chain.shared.settings import Settings
 
-    for public in (Pipeline, GolemError, LabelSet, Outcome, Vocabulary, Settings):
+    for public in (Pipeline, GolemError, JobOptions, LabelSet, Outcome, Vocabulary, Settings):
         assert getattr(golem_chain, public.__name__) is public
         assert public.__name__ in dir(golem_chain)
     assert golem_chain.__version__.count(".") == 2
