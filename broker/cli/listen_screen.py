@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from golem_chain.broker.cli.console import console, line, say
-from golem_chain.broker.cli.tables import why
+from golem_chain.broker.cli.follow.report import why
 from golem_chain.broker.listening.listener import Event, Final, Lost, Partial, Words
 from golem_chain.shared.records import Outcome
 from golem_chain.shared.text import visible

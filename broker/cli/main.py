@@ -3,14 +3,13 @@
 import io
 import os
 import sys
-import time
 from typing import Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker.cli import dead_letters, jobs, listen, watch
+from golem_chain.broker.cli import dead_letters, jobs, listen, submitted, watch
 from golem_chain.broker.cli.console import interrupted
-from golem_chain.broker.cli.options import Format, JobIds, Json, Out, Wait, export_files, job_ids
+from golem_chain.broker.cli.options import Json
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 app = typer.Typer(
@@ -43,60 +42,18 @@ def golem(
 
 for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply, listen.listen, watch.watch):
     app.command()(command)
+app.command()(submitted.results)
+app.command("jobs")(submitted.jobs_)
+app.command("next")(submitted.next_)
+app.command()(submitted.cancel)
 
 
 @app.command()
-def results(jobs: JobIds, wait: Wait = False, form: Format = None, out: Out = None, as_json: Json = False) -> None:
-    """Show job results."""
-    from golem_chain.broker.cli import follow, tables
-    from golem_chain.broker.cli.console import say
-    from golem_chain.broker.pipeline import Pipeline
-    from golem_chain.shared.settings import Settings
-
-    started = time.monotonic()
-    ids = job_ids(jobs)
-    with interrupted("Stopped waiting; the jobs continue."), Pipeline(Settings.read()) as pipeline:
-        if wait:
-            outcomes = follow.gather(pipeline, dict.fromkeys(ids), as_json=as_json)
-            if kept := export_files([one.name for one in outcomes], form, out):
-                kept.write(outcomes)
-            raise typer.Exit(follow.report(outcomes, started, kept, as_json=as_json))
-        found = {job: pipeline.outcome(job) for job in ids}
-        ended = [outcome for outcome in found.values() if outcome]
-        tables.outcomes(ended, as_json=as_json)
-        if kept := export_files([one.name for one in ended], form, out):
-            kept.write(ended)
-            say(kept.summary())
-        for job in (job for job, outcome in found.items() if not outcome):
-            say(f"Job {job} has not ended yet: add --wait to wait for it.")
-        raise typer.Exit(0 if len(ended) == len(found) and all(one.state == "done" for one in ended) else 1)
-
-
-@app.command()
-def cancel(jobs: JobIds, as_json: Json = False) -> None:
-    """Cancel jobs, queued or running."""
-    from golem_chain.broker.cli import tables
-    from golem_chain.broker.cli.console import say
-    from golem_chain.broker.pipeline import Pipeline
-    from golem_chain.shared.settings import Settings
-
-    ids = job_ids(jobs)
-    with Pipeline(Settings.read()) as pipeline:
-        ended = []
-        for job in ids:
-            outcome = pipeline.cancel(job)
-            ended.append(outcome)
-            if as_json:
-                tables.outcomes([outcome], as_json=True)
-            else:
-                late = outcome.state != "cancelled"
-                say(f"Job {job} had already ended: {outcome.state}." if late else f"Job {job} is cancelled.")
-    raise typer.Exit(0 if all(one.state == "cancelled" for one in ended) else 1)
-
-
-@app.command()
-def status(as_json: Json = False) -> None:
-    """Show queues, workers, resident models and dead letters."""
+def status(group: submitted.OfGroup = None, as_json: Json = False) -> None:
+    """Show queues, workers and dead letters, or a group."""
+    if group is not None:
+        submitted.status_of_group(group, as_json=as_json)
+        return
     from golem_chain.broker.cli import tables
     from golem_chain.broker.cli.console import console, line
     from golem_chain.broker.monitoring import status

@@ -169,16 +169,24 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
 
     The command receives a function that creates the record, so that files are checked before a label set is read.
     """
-    own, asked = signature(command), signature(job_options)
+    return with_options(command, "options", job_options)
+
+
+def with_options(command: Callable[..., None], name: str, make: Callable[..., Any]) -> Callable[..., None]:
+    """Replace a command's parameter by the parameters of `make`. The command receives a function without parameters."""
+    own, asked = signature(command), signature(make)
 
     @wraps(command)
     def called(**given: Any) -> None:
-        typed = {name: given.pop(name) for name in asked.parameters}
-        command(**given, options=partial(job_options, **typed))
+        typed = {one: given.pop(one) for one in asked.parameters}
+        command(**given, **{name: partial(make, **typed)})
 
     parameters: list[Parameter] = []
-    for name, parameter in own.parameters.items():
-        parameters += asked.parameters.values() if name == "options" else [parameter]
+    for parameter in own.parameters.values():
+        parameters += asked.parameters.values() if parameter.name == name else [parameter]
+    parameters = [
+        one.replace(kind=Parameter.KEYWORD_ONLY) for one in parameters
+    ]  # in any order, with and without default
     called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
     called.__annotations__ = {one.name: one.annotation for one in parameters}
     return called

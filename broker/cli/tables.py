@@ -1,160 +1,24 @@
-"""Prints jobs and the state of the system as tables and totals."""
+"""Tables of the state of the system, of a group and of a submitter's jobs."""
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from golem_chain.broker.cli.console import console, line, say
+from golem_chain.broker.cli.follow.rows import COLOURS
+from golem_chain.shared.durations import age
 from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Lane, Outcome
+from golem_chain.shared.records import Lane
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.shared.text import storable, visible
+from golem_chain.shared.text import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-#: A shorter wait does not count as a load, seconds.
-LOAD_S = 0.002
+    from golem_chain.broker.jobs.groups import GroupStatus
+    from golem_chain.broker.jobs.listing import Listed
+
 #: Rows in the table of leases; `--json` has all leases that were read.
 LEASES_SHOWN = 10
-
-
-def cells(outcome: Outcome) -> tuple[str, str, str, str, str]:
-    """Return a job's row: file, transcript, intent with its score, reply, seconds from submit to end."""
-    seconds = sum(run.queued_s + run.load_s + run.compute_s for run in outcome.stages.values())
-    words = outcome.transcript.text if outcome.transcript else ""
-    if words and outcome.transcript and outcome.transcript.choice and outcome.transcript.choice.phrase == "unknown":
-        words += " (unknown)"  # no phrase of the vocabulary
-    if outcome.state != "done":
-        why = outcome.error.message if outcome.error else outcome.state
-        return outcome.name, words, outcome.state, why, f"{seconds:.1f}" if outcome.stages else ""
-    intent = f"{outcome.intent.label} {outcome.intent.score:.2f}" if outcome.intent else ""
-    none = "–" if outcome.intent and outcome.intent.method == "silence" else ""  # a reply that was not wanted
-    reply = outcome.reply.text if outcome.reply else none
-    return outcome.name, words or "(silence)", intent, reply, f"{seconds:.1f}"
-
-
-def of_jobs(outcomes: Sequence[Outcome], width: int) -> "Table":
-    """Return the table of results in the order of the arguments, without the columns of intent and reply if no job has
-    one. Below 80 columns each job takes several lines."""
-    from rich.table import Table
-
-    narrow = width < 80
-    grid = Table(
-        box=None if narrow else _box(),
-        padding=(0, 1),
-        pad_edge=False,
-        expand=not narrow,
-        show_header=not narrow,
-        header_style="bold",
-    )
-    if narrow:
-        grid.add_column("")
-        for outcome in outcomes:
-            file, words, intent, reply, seconds = cells(outcome)
-            grid.add_row(_text(file, width - 10, "bold") + _text(f"  {seconds} s" if seconds else "", None, "dim"))
-            if words:
-                grid.add_row(_text(words))
-            if intent or reply:
-                grid.add_row(_text(intent, None, _colour(outcome)) + _text(f"  {reply}"))
-            grid.add_row("")
-        return grid
-    rows = [cells(one) for one in outcomes]
-    longest = [max((len(visible(row[place])) for row in rows), default=4) for place in range(5)]
-    shown = [place for place in range(5) if place not in (2, 3) or longest[place] or not rows]
-    columns: list[tuple[str, dict[str, Any]]] = [
-        ("file", {"width": min(longest[0], width // 4), "no_wrap": True}),
-        ("words", {"ratio": 3}),
-        ("intent", {"width": max(6, min(longest[2], width // 5))}),
-        ("reply", {"ratio": 4}),
-        ("s", {"justify": "right", "no_wrap": True, "min_width": 4}),
-    ]
-    for place in shown:
-        grid.add_column(columns[place][0], **columns[place][1])
-    for outcome, (file, words, intent, reply, seconds) in zip(outcomes, rows, strict=True):
-        row = [
-            _text(file, width // 4, "cyan"),
-            _text(words, None, "dim" if words == "(silence)" else ""),
-            _text(intent, None, _colour(outcome)),
-            _text(reply, None, "red" if outcome.state == "failed" else ""),
-            _text(seconds, None, "dim"),
-        ]
-        grid.add_row(*(row[place] for place in shown))
-    return grid
-
-
-def why(outcome: Outcome) -> str:
-    """Return the error sentence of a job that did not end as done."""
-    message = outcome.error.message if outcome.error else outcome.state
-    return message if outcome.name in message else f"{outcome.name}: {message}"
-
-
-def totals(outcomes: Sequence[Outcome], wall_s: float) -> str:
-    """Return the line below the table: jobs, wall time, model loads, peak memory."""
-    failed = sum(outcome.state != "done" for outcome in outcomes)
-    runs = [(stage, run) for outcome in outcomes for stage, run in outcome.stages.items()]
-    # The jobs of a batch share a load, which (worker, stage, seconds) identifies. With a resident model it is 0.1 ms.
-    loads = len({(run.worker, stage, run.load_s) for stage, run in runs if run.load_s > LOAD_S})
-    peak = max((run.peak_bytes for _, run in runs), default=0)
-    devices = ", ".join(sorted({run.device for _, run in runs}))
-    parts = [
-        _count(len(outcomes), "job") + (f" ({failed} not done)" if failed else ""),
-        f"{wall_s:.1f} s",
-        _count(loads, "model load"),
-    ]
-    if peak:
-        parts.append(f"peak memory {format_bytes(peak)} on {devices}")
-    return " · ".join(parts)
-
-
-def outcomes(ended: Sequence[Outcome], *, as_json: bool) -> None:
-    """Print Outcomes as JSON lines or as a table."""
-    if as_json:
-        for outcome in ended:
-            line(outcome.model_dump(mode="json"))
-    elif ended:
-        out = console(stderr=False)
-        out.print(of_jobs(ended, out.width))
-
-
-def submitted(job: str, file: str, failed: Outcome | None, *, as_json: bool) -> None:
-    """Print the id of a submitted job (on a terminal with its file), or why it was not submitted."""
-    if failed:
-        if as_json:
-            line(failed.model_dump(mode="json"))
-        say(why(failed))
-    elif as_json:
-        line({"job": job, "name": storable(file)})
-    else:
-        sys.stdout.write(f"{job}  {visible(file)}\n" if sys.stdout.isatty() else f"{job}\n")
-        sys.stdout.flush()
-
-
-def _text(text: str, most: int | None = None, style: str | None = "") -> "Text":
-    from rich.text import Text
-
-    return Text(visible(text, most), style=style or "", overflow="fold")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _colour(outcome: Outcome) -> str:
-    if outcome.state != "done":
-        return "red"
-    quiet = outcome.intent is None or outcome.intent.label in ("noise", "unknown")
-    return "yellow" if quiet else "green"
-
-
-def _box() -> Any:
-    from rich import box
-
-    return box.SIMPLE_HEAD
-
-
-# -- the system
 
 
 def of_system(state: JsonObject) -> "list[Table | Text]":
@@ -237,4 +101,39 @@ def of_leases(leases: list[JsonObject]) -> "Table":
         grid.add_row(*(Text(visible(cell, 80)) for cell in cells))
     if len(leases) > LEASES_SHOWN:
         grid.add_row(f"… and {len(leases) - LEASES_SHOWN} more", "", "", "")
+    return grid
+
+
+# -- jobs that were submitted
+
+
+def of_listed(jobs: "Sequence[Listed]", now: float) -> "Table":
+    """Return the list of a submitter's jobs. `now`: Unix seconds."""
+    from rich import box as boxes
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("job", "name", "state", "stage"):
+        grid.add_column(column, overflow="fold")
+    grid.add_column("age", justify="right", no_wrap=True)
+    for one in jobs:
+        cells = [visible(one.job, 64), visible(one.name, 60)]
+        state = Text(one.state, style=COLOURS.get(one.state, "green" if one.state == "done" else ""))
+        grid.add_row(*map(Text, cells), state, one.at or "–", age(now - one.submitted_at))
+    return grid
+
+
+def of_group(name: str, status: "GroupStatus") -> "Table":
+    """Return the counters of a group: how many jobs are at each stage, and how many have ended in each state."""
+    from rich import box as boxes
+    from rich.table import Table
+
+    counts = {"jobs": status.jobs, **status.at}
+    counts |= {state: getattr(status, state) for state in ("done", "failed", "cancelled", "expired")}
+    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    grid.add_column("group", overflow="fold")
+    for column in counts:
+        grid.add_column(column, justify="right")
+    grid.add_row(name + (" (cancelled)" if status.cancelled_at else ""), *(f"{count:,}" for count in counts.values()))
     return grid

@@ -251,7 +251,7 @@ def arguments(folder):
     (folder / "a.wav").write_bytes(b"x")
     # only commands that do not connect to Redis first and wait for it
     known = ["run", "run", "dead", "timeline", "a.wav", "--labels", "--json", "--wait", "--seed", "--task"]
-    known += ["--language", "--help", "-", "-o", "--most"]
+    known += ["--language", "--help", "-", "-o", "--most", "--expires"]
 
     def read(fate):
         typed = [fate.choice(known) for _ in range(fate.randrange(4))]

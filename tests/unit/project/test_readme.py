@@ -27,7 +27,7 @@ def shown_run():
 def rows(text):
     """Return {file: [words, intent]} of a wide table, with the lines of each job joined."""
     lines = text.splitlines()
-    (head,) = [line for line in lines if re.match(r"\s*file\s+words\s+intent\s+reply\s+s\s*$", line)]
+    (head,) = [line for line in lines if re.match(r"\s*file\s+words\s+intent\s+reply\s+.*\bs\s*$", line)]
     starts = [head.index(name) for name in ("file", "words", "intent", "reply")]
     found: dict[str, list[list[str]]] = {}
     name: str | None = None

@@ -4,22 +4,52 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.cli import follow
-from golem_chain.broker.cli.progress import Progress
+from golem_chain.broker import submission
+from golem_chain.broker.cli import export
+from golem_chain.broker.cli.follow.progress import Progress
+from golem_chain.broker.cli.follow.report import Report
+from golem_chain.broker.cli.follow.rows import Rows
+from golem_chain.broker.cli.follow.wait import Following, follow_jobs
 from golem_chain.broker.jobs.outcomes import Outcomes
+from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
+from golem_chain.broker.queues import STAGES
+from golem_chain.broker.submission import Asked, Request, Submitted
+from golem_chain.shared.errors import BadRequest, VaultFull
+from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
 from tests.support.command_count import commands
 
 keys = Keys()
 
 pytestmark = pytest.mark.usefixtures("surroundings")
+
+
+class Bars(Progress):
+    """Bars that are seen by the test; after so many seconds it raises TimeoutError."""
+
+    live = True
+
+    def __init__(self, seconds):
+        super().__init__(1)
+        self.shown, self._until = [], time.monotonic() + seconds
+
+    def show(self, done, far=(0.0, 0.0), total=None):
+        self.shown.append(({stage: done[stage] for stage in STAGES}, far, total))
+        if time.monotonic() > self._until:
+            raise TimeoutError
+
+
+def submitted(redis):
+    """Return the records of all jobs."""
+    return [json.loads(redis.hget(key, "job")) for key in redis.scan_iter("golem:job:*")]
 
 
 def test_submit_prints_one_id_for_each_file_and_results_knows_them(golem, redis, end):
@@ -56,8 +86,7 @@ def test_options_travel_with_the_job(golem, redis):
 def test_waiting_ends_with_a_table_and_totals(golem, worker):
     code, out, err = golem("submit", "a.wav", "b.wav", "--wait")
     assert code == 0
-    assert out.index("a.wav") < out.index("b.wav")
-    assert "greet 0.90" in out
+    assert ("a.wav" in out, "b.wav" in out, out.count("greet 0.90")) == (True, True, 2)
     assert err.startswith("2 jobs · ")
 
 
@@ -69,7 +98,7 @@ def test_one_failed_job_is_exit_1_and_the_others_finish(golem, worker):
     assert states == {"a.wav": "done", "bad.wav": "failed", "b.wav": "done"}
     sentence, totals = err.splitlines()
     assert sentence == "golem: bad.wav is not audio that we can read."
-    assert totals.startswith("3 jobs (1 not done)")
+    assert totals.startswith("3 jobs (1 failed)")
 
 
 def test_a_file_that_cannot_be_handed_in_is_a_failed_job(golem, worker, monkeypatch):
@@ -84,6 +113,16 @@ def test_a_file_that_cannot_be_handed_in_is_a_failed_job(golem, worker, monkeypa
     assert (code, len(out.split())) == (1, 1)
     assert "huge.wav" in err
     assert "GOLEM_AUDIO_MAX_BYTES" in err
+
+
+def test_a_file_without_readable_content_fails_alone_if_ids_come_from_content(golem, worker, monkeypatch):
+    monkeypatch.setenv("GOLEM_AUDIO_MAX_BYTES", "100")
+    Path("huge.wav").write_bytes(b"x" * 101)
+    code, out, _ = golem("submit", "huge.wav", "a.wav", "--id-from", "content", "--wait", "--json")
+    assert code == 1
+    found = {one["name"]: one for one in map(json.loads, out.splitlines())}
+    assert {name: one["state"] for name, one in found.items()} == {"huge.wav": "failed", "a.wav": "done"}
+    assert len(found["huge.wav"]["job"]) == 32
 
 
 def test_names_that_are_not_text_travel_and_come_back_readable(golem, worker):
@@ -122,7 +161,153 @@ def test_the_status_tells_no_secret_of_a_box(golem, redis):
     assert json.loads(out)["boxes"] == {"card0@h": {"in_hand": 0, "resident": ["scribe"], "allocated": 5}}
 
 
-def test_the_bars_of_many_jobs_cost_few_commands(redis, monkeypatch):
+def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_how_to_go_on(golem, redis, end, tmp_path, eventually):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "b.wav", "--wait"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: redis.llen(keys.queue("scribe")) == 2)
+    ids = {job["name"]: job["id"] for job in submitted(redis)}
+    outcomes = Outcomes(Settings.read(), redis)
+    end(outcomes, ids["b.wav"], "b.wav")
+    assert process.stdout
+    assert any("b.wav" in row for row in iter(process.stdout.readline, ""))
+    eventually(lambda: any("b" in one["flags"] for one in redis.client_list()))  # it waits for the next
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    said, _, command = err.strip().rpartition(": golem ")
+    assert said == "golem: Stopped waiting; all 2 jobs were submitted and will finish"
+    assert redis.llen(keys.queue("scribe")) == 2
+    end(outcomes, ids["a.wav"], "a.wav")
+    code, out, _ = golem(*command.rstrip(".").split(), "--json")
+    assert (code, [json.loads(line)["name"] for line in out.splitlines()]) == (0, ["a.wav"]), "b.wav was shown before"
+
+
+def test_a_server_that_is_emptied_while_a_command_waits_is_one_sentence(golem, redis, eventually):
+    def empty():
+        eventually(lambda: redis.llen(keys.queue("scribe")))
+        redis.flushall()
+
+    other = threading.Thread(target=empty)
+    other.start()
+    code, out, err = golem("submit", "a.wav", "--wait")
+    other.join()
+    assert (code, out) == (2, "")
+    assert "never submitted" in err
+    assert "will finish" not in err
+
+
+def test_results_that_cannot_be_written_leave_the_jobs_and_say_how_to_go_on(golem, worker, monkeypatch):
+    def full(*_):
+        raise BadRequest("Cannot write out/a.txt (No space left on device): choose a folder with --out.")
+
+    monkeypatch.setattr(export.Files, "write", full)
+    code, _, err = golem("submit", "a.wav", "--wait", "--group", "night", "-f", "txt", "-o", "out")
+    assert code == 2
+    assert "choose a folder with --out; the job was submitted and will finish: golem results --group night" in err
+
+
+def test_ctrl_c_while_waiting_for_a_job_of_an_earlier_command_names_the_job(golem, redis, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    golem("submit", "a.wav", "--id", "mine")
+    monkeypatch.setattr(Pipeline, "watch", interrupt)
+    code, _, err = golem("submit", "a.wav", "--id", "mine", "--wait")
+    assert code == 130
+    assert err.endswith("the job was submitted and will finish: golem results mine --wait.\n")
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)])
+def test_a_submit_that_gives_up_halfway_says_how_many_were_submitted(golem, redis, monkeypatch, wait):
+    def full(vault, job, *_):
+        if redis.exists("golem:group:night"):
+            raise VaultFull("The vault is full.")
+        return put(vault, job, *_)
+
+    put = Vault.put
+    monkeypatch.setattr(submission, "AT_ONCE", 1)
+    monkeypatch.setattr(Vault, "put", full)
+    code, out, err = golem("submit", "--json", "--group", "night", "a.wav", "b.wav", *wait)
+    goes_on = ": golem results --group night --wait" if wait else ""
+    assert code == 1
+    assert err.startswith(f"golem: The vault is full; 1 of 2 jobs was submitted and will finish{goes_on}")
+    [job] = submitted(redis)
+    assert [json.loads(line)["job"] for line in out.splitlines()] == ([] if wait else [job["id"]])
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)])
+def test_a_group_that_is_cancelled_meanwhile_ends_the_submit_and_says_how_many_were_submitted(
+    golem, redis, monkeypatch, wait
+):
+    def cancelled(vault, job, *_):
+        if redis.exists("golem:group:night"):
+            redis.hset("golem:group:night", "cancelled_at", 1)
+        return put(vault, job, *_)
+
+    put = Vault.put
+    monkeypatch.setattr(submission, "AT_ONCE", 1)
+    monkeypatch.setattr(Vault, "put", cancelled)
+    code, _, err = golem("submit", "--group", "night", "a.wav", "b.wav", "a.wav", *wait)
+    assert code == 1
+    assert err == "golem: The group night was cancelled: 1 of 3 jobs was submitted before.\n"
+    assert len(submitted(redis)) == 1
+
+
+def test_jobs_are_counted_together_and_treated_as_asked(golem, redis):
+    assert golem("submit", "a.wav", "b.wav", "--group", "night", "--expires", "2m", "--lane", "interactive")[0] == 0
+    for job in submitted(redis):
+        assert (job["group"], job["expires_s"], job["lane"]) == ("night", 120, "interactive")
+    assert redis.hget(keys.group("night"), "jobs") == b"2"
+
+
+def test_waiting_for_jobs_of_a_group_that_has_others_ends_with_ours(golem, redis, worker):
+    with Pipeline() as pipeline:
+        pipeline.submit("b.wav", group="night")
+    code, out, err = golem("submit", "a.wav", "--group", "night", "--wait", "--json")
+    assert (code, [json.loads(line)["name"] for line in out.splitlines()]) == (0, ["a.wav"])
+    assert err.startswith("1 job · ")
+
+
+def test_jobs_that_were_submitted_before_are_waited_for_although_they_are_in_no_group_of_ours(golem, redis, end):
+    [first] = golem("submit", "a.wav", "--id-from", "content")[1].split()
+    outcomes = Outcomes(Settings.read(), redis)
+    later = threading.Timer(1.0, lambda: [end(outcomes, job["id"], job["name"]) for job in submitted(redis)])
+    later.start()
+    Path("c.wav").write_bytes(b"other")
+    code, out, _ = golem("submit", "c.wav", "b.wav", "--id-from", "content", "--wait", "--json")
+    later.join()
+    assert code == 0
+    found = {outcome["name"]: outcome["job"] for outcome in map(json.loads, out.splitlines())}
+    assert found["b.wav"] == first
+    assert set(found) == {"b.wav", "c.wav"}
+
+
+def test_a_job_is_reported_under_each_name_that_it_was_submitted_with(redis, end):
+    """Two files may be one job, if ids come from the content."""
+    outcomes = Outcomes(Settings.read(), redis)
+    shown: list[str] = []
+    with Pipeline() as pipeline, Progress(3) as screen:
+        report = Report(screen, Rows(), as_json=True, started=0.0, seen=lambda one: shown.append(one.name))
+        following = Following(pipeline, pipeline.group("g"), report, screen)
+        options = JobOptions(group="g")
+        for id, name in (("one", "a.wav"), ("two", "b.wav"), ("one", "c.wav")):
+            [one] = pipeline.stream_many([Request(Asked(b"x" if id == "one" else b"y"), id, name)], options)
+            following.submitted(name, one)
+        end(outcomes, "one", "a.wav")
+        following.look(1)
+        assert shown == ["a.wav", "c.wav"]
+        [one] = pipeline.stream_many([Request(Asked(b"x"), "one", "d.wav")], options)
+        following.submitted("d.wav", one)  # after it has ended
+        end(outcomes, "two", "b.wav")
+        following.wait()
+    assert shown == ["a.wav", "c.wav", "b.wav", "d.wav"]
+    assert report.totals.states == {"done": 4}
+
+
+def test_the_bars_of_many_jobs_cost_few_commands(redis):
     ids = [f"job{n}" for n in range(5000)]
     with redis.pipeline() as pipe:
         for job in ids:
@@ -131,63 +316,11 @@ def test_the_bars_of_many_jobs_cost_few_commands(redis, monkeypatch):
             pipe.hset(f"golem:job:{job}", "run:scribe", "{}")
         pipe.hset(f"golem:job:{ids[2003]}", "heard", "5.0/60.0")
         pipe.execute()
-    shown = []
-
-    class Bars(Progress):
-        live = True
-
-        def show(self, done, far=(0.0, 0.0)):
-            shown.append((done, far))
-
-    begun = time.monotonic()
-
-    def check():
-        if time.monotonic() - begun > 3:
-            raise TimeoutError
-
-    monkeypatch.setattr(follow, "Progress", Bars)
+    bars, begun = Bars(3.0), time.monotonic()
     with Pipeline(Settings.read()) as pipeline, commands(redis) as spent, pytest.raises(TimeoutError):
-        follow.follow(pipeline, ids, as_json=True, check=check)
-    assert spent() < 1500, "500 a second"
-    assert len(shown) >= 1
-    assert shown[-1] == ({"scribe": 2000, "interpreter": 0, "oracle": 0}, (5.0, 60.0))
-
-
-def test_ctrl_c_while_waiting_leaves_the_jobs_and_says_so(redis, tmp_path, eventually):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "golem_chain.broker.cli", "submit", "a.wav", "--wait"], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    # submitted, and waiting
-    eventually(lambda: redis.llen(keys.queue("scribe")) and redis.pubsub_numsub(keys.ended)[0][1])
-    process.send_signal(2)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "submitted jobs continue" in err
-    (job,) = (key.decode().removeprefix("golem:job:") for key in redis.scan_iter("golem:job:*"))
-    assert out.split() == [job], "its id, so that its result can be asked for"
-    assert "Traceback" not in err
-    assert redis.llen(keys.queue("scribe")) == 1
-
-
-def test_a_submit_that_gives_up_halfway_says_which_jobs_continue(golem, redis, monkeypatch):
-    from golem_chain.broker.pipeline import Pipeline
-    from golem_chain.shared.errors import VaultFull
-
-    ids: list[str] = []
-    submit = Pipeline.submit_with
-
-    def full(pipeline, *args, **options):
-        if ids:
-            raise VaultFull("The vault is full.")
-        ids.append(submit(pipeline, *args, **options))
-        return ids[-1]
-
-    monkeypatch.setattr(Pipeline, "submit_with", full)
-    code, out, err = golem("submit", "--wait", "--json", "a.wav", "b.wav")
-    assert code == 1
-    assert [json.loads(line)["job"] for line in out.splitlines()] == ids
-    assert "The vault is full." in err
+        follow_jobs(pipeline, ids, Report(bars, Rows(), as_json=True, started=0.0), bars)
+    assert spent() < 550 * (time.monotonic() - begun), "a second"
+    assert bars.shown[-1][:2] == ({"scribe": 2000, "interpreter": 0, "oracle": 0}, (5.0, 60.0))
 
 
 def test_an_id_of_ones_own_can_be_submitted_again_at_any_moment(golem, worker, redis):
@@ -245,3 +378,18 @@ def test_content_that_was_submitted_under_another_name_is_reported_under_its_own
     assert "a.wav" not in out
     assert Path("b.srt").exists()
     assert not Path("a.srt").exists()
+
+
+@pytest.mark.parametrize("count", [10, 20_000])
+def test_the_bars_of_a_group_cost_the_same_for_any_number_of_jobs(redis, count):
+    redis.hset(keys.group("night"), mapping={"jobs": count, "at:scribe": count - 6, "at:oracle": 6})
+    redis.hset("golem:job:job7", mapping={"job": "{}", "heard": "5.0/60.0"})
+    bars, begun = Bars(2.0), time.monotonic()
+    with Pipeline(Settings.read()) as pipeline:
+        following = Following(pipeline, pipeline.group("night"), Report(bars, Rows(), as_json=True, started=0.0), bars)
+        for number in range(count):
+            following.submitted("a.wav", Submitted(f"job{number}"))
+        with commands(redis) as spent, pytest.raises(TimeoutError):
+            following.wait()
+    assert spent() < 300 * (time.monotonic() - begun), "a second"
+    assert bars.shown[-1] == ({"scribe": 6, "interpreter": 6, "oracle": 0}, (5.0, 60.0), count)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.cli import tables
+from golem_chain.broker.cli import orders
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import system
-from golem_chain.shared.records import Intent, Outcome, Transcript
 from tests.support.paths import python_path
 
 keys = Keys()
@@ -104,6 +103,14 @@ def test_run_stops_where_it_is_told(golem, own):
     assert list(json.loads(out)["stages"]) == ["scribe", "interpreter"]
 
 
+@pytest.mark.parametrize(("files", "lane"), [(("a.wav",), "interactive"), (("a.wav", "b.wav"), "bulk")])
+def test_a_run_of_a_single_file_is_interactive(golem, monkeypatch, files, lane):
+    asked = []
+    monkeypatch.setattr(orders, "alone", lambda order, _: asked.append(order.options))
+    golem("run", *files, "--expires", "5m")
+    assert [(one.lane, one.expires_s) for one in asked] == [(lane, 300)]
+
+
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
@@ -136,11 +143,3 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_submitted(golem, red
     assert why in " ".join(err.split())
     assert "Traceback" not in err
     assert jobs(redis) == []
-
-
-def test_a_table_has_no_column_for_what_no_job_wanted():
-    heard = Outcome(job="j", name="a.wav", state="done", transcript=Transcript(text="hi"))
-    meant = heard.model_copy(update={"intent": Intent(label="greet", score=0.5, method="cosine")})
-    assert [column.header for column in tables.of_jobs([heard], 120).columns] == ["file", "words", "s"]
-    assert [column.header for column in tables.of_jobs([heard, meant], 120).columns] == ["file", "words", "intent", "s"]
-    assert tables.cells(meant)[2:4] == ("greet 0.50", "")
