@@ -78,9 +78,8 @@ def shown(annotation: ast.expr) -> str:
 def bounds(field: ast.expr | None) -> str:
     """What a `Field(…)` asks of a value, in brackets."""
     keywords = field.keywords if isinstance(field, ast.Call) else []
-    asked = [
-        BOUNDS[one.arg].format(ast.unparse(one.value).replace(" ** ", "^").strip("r'")) for one in keywords if one.arg
-    ]
+    limits = {one.arg: ast.unparse(ALIASES.get(ast.unparse(one.value), one.value)) for one in keywords if one.arg}
+    asked = [BOUNDS[what].format(limit.replace(" ** ", "^").strip("r'")) for what, limit in limits.items()]
     return f" ({', '.join(asked)})" if asked else ""
 
 
