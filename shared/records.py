@@ -19,6 +19,8 @@ Lane = Literal["interactive", "bulk"]
 StageName = Literal["scribe", "interpreter", "oracle"]
 #: A text is part of the job's record, which stays small.
 TEXT_MOST = 20_000
+#: Characters of a prompt of the Scribe, which takes at most its last 221 tokens.
+PROMPT_MOST = 1000
 
 
 class Record(BaseModel):
@@ -113,7 +115,7 @@ class JobOptions(Record):
     word_times: bool = False  # whether segments list their words with times
     oracle: OracleParams = OracleParams()
     stop: StageName | None = None  # the last stage that runs; None: the last of the chain
-    initial_prompt: Annotated[str, Field(max_length=1000)] | None = None  # text that the Scribe is to continue
+    initial_prompt: Annotated[str, Field(max_length=PROMPT_MOST)] | None = None  # text that precedes the audio
     scribe_temperature: Annotated[float, Field(ge=0.0, le=1.0)] | None = None  # of the Scribe; None: 0, with fallbacks
     lane: Lane = "bulk"
     expires_s: Annotated[float, Field(gt=0)] | None = None  # from the submit, by the server's clock; None: never

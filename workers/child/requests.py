@@ -25,6 +25,11 @@ def seed_of(job: Job) -> int:
     """Return the seed of a job's reply: the requested one, else derived from the job's id; 0 <= seed < 2**63."""
     if job.oracle.seed is not None:
         return job.oracle.seed
+    return _from_id(job)
+
+
+def _from_id(job: Job) -> int:
+    """A number that depends on the job's id alone; 0 <= number < 2**63."""
     return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:8], "big") >> 1
 
 
@@ -88,6 +93,9 @@ class RequestBuilder:
             progress=self._progress_of(job.id),
             alive=self._alive,
             store=HeardSoFar(self._jobs, job.id),
+            prompt=job.initial_prompt,
+            temperature=job.scribe_temperature or 0.0,
+            seed=_from_id(job) if job.scribe_temperature else 0,
             step=self._step,
         )
 

@@ -32,7 +32,7 @@ from golem_chain.workers.stages.scribe.whisper import timestamps, timing
 from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
 from golem_chain.workers.stages.scribe.whisper.decoding import Specials
 from golem_chain.workers.stages.scribe.whisper.encoder import product_of
-from golem_chain.workers.stages.tokenizer import load_tokenizer
+from golem_chain.workers.stages.tokenizer import harmless, load_tokenizer
 from golem_chain.workers.stages.transformers_types import Model, ModelConfig
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class Recording:
     progress: Callable[[float, float], None] | None = None  # called with the seconds transcribed and the total
     alive: Callable[[float | None], None] | None = None  # called while it is decoded, then with its length in seconds
     store: Store | None = None  # keeps what was decoded of a long one; None: an interrupted one begins anew
+    prompt: str | None = None  # text that precedes the recording: its spelling and style are continued
+    temperature: float = 0.0  # of the first hearing; 0: the likeliest words
+    seed: int = 0  # of sampling
     step: Callable[[], None] | None = None  # called where it may be interrupted without loss; raises if it is
 
 
@@ -92,7 +95,7 @@ class Scribe:
         self.weights, self.settings = weights, settings
         self.model: Model = None
         self._kept: tuple[str, PreparedAudio] | None = None  # the latest long recording that was prepared, until it ran
-        tokenizer = load_tokenizer(weights.folder)
+        self._tokenizer = tokenizer = load_tokenizer(weights.folder)
         try:
             features = WhisperFeatureExtractor.from_pretrained(weights.folder, local_files_only=True)
             generation = GenerationConfig.from_pretrained(weights.folder, local_files_only=True)
@@ -200,6 +203,10 @@ class Scribe:
             progress=request.progress if len(windows) > 1 else None,
             lexicon=lexicon,
             memory=memory,
+            previous=self._previous(request.prompt),
+            prompt=request.prompt or "",
+            temperature=request.temperature,
+            seed=request.seed,
             step=request.step,
         )
         if memory is not None:
@@ -237,10 +244,20 @@ class Scribe:
         memory.load()
         return memory
 
+    def _previous(self, prompt: str | None) -> tuple[int, ...]:
+        """The last tokens of a prompt, as many as openai/whisper takes: half of the decoder's context, with
+        <|startofprev|> and two timestamps."""
+        text = harmless((prompt or "").strip(), self._tokenizer).strip()
+        if not text:
+            return ()
+        most = int(self.weights.config.max_target_positions) // 2 - 3
+        return tuple(self._tokenizer(f" {text}", add_special_tokens=False, verbose=False)["input_ids"][-most:])
+
     def _version(self, request: Recording) -> str:
         """What a recording's decodings depend on: audio, options, checkpoint, and the settings of the decoding."""
         asked: list[Any] = [request.language, request.task, request.word_times]
         asked += [request.vocabulary.wire() if request.vocabulary else None]
+        asked += [request.prompt, request.temperature, request.seed]
         checkpoint = self.weights.checkpoint
         asked += [checkpoint.id, checkpoint.revision, self.settings.scribe_context, list(self.settings.guards)]
         made = hashlib.sha256(request.data)
@@ -289,6 +306,7 @@ class Scribe:
             no_speech_limit=limit,
             voiced_s=speech.voiced_between(sound.spans, window.start_s, window.end_s),
             clear_s=self._clear_s(sound, window.start_s, window.end_s),
+            prompt=_prompt(item),
         )
         if guard := guards.rejecting(evidence, applied):
             item.text, item.guards = "", [guard]
@@ -332,7 +350,9 @@ class Scribe:
         start_s, end_s = item.window.start_s + part.start_s, item.window.start_s + part.end_s
         text = guards.tidy(self.transcriber.words(part.tokens))
         clear_s = self._clear_s(item.sound, start_s - _TIMESTAMP_S, end_s + _TIMESTAMP_S)
-        if "invention" in self.settings.guards and guards.is_invented(text, clear_s, item.heard.no_speech_prob):
+        if "invention" in self.settings.guards and guards.is_invented(
+            text, clear_s, item.heard.no_speech_prob, _prompt(item)
+        ):
             item.guards.append("invention")
             return None
         return self._timed(_segment(item, start_s, end_s, text), item, part.tokens, part.first) if text else None
@@ -353,6 +373,11 @@ class Scribe:
 
 def _nobody(audio_s: float | None) -> None:
     del audio_s
+
+
+def _prompt(item: Work) -> str:
+    """The text of the prompt that the window was decoded with, if any."""
+    return item.sound.prompt if item.sound.before(item.window) else ""
 
 
 def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:

@@ -5,7 +5,7 @@ vad          the voice activity detector finds no voice
 no_speech    p(no speech) of a window is above the threshold
 annotation   the text only describes a sound: "(applause)", "[Music]", "♪"
 loop         the text repeats itself
-invention    the text is a known invention of Whisper, and there is too little voice for it
+invention    the text is a known invention of Whisper, or repeats the prompt, and there is too little voice for it
 
 The names and their order are those of `shared.settings.GUARDS`; GOLEM_GUARDS selects a subset.
 """
@@ -27,6 +27,8 @@ LOOP_RATIO = 2.4
 FASTEST = (16.0, 12.0)
 FAST = (8.0, 5.0)
 _LOOP_WORDS = 3
+#: A text echoes the prompt if one in _ECHO_SHARE of its words is in a phrase of this many words of the prompt.
+_ECHO_WORDS, _ECHO_SHARE = 3, 3
 _LOOP_TIMES = 4
 _ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
 
@@ -44,6 +46,7 @@ class Evidence:
     no_speech_limit: float
     voiced_s: float  # seconds of voice, short pauses bridged
     clear_s: float  # seconds of frames above the threshold only
+    prompt: str = ""  # that the model was given
 
 
 #: The guards that judge text; `level` and `vad` run before the model.
@@ -51,7 +54,7 @@ _JUDGES: dict[str, Callable[[Evidence], bool]] = {
     "no_speech": lambda found: found.no_speech_prob > found.no_speech_limit,
     "annotation": lambda found: is_annotation(found.text),
     "loop": lambda found: loops(found.text, found.tokens, found.voiced_s),
-    "invention": lambda found: is_invented(found.text, found.clear_s, found.no_speech_prob),
+    "invention": lambda found: is_invented(found.text, found.clear_s, found.no_speech_prob, found.prompt),
 }
 
 
@@ -91,10 +94,23 @@ def is_annotation(text: str) -> bool:
     return bool(text.strip()) and _ANNOTATION.fullmatch(text) is not None
 
 
-def is_invented(text: str, clear_s: float, no_speech_prob: float) -> bool:
-    """Whether the text is a known invention, the voice is too short for it, and the model is not sure of speech. A
-    spoken "Thank you." passes: it takes at least 0.24 s, while a voice just below the threshold has no clear frames."""
-    return is_invention(text) and clear_s < least_s(text) and no_speech_prob > SURE_SPEECH
+def is_invented(text: str, clear_s: float, no_speech_prob: float, prompt: str = "") -> bool:
+    """Whether the text is a known invention or a part of the prompt, the voice is too short for it, and the model is
+    not sure of speech. A spoken "Thank you." passes: it takes at least 0.24 s, while a voice just below the threshold
+    has no clear frames."""
+    return (is_invention(text) or echoes(text, prompt)) and clear_s < least_s(text) and no_speech_prob > SURE_SPEECH
+
+
+def echoes(text: str, prompt: str) -> bool:
+    """Whether a third of the text's words are in phrases of the prompt, of three words or the whole text: on noise,
+    Whisper repeats a prompt with variations. Case and punctuation do not count."""
+    said, given = (re.findall(r"\w+", one.lower()) for one in (text, prompt))
+    size = min(_ECHO_WORDS, len(said))
+    if not size:
+        return False
+    phrases = {tuple(given[at : at + size]) for at in range(len(given) - size + 1)}
+    starts = [at for at in range(len(said) - size + 1) if tuple(said[at : at + size]) in phrases]
+    return _ECHO_SHARE * len({at + n for at in starts for n in range(size)}) >= len(said)
 
 
 def tidy(text: str) -> str:

@@ -18,7 +18,7 @@ from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMe
 from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
 from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
-from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials, decode_tokens
+from golem_chain.workers.stages.scribe.whisper.decoding import TIME_STEP_S, Decoded, Specials, decode_tokens
 from golem_chain.workers.stages.scribe.whisper.encoder import encode
 from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
@@ -32,6 +32,8 @@ MOST_TOKENS = 228
 #: temperatures. Source of both: openai/whisper.
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_LOGPROB = -1.0
+#: Speech has 3 to 4 tokens per second.
+TOKENS_PER_S = 4.0
 
 
 @dataclass
@@ -119,9 +121,10 @@ class Transcriber:
         failing = [item for item in work if self._fails(item)]
         tries = [[item.heard] for item in failing]
         for temperature in TEMPERATURES:
-            left = [n for n, item in enumerate(failing) if self._fails(item)]
-            for at in range(0, len(left), WINDOWS_AT_ONCE):
-                self._batch(model, [failing[n] for n in left[at : at + WINDOWS_AT_ONCE]], True, temperature)
+            left = [n for n, item in enumerate(failing) if self._fails(item) and temperature > item.sound.temperature]
+            for some in _by_length([failing[n] for n in left]):
+                for at in range(0, len(some), WINDOWS_AT_ONCE):
+                    self._batch(model, some[at : at + WINDOWS_AT_ONCE], True, temperature)
             for n in left:
                 tries[n].append(failing[n].heard)
         for item, said in zip(failing, tries, strict=True):
@@ -141,27 +144,31 @@ class Transcriber:
         return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), voiced_s)
 
     def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
-        for timestamps in (False, True):
-            same = [item for item in work if item.timestamps is timestamps]
+        kinds: dict[tuple[bool, int, float], list[Work]] = {}  # what a batch has in common
+        for item in work:
+            kind = item.timestamps, len(item.sound.before(item.window)), item.sound.temperature
+            kinds.setdefault(kind, []).append(item)
+        for (timestamps, _, temperature), same in sorted(kinds.items()):
             # known ones first, to fill the batches of the others; then texts of similar length finish together
             same.sort(key=lambda item: (not self._knows(item, timestamps), item.window.heard_s))
             for at in range(0, len(same), WINDOWS_AT_ONCE):
                 batch = same[at : at + WINDOWS_AT_ONCE]
                 if self._fast and not timestamps:
                     context_s = short_context.seconds([item.window.heard_s for item in batch])
-                    self._batch(model, batch, timestamps, context_s=context_s)
+                    self._batch(model, batch, timestamps, temperature, context_s)
                     again = [item for item in batch if self._doubtful(item)]
                 else:
                     again = batch
                 if again:
-                    self._batch(model, again, timestamps)
+                    self._batch(model, again, timestamps, temperature)
                 if meter is not None:
                     meter.count((item.sound, item.window) for item in batch)
 
     def _knows(self, item: Work, timestamps: bool) -> bool:
         """Whether the first decoding of a window is remembered."""
         memory = item.sound.memory
-        return memory is not None and memory.find(Key.of(item.window, timestamps, 0.0, WINDOW_S)) is not None
+        key = Key.of(item.window, timestamps, item.sound.temperature, WINDOW_S)
+        return memory is not None and memory.find(key) is not None
 
     def _doubtful(self, item: Work) -> bool:
         said = item.heard
@@ -219,7 +226,8 @@ class Transcriber:
             product=self.product,
             cross=cross,
             temperature=temperature,
-            seeds=[round(1000 * item.window.start_s) for item in work],
+            seeds=[item.sound.seed + round(1000 * item.window.start_s) for item in work],
+            previous=[self._before(item, timestamps) for item in work],
         )
         scorer: Scorer | None = None
         for row, (item, decoded) in enumerate(zip(work, said, strict=True)):
@@ -231,6 +239,16 @@ class Transcriber:
             if item.sound.lexicon is not None and not timestamps:
                 scorer = scorer or Scorer(model, self.specials.end, self.product)
                 self._score(scorer, item, own)
+
+    def _before(self, item: Work, timestamps: bool) -> tuple[int, ...]:
+        """The tokens of the text that precedes a window. If the window gets timestamps, it has two, as the text of an
+        earlier window has in openai/whisper: without them Whisper leaves out timestamps in the window too, and what
+        follows a pause. docs/how-to/subtitles.md has figures."""
+        text = item.sound.before(item.window)
+        if not text or not timestamps:
+            return text
+        ends_s = min(len(text) / TOKENS_PER_S, WINDOW_S)
+        return (self.specials.first_time, *text, self.specials.first_time + round(ends_s / TIME_STEP_S))
 
     def _score(self, scorer: Scorer, item: Work, cross: Cross) -> None:
         """Score the phrases of the recording's vocabulary on a window that was just decoded freely."""
@@ -247,3 +265,11 @@ class Transcriber:
         frames = min(round(item.window.heard_s / FRAME_S), cross[0][0].shape[2])
         prompt = [self.specials.start, *self.specials.prompt(said.language, item.sound.task, timestamps=False)]
         return tuple(align(model, cross, prompt, text, self.specials.end, self._heads, frames))
+
+
+def _by_length(work: Sequence[Work]) -> list[list[Work]]:
+    """Windows that a batch can hold: the texts that precede them have equally many tokens."""
+    found: dict[int, list[Work]] = {}
+    for item in work:
+        found.setdefault(len(item.sound.before(item.window)), []).append(item)
+    return list(found.values())

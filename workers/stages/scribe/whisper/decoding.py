@@ -43,6 +43,11 @@ class Specials:
         """The token of <|nospeech|>, which is right before <|notimestamps|> in every Whisper vocabulary."""
         return self.no_timestamps - 1
 
+    @property
+    def previous(self) -> int:
+        """The token of <|startofprev|>, which is right before <|nospeech|>: text that precedes the window follows."""
+        return self.no_timestamps - 2
+
     def prompt(self, language: str | None, task: Task, timestamps: bool) -> list[int]:
         """The tokens between <|startoftranscript|> and the text."""
         chosen = [self.languages[language], self.tasks[task]] if self.languages and language else []
@@ -88,18 +93,22 @@ def decode_tokens(
     tasks: Sequence[Task],
     timestamps: bool,
     max_tokens: int,
+    previous: Sequence[Sequence[int]] = (),
     cross: Cross | None = None,
     temperature: float = 0.0,
     seeds: Sequence[int] = (),
     product: torch.dtype | None = None,
 ) -> list[Decoded]:
     """Decode encoded windows, (batch, frames, width). A language of None is detected (multilingual checkpoints).
-    `max_tokens` includes the prompt, as transformers' `max_length` does; `cross` and `product` as in `Decoder`. Above a
-    temperature of 0 tokens are sampled with one seed per window; log-probabilities are always at temperature 1."""
+    `max_tokens` includes the prompt, as transformers' `max_length` does. `previous`: the tokens of the text before each
+    window, equally many for all, which count neither there nor in what is returned; none by default. `cross` and
+    `product` as in `Decoder`. Above a temperature of 0 tokens are sampled with one seed per window; log-probabilities
+    are always at temperature 1."""
     device = encoded.device
     batch = encoded.shape[0]
     decoder = Decoder(model, encoded, cross, product)
-    first = decoder.step(torch.full((batch, 1), specials.start, device=device))
+    before = [[specials.previous, *tokens] if tokens else [] for tokens in previous or [()] * batch]
+    first = decoder.step(torch.tensor([[*tokens, specials.start] for tokens in before], device=device))
     no_speech = first.softmax(-1)[:, specials.no_speech].tolist()
     spoken = _detect(first, specials, languages)
     prompt = [specials.prompt(language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]

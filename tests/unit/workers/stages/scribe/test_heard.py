@@ -87,7 +87,9 @@ def interrupted_everywhere(make: Make, sound: bytes, **options: Any) -> tuple[Tr
             assert times < 100, "it does not get on"
 
 
-@pytest.mark.parametrize("options", [{}, {"word_times": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"word_times": True}, {"prompt": "Shabata"}, {"temperature": 0.7, "seed": 3}], ids=str
+)
 def test_a_recording_interrupted_after_each_window_has_the_same_transcript(make: Make, options: dict[str, Any]) -> None:
     sound = hum(SECONDS)
     whole = run(make(), Recording("a.wav", sound, **options))
@@ -199,7 +201,8 @@ def test_a_box_with_another_model_or_another_request_begins_anew(make: Make, tmp
         return len(found.item.memory._kept)
 
     assert known(make()) == 1
-    assert known(make(), word_times=True) == 0
+    for options in ({"word_times": True}, {"prompt": "Shabata"}, {"temperature": 0.7}, {"seed": 3}):
+        assert known(make(), **options) == 0
     assert known(make(), hum(66)) == 0
     assert known(scribe(whisper(tmp_path / "other", multilingual=True), **OFF)) == 0
 
