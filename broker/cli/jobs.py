@@ -18,6 +18,8 @@ from golem_chain.broker.cli.options import (
     Labels,
     Language,
     Out,
+    Prompt,
+    ScribeTemperature,
     Seed,
     Task,
     Temperature,
@@ -98,6 +100,8 @@ def transcribe(
     language: Language = None,
     task: Task = "transcribe",
     word_times: WordTimes = False,
+    prompt: Prompt = None,
+    scribe_temperature: ScribeTemperature = None,
     *,
     treated: MakeTreatment,
     form: Format = None,
@@ -114,7 +118,14 @@ def transcribe(
 
     def options() -> "JobOptions":
         return job_options(
-            vocabulary=vocabulary, fillers=fillers, language=language, task=task, word_times=word_times, stop="scribe"
+            vocabulary=vocabulary,
+            fillers=fillers,
+            language=language,
+            task=task,
+            word_times=word_times,
+            prompt=prompt,
+            scribe_temperature=scribe_temperature,
+            stop="scribe",
         )
 
     _wherever(_of_files(audio, options, treated, form, out, Ids(id, id_from), as_json=as_json), started)

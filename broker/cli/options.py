@@ -83,6 +83,14 @@ Stop = Annotated[
     Literal["scribe", "interpreter", "oracle"] | None,
     typer.Option("--stop", help="The last stage that runs (default: oracle); scribe gives transcripts alone."),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option("--prompt", metavar="TEXT", help="Text before the recording, whose spelling the transcript follows."),
+]
+ScribeTemperature = Annotated[
+    float | None,
+    typer.Option("--scribe-temperature", metavar="N", min=0.0, max=1.0, help="Sampling temperature of the transcript."),
+]
 Format = Annotated[
     Literal["txt", "json", "srt", "vtt", "tsv"] | None,
     typer.Option(
@@ -147,12 +155,20 @@ def job_options(
     temperature: Temperature = None,
     word_times: WordTimes = False,
     stop: Stop = None,
+    prompt: Prompt = None,
+    scribe_temperature: ScribeTemperature = None,
 ) -> "JobOptions":
-    """Return the options as one record. Raises BadLabels, BadVocabulary."""
+    """Return the options as one record. Raises BadLabels, BadVocabulary, BadRequest."""
     from golem_chain.shared.labels import parse_labels
-    from golem_chain.shared.records import JobOptions, OracleParams
+    from golem_chain.shared.records import PROMPT_MOST, JobOptions, OracleParams
+    from golem_chain.shared.text import storable
     from golem_chain.shared.vocabulary import parse_vocabulary
 
+    for option, given in (("--prompt", prompt), ("--language", language)):
+        if given is not None and storable(given) != given:
+            raise BadRequest(f"The text of {option} is not valid UTF-8: type it in a terminal that uses UTF-8.")
+    if prompt is not None and len(prompt) > PROMPT_MOST:
+        raise BadRequest(f"The prompt has {len(prompt):,} characters, the limit is {PROMPT_MOST:,}: give its end.")
     return JobOptions(
         labels=None if labels is None else parse_labels(labels),
         vocabulary=parse_vocabulary(vocabulary, fillers),
@@ -160,6 +176,8 @@ def job_options(
         task=task,
         word_times=word_times,
         stop=stop,
+        initial_prompt=prompt,
+        scribe_temperature=scribe_temperature,
         oracle=OracleParams(seed=seed, max_new_tokens=max_new_tokens, temperature=temperature),
     )
 

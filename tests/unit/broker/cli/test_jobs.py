@@ -85,6 +85,9 @@ def test_reply_answers_a_text_whose_intent_is_given(golem, own):
         (["ask", "@lines.txt"], {"name": "lines.txt:2", "text": "hi", "stop": "interpreter"}),
         (["reply", "hello", "--intent", "greet"], {"name": "text", "text": "hello", "intent": "greet"}),
         (["submit", "a.wav", "--stop", "scribe", "--wait"], {"name": "a.wav", "stop": "scribe"}),
+        (["transcribe", "a.wav", "--prompt", "To Shabata."], {"initial_prompt": "To Shabata.", "stop": "scribe"}),
+        (["submit", "a.wav", "--prompt", "Zoë", "--wait"], {"initial_prompt": "Zoë", "scribe_temperature": None}),
+        (["transcribe", "a.wav", "--scribe-temperature", "0.4"], {"initial_prompt": None, "scribe_temperature": 0.4}),
     ],
 )
 def test_with_a_server_in_the_settings_the_running_system_does_it(golem, redis, worker, monkeypatch, typed, asked):
@@ -133,6 +136,11 @@ def test_a_run_of_a_single_file_is_interactive(golem, monkeypatch, files, lane):
         (["transcribe", "a.wav", "-o", "out"], "--format"),
         (["submit", "a.wav", "--stop", "scribe", "--labels", "a,b"], "Labels have no effect"),
         (["submit", "a.wav", "--stop", "herald"], "herald"),
+        (["submit", "a.wav", "--prompt", "x" * 1001], "The prompt has 1,001 characters, the limit is 1,000"),
+        (["submit", "a.wav", "--prompt", "\udcff"], "The text of --prompt is not valid UTF-8"),
+        (["transcribe", "a.wav", "--language", "\udcff"], "The text of --language is not valid UTF-8"),
+        (["submit", "a.wav", "--scribe-temperature", "1.1"], "less than or equal to 1"),
+        (["submit", "a.wav", "--scribe-temperature", "nan"], "--scribe-temperature"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_nothing_is_submitted(golem, redis, typed, why):
