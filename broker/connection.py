@@ -8,7 +8,7 @@ sentinel_pool  connections of either kind to the primary that sentinels name
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -29,18 +29,28 @@ from golem_chain.shared.settings import Settings
 PRODUCER_RETRIES = 4
 WORKER_RETRIES = 24
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
+#: Options of redis-py's connections, and what is retried on them.
+LINE: Mapping[str, Any] = {
+    "socket_connect_timeout": _CONNECT_S,
+    "socket_timeout": _ANSWER_S,
+    "socket_keepalive": True,
+    "health_check_interval": 30,
+}
+RETRIED: Sequence[type[redis.RedisError]] = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+
+
+def backoff() -> ExponentialBackoff:
+    """Return the pauses between retries."""
+    return ExponentialBackoff(cap=1.0, base=0.05)
 
 
 def connect(settings: Settings, retries: int = PRODUCER_RETRIES) -> redis.Redis:
     """Return a client that connects on its first command; bytes in, bytes out. Raises BadSetting if the URL is bad."""
     return _client(
         settings,
-        socket_connect_timeout=_CONNECT_S,
-        socket_timeout=_ANSWER_S,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+        **LINE,
+        retry=Retry(backoff(), retries),
+        retry_on_error=list(RETRIED),
     )
 
 

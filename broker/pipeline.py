@@ -8,21 +8,25 @@ with Pipeline() as pipeline:
         print(outcome.transcript.text, outcome.intent.label, outcome.reply.text)
 """
 
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+import redis
+
 from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs.groups import FIRST, End, Groups, GroupStatus
 from golem_chain.broker.jobs.listing import Listed, Listing
+from golem_chain.broker.jobs.options import make_options
 from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
-from golem_chain.broker.submission import Asked, Request, Submitted, Submitter, job_options
+from golem_chain.broker.submission import Asked, Described, Request, Submitted, Submitter
 from golem_chain.shared.errors import BadRequest, Cancelled
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import (
@@ -44,12 +48,21 @@ class Pipeline:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.read()
-        self._client = connect(self.settings)
-        self._jobs = Jobs(self._client, Keys(self.settings.prefix))
-        self._submitter = Submitter(self.settings, self._client, self._jobs, Vault(self.settings, self._client))
-        self._outcomes = Outcomes(self.settings, self._client)
-        self._groups = Groups(self._client, Keys(self.settings.prefix), self._outcomes)
-        self._listing = Listing(self._client, Keys(self.settings.prefix), owner_of(self.settings))
+        self._use(connect(self.settings))
+
+    def _use(
+        self,
+        client: redis.Redis,
+        pause: Callable[[float], object] = time.sleep,
+        apart: Callable[[Callable[[], Described]], Described] = lambda describe: describe(),
+    ) -> None:
+        """Work with this client. `pause`: see Vault; `apart`: see Submitter."""
+        keys, vault = Keys(self.settings.prefix), Vault(self.settings, client, pause)
+        self._client, self._jobs = client, Jobs(client, keys)
+        self._submitter = Submitter(self.settings, client, self._jobs, vault, apart)
+        self._outcomes = Outcomes(self.settings, client)
+        self._groups = Groups(client, keys, self._outcomes)
+        self._listing = Listing(client, keys, owner_of(self.settings))
 
     def submit(
         self,
@@ -91,7 +104,7 @@ class Pipeline:
         wait for space in a full vault, seconds.
         Raises AudioMissing, AudioAboveLimit, BadLabels, BadVocabulary, BadRequest, VaultFull.
         """
-        options = job_options(
+        options = make_options(
             labels=labels,
             vocabulary=vocabulary,
             language=language,

@@ -5,18 +5,19 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import redis
-from pydantic import ValidationError
 
 from golem_chain.broker.address import masked
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.content_id import UNNAMED, ContentIds
+from golem_chain.broker.jobs.options import validated
 from golem_chain.broker.jobs.publisher import Publisher
 from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
 from golem_chain.broker.jobs.vault import Vault, read_file, within
@@ -24,34 +25,16 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
 from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway, GolemError, VaultFull
-from golem_chain.shared.labels import check_labels, load_labels, parse_labels
-from golem_chain.shared.records import AudioRef, Job, JobOptions, LabelSet, OracleParams, Vocabulary
+from golem_chain.shared.records import AudioRef, Job, JobOptions, OracleParams
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import storable, visible
-from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary, with_labels
+from golem_chain.shared.vocabulary import with_labels
 
 #: How long replicas may take to confirm a submit.
 REPLICAS_S = 1.0
 #: Jobs of one round trip: at about 2 KB each the server is held for a few milliseconds.
 AT_ONCE = 200
-
-
-def job_options(
-    *,
-    labels: str | Path | LabelSet | None,
-    vocabulary: str | Vocabulary | None,
-    oracle: OracleParams | None,
-    **others: Any,
-) -> JobOptions:
-    """Read and validate the options of a job. Raises BadLabels, BadVocabulary, BadRequest."""
-    read: dict[str, Any] = {
-        "labels": _labels(labels),
-        "vocabulary": _vocabulary(vocabulary),
-        "oracle": oracle or OracleParams(),
-    }
-    with _validated():
-        return JobOptions(**read, **others)
 
 
 class Asked(NamedTuple):
@@ -102,11 +85,23 @@ def check_used(job: Job) -> None:
         raise BadRequest(f"The intent {visible(job.intent, 80)} is none of the labels: choose one of {shown}, unknown.")
 
 
-class Submitter:
-    """Submits jobs. Every method raises BrokerAway if Redis fails."""
+#: A job and the bytes for the vault (None: there is no audio, or it is a `file:` reference).
+Described: TypeAlias = tuple[Job, bytes | None]
 
-    def __init__(self, settings: Settings, client: redis.Redis, jobs: Jobs, vault: Vault) -> None:
+
+class Submitter:
+    """Submits jobs. Every method raises BrokerAway if Redis fails. `apart` does what reads files and no Redis."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        jobs: Jobs,
+        vault: Vault,
+        apart: Callable[[Callable[[], Described]], Described] = lambda describe: describe(),
+    ) -> None:
         self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
+        self._apart = apart
         self._publisher = Publisher(client, Keys(settings.prefix), owner_of(settings))
         self._content_ids = ContentIds(settings, client)
 
@@ -191,8 +186,13 @@ class Submitter:
 
     def describe(
         self, asked: Asked, options: JobOptions, id: str | None, name: str | None, again: str | None = None
-    ) -> tuple[Job, bytes | None]:
-        """Return the job and the bytes for the vault (None: there is no audio, or it is a `file:` reference)."""
+    ) -> Described:
+        """Return the job and the bytes for the vault."""
+        read = partial(self._read, asked, options, id, name)
+        job, data = read() if asked.audio is None else self._apart(read)
+        return self._light(self._content_ids.named(job, again) if id is None else job), data
+
+    def _read(self, asked: Asked, options: JobOptions, id: str | None, name: str | None) -> Described:
         from_content, id = id is None, id or UNNAMED
         if options.vocabulary and options.labels:
             with_labels(options.vocabulary, options.labels)  # fail here rather than in the worker
@@ -203,13 +203,13 @@ class Submitter:
             ref = self._bytes(id, data)
         shown = "text" if audio is None else "audio" if isinstance(audio, bytes) else str(audio)
         name = storable(shown if name is None else name)
-        with _validated():
+        with validated():
             wanted = {field: getattr(options, field) for field in JobOptions.model_fields}
             job = Job(
                 id=id, name=name, audio=ref, text=asked.text, intent=asked.intent, submitted_at=time.time(), **wanted
             )
         check_used(job)
-        return self._light(self._content_ids.named(job, again) if from_content else job), data
+        return job, data
 
     def _light(self, job: Job) -> Job:
         """Return the job, its label set and vocabulary replaced by keys where they are too large for a record."""
@@ -305,30 +305,3 @@ def confirmed_by_replicas(client: redis.Redis, n: int, settings: Settings, jobs:
         return
     again = f"job again with the id {jobs[0]}, it" if len(jobs) == 1 else "jobs again with the same ids, each"
     raise BrokerAway(f"Redis at {masked(settings.redis_url)} {why}: submit the {again} then runs once.")
-
-
-@contextmanager
-def _validated() -> Iterator[None]:
-    """Turn a validation error into BadRequest: one sentence that names the field."""
-    try:
-        yield
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        what = ".".join(map(str, first["loc"]))
-        if not what:  # of the record as a whole: the sentence is ours
-            raise BadRequest(first["msg"].removeprefix("Value error, ")) from None
-        raise BadRequest(f"{what}={str(first['input'])[:80]!a}: {first['msg']}.") from None
-
-
-def _labels(labels: str | Path | LabelSet | None) -> LabelSet | None:
-    """Return a validated label set. Raises BadLabels."""
-    if labels is None:
-        return None
-    if isinstance(labels, LabelSet):
-        return check_labels(labels)
-    return parse_labels(labels) if isinstance(labels, str) else load_labels(labels)
-
-
-def _vocabulary(vocabulary: str | Vocabulary | None) -> Vocabulary | None:
-    """Return a validated vocabulary. Raises BadVocabulary."""
-    return check_vocabulary(vocabulary) if isinstance(vocabulary, Vocabulary) else parse_vocabulary(vocabulary)

@@ -102,7 +102,7 @@ class Groups:
             try:
                 rows = self._read(name, since, block_s=max(0.0, min(_BLOCK_S, tick_s, until - time.monotonic())))
                 page = self._page(rows)
-                over = not rows and self._over(name, since)
+                over = not rows and self.over(name, since)
                 answered = time.monotonic()
             except (redis.ConnectionError, redis.TimeoutError):
                 if time.monotonic() - answered > AWAY_S or time.monotonic() >= until:
@@ -119,8 +119,8 @@ class Groups:
                 yield None
                 tick = time.monotonic() + tick_s
 
-    def _over(self, name: str, since: str) -> bool:
-        """Whether no end can follow: all jobs have ended, and the stream has none after the cursor."""
+    def over(self, name: str, since: str) -> bool:
+        """Return whether no end can follow: all jobs have ended, and the stream has none after the cursor."""
         status = self.status(name)
         return status.ended >= status.jobs and not self._read(name, since)
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 1.0  # interval of looking at some jobs, in case that an announcement was lost unnoticed
 AWAY_S = 30.0  # how long Redis may be down before a wait fails
-_CHUNK = 200  # jobs asked for in one request: a long one would delay the other clients
+CHUNK = 200  # jobs asked for in one request: a long one would delay the other clients
 _TURN = 1000  # jobs looked at in one interval: ten commands, and the last of 50,000 jobs is reached in 50 s
 
 
@@ -143,7 +143,7 @@ class Outcomes:
         All pending jobs are looked at when the subscription begins and after each gap in it, in between only a few per
         second, in turn.
         """
-        turns, named = _turns(pending), {hashed(job): job for job in pending}
+        turns, named = turns_of(pending), {hashed(job): job for job in pending}
         looked = False
         look, tick = time.monotonic() + POLL_S, time.monotonic() + tick_s
         while pending:
@@ -166,30 +166,38 @@ class Outcomes:
 
     def _look(self, ids: Sequence[str]) -> Iterator[Outcome]:
         """Yield the stored Outcomes. Raises BadRequest if a job has neither record nor Outcome."""
-        for at in range(0, len(ids), _CHUNK):
-            part = ids[at : at + _CHUNK]
-            with self._client.pipeline(transaction=False) as pipe:
-                pipe.exists(*map(self._keys.job, part))  # first: a job that ends between the two is still found
-                pipe.exists(*map(self._keys.outcome, part))
-                under_way, ended = pipe.execute()
-            if under_way < len(part) or ended:
-                yield from self._look_at_each(part)
+        for at in range(0, len(ids), CHUNK):
+            for found in self.look(ids[at : at + CHUNK]).values():
+                if isinstance(found, BadRequest):
+                    raise found
+                yield found
 
-    def _look_at_each(self, ids: Sequence[str]) -> Iterator[Outcome]:
+    def look(self, ids: Sequence[str]) -> dict[str, Outcome | BadRequest]:
+        """Return the Outcomes of those jobs that have ended, and the error for those that have neither record nor
+        Outcome, in the order of `ids`. Two commands while all are under way."""
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.exists(*map(self._keys.job, ids))  # first: a job that ends between the two is still found
+            pipe.exists(*map(self._keys.outcome, ids))
+            under_way, ended = pipe.execute()
+        return self._look_at_each(ids) if under_way < len(ids) or ended else {}
+
+    def _look_at_each(self, ids: Sequence[str]) -> dict[str, Outcome | BadRequest]:
         with self._client.pipeline(transaction=False) as pipe:
             for job in ids:
                 pipe.exists(self._keys.job(job))
                 pipe.get(self._keys.outcome(job))
             found = pipe.execute()
+        looked: dict[str, Outcome | BadRequest] = {}
         for n, job in enumerate(ids):
             under_way, body = found[2 * n], found[2 * n + 1]
             if body:
-                yield Outcome.model_validate_json(body)
+                looked[job] = Outcome.model_validate_json(body)
             elif not under_way:
-                raise unknown(job, self._settings.keep_s)
+                looked[job] = unknown(job, self._settings.keep_s)
+        return looked
 
 
-def _turns(pending: Mapping[str, None]) -> Iterator[list[str]]:
+def turns_of(pending: Mapping[str, object]) -> Iterator[list[str]]:
     """Yield those pending jobs that the next look asks for, all in turn."""
     while True:
         ids = list(pending)

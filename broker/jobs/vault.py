@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -36,11 +37,11 @@ _RESERVED, _CALL_AGAIN = 1, -1  # returned by the script
 
 
 class Vault:
-    """The audio of jobs in one Redis server and in the folders of GOLEM_AUDIO_ROOT."""
+    """The audio of jobs in one Redis server and in the folders of GOLEM_AUDIO_ROOT. `pause` lets some seconds pass."""
 
-    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+    def __init__(self, settings: Settings, client: redis.Redis, pause: Callable[[float], object] = time.sleep) -> None:
         self._settings, self._client, self._keys = settings, client, Keys(settings.prefix)
-        self._reserve = Script(client, "reserve")
+        self._reserve, self._pause = Script(client, "reserve"), pause
 
     def put(self, job: str, data: bytes, ref: AudioRef, wait_s: float = 60.0) -> None:
         """Store a job's bytes, waiting up to `wait_s` seconds for space. Raises AudioAboveLimit, VaultFull."""
@@ -100,7 +101,7 @@ class Vault:
                     f"The vault holds {format_bytes(self.size_bytes)} of {format_bytes(limit)} and did not drain in "
                     f"{wait_s:g} s: check that workers are running, or raise GOLEM_VAULT_LIMIT."
                 )
-            time.sleep(min(pause_s, max(0.0, end - time.monotonic())))
+            self._pause(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
 
     @property

@@ -15,21 +15,28 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.shared.errors import AudioAboveLimit, AudioMissing, BadRequest, BrokerAway
 from golem_chain.shared.records import AudioRef
+from tests.support.blocking import Blocking
 
 keys = Keys()
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
 
+@pytest.fixture(params=[Pipeline, Blocking], ids=["sync", "asyncio"])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def pipeline(settings):
-    with Pipeline(settings) as made:
+def pipeline(kind, settings):
+    """A pipeline of either kind: what one promises, the other does."""
+    with kind(settings) as made:
         yield made
 
 
 @pytest.fixture
-def rooted(settings, tmp_path):
+def rooted(kind, settings, tmp_path):
     """A producer whose files travel by reference."""
-    with Pipeline(settings.model_copy(update={"audio_root": (tmp_path,)})) as made:
+    with kind(settings.model_copy(update={"audio_root": (tmp_path,)})) as made:
         yield made
 
 

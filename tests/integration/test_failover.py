@@ -26,6 +26,7 @@ from golem_chain.broker.submission import confirmed_by_replicas
 from golem_chain.broker.transport import message
 from golem_chain.shared.errors import BrokerAway, MissingExtra
 from golem_chain.shared.settings import Settings
+from tests.support.blocking import Blocking
 from tests.support.chain import Chain
 from tests.support.messages import lane_keys
 from tests.support.sentinels import PASSWORD, SENTINEL_PASSWORD, Watched
@@ -193,6 +194,16 @@ def test_what_is_wrong_with_the_url_is_one_sentence(watched, wrong, sentence):
         check_broker(settings)
     is_one_sentence(told.value.message)
     assert "wrong-pass" not in told.value.message
+    with Blocking(settings) as pipeline, pytest.raises(BrokerAway) as likewise:
+        pipeline.outcome("a")
+    assert likewise.value.message == told.value.message
+
+
+def test_a_producer_for_asyncio_reaches_the_primary_through_sentinels(watched):
+    with Blocking(Settings.read(_env_file=None, redis_url=watched.url, redis_wait=1)) as pipeline:
+        job = pipeline.submit(text="words")  # a replica has confirmed it
+        pipeline._outcomes.end(job, "cancelled")
+        assert [outcome.state for outcome in pipeline.wait([job], timeout_s=60)] == ["cancelled"]
 
 
 def test_sentinels_that_are_down_are_passed_over(watched, eventually):

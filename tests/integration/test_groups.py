@@ -14,15 +14,20 @@ from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.broker.webhooks.policy import Policy
 from golem_chain.shared.errors import BadRequest, GroupCancelled
 from golem_chain.shared.records import JobOptions
+from tests.support.blocking import Blocking
 from tests.support.command_count import commands
 
 keys = Keys()
 
 
-@pytest.fixture
-def pipeline(settings):
-    with Pipeline(settings) as made:
+@pytest.fixture(params=[Pipeline, Blocking], ids=["sync", "asyncio"])
+def pipeline(request, settings):
+    """A pipeline of either kind: what one promises, the other does."""
+    with request.param(settings) as made:
         yield made
+
+
+sync_only = pytest.mark.parametrize("pipeline", [Pipeline], ids=["sync"], indirect=True)
 
 
 def end(pipeline, job, state="failed"):
@@ -75,6 +80,7 @@ def test_a_wait_that_times_out_can_go_on_where_it_was(pipeline):
     assert [one.job for one in pipeline.group("night").wait(since=first[-1].cursor)] == [jobs[1]]
 
 
+@sync_only
 def test_who_waits_for_a_group_hears_something_at_each_tick(pipeline):
     job = pipeline.submit(text="words", group="night")
     watching = pipeline.group("night").watch(tick_s=0.01)
@@ -118,6 +124,7 @@ def test_a_group_expires_with_the_outcome_of_its_last_job(pipeline, client):
     assert client.ttl(keys.group("night")) == client.ttl(keys.group_ends("night")) == -1
 
 
+@sync_only
 @pytest.mark.parametrize("size", [10, 2000])
 def test_a_group_costs_the_same_for_any_number_of_jobs(pipeline, client, size):
     requests = (Request(Asked(None, f"words {n}"), f"j{n}") for n in range(size))
@@ -144,6 +151,7 @@ def test_what_a_producer_writes_into_a_group_stops_no_job(pipeline, client):
 # -- many
 
 
+@sync_only
 def test_many_jobs_are_submitted_in_few_round_trips_and_each_once(pipeline, client, monkeypatch):
     sent, send = [], redis.connection.Connection.send_packed_command
 
@@ -199,6 +207,7 @@ def test_a_vault_that_stays_full_is_waited_for_once(settings, client):
     assert len(list(client.scan_iter(keys.job("*")))) == client.llen(keys.queue("scribe")) == 2
 
 
+@sync_only
 def test_a_server_that_lost_its_scripts_in_between_loses_no_job_of_many(pipeline, client):
     texts = (Request(Asked(None, "words"), f"j{n}") for n in range(3))
     publisher = pipeline._submitter._publisher

@@ -9,6 +9,8 @@ import pytest
 import redis
 
 from golem_chain.broker.address import masked
+from golem_chain.broker.asynchronous.ends import _Listening
+from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.connection import connect, reaching
 from golem_chain.broker.jobs import announcements, outcomes
 from golem_chain.broker.jobs import records as books
@@ -28,6 +30,7 @@ from golem_chain.shared.errors import (
 )
 from golem_chain.shared.records import Job, Label, LabelSet, OracleParams, Outcome, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
+from tests.support.blocking import Blocking
 from tests.support.command_count import commands
 from tests.support.wire import Wire
 
@@ -36,10 +39,14 @@ keys = Keys()
 MANY = ",".join(f'label_{n}="the speaker wants thing number {n}"' for n in range(200))
 
 
-@pytest.fixture
-def pipeline(settings):
-    with Pipeline(settings) as made:
+@pytest.fixture(params=[Pipeline, Blocking], ids=["sync", "asyncio"])
+def pipeline(request, settings):
+    """A pipeline of either kind: what one promises, the other does."""
+    with request.param(settings) as made:
         yield made
+
+
+sync_only = pytest.mark.parametrize("pipeline", [Pipeline], ids=["sync"], indirect=True)
 
 
 def messages(client, queue="scribe"):
@@ -76,6 +83,7 @@ def test_a_message_stays_under_600_bytes(pipeline, client, labels, name):
     assert record(client, "x" * 64).name == name
 
 
+@sync_only
 def test_a_queued_job_takes_less_than_3_kb_beside_its_audio(pipeline, client):
     pipeline.submit(b"sound", labels="lights_on,lights_off,music,stop")  # the keys that all jobs share
     before = client.info("memory")["used_memory_dataset"]
@@ -149,6 +157,7 @@ def test_an_id_of_ones_own_makes_submitting_again_harmless(pipeline, client):
     assert client.get(keys.audio("mine")) == b"sound"
 
 
+@sync_only
 def test_a_job_whose_producer_died_before_sending_is_sent_by_the_next_try(pipeline, client, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Publisher, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -224,13 +233,19 @@ def test_an_outcome_is_written_once_and_everything_of_the_job_then_expires(pipel
 @pytest.fixture
 def once_waited_for(monkeypatch):
     """Call something in a thread as soon as `wait` has polled its jobs once and is subscribed."""
-    threads, looked, look = [], threading.Event(), Outcomes._look
+    threads, looked, look, look_once = [], threading.Event(), Outcomes._look, _Listening._look_once
 
     def looks(self, ids):
         yield from look(self, ids)
         looked.set()
 
+    async def looks_once(self):
+        await look_once(self)
+        if not self._due:
+            looked.set()
+
     monkeypatch.setattr(Outcomes, "_look", looks)
+    monkeypatch.setattr(_Listening, "_look_once", looks_once)
 
     def start(call, *args):
         def wait():
@@ -273,10 +288,11 @@ def test_wait_finds_an_outcome_whose_announcement_was_lost(pipeline, settings, c
     assert [outcome.job for outcome in pipeline.wait([job], timeout_s=60)] == [job]
 
 
-def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path, once_waited_for):
+@pytest.mark.parametrize("kind", [Pipeline, Blocking])
+def test_wait_rides_out_a_restart_of_redis(start_server, tmp_path, once_waited_for, kind):
     with start_server(tmp_path, appendonly=True, fsync="always") as server:
         settings = Settings.read(_env_file=None, redis_url=server.url)
-        with Pipeline(settings) as pipeline, connect(settings, 20) as client:
+        with kind(settings) as pipeline, connect(settings, 20) as client:
             job = pipeline.submit(b"sound")
             client.config_set("appendfsync", "always")
             client.set("any", "write")  # everything before it is on disk
@@ -327,13 +343,14 @@ def test_after_a_lost_connection_all_jobs_are_looked_at(pipeline, client, many, 
     assert [next(found).job, next(found).job] == [many[1], many[4999]]
 
 
-def test_a_connection_that_died_silently_is_noticed(settings, client, once_waited_for, monkeypatch):
+@pytest.mark.parametrize("kind", [Pipeline, Blocking])
+def test_a_connection_that_died_silently_is_noticed(kind, settings, client, once_waited_for, monkeypatch):
     monkeypatch.setattr(outcomes, "POLL_S", 1000.0)
     monkeypatch.setattr(announcements, "PING_S", 0.2)
     monkeypatch.setattr(announcements, "SILENT_S", 0.5)
     wire = Wire(settings.redis_url)
     try:
-        with Pipeline(settings.model_copy(update={"redis_url": wire.url})) as pipeline:
+        with kind(settings.model_copy(update={"redis_url": wire.url})) as pipeline:
             job = pipeline.submit(b"sound")
 
             def end_unheard():
@@ -358,6 +375,7 @@ def test_a_quiet_connection_is_kept_in_both_protocols(settings, client, pipeline
         assert client.info("stats")["total_connections_received"] - before <= 1
 
 
+@sync_only
 def test_watch_ticks_although_jobs_end_all_the_time(pipeline, settings, client, many):
     ends, stop, ticks, ended = Outcomes(settings, client), threading.Event(), 0, 0
 
@@ -400,9 +418,10 @@ def test_a_cancelled_job_ends_as_cancelled_with_what_was_there(pipeline, client)
 # -- Redis unavailable
 
 
-def test_redis_away_is_one_sentence_without_the_password(tmp_path):
+@pytest.mark.parametrize("kind", [Pipeline, Blocking])
+def test_redis_away_is_one_sentence_without_the_password(kind):
     away = Settings.read(_env_file=None, redis_url="redis://user:hunter2@127.0.0.1:1/0")
-    with Pipeline(away) as pipeline:
+    with kind(away) as pipeline:
         for call in (
             lambda: pipeline.submit(b"x"),
             lambda: pipeline.outcome("a"),
@@ -416,9 +435,10 @@ def test_redis_away_is_one_sentence_without_the_password(tmp_path):
             assert error.value.__cause__ is None
 
 
-def test_a_wrong_password_is_named_as_such(settings):
+@pytest.mark.parametrize("kind", [Pipeline, Blocking])
+def test_a_wrong_password_is_named_as_such(kind, settings):
     wrong = settings.model_copy(update={"redis_url": settings.redis_url.replace("@", "wrong@")})
-    with Pipeline(wrong) as pipeline, pytest.raises(BrokerAway, match="rejected the password"):
+    with kind(wrong) as pipeline, pytest.raises(BrokerAway, match="rejected the password"):
         pipeline.submit(b"x")
 
 
@@ -431,9 +451,10 @@ def test_a_server_that_is_full_refuses_and_says_so(settings, client):
         client.config_set("maxmemory", "0")
 
 
-def test_an_address_that_is_none_is_refused():
+@pytest.mark.parametrize("connecting", [connect, AsyncPipeline])
+def test_an_address_that_is_none_is_refused(connecting):
     with pytest.raises(BadSetting, match=r"GOLEM_REDIS_URL=htp://\*\*\*@host"):
-        connect(Settings.read(_env_file=None, redis_url="htp://a:secret@host"))
+        connecting(Settings.read(_env_file=None, redis_url="htp://a:secret@host"))
     assert masked("redis://host") == "redis://host"
 
 

@@ -32,6 +32,7 @@ from golem_chain.broker.webhooks.policy import Policy
 from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
+from tests.support.blocking import Blocking
 from tests.support.chain import Chain
 from tests.support.deliverer import delivering
 from tests.support.paths import ROOT
@@ -414,8 +415,9 @@ def test_a_job_crosses_tls_and_the_certificate_is_checked(tls):
     port, folder = tls
     trusted = secure(tls, f"?ssl_ca_certs={folder}/ca.pem")
     check_broker(trusted)
-    with Pipeline(trusted) as pipeline:
-        assert pipeline.outcome(pipeline.submit(b"a")) is None
+    for kind in (Pipeline, Blocking):
+        with kind(trusted) as pipeline:
+            assert pipeline.outcome(pipeline.submit(b"a")) is None
     for settings in (
         secure(tls),  # unknown CA
         secure(tls, f"?ssl_ca_certs={folder}/ca.pem", host="127.0.0.2"),  # wrong host name
@@ -424,6 +426,9 @@ def test_a_job_crosses_tls_and_the_certificate_is_checked(tls):
         with pytest.raises(BrokerAway) as refused:
             check_broker(settings)
         assert "pw" not in refused.value.message
+        with Blocking(settings) as pipeline, pytest.raises(BrokerAway) as likewise:
+            pipeline.outcome("a")
+        assert likewise.value.message == refused.value.message
 
 
 def test_an_untrusted_certificate_is_named_as_such(tls):

@@ -57,6 +57,8 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("broker/transport/qos.py", "import golem_chain.broker.pipeline", "The broker is layered"),
         ("broker/monitoring/status.py", "import golem_chain.broker.jobs.vault", "The broker is layered"),
         ("broker/webhooks/policy.py", "import golem_chain.broker.webhooks.sender", "Webhooks are layered"),
+        ("broker/asynchronous/ends.py", "import golem_chain.broker.asynchronous.group", "The asyncio API is layered"),
+        ("broker/asynchronous/ends.py", "import greenlet", "Greenlets are known to"),
         ("broker/listening/endpoint.py", "import golem_chain.broker.listening.listener", "Listening is layered"),
         ("broker/cli/follow/rows.py", "import golem_chain.broker.cli.follow.report", "Following jobs is layered"),
         ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
