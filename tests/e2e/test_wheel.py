@@ -92,6 +92,24 @@ def test_golem_is_the_one_of_the_wheel_and_says_its_version(installed, crowded):
     assert done.stdout == f"golem {version}\n"
 
 
+def test_the_types_of_the_wheel_are_seen_by_a_users_mypy(installed, tmp_path):
+    for name in ("batch_folder.py", "group_progress.py", "async_web_handler.py", "producer.py"):
+        shutil.copy(ROOT / "samples" / name, tmp_path)
+    (tmp_path / "wrong.py").write_text(
+        "from golem_chain import AsyncPipeline, Pipeline, make_options\n"
+        "Pipeline().submit(b'', lane='fast')\n"
+        "AsyncPipeline().group(7)\n"
+        "make_options(labels=7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", tmp_path / "cache",
+         "--python-executable", installed / "python", "."],
+        cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=280,
+    )  # fmt: skip
+    found = [line.partition(": error: Argument")[0] for line in done.stdout.splitlines() if ": error:" in line]
+    assert found == ["wrong.py:2", "wrong.py:3", "wrong.py:4"], done.stdout
+
+
 @pytest.mark.models
 def test_golem_run_works_beside_packages_of_the_same_names(installed, crowded):
     done = subprocess.run([installed / "golem", "run", "--json", "lights-on.flac"],
