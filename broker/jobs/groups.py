@@ -98,9 +98,10 @@ class Groups:
         until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         answered, tick = time.monotonic(), time.monotonic() + tick_s
         self.status(name)
+        block_s = 0.0  # if nothing has ended, ask first if anything will
         while True:
             try:
-                rows = self._read(name, since, block_s=max(0.0, min(_BLOCK_S, tick_s, until - time.monotonic())))
+                rows = self._read(name, since, block_s=max(0.0, min(block_s, tick_s, until - time.monotonic())))
                 page = self._page(rows)
                 over = not rows and self.over(name, since)
                 answered = time.monotonic()
@@ -110,6 +111,7 @@ class Groups:
                 time.sleep(0.2)
                 yield None
                 continue
+            block_s = 0.0 if rows else _BLOCK_S
             for end in page:
                 since = end.cursor
                 yield end

@@ -71,6 +71,16 @@ def test_the_ends_of_a_group_come_in_their_order_and_go_on_after_a_cursor(pipeli
     assert list(pipeline.group("night").wait(since=ends[-1].cursor)) == []
 
 
+def test_a_wait_ends_with_the_last_job_at_once(pipeline):
+    jobs = [pipeline.submit(text=f"words {n}", group="night") for n in range(3)]
+    for job in jobs:
+        end(pipeline, job)
+    begun = time.monotonic()
+    ends = list(pipeline.group("night").wait())
+    assert not list(pipeline.group("night").wait(since=ends[-1].cursor))
+    assert time.monotonic() - begun < 1
+
+
 def test_a_wait_that_times_out_can_go_on_where_it_was(pipeline):
     jobs = [pipeline.submit(text=f"words {n}", group="night") for n in range(2)]
     end(pipeline, jobs[0])
