@@ -129,11 +129,14 @@ def of_group(name: str, status: "GroupStatus") -> "Table":
     from rich import box as boxes
     from rich.table import Table
 
-    counts = {"jobs": status.jobs, **status.at}
+    counts = dict(status.at)
     counts |= {state: getattr(status, state) for state in ("done", "failed", "cancelled", "expired")}
-    grid = Table(box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    grid.add_column("group", overflow="fold")
+    jobs = f"{status.jobs:,} {'job' if status.jobs == 1 else 'jobs'}"
+    title = f"{name}{' (cancelled)' if status.cancelled_at else ''}: {jobs}"
+    grid = Table(
+        title=title, title_justify="left", title_style="", box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
     for column in counts:
         grid.add_column(column, justify="right")
-    grid.add_row(name + (" (cancelled)" if status.cancelled_at else ""), *(f"{count:,}" for count in counts.values()))
+    grid.add_row(*(f"{count:,}" for count in counts.values()))
     return grid

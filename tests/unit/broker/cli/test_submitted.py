@@ -94,7 +94,7 @@ def test_the_status_of_a_group_counts_stages_and_ends(golem, night):
     assert code == 0
     assert (told["group"], told["jobs"], told["done"], told["failed"]) == ("night", 3, 1, 1)
     assert told["at"] == {"scribe": 1, "interpreter": 0, "oracle": 0}
-    assert "night" in golem("status", "--group", "night")[1]
+    assert "night: 3 jobs" in golem("status", "--group", "night")[1]
 
 
 def test_a_group_is_cancelled_at_once_and_takes_no_further_job(golem, redis, night):
