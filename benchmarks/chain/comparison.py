@@ -10,7 +10,7 @@ from golem_chain.benchmarks.chain.performance import LABELS, TOKENS, Findings
 from golem_chain.benchmarks.chain.recordings import CLIPS, named
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Table, into_docs
-from golem_chain.broker.cli.timeline_plot import colour
+from golem_chain.broker.cli.operations.timeline_plot import colour
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.json_object import JsonObject
 

@@ -12,7 +12,7 @@ from golem_chain.benchmarks.fleet.boxes import run as run_boxes
 from golem_chain.benchmarks.fleet.costs import SLEEPING, Costs, read
 from golem_chain.benchmarks.fleet.simulation import POLICIES, Fleet, Result
 from golem_chain.benchmarks.report import Table, into_docs
-from golem_chain.broker.cli.timeline_plot import COLOURS
+from golem_chain.broker.cli.operations.timeline_plot import COLOURS
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.view import Prefer
 from golem_chain.shared.errors import BadRequest

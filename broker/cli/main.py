@@ -7,9 +7,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from golem_chain.broker.cli import dead_letters, jobs, listen, submitted, watch
+from golem_chain.broker.cli.arguments.options import Json
+from golem_chain.broker.cli.commands import jobs, listen, submitted, watch
 from golem_chain.broker.cli.console import interrupted
-from golem_chain.broker.cli.options import Json
+from golem_chain.broker.cli.operations import dead_letters
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 app = typer.Typer(
@@ -69,7 +70,7 @@ def status(group: submitted.OfGroup = None, as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check the running system and this machine."""
-    from golem_chain.broker.cli.doctor import report
+    from golem_chain.broker.cli.operations.doctor import report
     from golem_chain.broker.monitoring.doctor import examine
     from golem_chain.shared.settings import Settings
 
@@ -83,7 +84,7 @@ def upgrade(
     as_json: Json = False,
 ) -> None:
     """Move the jobs of an older release to this one."""
-    from golem_chain.broker.cli.upgrade import report
+    from golem_chain.broker.cli.operations.upgrade import report
     from golem_chain.broker.upgrade import upgrade
     from golem_chain.shared.settings import Settings
 
@@ -101,7 +102,7 @@ def timeline(
     as_json: Json = False,
 ) -> None:
     """Plot memory, running stages and model switches over time."""
-    from golem_chain.broker.cli import timeline_plot
+    from golem_chain.broker.cli.operations import timeline_plot
     from golem_chain.shared.settings import Settings
 
     timeline_plot.command(Settings.read(), jobs or [], last, out, as_json=as_json)
@@ -110,7 +111,7 @@ def timeline(
 @app.command()
 def flower() -> None:
     """Monitor the running system in a browser with Flower."""
-    from golem_chain.broker.cli.flower import serve
+    from golem_chain.broker.cli.operations.flower import serve
     from golem_chain.shared.settings import Settings
 
     with interrupted("Flower has stopped."):
@@ -127,7 +128,7 @@ def deliver(
     as_json: Json = False,
 ) -> None:
     """Deliver webhooks: tell URLs how their jobs ended."""
-    from golem_chain.broker.cli import deliver
+    from golem_chain.broker.cli.operations import deliver
     from golem_chain.shared.settings import Settings
 
     if dead and retry:
@@ -145,7 +146,7 @@ def functions(
     load: Annotated[bool, typer.Option("--load", help="Load them into GOLEM_REDIS_URL, as an administrator.")] = False,
 ) -> None:
     """Print or load the Redis functions of producers."""
-    from golem_chain.broker.cli.functions import command
+    from golem_chain.broker.cli.operations.functions import command
 
     command(load=load)
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from golem_chain.broker.cli.audio_paths import expand
+from golem_chain.broker.cli.arguments.audio_paths import expand
 from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.jobs.vault import read_file, within
 from golem_chain.broker.transport.dead_letter import Letter

@@ -61,6 +61,7 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("broker/asynchronous/ends.py", "import greenlet", "Greenlets are known to"),
         ("broker/listening/endpoint.py", "import golem_chain.broker.listening.listener", "Listening is layered"),
         ("broker/cli/follow/rows.py", "import golem_chain.broker.cli.follow.report", "Following jobs is layered"),
+        ("broker/cli/arguments/options.py", "import golem_chain.broker.cli.main", "The command line is layered"),
         ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
         ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from golem_chain.broker.cli.audio_paths import expand
+from golem_chain.broker.cli.arguments.audio_paths import expand
 from golem_chain.broker.local.system import roots
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.text import storable, visible

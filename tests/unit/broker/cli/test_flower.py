@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from golem_chain.broker.cli import flower
+from golem_chain.broker.cli.operations import flower
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.errors import BadSetting, MissingExtra
 from golem_chain.shared.settings import Settings

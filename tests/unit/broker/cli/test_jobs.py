@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.cli import orders
+from golem_chain.broker.cli.commands import orders
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import system
 from tests.support.paths import python_path

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from golem_chain.broker.cli import listen, listen_screen
-from golem_chain.broker.cli.listen_screen import JsonLines, Lines, View, record
+from golem_chain.broker.cli.commands import listen, listen_screen
+from golem_chain.broker.cli.commands.listen_screen import JsonLines, Lines, View, record
 from golem_chain.broker.listening import microphone, voice
 from golem_chain.broker.listening.listener import Event, Final, Lost, Partial, Words
 from golem_chain.broker.listening.microphone import Device

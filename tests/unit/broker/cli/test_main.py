@@ -152,7 +152,7 @@ def test_a_traceback_is_shown_only_on_request(golem, monkeypatch):
     def broken(*args):
         raise RuntimeError("oh\nno")
 
-    monkeypatch.setattr("golem_chain.broker.cli.audio_paths.expand", broken)
+    monkeypatch.setattr("golem_chain.broker.cli.arguments.audio_paths.expand", broken)
     code, _, err = golem("submit", "a.wav")
     assert code == 1
     assert err == "golem: Internal error: RuntimeError: oh\\nno. Set GOLEM_DEBUG=1 to see the traceback.\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.cli import submitted
+from golem_chain.broker.cli.commands import submitted
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.pipeline import Group

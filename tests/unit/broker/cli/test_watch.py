@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from golem_chain.broker.cli import watch as command
+from golem_chain.broker.cli.commands import watch as command
 from golem_chain.broker.local import system
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.watching import changes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from golem_chain.broker.cli.timeline_plot import draw
+from golem_chain.broker.cli.operations.timeline_plot import draw
 from golem_chain.broker.monitoring.timeline import lanes, parse_last, window
 from golem_chain.shared.errors import BadRequest
 

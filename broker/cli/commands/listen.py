@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
-from golem_chain.broker.cli.options import Fillers, Json, Labels, Language, Stop, Vocabulary, job_options
+from golem_chain.broker.cli.arguments.options import Fillers, Json, Labels, Language, Stop, Vocabulary, job_options
 from golem_chain.shared.errors import BadRequest, GolemError
 
 if TYPE_CHECKING:
-    from golem_chain.broker.cli.listen_screen import JsonLines
+    from golem_chain.broker.cli.commands.listen_screen import JsonLines
     from golem_chain.broker.listening.microphone import Device
     from golem_chain.broker.listening.source import Source
     from golem_chain.broker.local.system import PrivateSystem
@@ -118,7 +118,7 @@ def _listen(source: "Source", final: "JobOptions", pause_s: float, where: Where,
 
 
 def _screen(*, as_json: bool) -> "JsonLines":
-    from golem_chain.broker.cli.listen_screen import JsonLines, Lines, View
+    from golem_chain.broker.cli.commands.listen_screen import JsonLines, Lines, View
 
     if as_json:
         return JsonLines()

@@ -21,8 +21,8 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import storable, visible
 
 if TYPE_CHECKING:
+    from golem_chain.broker.cli.arguments.texts import Named
     from golem_chain.broker.cli.export import Files
-    from golem_chain.broker.cli.texts import Named
 
 
 class Order(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
 
 import typer
 
-from golem_chain.broker.cli.options import (
+from golem_chain.broker.cli.arguments.options import (
     Audio,
     Fillers,
     Format,
@@ -34,11 +34,11 @@ from golem_chain.broker.cli.options import (
     job_options,
     takes_job_options,
 )
-from golem_chain.broker.cli.treatment import Expires, MakeTreatment, takes_treatment, treatment
+from golem_chain.broker.cli.arguments.treatment import Expires, MakeTreatment, takes_treatment, treatment
 from golem_chain.shared.errors import BadRequest
 
 if TYPE_CHECKING:
-    from golem_chain.broker.cli.orders import Order
+    from golem_chain.broker.cli.commands.orders import Order
     from golem_chain.shared.records import JobOptions
 
 MakeOptions = Callable[[], "JobOptions"]
@@ -64,7 +64,7 @@ def run(
     started = time.monotonic()
     treated = partial(treatment, expires=expires)
     order = _of_files(audio, options, treated, form, out, Ids(), as_json=as_json, one_is_interactive=True)
-    from golem_chain.broker.cli import orders
+    from golem_chain.broker.cli.commands import orders
 
     orders.alone(order, started)
 
@@ -87,7 +87,7 @@ def submit(
     if form and not wait:
         raise BadRequest("--format writes the results: add --wait, or use golem results JOB… --format later.")
     order = _of_files(audio, options, treated, form, out, Ids(id, id_from), as_json=as_json)
-    from golem_chain.broker.cli import orders
+    from golem_chain.broker.cli.commands import orders
 
     orders.together(order, started, wait=wait)
 
@@ -197,13 +197,13 @@ def _of_files(
     one_is_interactive: bool = False,
 ) -> "Order":
     """Return the jobs of audio arguments. Raises BadRequest, BadLabels, BadVocabulary before anything runs."""
-    from golem_chain.broker.cli.audio_paths import expand
+    from golem_chain.broker.cli.arguments.audio_paths import expand
 
     files = expand(audio, sys.stdin.buffer)
     check_id(ids.id, ids.id_from, files)
     wanted = _treated(options(), treated, interactive=one_is_interactive and len(files) == 1)
     kept = export_files(files, form, out)
-    from golem_chain.broker.cli import orders
+    from golem_chain.broker.cli.commands import orders
     from golem_chain.broker.queues import STAGES
 
     stages = STAGES[: STAGES.index(wanted.stop or STAGES[-1]) + 1]
@@ -222,8 +222,8 @@ def _of_texts(
     as_json: bool,
 ) -> "Order":
     """Return the jobs of text arguments. Raises BadRequest before anything runs."""
-    from golem_chain.broker.cli import orders
-    from golem_chain.broker.cli.texts import expand
+    from golem_chain.broker.cli.arguments.texts import expand
+    from golem_chain.broker.cli.commands import orders
 
     texts = expand(typed, sys.stdin.buffer)
     wanted = _treated(options, treated, interactive=len(texts) == 1)
@@ -236,6 +236,6 @@ def _treated(options: "JobOptions", treated: MakeTreatment, *, interactive: bool
 
 
 def _wherever(order: "Order", started: float) -> NoReturn:
-    from golem_chain.broker.cli import orders
+    from golem_chain.broker.cli.commands import orders
 
     orders.wherever(order, started)

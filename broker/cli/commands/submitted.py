@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from golem_chain.broker.cli.arguments.options import Format, JobIds, Json, Out, Wait, export_files, job_ids
+from golem_chain.broker.cli.arguments.treatment import checked_group
 from golem_chain.broker.cli.console import interrupted, line, say
-from golem_chain.broker.cli.options import Format, JobIds, Json, Out, Wait, export_files, job_ids
-from golem_chain.broker.cli.treatment import checked_group
 from golem_chain.shared.errors import BadRequest, BrokerAway
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from golem_chain.broker.cli.options import Webhook, with_options
+from golem_chain.broker.cli.arguments.options import Webhook, with_options
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.json_object import JsonObject
 

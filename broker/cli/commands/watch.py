@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from golem_chain.broker.cli.arguments.options import Json, takes_job_options
 from golem_chain.broker.cli.console import line, say
-from golem_chain.broker.cli.options import Json, takes_job_options
 from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.text import visible
 
