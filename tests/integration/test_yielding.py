@@ -27,8 +27,12 @@ def test_an_interactive_job_ends_before_the_bulk_that_was_running_when_it_came(f
     fleet.done(["hurried", *bulk])
     ends = order_of_ends(fleet)
     assert ends.index(("oracle", "hurried")) < ends.index(("interpreter", bulk[0]))
-    # given back together, in their order, not as messages that failed or take long
-    assert [event["jobs"] for event in fleet.log("batch", stage="interpreter")] == [bulk, ["hurried"], bulk]
+    # given back together, in their order, not as messages that failed or take long; more than once if they were taken
+    # again between two stages of the other
+    batches = [event["jobs"] for event in fleet.log("batch", stage="interpreter")]
+    assert batches.count(["hurried"]) == 1
+    assert batches[0] == batches[-1] == bulk
+    assert [jobs for jobs in batches if jobs != ["hurried"]] == [bulk] * (len(batches) - 1)
     assert not fleet.log("failed")
     fleet.settled()
 

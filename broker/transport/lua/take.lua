@@ -74,7 +74,7 @@ local function fill(lane, booked, upto, buried_most)
       bury(raw)
     elseif held then
       turns = turns - 1
-      if held ~= booked .. ' ' .. raw then
+      if held:sub(-#raw) ~= raw then  -- a copy may be of either lane
         redis.call('LPUSH', lane, raw)
         turned = turned + 1
       end
