@@ -1,4 +1,4 @@
-"""Writes what the README shows of a run, and its measured table, from a real run on this machine.
+"""Writes what the README shows of commands, and its measured table, from real runs on this machine.
 
 usage: make readme     (on a machine that does nothing else)
 """
@@ -7,11 +7,15 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from golem_chain.broker.local.system import private_system
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
@@ -19,7 +23,23 @@ from golem_chain.shared.sizes import format_bytes
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 COLUMNS = "120"
+NARROW = "100"
 RUNS = 3
+#: What is shown of a machine without Redis, and of a running system.
+ALONE = (
+    "golem transcribe samples/timer.flac --format srt --out subtitles",
+    "cat subtitles/timer.srt",
+    "golem ask 'switch on the lamp' --labels lights_on,music_stop",
+    "golem reply 'switch on the lamp' --intent lights_on",
+    "golem listen --from samples/weather.flac",
+    "golem watch samples --out subtitles --format txt --once",
+)
+TOGETHER = (
+    "golem submit samples/{spell,summon,timer}.flac --group night",
+    "golem results --group night --wait",
+    "golem status --group night",
+    "golem jobs",
+)
 
 
 def golem(*args: str) -> tuple[str, str]:
@@ -45,6 +65,33 @@ def shown() -> str:
     table, totals = golem("run", *samples())
     lines = [line.rstrip() for line in table.strip("\n").splitlines()]
     return "\n".join(line for line in lines if line) + "\n\n" + totals.strip()
+
+
+def session(commands: Sequence[str], folder: Path, more: Mapping[str, str]) -> str:
+    """What commands print, typed in a folder with the samples."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = os.environ | {"GOLEM_MODELS": "bundled", "COLUMNS": NARROW, "PATH": path, **more}
+    shown = []
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=env, check=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        lines = [line.rstrip() for line in done.stdout.splitlines()]
+        shown.append("\n".join([f"$ {command}", *(line for line in lines if line)]))
+    return "```console\n" + "\n\n".join(shown) + "\n```"
+
+
+def sessions() -> tuple[str, str]:
+    """What the commands of ALONE and TOGETHER print."""
+    with tempfile.TemporaryDirectory() as held:
+        folder = Path(held)
+        (folder / "samples").mkdir()
+        for sample in samples():
+            shutil.copy(ROOT / sample, folder / "samples")
+        alone = session(ALONE, folder, {})
+        with private_system([str(folder / "samples" / "any")]) as own:
+            return alone, session(TOGETHER, folder, {"GOLEM_REDIS_URL": own.settings.redis_url})
 
 
 def measured() -> str:
@@ -111,4 +158,6 @@ if __name__ == "__main__":
     page = README.read_text(encoding="utf-8")
     page = put(page, "run", f"```console\n$ make run\n{shown()}\n```")
     page = put(page, "measured", measured())
+    for name, body in zip(("alone", "together"), sessions(), strict=True):
+        page = put(page, name, body)
     README.write_text(page, encoding="utf-8")

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from docs.generate import readme_run
 from golem_chain.shared.settings import Settings
 from tests.support import commands
 from tests.support.paths import ROOT
@@ -20,7 +21,7 @@ SAMPLES = {path.name for path in (ROOT / "samples").glob("*.flac")}
 
 def shown_run():
     """Return the README's output of `make run`: {file: [words, intent]}, and the line of totals."""
-    (text,) = [text for kind, text in BLOCKS if kind == "console"]
+    text = next(text for kind, text in BLOCKS if kind == "console")
     return rows(text), text.strip().splitlines()[-1]
 
 
@@ -77,6 +78,12 @@ def test_the_python_example_is_python_and_its_names_exist():
     assert {"submit", "wait"} <= called
     assert hasattr(Pipeline, "submit")
     assert hasattr(Pipeline, "wait")
+
+
+def test_the_shown_commands_are_those_that_were_run():
+    _, alone, together = [text for kind, text in BLOCKS if kind == "console"]
+    for shown, ran in ((alone, readme_run.ALONE), (together, readme_run.TOGETHER)):
+        assert tuple(re.findall(r"^\$ (.+)$", shown, re.M)) == ran
 
 
 def test_the_shown_run_names_every_sample():
