@@ -61,6 +61,7 @@ def compare(name, server, folder, jobs, kills, seed, server_kills=1):
         else ("tests.support.sleeping_box", (f"lease_s={LEASE_S}", "batch=1"))
     )
     app = stock_app(server.url)
+    app.conf.result_backend = "disabled://"  # of this client: results are read by key, also after the server's end
     faults = FaultInjector(server, folder, 2, program, ("{url}", "{name}", *words), skew_s=0, BATCH_S=str(RUN_S))
     ids = [f"job{n}" for n in range(jobs)]
 
