@@ -130,7 +130,7 @@ def interactive(
 
     plan = QUICK if quick else replace(Plan(), every_s=every, commands=commands)
     found = measure(Settings.read(), plan, Console(stderr=True, quiet=json_).log)
-    _show(found, [*tables(found)], "interactive", docs, as_json=json_)
+    _show_found(found, [*tables(found)], "interactive", docs, as_json=json_)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def transcribe(
     from golem_chain.benchmarks.chain.transcribe import measure, tables
 
     found = measure(Settings.read(), jobs, turns, Console(stderr=True, quiet=json_).log)
-    _show(found, [*tables(found)], "transcribe", docs, as_json=json_)
+    _show_found(found, [*tables(found)], "transcribe", docs, as_json=json_)
 
 
 @app.command()
@@ -166,7 +166,7 @@ def many(
     from golem_chain.benchmarks.producer.many import measure, tables
 
     found = measure(Settings.read(), jobs, waiting, seconds, rounds, Console(stderr=True, quiet=json_).log)
-    _show(found, [*tables(found)], "many", docs, as_json=json_)
+    _show_found(found, [*tables(found)], "many", docs, as_json=json_)
 
 
 @app.command()
@@ -184,18 +184,10 @@ def listen(
     Recordings are replayed at the speed of their speech.
     """
     from golem_chain.benchmarks.listen import measure
-    from golem_chain.benchmarks.report import into_docs
 
     say = Console(stderr=True, quiet=json_).log
     found = measure.measure(Settings.read(), measure.clips(files or [], clips), say, pause)
-    shown = measure.tables(found)
-    if docs:
-        into_docs(docs, "listen", "\n".join(table.markdown() for table in shown))
-    if json_:
-        print(json.dumps(found))
-    else:
-        for table in shown:
-            console.print(table.rich())
+    _show(found, measure.tables(found), "listen", docs, as_json=json_)
 
 
 @app.command()
@@ -239,16 +231,23 @@ def fleet(
         console.print(table.rich())
 
 
-def _show(found: Any, tables: Sequence[Table], name: str, docs: Path | None, *, as_json: bool) -> None:
-    """Print findings as JSON or as tables, and write the tables into the docs."""
+def _show_found(found: Any, tables: Sequence[Table], name: str, docs: Path | None, *, as_json: bool) -> None:
+    """As `_show`, for findings that tell their hardware and have targets."""
+    targets = [table.rows for table in tables if table.title == "Targets"]
+    told = f"Measured on: {found.hardware}.\n\n"
+    _show(asdict(found) | {"targets": targets[0]}, tables, name, docs, as_json=as_json, told=told)
+
+
+def _show(
+    found: JsonObject, tables: Sequence[Table], name: str, docs: Path | None, *, as_json: bool, told: str = ""
+) -> None:
+    """Print findings as JSON or as tables, and write the tables into the docs, after what is `told`."""
     from golem_chain.benchmarks.report import into_docs
 
     if docs:
-        told = f"Measured on: {found.hardware}.\n\n"
         into_docs(docs, name, told + "\n".join(table.markdown() for table in tables))
     if as_json:
-        targets = [table.rows for table in tables if table.title == "Targets"]
-        print(json.dumps(asdict(found) | {"targets": targets[0]}))
+        print(json.dumps(found))
         return
     for table in tables:
         console.print(table.rich())
