@@ -1,6 +1,10 @@
-"""Makes untrusted text safe to display: a file name must not move the cursor or reverse the line."""
+"""Makes untrusted text safe to display: a file name must not move the cursor or reverse the line. Names that we choose
+ourselves have the form of NAME and are safe as they are."""
 
 import unicodedata
+
+#: The id of a job, and the name of a group, as the fields of `shared/records.py` have them: a regular expression.
+NAME = r"[A-Za-z0-9_.-]{1,64}"
 
 #: Control, format (bidi marks among them), surrogate, private use, unassigned, line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

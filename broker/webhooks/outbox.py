@@ -23,6 +23,7 @@ from golem_chain.broker.webhooks.schedule import PER_NEW, Room, Verdict
 from golem_chain.shared.errors import BadRequest, BadWebhook
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import Outcome
+from golem_chain.shared.text import NAME
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Outbox:
         found = []
         for id, fields in rows:
             job, url = (fields.get(name, b"").decode(errors="replace") for name in (b"job", b"url"))
-            if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", job) and url:
+            if re.fullmatch(NAME, job) and url:
                 found.append(Entry(id.decode(), job, url, fields.get(b"outcome")))
             else:
                 logger.warning("an entry of the outbox that tells no job or no URL was dropped")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from golem_chain.shared.errors import BadRequest
-from golem_chain.shared.text import visible
+from golem_chain.shared.text import NAME, visible
 
 if TYPE_CHECKING:
     from golem_chain.broker.cli.export import Files
@@ -101,10 +101,6 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files of --format; created if missing."),
 ]
-Webhook = Annotated[
-    str | None,
-    typer.Option("--webhook", metavar="URL", help="Tell this URL how each job ended; needs golem deliver."),
-]
 Id = Annotated[
     str | None,
     typer.Option("--id", metavar="ID", help="The id of the job of a single file: the same command again runs it once."),
@@ -132,7 +128,7 @@ def check_id(id: str | None, id_from: str | None, files: Sequence[str]) -> None:
         raise BadRequest(
             f"--id names one job, and there are {len(files)} files: submit them one by one, or use --id-from content."
         )
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", id):
+    if not re.fullmatch(NAME, id):
         raise BadRequest(f"--id {visible(id, 80)!r}: use 1 to 64 letters, digits, `_`, `.` and `-`.")
 
 

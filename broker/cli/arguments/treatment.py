@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from golem_chain.broker.cli.arguments.options import Webhook, with_options
+from golem_chain.broker.cli.arguments.options import with_options
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.json_object import JsonObject
+from golem_chain.shared.text import NAME
 
 GroupName = Annotated[
     str | None,
@@ -21,6 +22,10 @@ Expires = Annotated[
 LaneName = Annotated[
     Literal["interactive", "bulk"] | None,
     typer.Option("--lane", help="interactive goes before bulk; a single ask or reply is interactive, else bulk."),
+]
+Webhook = Annotated[
+    str | None,
+    typer.Option("--webhook", metavar="URL", help="Tell this URL how each job ended; needs golem deliver."),
 ]
 
 MakeTreatment = Callable[[], JsonObject]
@@ -43,7 +48,7 @@ def treatment(
 
 def checked_group(name: str) -> str:
     """Return the name of a group. Raises BadRequest if it cannot be one."""
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+    if not re.fullmatch(NAME, name):
         raise BadRequest(f"--group {name[:80]!a} is no name of a group: use up to 64 letters, digits, dots, - and _.")
     return name
 

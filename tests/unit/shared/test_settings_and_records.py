@@ -25,6 +25,7 @@ from golem_chain.shared.records import (
 )
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes, parse_bytes
+from golem_chain.shared.text import NAME
 
 
 @pytest.fixture(autouse=True)
@@ -206,3 +207,10 @@ def test_every_error_is_one_family_with_a_code_of_its_own():
     assert errors.OutOfMemory("x").retryable
     assert not errors.BadAudio("x").retryable
     assert errors.BadAudio("one sentence.").message == "one sentence."
+
+
+def test_ids_and_groups_have_the_form_that_the_command_line_checks():
+    for field in ("id", "group"):
+        schema = Job.model_json_schema()["properties"][field]
+        patterns = {one.get("pattern") for one in (schema, *schema.get("anyOf", ()))} - {None}
+        assert patterns == {f"^{NAME}$"}
