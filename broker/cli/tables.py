@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
+from golem_chain.broker.cli.follow.report import counted
 from golem_chain.broker.cli.follow.rows import COLOURS
 from golem_chain.shared.durations import age
 from golem_chain.shared.json_object import JsonObject
@@ -131,8 +132,7 @@ def of_group(name: str, status: "GroupStatus") -> "Table":
 
     counts = dict(status.at)
     counts |= {state: getattr(status, state) for state in ("done", "failed", "cancelled", "expired")}
-    jobs = f"{status.jobs:,} {'job' if status.jobs == 1 else 'jobs'}"
-    title = f"{name}{' (cancelled)' if status.cancelled_at else ''}: {jobs}"
+    title = f"{name}{' (cancelled)' if status.cancelled_at else ''}: {counted(status.jobs, 'job')}"
     grid = Table(
         title=title, title_justify="left", title_style="", box=boxes.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
     )

@@ -12,6 +12,7 @@ from golem_chain.broker.connection import check_broker, connect, place, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.webhooks.deliverer import Deliverer
 from golem_chain.broker.webhooks.outbox import Outbox
+from golem_chain.shared.durations import age
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
@@ -62,9 +63,8 @@ def show_dead(settings: Settings, *, as_json: bool) -> None:
 def _print(found: Sequence[JsonObject]) -> None:
     """Two lines for each: a table of ids and URLs fits no terminal."""
     for one in found:
-        age_s = max(0.0, time.time() - one["at"])
         tries = "1 try" if one["tries"] == 1 else f"{one['tries']} tries"
-        print(f"{visible(one['id'])}  job {visible(one['job'])}, {tries}, given up {age_s:.0f} s ago")
+        print(f"{visible(one['id'])}  job {visible(one['job'])}, {tries}, given up {age(time.time() - one['at'])} ago")
         print(f"    {visible(one['origin'] or 'no receiver')}: {visible(one['error'])}")
 
 
