@@ -85,6 +85,13 @@ def check_used(job: Job) -> None:
         raise BadRequest(f"The intent {visible(job.intent, 80)} is none of the labels: choose one of {shown}, unknown.")
 
 
+def check_options(options: JobOptions) -> None:
+    """Raise what every job of audio with these options would raise: BadRequest, BadVocabulary."""
+    if options.vocabulary and options.labels:
+        with_labels(options.vocabulary, options.labels)
+    check_used(Job(id="any", name="any", audio=AudioRef(key="vault:any", size_bytes=0), **dict(options)))
+
+
 #: A job and the bytes for the vault (None: there is no audio, or it is a `file:` reference).
 Described: TypeAlias = tuple[Job, bytes | None]
 

@@ -105,6 +105,12 @@ class OracleParams(Record):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # None: derived from the job's id
 
 
+def stages_between(start: str, stop: str | None) -> tuple[str, ...]:
+    """Return the stages from `start` to `stop`, in chain order; None: to the last one."""
+    stages = list(CHAIN)
+    return tuple(stages[stages.index(start) : stages.index(stop or stages[-1]) + 1])
+
+
 class JobOptions(Record):
     """The options of a job, shared by the command line, the Python API and the record."""
 
@@ -146,8 +152,7 @@ class Job(JobOptions):
     @property
     def wanted(self) -> tuple[str, ...]:
         """The stages that run, in chain order, unless an earlier one finds silence."""
-        stages = list(CHAIN)
-        return tuple(stages[stages.index(self.start) : stages.index(self.stop or stages[-1]) + 1])
+        return stages_between(self.start, self.stop)
 
     @property
     def given(self) -> "dict[str, Record]":

@@ -248,6 +248,11 @@ class Settings(BaseSettings):
         200_000, description="Number of scores cached for texts seen before (about 100 bytes each); 0: no cache"
     )
 
+    @property
+    def names_a_server(self) -> bool:
+        """Whether somebody has set where Redis is, so that there is a running system to use."""
+        return "redis_url" in self.model_fields_set
+
     def batch_of(self, stage: str) -> int:
         """The maximum batch size of a stage."""
         return self.batch.get(stage, self.batch.get("*", 8))

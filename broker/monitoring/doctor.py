@@ -28,7 +28,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 def of_redis(settings: Settings) -> list[Finding]:
     """Return the findings about the server, the workers and the jobs."""
-    if "redis_url" not in settings.model_fields_set:
+    if not settings.names_a_server:
         return [Finding("redis", "skipped", "GOLEM_REDIS_URL is not set: server, workers and jobs are not checked")]
     try:
         check_broker(settings)

@@ -154,7 +154,9 @@ def ask(
     options = job_options(
         labels, language=language, seed=seed, max_new_tokens=max_new_tokens, temperature=temperature, stop=stop
     )
-    stages = ("interpreter",) if stop == "interpreter" else ("interpreter", "oracle")
+    from golem_chain.shared.records import stages_between
+
+    stages = stages_between("interpreter", stop)
     _wherever(_of_texts(texts, options, treated, None, stages, as_json=as_json), started)
 
 
@@ -204,9 +206,9 @@ def _of_files(
     wanted = _treated(options(), treated, interactive=one_is_interactive and len(files) == 1)
     kept = export_files(files, form, out)
     from golem_chain.broker.cli.commands import orders
-    from golem_chain.broker.queues import STAGES
+    from golem_chain.shared.records import stages_between
 
-    stages = STAGES[: STAGES.index(wanted.stop or STAGES[-1]) + 1]
+    stages = stages_between("scribe", wanted.stop)
     return orders.of_files(files, wanted, stages)._replace(
         id=ids.id, id_from_content=ids.id_from == "content", kept=kept, as_json=as_json
     )

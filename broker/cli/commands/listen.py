@@ -67,23 +67,13 @@ def listen(
         _list_devices(as_json=as_json)
     if device is not None and replayed is not None:
         raise BadRequest("--device and --from exclude each other: leave one of them out.")
+    from golem_chain.broker.submission import check_options
+
     final = job_options(labels, vocabulary, fillers, language, stop=stop).model_copy(update={"lane": "interactive"})
-    _check(final)
+    check_options(final)
     open_source = _source(device, replayed)
     with _where(final) as where:
         raise typer.Exit(_listen(open_source(), final, pause, where, as_json=as_json))
-
-
-def _check(options: "JobOptions") -> None:
-    """Raise now what every job would raise. Raises BadRequest, BadLabels, BadVocabulary."""
-    from golem_chain.broker.submission import check_used
-    from golem_chain.shared.records import AudioRef, Job
-    from golem_chain.shared.vocabulary import with_labels
-
-    if options.vocabulary and options.labels:
-        with_labels(options.vocabulary, options.labels)
-    given = {field: getattr(options, field) for field in type(options).model_fields}
-    check_used(Job(id="microphone", name="microphone", audio=AudioRef(key="vault:microphone", size_bytes=0), **given))
 
 
 def _listen(source: "Source", final: "JobOptions", pause_s: float, where: Where, *, as_json: bool) -> int:
@@ -175,15 +165,15 @@ def _where(final: "JobOptions") -> Iterator[Where]:
     from golem_chain.broker.cli.console import interrupted, say
     from golem_chain.broker.connection import check_broker
     from golem_chain.broker.local import system
-    from golem_chain.broker.queues import STAGES
+    from golem_chain.shared.records import stages_between
     from golem_chain.shared.settings import Settings
 
     settings = Settings.read()
-    if "redis_url" in settings.model_fields_set:
+    if settings.names_a_server:
         check_broker(settings)
         yield Where(settings, lambda: None)
         return
-    stages = STAGES[: STAGES.index(final.stop or STAGES[-1]) + 1]
+    stages = stages_between("scribe", final.stop)
     # each word would wait for a switch of models: all stay that fit, unless the user has decided otherwise
     more = {} if "resident" in settings.model_fields_set else {"GOLEM_RESIDENT": "auto"}
     with interrupted("Interrupted: the temporary server and worker have stopped."):

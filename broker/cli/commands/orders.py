@@ -120,7 +120,7 @@ class Submission:
 
 def wherever(order: Order, started: float) -> NoReturn:
     """Use the running system if there is a setting for it, else one of our own."""
-    if "redis_url" in Settings.read().model_fields_set:
+    if Settings.read().names_a_server:
         together(order, started, wait=True)
     alone(order, started)
 

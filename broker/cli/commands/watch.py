@@ -131,9 +131,8 @@ class _Told:
 
 def _checked(options: "JobOptions", forms: Sequence[str]) -> "JobOptions":
     """Return the options of every job. Raises BadRequest, BadLabels, BadVocabulary for what no job could use."""
-    from golem_chain.broker.submission import check_used
-    from golem_chain.shared.records import AudioRef, Job, OracleParams
-    from golem_chain.shared.vocabulary import with_labels
+    from golem_chain.broker.submission import check_options
+    from golem_chain.shared.records import OracleParams
 
     spoken = options.vocabulary
     if options.stop is None and "json" not in forms:
@@ -144,9 +143,7 @@ def _checked(options: "JobOptions", forms: Sequence[str]) -> "JobOptions":
                 "The parameters of the reply have no effect without --format json: add it, or leave them out."
             )
         options = options.model_copy(update={"stop": "scribe"})
-    if spoken and options.labels:
-        with_labels(spoken, options.labels)
-    check_used(Job(id="any", name="any", audio=AudioRef(key="vault:any", size_bytes=1), **dict(options)))
+    check_options(options)
     return options
 
 
@@ -159,11 +156,11 @@ def _digest(options: "JobOptions") -> str:
 def _system(root: Path, options: "JobOptions") -> Iterator[tuple["Pipeline", Callable[[], None] | None]]:
     """The running system if there is a setting for it, else one of our own with the check of its worker."""
     from golem_chain.broker.pipeline import Pipeline
-    from golem_chain.broker.queues import STAGES
+    from golem_chain.shared.records import stages_between
     from golem_chain.shared.settings import Settings
 
     settings = Settings.read()
-    if "redis_url" in settings.model_fields_set:
+    if settings.names_a_server:
         from golem_chain.broker.connection import check_broker
 
         check_broker(settings)
@@ -172,7 +169,7 @@ def _system(root: Path, options: "JobOptions") -> Iterator[tuple["Pipeline", Cal
         return
     from golem_chain.broker.local import system
 
-    stages = STAGES[: STAGES.index(options.stop or STAGES[-1]) + 1]
+    stages = stages_between("scribe", options.stop)
     system.pull_missing(stages)
     with (
         system.private_system([str(root / "any")], stages) as own,  # any file in the folder: the worker may read it
