@@ -2,8 +2,10 @@
 
 import pytest
 
+from golem_chain.broker.app import make_app
 from tests.support.chain import Chain
 from tests.support.fleet import Fleet
+from tests.support.takes import BOX
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,13 @@ def fleet(server, tmp_path):
     made = Fleet(server.url, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def qos(settings):
+    """What a worker, BOX, does with the messages that it has in hand."""
+    app = make_app(settings)
+    app.conf.broker_transport_options |= {"box": BOX}
+    with app.connection_for_write() as connection:
+        yield connection.default_channel.qos
+    app.close()

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from golem_chain.broker.app import make_app
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.jobs.stages import Stages, Step
 from golem_chain.broker.keys import Keys
@@ -14,9 +13,9 @@ from golem_chain.broker.transport import message
 from golem_chain.broker.transport.message import Lease, Taken
 from golem_chain.shared.records import Outcome
 from tests.support import takes
+from tests.support.takes import BOX
 
 KEYS = Keys()
-BOX = "box@here"
 BOOKS = (KEYS.unacked, KEYS.unacked_index, KEYS.holders, KEYS.deliveries, KEYS.crashes)
 STEPS = {
     "publish": Step("publish", "interpreter", message.text("interpreter", "j"), answer={"transcript": '{"text":"hi"}'}),
@@ -34,16 +33,6 @@ def pipeline(settings):
 @pytest.fixture
 def stages(settings, client):
     return Stages(settings, client, Outcomes(settings, client))
-
-
-@pytest.fixture
-def qos(settings):
-    """What a worker does with the messages that it has in hand."""
-    app = make_app(settings)
-    app.conf.broker_transport_options |= {"box": BOX}
-    with app.connection_for_write() as connection:
-        yield connection.default_channel.qos
-    app.close()
 
 
 def take(client, box=BOX, queue="scribe", deliveries=3):

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from golem_chain.broker.app import make_app
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.local import embedded
 from golem_chain.broker.monitoring import invariants, snapshot_reader, status
@@ -26,16 +25,6 @@ keys = Keys()
 def server() -> Iterator[embedded.Server]:
     with embedded.start() as running:
         yield running
-
-
-@pytest.fixture
-def qos(settings):
-    """What a worker does with the messages that it has in hand."""
-    app = make_app(settings)
-    app.conf.broker_transport_options |= {"box": BOX}
-    with app.connection_for_write() as connection:
-        yield connection.default_channel.qos
-    app.close()
 
 
 def lane(client, name: Lane, stage: str = "scribe") -> list[bytes]:
