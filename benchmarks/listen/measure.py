@@ -243,13 +243,13 @@ def tables(found: JsonObject) -> list[Table]:
     """Return the figures beside their targets."""
     final, first, reply = found["final_s"], found["first_s"], found["reply_s"]
     rows = [
-        ("final words after the voice ends, s, median", f"<= {FINAL_S}", _number(final["median"])),
-        ("— the slowest of ten, of all", "–", f"{_number(final['p90'])}, {_number(final['max'])}"),
-        ("first words after the voice begins, s, median", f"<= {FIRST_S}", _number(first["median"])),
-        ("— the slowest of ten, of all", "–", f"{_number(first['p90'])}, {_number(first['max'])}"),
+        ("final words after the voice ends, s, median", f"≤ {FINAL_S}", _number(final["median"])),
+        ("— 90th percentile, longest", "–", f"{_number(final['p90'])}, {_number(final['max'])}"),
+        ("first words after the voice begins, s, median", f"≤ {FIRST_S}", _number(first["median"])),
+        ("— 90th percentile, longest", "–", f"{_number(first['p90'])}, {_number(first['max'])}"),
         ("a recording's words as a job by itself, s, median", "–", _number(found["alone_s"])),
         ("reply after the voice ends, s, median", "–", _number(reply["median"])),
-        ("shown words that are not final, %", f"<= {100 * WRONG:.0f}", f"{100 * found['shown_wrong']:.1f}"),
+        ("shown words that are not final, %", f"≤ {100 * WRONG:.0f}", f"{100 * found['shown_wrong']:.1f}"),
         ("— of those shown as certain, %", "–", f"{100 * found['confirmed_wrong']:.1f}"),
         ("WER %, by ear and of the whole files", "–", f"{100 * found['wer']:.1f}, {100 * found['wer_whole']:.1f}"),
     ]
