@@ -86,7 +86,7 @@ def _variable(reader: Reader, label: str) -> Variable:
         raise reader.corrupt(f"{label} has {size} bytes, which does not match its shape {list(shape)}")
     start = reader.skip(size)
     if size == 0:
-        return Variable(shape, torch.empty(shape, dtype=dtype))
+        return Variable(shape, torch.empty(0, dtype=dtype))  # torch cannot make every such shape
     if start % dtype.itemsize:
         raw = bytearray(reader.data[start : start + size])
         return Variable(shape, torch.frombuffer(raw, dtype=dtype).view(shape))

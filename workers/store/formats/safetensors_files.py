@@ -26,6 +26,7 @@ _TORCH_NAMES = {
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 _HEADER_LIMIT_BYTES = 100 << 20  # as in the reference implementation
+_MOST_ITEMS = (1 << 63) - 1  # torch computes strides in 64 bits, for an empty tensor too
 _ALIGN_BYTES = 64  # data starts on a cache line, so that mapped tensors are aligned
 _MADV_POPULATE_READ = 22  # Linux 5.14: map all pages at once instead of one page fault per 16
 
@@ -82,6 +83,8 @@ def _entry(path: Path, name: str, value: dict[str, object], base: int, size: int
         raise TypeError
     if dtype not in ITEM_BYTES:
         raise _corrupt(path, f"{name} has the unsupported type {dtype[:20]}")
+    if math.prod(max(number, 1) for number in shape) > _MOST_ITEMS:
+        raise _corrupt(path, f"the shape of {name} is too large")
     entry = Entry(dtype, tuple(shape), base + start, base + stop)
     if entry.stop > size:
         raise _corrupt(path, f"it ends before the data of {name}")

@@ -218,6 +218,14 @@ def test_a_foreign_unaligned_file_is_read(tmp_path):
     assert map_tensors(path)["x"].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("shape", [[0, 2**70], [2**40, 2**40, 0]])
+def test_an_empty_tensor_of_a_shape_beyond_all_memory_is_refused(tmp_path, shape):
+    path = tmp_path / "a.safetensors"
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert "is not a valid safetensors file: the shape of x is too large" in refusal(map_tensors, path)
+
+
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

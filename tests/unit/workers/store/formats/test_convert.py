@@ -1,6 +1,7 @@
 """Conversions reproduce the source exactly, and malformed bytes raise one named error."""
 
 import json
+import struct
 
 import pytest
 import torch
@@ -87,6 +88,12 @@ def test_variables_and_aliases_are_read(small_bin):
     found = read_variables(bytearray(small_bin), "model.bin")
     assert found["a2"].tensor.tolist() == [0, 1, 2]
     assert found["b"].tensor.tolist() == [0, 1]
+
+
+def test_an_empty_ctranslate2_variable_may_have_a_shape_that_no_tensor_has():
+    empty, shape = ctranslate2_bytes({"a": torch.zeros(0, 5, 5)}), (0, 2**32 - 1, 2**32 - 1)
+    raw = empty.replace(struct.pack("<3I", 0, 5, 5), struct.pack("<3I", *shape))
+    assert read_variables(bytearray(raw), "model.bin")["a"].shape == shape
 
 
 @FEW
