@@ -51,6 +51,8 @@ def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
             Planned(_rename(gguf, name), stored.shape, torch.float32, partial(_tensor, gguf, name, permuted))
         )
     layers = gguf.field("llama.block_count", int)
+    if layers > len(gguf.stored):  # before they are named one by one
+        raise gguf.corrupt(f"it claims {layers} layers, more than it has tensors")
     wanted = {*list(_OUTSIDE)[:2], *(f"blk.{layer}.{part}.weight" for layer in range(layers) for part in _INSIDE)}
     missing = sorted(wanted - gguf.stored.keys())
     if missing:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,6 +167,12 @@ def test_a_damaged_gguf_is_read_or_refused_but_never_worse(small_gguf, data):
 
     said = refusal(read)
     assert said is None or said.startswith("m.gguf cannot be ")
+
+
+def test_a_gguf_that_claims_more_layers_than_tensors_is_refused_before_they_are_named(small_gguf):
+    gguf = parse(small_gguf, "m.gguf")
+    with pytest.raises(ModelCorrupt, match="claims 100000 layers, more than it has tensors"):
+        from_gguf(replace(gguf, fields=gguf.fields | {"llama.block_count": 100_000}))
 
 
 def test_a_bin_is_rewritten_and_shared_weights_are_kept_once(tmp_path):
