@@ -14,6 +14,7 @@ import transformers
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, open_memory
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
 from golem_chain.workers.residency.events import Event
@@ -74,7 +75,7 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         memory,
         settings.resident,
         budget_bytes(settings.memory_budget, memory.read().total),
-        peaks=Peaks(settings.store / "peaks.json"),
+        peaks=Peaks(settings.store / "peaks.json", card_name(device)),
         models=models,
         on_event=on_event,
     )

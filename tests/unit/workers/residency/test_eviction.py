@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golem_chain.workers.residency.eviction import Held, evict, largest_batch
-from golem_chain.workers.residency.working_memory import Peaks, expect
 
 A, B, C = Held("a", 10, 1.0), Held("b", 20, 2.0), Held("c", 30, 3.0)
 
@@ -63,28 +62,3 @@ def test_the_largest_batch_fits_and_the_next_does_not(asked, free, each):
     assert 1 <= n <= asked
     assert n * each <= free or n == 1
     assert n == asked or (n + 1) * each > free
-
-
-def test_expected_working_memory_comes_from_what_was_seen():
-    assert expect({}, 4, 100) == 100
-    assert expect({4: 50, 8: 90}, 3, 1000) == 50
-    assert expect({4: 50}, 8, 10) == 100
-    assert expect({4: 50}, 8, 1000) == 1000
-
-
-def test_peaks_survive_a_restart_and_a_damaged_file(tmp_path):
-    file = tmp_path / "peaks.json"
-    Peaks(file).learn("scribe", 4, 123)
-    assert Peaks(file).expect("scribe", 2, 5) == 123
-    file.write_text('{"scribe": [1, 2')
-    assert Peaks(file).expect("scribe", 2, 5) == 5
-
-
-def test_a_batch_that_ran_out_is_doubted_until_the_restart_but_never_a_single_item(tmp_path):
-    file = tmp_path / "peaks.json"
-    peaks = Peaks(file)
-    peaks.doubt("scribe", 4, 1000)
-    peaks.doubt("scribe", 1, 1000)
-    assert peaks.expect("scribe", 8, 5) == 1000
-    assert peaks.expect("scribe", 3, 5) == 5
-    assert Peaks(file).expect("scribe", 8, 5) == 5
