@@ -182,7 +182,9 @@ class Settings(BaseSettings):
         description="Data type of the weights in memory; auto: by device (float32 on a CPU); fast: like auto, but "
         "bfloat16 for the Oracle and an NLI Interpreter on a CPU with bfloat16 instructions",
     )
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the models; 0: all cores")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads for the models; 0: all cores, but no more than the container's CPU quota"
+    )
 
     # -- residency
     resident: Literal["1", "0", "auto"] = Field(

@@ -17,6 +17,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, open_memory
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.working_memory import Peaks
@@ -56,8 +57,7 @@ _ALWAYS = ("AutoConfig", "AutoTokenizer", "GenerationConfig", "WhisperFeatureExt
 
 def build_residency(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Residency:
     """Return the residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    set_threads(settings.threads)
     os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
     device = pick_device(settings)
     engines: dict[str, AnyEngine] = {}

@@ -20,6 +20,7 @@ from golem_chain.shared.labels import phrasings
 from golem_chain.shared.records import Intent, Label, LabelSet, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.evaluation.datasets import Clip, Said
 from golem_chain.workers.evaluation.report import say
 from golem_chain.workers.stages.engine import Ready
@@ -35,7 +36,7 @@ from golem_chain.workers.store.load import Weights, read_config
 
 def open_scribe(settings: Settings) -> scribe.Scribe:
     """Return the configured Scribe with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
-    _threads(settings)
+    set_threads(settings.threads)
     device = pick_device(settings)
     dtype = pick_dtype(settings, device, "scribe")
     made = scribe.Scribe(Weights(find(settings, "scribe"), scribe.make, device, dtype), settings)
@@ -45,7 +46,7 @@ def open_scribe(settings: Settings) -> scribe.Scribe:
 
 def open_interpreter(settings: Settings) -> interpreter.Interpreter:
     """Return the configured Interpreter with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
-    _threads(settings)
+    set_threads(settings.threads)
     device, checkpoint = pick_device(settings), find(settings, "interpreter")
     nli = interpreter.method_of(read_config(checkpoint.folder)) == "entailment"
     dtype = pick_dtype(settings, device, "interpreter", cross_encoder=nli)
@@ -63,11 +64,6 @@ def run_on(engine: scribe.Scribe | interpreter.Interpreter) -> dict[str, str]:
         f"transformers {transformers.__version__}, Python {platform.python_version()}",
         "hardware": _hardware(weights.device),
     }
-
-
-def _threads(settings: Settings) -> None:
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
 
 
 def _name(dtype: torch.dtype) -> str:
