@@ -169,6 +169,12 @@ class OutOfMemory(RetryableError):
     code = "out-of-memory"
 
 
+class ModelChanged(RetryableError):
+    """The checkpoint was pulled again, with other content, while a worker was using it."""
+
+    code = "model-changed"
+
+
 class BrokerAway(RetryableError):
     """Redis cannot be reached, or refuses the connection or a command."""
 

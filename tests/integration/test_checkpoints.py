@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from golem_chain.broker.keys import Keys
-from golem_chain.shared.errors import CheckpointsDiffer
+from golem_chain.shared.errors import CheckpointsDiffer, ModelMissing
 from golem_chain.workers.parent.checkpoints import Agreement
 from tests.support.fleet import Fleet
 
@@ -42,6 +42,49 @@ def test_a_refused_worker_registers_nothing(client: Redis) -> None:
     with pytest.raises(CheckpointsDiffer):
         Agreement(client, "two@b", {"oracle": checkpoint("other"), "scribe": checkpoint("base")}, keys).renew()
     assert not client.exists("golem:checkpoint:oracle")
+
+
+def test_a_pull_while_workers_run_is_registered_once_all_who_share_the_store_have_noticed(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, store = 1000.0, {"scribe": checkpoint("tiny")}
+    monkeypatch.setattr("golem_chain.workers.parent.checkpoints.time.monotonic", lambda: now_s)
+    workers = [Agreement(client, name, dict(store), keys, lambda: dict(store)) for name in ("one@a", "two@a")]
+    for worker in workers:
+        worker.renew()
+    store["scribe"] = checkpoint("tiny", "float16") | {"fingerprint": "new"}
+    for worker in workers:
+        worker.renew()  # the entry is still the old one
+    client.delete("golem:checkpoint:scribe")  # it expires, since none of them renews it
+    for worker in workers:
+        worker.renew()
+    with pytest.raises(CheckpointsDiffer):
+        Agreement(client, "three@b", {"scribe": checkpoint("tiny")}, keys).renew()
+
+
+def test_a_pull_on_one_box_only_ends_its_worker_when_the_others_keep_theirs(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, store = [1000.0], {"scribe": checkpoint("tiny")}
+    monkeypatch.setattr("golem_chain.workers.parent.checkpoints.time.monotonic", lambda: now_s[0])
+    other = Agreement(client, "other@b", dict(store), keys)
+    ours = Agreement(client, "ours@a", dict(store), keys, lambda: dict(store))
+    other.renew()
+    ours.renew()
+    store["scribe"] = checkpoint("base")
+    ours.renew()
+    now_s[0] += 10
+    other.renew()
+    with pytest.raises(CheckpointsDiffer, match=r"that of (other@b|ours@a) is tiny"):
+        ours.renew()
+
+
+def test_a_store_that_is_being_written_changes_no_registration(client: Redis) -> None:
+    def look() -> dict[str, dict[str, str]]:
+        raise ModelMissing("There is no model.")
+
+    Agreement(client, "one@a", {"scribe": checkpoint("tiny")}, keys, look).renew()
+    assert client.exists("golem:checkpoint:scribe")
 
 
 def test_an_entry_that_a_stranger_wrote_is_shown_and_does_not_act(client: Redis) -> None:

@@ -1,5 +1,6 @@
 """The objects that the child's tasks share: Redis clients, residency, telemetry, and the watch for cancelled jobs."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -14,6 +15,7 @@ from golem_chain.broker.jobs.stages import Stages
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
+from golem_chain.shared.errors import ModelChanged
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests
 from golem_chain.workers.child.cancellation import Watch
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from golem_chain.workers.residency.manager import Residency
     from golem_chain.workers.residency.pace import Pace
     from golem_chain.workers.residency.runner import Give, Served, Spent
+
+logger = logging.getLogger(__name__)
 
 #: Builds the residency of a child; the argument receives its loads and unloads.
 Build = Callable[[Callable[["Event"], None]], "Residency"]
@@ -51,6 +55,7 @@ class ChildRuntime:
         self.watch = Watch(self.outcomes.ended, self._waiting)
         hooks = self.lifeline.alive, self.watch.step
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, *hooks)
+        self._outdated = False  # the residency's engines were made for a checkpoint that is no longer in the store
         self._lanes: Lanes | None = None  # known once the queues are
         self._paces: dict[str, Pace] = {}
 
@@ -76,6 +81,11 @@ class ChildRuntime:
         from golem_chain.workers.residency.runner import serve
 
         self.lifeline.alive()  # for building the residency, and reading headers
+        if self._outdated and self.residency is not None:
+            logger.info("A model was pulled again: all of them are read anew")
+            self.residency.unload_all("changed")
+            self.residency = None
+        self._outdated = False
         if self.standing is None:
             self.standing = Telemetry(self._client, self.node, Announcer(self._app, self.node).tell, self._keys)
         if self.residency is None:
@@ -83,6 +93,7 @@ class ChildRuntime:
         started, before = time.perf_counter(), self.residency.memory.read().allocated
 
         def ready(place: int, answer: object, spent: "Spent") -> None:
+            self._outdated |= isinstance(answer, ModelChanged)
             self.watch.leave(jobs[place])  # its end is no reason to interrupt the others
             self.lifeline.rest()
             if give is not None:
@@ -134,11 +145,11 @@ class ChildRuntime:
             residency = self._build(standing.on_event)
         standing.residency = residency
         if self.settings.idle_unload_s > 0:
-            threading.Thread(target=self._watch, args=(residency,), daemon=True, name="idle").start()
+            threading.Thread(target=self._watch, args=(residency, standing), daemon=True, name="idle").start()
         return residency
 
-    def _watch(self, residency: "Residency") -> None:
-        """Unload models that have been idle for `idle_unload_s`."""
-        while True:
+    def _watch(self, residency: "Residency", standing: "Telemetry") -> None:
+        """Unload models that have been idle for `idle_unload_s`, until another residency has taken the place."""
+        while standing.residency is residency:
             time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
             residency.unload_idle(self.settings.idle_unload_s)

@@ -6,17 +6,20 @@ does not start. The entry expires with the last of them.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from celery.utils.log import get_logger
 from redis import Redis
 
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport import scripts
-from golem_chain.shared.errors import CheckpointsDiffer
+from golem_chain.shared.errors import CheckpointsDiffer, GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
-from golem_chain.workers.parent.node_name import EXPIRY_S
+from golem_chain.workers.parent.node_name import EXPIRY_S, RENEW_S
 from golem_chain.workers.store.manifest import find
+
+logger = get_logger(__name__)
 
 #: Stage -> id, fingerprint and dtype, which must be equal on every box.
 Checkpoints = Mapping[str, Mapping[str, str]]
@@ -34,8 +37,19 @@ def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, 
 class Agreement:
     """One worker's registration of its checkpoints."""
 
-    def __init__(self, client: Redis, node: str, checkpoints: Checkpoints, keys: Keys) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        node: str,
+        checkpoints: Checkpoints,
+        keys: Keys,
+        look: Callable[[], Checkpoints] | None = None,
+    ) -> None:
+        """`look` returns the checkpoints that the store has now: after a pull while this worker runs, it registers
+        those instead. None: they do not change."""
         self._client, self._node, self._mine, self._keys = client, node, checkpoints, keys
+        self._look = look
+        self._tolerant_until = 0.0  # monotonic: until then the entries of other workers may be older than the pull
 
     def join(self) -> None:
         """Register at startup, waiting up to 3.5 s for the entries of dead workers to expire. Raises CheckpointsDiffer
@@ -50,7 +64,9 @@ class Agreement:
             time.sleep(0.1)
 
     def renew(self) -> None:
-        """Register or renew. Raises CheckpointsDiffer if live workers use different checkpoints."""
+        """Register or renew. Raises CheckpointsDiffer if live workers use different checkpoints: after a pull not
+        before the workers that share this store have noticed it too, and their old entries have expired."""
+        self._notice()
         if not self._mine:
             return
         stages = list(self._mine)
@@ -59,6 +75,8 @@ class Agreement:
         answer = self._client.eval(scripts.AGREE, len(entries), *entries, self._node, int(EXPIRY_S * 1000), *texts)
         if not answer:
             return
+        if time.monotonic() < self._tolerant_until:
+            return
         place, theirs, box = answer
         stage = stages[int(place) - 1]
         raise CheckpointsDiffer(
@@ -66,6 +84,16 @@ class Agreement:
             f"{_named(_read(_text(theirs)))}: pull the same checkpoint on both (golem models pull, GOLEM_MODELS, "
             f"GOLEM_{stage.upper()}_MODEL), or stop the other workers first."
         )
+
+    def _notice(self) -> None:
+        """Adopt the checkpoints of a pull that has finished since the last look."""
+        try:
+            now = self._look() if self._look else self._mine
+        except GolemError:
+            return  # it is being replaced, or damaged: the load reports that
+        if now != self._mine:
+            self._mine, self._tolerant_until = now, time.monotonic() + EXPIRY_S + 2 * RENEW_S
+            logger.warning("The models in the store were pulled again: this worker now uses the new ones")
 
 
 def _text(value: bytes | str) -> str:

@@ -71,7 +71,8 @@ def start(
         register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
         used = installed(settings, queues or STAGES) if ours else checkpoints or {}
-        agreement = Agreement(client, node, used, keys)
+        look = partial(installed, settings, queues or STAGES) if ours else None
+        agreement = Agreement(client, node, used, keys, look)
         agreement.join()
         held = ConsumerState()
         shutdown, outcomes = Shutdown(held, settings.stop_s), Outcomes(settings, client)

@@ -1,6 +1,6 @@
 """The sole owner of device memory: `with residency.use("scribe") as engine`.
 
-    unloaded --use--> resident --evicted | idle | after-use | out-of-memory | stop--> unloaded
+    unloaded --use--> resident --evicted | idle | after-use | out-of-memory | changed | stop--> unloaded
 
 A lock is held while a stage is in use, so its model cannot be unloaded meanwhile.
 """

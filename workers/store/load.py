@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelChanged, ModelCorrupt, ModelMissing
 from golem_chain.workers.store.formats.safetensors_files import FLOATS, ITEM_BYTES, map_tensors, read_header
 from golem_chain.workers.store.hostcache import HostCache, HostCopy
-from golem_chain.workers.store.manifest import Checkpoint, verify_if_touched
+from golem_chain.workers.store.manifest import Checkpoint, check_sizes, hashes, read, verify_if_touched
 from golem_chain.workers.store.skeleton import Skeleton
 
 
@@ -26,7 +26,7 @@ class Weights:
     """One checkpoint on one device, to be loaded and unloaded any number of times.
 
     `make(config)` builds the nn.Module, for instance `WhisperForConditionalGeneration`. All methods raise ModelCorrupt
-    if the folder does not match its record.
+    if the folder does not match its record, and `load` ModelChanged if that is because of another pull.
     """
 
     def __init__(
@@ -66,6 +66,27 @@ class Weights:
 
     def load(self) -> nn.Module:
         """Load the model onto the device, in eval mode. Every load returns the same object."""
+        try:
+            return self._load()
+        except ModelCorrupt:
+            if not self._pulled_again():
+                raise
+            raise ModelChanged(
+                f"The {self.checkpoint.stage}'s model in {self.folder} was pulled again, with other content, while "
+                "this worker was using it: the worker reads it anew, and the job can be tried again."
+            ) from None
+
+    def _pulled_again(self) -> bool:
+        """Whether the folder now holds a whole checkpoint with other content. Config and tokenizer are then new too, so
+        that engines must be made anew."""
+        try:
+            now = read(self.folder)
+            check_sizes(now)
+        except (ModelMissing, ModelCorrupt):
+            return False
+        return hashes(now) != hashes(self.checkpoint)
+
+    def _load(self) -> nn.Module:
         files = self._files()
         verify_if_touched(self.checkpoint)
         skeleton = self.build()

@@ -149,6 +149,11 @@ def find(settings: Settings, stage: str) -> Checkpoint:
     return checkpoint
 
 
+def hashes(checkpoint: Checkpoint) -> dict[str, str]:
+    """The SHA-256 of each file by name: what tells a checkpoint's content from another's."""
+    return {name: file.sha256 for name, file in checkpoint.files.items()}
+
+
 def check_sizes(checkpoint: Checkpoint) -> None:
     """Check that every file has its recorded size: reading past the end of a mapped file would kill the process.
     Raises ModelCorrupt."""

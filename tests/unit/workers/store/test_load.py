@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from golem_chain.shared.errors import ModelCorrupt
+from golem_chain.shared.errors import ModelChanged, ModelCorrupt
 from golem_chain.workers.store.formats.safetensors_files import map_tensors, read_header, write_tensors
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.skeleton import rename
@@ -239,3 +239,37 @@ def test_a_damaged_safetensors_file_is_read_or_refused_but_never_worse(tmp_path,
     path.write_bytes(raw)
     said = refusal(map_tensors, path)
     assert said is None or "is not a valid safetensors file" in said
+
+
+def test_a_checkpoint_that_was_pulled_again_with_other_content_is_said_to_have_changed_not_to_be_damaged(tmp_path):
+    first = ALL["gpt2"]()
+    weights = Weights(stored(tmp_path, "gpt2", first), type(first))
+    weights.load()
+    weights.unload()
+    other = ALL["gpt2"]()
+    with torch.no_grad():
+        other.transformer.wte.weight += 1
+    checkpoint = stored(tmp_path, "gpt2", other)
+    with pytest.raises(ModelChanged, match="pulled again") as caught:
+        weights.load()
+    assert caught.value.retryable
+    assert same_weights(Weights(checkpoint, type(other)).load(), other)
+
+
+def test_a_pull_that_brings_the_same_content_changes_nothing(tmp_path):
+    model = ALL["gpt2"]()
+    checkpoint = stored(tmp_path, "gpt2", model)
+    weights = Weights(checkpoint, type(model))
+    (checkpoint.folder / "config.json").unlink()  # damaged, so that it is pulled again
+    with pytest.raises(ModelCorrupt, match=r"config\.json is missing"):
+        weights.load()
+    stored(tmp_path, "gpt2", model)
+    assert same_weights(weights.load(), model)
+
+
+def test_a_file_that_was_altered_without_a_pull_is_still_damage(tmp_path):
+    weights = Weights(stored(tmp_path, "gpt2"), type(ALL["gpt2"]()))
+    path = weights.folder / "config.json"
+    path.write_text(path.read_text().replace("gelu", "relu"))
+    with pytest.raises(ModelCorrupt, match="altered"):
+        weights.load()

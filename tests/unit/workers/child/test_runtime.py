@@ -1,0 +1,44 @@
+"""What the child does with its residency when the models in the store change."""
+
+import pytest
+
+from golem_chain.broker.app import make_app
+from golem_chain.shared.errors import ModelChanged
+from golem_chain.workers.child.runtime import ChildRuntime
+from tests.support.residency import make
+
+
+@pytest.fixture
+def runtime(settings):
+    """A runtime whose first residency was made for a scribe that has since been pulled again."""
+    app = make_app(settings)
+    made = []
+
+    def build(on_event):
+        fails = {"fail_load": ModelChanged("The scribe's model was pulled again.")} if not made else {}
+        residency, engines, _ = make("auto", scribe=fails, interpreter={})
+        residency._tell = on_event
+        made.append((residency, engines))
+        return residency
+
+    found = ChildRuntime(app, settings, build, "box")
+    found.made = made
+    yield found
+    app.close()
+
+
+def test_after_a_new_pull_the_next_batch_reads_all_models_anew(runtime):
+    runtime.serve("interpreter", ["i"], ["hello"])
+    (failed,) = runtime.serve("scribe", ["a"], ["one"]).answers
+    assert isinstance(failed, ModelChanged)
+    assert failed.retryable, "the job is tried again"
+    assert runtime.serve("scribe", ["a"], ["one"]).answers == ["scribe(one)"]
+    (_, before), (residency, _) = runtime.made
+    assert not before["interpreter"].loaded, "nothing of the old residency stays in memory"
+    assert runtime.residency is residency
+
+
+def test_without_a_new_pull_the_residency_stays(runtime):
+    runtime.serve("interpreter", ["a"], ["one"])
+    runtime.serve("interpreter", ["b"], ["two"])
+    assert len(runtime.made) == 1
