@@ -17,7 +17,7 @@ from golem_chain.benchmarks.clock import Floor, drop_page_cache, medians, second
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import allocator_environment, open_memory
-from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
@@ -111,7 +111,8 @@ class Bench:
         self.rounds, self.device = rounds, pick_device(settings)
         self.checkpoints = checkpoints
         self.classes = {stage: model_class(c) for stage, c in checkpoints.items()}
-        self.dtypes = {stage: pick_dtype(settings, self.device, stage) for stage in checkpoints}
+        card = card_of(self.device)
+        self.dtypes = {stage: pick_dtype(settings, card, stage) for stage in checkpoints}
         self.engines = {
             stage: Held(stage, Weights(c, self.classes[stage], self.device, self.dtypes[stage]))
             for stage, c in checkpoints.items()

@@ -132,10 +132,10 @@ def models() -> list[JsonObject]:
 
 def dtype(stage: str) -> str:
     """The type of the weights in memory here."""
-    from golem_chain.workers.devices.selection import pick_device, pick_dtype
+    from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 
     settings = Settings.read()
-    return str(pick_dtype(settings, pick_device(settings), stage)).removeprefix("torch.")
+    return str(pick_dtype(settings, card_of(pick_device(settings)), stage)).removeprefix("torch.")
 
 
 def hardware() -> str:

@@ -16,7 +16,7 @@ from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, open_memory
-from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
@@ -60,12 +60,13 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     set_threads(settings.threads)
     os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
     device = pick_device(settings)
+    card = card_of(device)
     engines: dict[str, AnyEngine] = {}
     models: dict[str, str] = {}
     host = HostCache(settings.host_cache)
     for stage in STAGES:
         checkpoint = find(settings, stage)
-        dtype = pick_dtype(settings, device, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))
+        dtype = pick_dtype(settings, card, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))
         engine_of, make = ENGINES[stage]
         engines[stage] = engine_of(Weights(checkpoint, make, device, dtype, host), settings)
         models[stage] = f"{checkpoint.id}@{checkpoint.revision} {str(dtype).removeprefix('torch.')}"

@@ -9,8 +9,9 @@ from golem_chain.shared.errors import DeviceRefused
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.memory import budget_bytes, open_memory
-from golem_chain.workers.devices.selection import pick_device, pick_dtype, unsupported_card
+from golem_chain.workers.devices.selection import Choice, card_of, choice, pick_dtype
 
 #: Exists where NVIDIA's driver is loaded, whatever torch can use.
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -19,24 +20,24 @@ DRIVER = Path("/proc/driver/nvidia/version")
 def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Finding]:
     """Return the findings. `weights`: each stage's bytes on disk and their dtype."""
     try:
-        device = pick_device(settings)
+        chosen = choice(settings)
     except DeviceRefused as exc:
         return [Finding.of_error("device", exc, "; ")]
-    seen = open_memory(device).read()
-    needs = {stage: _in_memory(settings, device, stage, *one) for stage, one in weights.items()}
+    seen, card = open_memory(chosen.device).read(), card_of(chosen.device)
+    needs = {stage: _in_memory(settings, card, stage, *one) for stage, one in weights.items()}
     return [
-        chosen(settings, device),
+        device(settings, chosen),
         room(budget_bytes(settings.memory_budget, seen.total), seen.total, seen.free, needs),
     ]
 
 
-def chosen(settings: Settings, device: torch.device) -> Finding:
+def device(settings: Settings, chosen: Choice) -> Finding:
     """The device is the one that the user would expect."""
-    told = f"Models run on {device} (torch {torch.__version__})"
-    if device.type == "cpu" and settings.device == "auto":
-        if torch.cuda.is_available():
-            why = unsupported_card(torch.cuda.get_device_capability(0), torch.cuda.get_arch_list())
-            return Finding("device", "warning", f"{told}, not on the card: {why}", "install a torch build for it")
+    told = f"Models run on {chosen.device} (torch {torch.__version__})"
+    if chosen.device.type == "cpu" and settings.device == "auto":
+        if chosen.warning:
+            remedy = "install a torch build for it, or set GOLEM_DEVICE=cpu"
+            return Finding("device", "warning", f"{chosen.warning} (torch {torch.__version__})", remedy)
         if DRIVER.exists():
             why = "finds no device" if torch.version.cuda else "was built without CUDA"
             return Finding(
@@ -67,7 +68,7 @@ def room(budget: int, total: int, free: int, needs: Mapping[str, int]) -> Findin
     return Finding("memory-budget", "ok", f"{told}; {largest}")
 
 
-def _in_memory(settings: Settings, device: torch.device, stage: str, size_bytes: int, dtype: str) -> int:
+def _in_memory(settings: Settings, card: Card | None, stage: str, size_bytes: int, dtype: str) -> int:
     """Return the bytes of weights on the device, whose dtype may differ from that on disk."""
     stored: torch.dtype = getattr(torch, dtype, torch.float32)
-    return size_bytes * pick_dtype(settings, device, stage).itemsize // stored.itemsize
+    return size_bytes * pick_dtype(settings, card, stage).itemsize // stored.itemsize

@@ -19,7 +19,7 @@ from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.labels import phrasings
 from golem_chain.shared.records import Intent, Label, LabelSet, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.evaluation.datasets import Clip, Said
 from golem_chain.workers.evaluation.report import say
@@ -38,7 +38,7 @@ def open_scribe(settings: Settings) -> scribe.Scribe:
     """Return the configured Scribe with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     set_threads(settings.threads)
     device = pick_device(settings)
-    dtype = pick_dtype(settings, device, "scribe")
+    dtype = pick_dtype(settings, card_of(device), "scribe")
     made = scribe.Scribe(Weights(find(settings, "scribe"), scribe.make, device, dtype), settings)
     made.load()
     return made
@@ -49,7 +49,7 @@ def open_interpreter(settings: Settings) -> interpreter.Interpreter:
     set_threads(settings.threads)
     device, checkpoint = pick_device(settings), find(settings, "interpreter")
     nli = interpreter.method_of(read_config(checkpoint.folder)) == "entailment"
-    dtype = pick_dtype(settings, device, "interpreter", cross_encoder=nli)
+    dtype = pick_dtype(settings, card_of(device), "interpreter", cross_encoder=nli)
     made = interpreter.Interpreter(Weights(checkpoint, interpreter.make, device, dtype), settings)
     made.load()
     return made

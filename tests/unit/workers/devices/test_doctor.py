@@ -9,8 +9,9 @@ import torch
 
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices import doctor
+from golem_chain.workers.devices.selection import Choice
 
-CPU = torch.device("cpu")
+CPU, OLD = Choice(torch.device("cpu")), "Models run on the CPU, not on the GTX 980: its compute capability 5.2"
 
 
 def settings(**given):
@@ -28,15 +29,14 @@ def test_a_cpu_is_ok_and_a_device_that_is_not_there_is_wrong():
 
 def test_a_card_that_torch_cannot_use_is_a_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "DRIVER", tmp_path / "version")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert doctor.chosen(settings(), CPU).state == "ok", "there is no card"
+    assert doctor.device(settings(), CPU).state == "ok", "there is no card"
     (tmp_path / "version").touch()
-    assert doctor.chosen(settings(), CPU).state == "warning"
-    assert doctor.chosen(settings(device="cpu"), CPU).state == "ok", "as asked"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (5, 0))
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75"])
-    assert "compute capability 5.0 is not in this torch build" in doctor.chosen(settings(), CPU).message
+    assert doctor.device(settings(), CPU).state == "warning"
+    assert doctor.device(settings(device="cpu"), CPU).state == "ok", "as asked"
+    told = doctor.device(settings(), Choice(CPU.device, OLD))
+    assert told.state == "warning"
+    assert OLD in told.message
+    assert "GOLEM_DEVICE=cpu" in told.remedy
 
 
 @pytest.mark.parametrize(

@@ -62,15 +62,8 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(asked):
 def test_without_a_card_the_models_run_on_the_cpu_in_float32():
     device = pick_device(Settings.read(_env_file=None, device="auto"))
     assert device.type == "cpu"
-    assert pick_dtype(Settings.read(_env_file=None), device, "oracle") == torch.float32
-    assert pick_dtype(Settings.read(_env_file=None, dtype="bfloat16"), device, "oracle") == torch.bfloat16
-
-
-def test_a_card_runs_in_half_precision(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    cuda = torch.device("cuda")
-    assert pick_dtype(Settings.read(_env_file=None), cuda, "scribe") == torch.float16
-    assert pick_dtype(Settings.read(_env_file=None), cuda, "oracle") == torch.bfloat16
+    assert pick_dtype(Settings.read(_env_file=None), None, "oracle") == torch.float32
+    assert pick_dtype(Settings.read(_env_file=None, dtype="bfloat16"), None, "oracle") == torch.bfloat16
 
 
 def test_a_failed_allocation_is_told_from_other_faults():

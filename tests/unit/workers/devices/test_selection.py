@@ -9,7 +9,6 @@ from golem_chain.workers.devices.selection import pick_dtype
 from golem_chain.workers.store.load import Weights
 from tests.support.store_models import ALL, stored
 
-CPU, CARD = torch.device("cpu"), torch.device("cuda")
 ZEN4 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu avx2 avx512_bf16\n"
 
 
@@ -34,21 +33,16 @@ def test_a_cpu_is_fast_at_bfloat16_where_it_has_the_instructions(flags, fast):
 @pytest.mark.parametrize("flags", [{"avx512_bf16"}, ()])
 def test_on_a_cpu_only_an_nli_interpreter_and_the_oracle_leave_float32_where_asked(dtype, stage, cross_encoder, flags):
     chosen = pick_dtype(
-        Settings.read(_env_file=None, dtype=dtype), CPU, stage, cross_encoder=cross_encoder, flags=frozenset(flags)
+        Settings.read(_env_file=None, dtype=dtype), None, stage, cross_encoder=cross_encoder, flags=frozenset(flags)
     )
     may = stage == "oracle" or (stage == "interpreter" and cross_encoder)
     shorter = may and dtype == "fast" and bool(flags)
     assert chosen == (torch.bfloat16 if shorter else torch.float32)
 
 
-def test_on_a_card_fast_is_what_auto_is(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    for stage in ("scribe", "interpreter", "oracle"):
-        assert pick_dtype(Settings.read(_env_file=None, dtype="fast"), CARD, stage, cross_encoder=True) == torch.float16
-
-
 def test_what_was_set_is_taken():
-    assert pick_dtype(Settings.read(_env_file=None, dtype="float16"), CPU, "scribe", flags=frozenset()) == torch.float16
+    asked = Settings.read(_env_file=None, dtype="float16")
+    assert pick_dtype(asked, None, "scribe", flags=frozenset()) == torch.float16
 
 
 def inputs(kind, dtype):

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golem_chain.shared.errors import BadAudio, BadRequest, ModelAboveBudget, OutOfMemory
-from golem_chain.workers.devices.selection import unsupported_card
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
 from golem_chain.workers.stages.stub import StubEngine
@@ -165,21 +164,6 @@ def test_another_fault_of_the_engine_is_not_taken_for_memory():
     with pytest.raises(ValueError, match="a fault"):
         serve(residency, "a", [1])
     assert residency.resident == ("a",)
-
-
-@pytest.mark.parametrize(
-    ("capability", "built_for", "runs"),
-    [
-        ((7, 5), ["sm_75", "sm_80"], True),
-        ((8, 6), ["sm_80"], True),
-        ((6, 1), ["sm_75", "sm_80"], False),
-        ((12, 0), ["sm_80", "compute_90"], True),
-        ((9, 0), ["sm_80", "sm_90a"], True),
-        ((5, 0), [], False),
-    ],
-)
-def test_a_card_that_the_build_does_not_support_is_known_beforehand(capability, built_for, runs):
-    assert (unsupported_card(capability, built_for) is None) is runs
 
 
 @settings(max_examples=500, deadline=None)
