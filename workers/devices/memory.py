@@ -189,12 +189,3 @@ def budget_bytes(budget: int | float | None, total: int) -> int:
 def open_memory(device: torch.device) -> Memory:
     """The memory reader for a device."""
     return CudaMemory(device) if device.type == "cuda" else CpuMemory()
-
-
-def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether an allocation failed. PyTorch's CPU allocator reports that only in the text of a RuntimeError."""
-    if isinstance(exc, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(exc, RuntimeError) and (
-        "can't allocate memory" in str(exc) or "out of memory" in str(exc).lower()
-    )

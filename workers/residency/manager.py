@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 from golem_chain.shared.errors import BadRequest, ModelAboveBudget, OutOfMemory
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.devices.memory import Memory, Reading, is_out_of_memory
+from golem_chain.workers.devices.faults import is_out_of_memory
+from golem_chain.workers.devices.memory import Memory, Reading
 from golem_chain.workers.residency import eviction
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.working_memory import Peaks

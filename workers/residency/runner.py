@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from golem_chain.shared.errors import GolemError, OutOfMemory
-from golem_chain.workers.devices.memory import is_out_of_memory
+from golem_chain.workers.devices.faults import is_out_of_memory
 from golem_chain.workers.residency import batches
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.pace import Pace
