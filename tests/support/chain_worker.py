@@ -6,6 +6,9 @@ b"sleep 2"              two seconds in the Scribe        b"confuse me"   a perma
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
 b"oom once /a/file"     OutOfMemory, which creates the file; a transcript if it exists
 b"die without /a/file"  the child kills itself until the file exists
+b"break"                the context of the card breaks
+b"break once /a/file"   the same, which creates the file with the child's pid; a transcript if it exists
+b"break until /a/file"  the same until the file exists
 b"until /a/file"        the Scribe runs until the file exists; it creates /a/file.begun when it begins
 """
 
@@ -17,6 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from celery import Celery
 
 from golem_chain.shared.errors import BadAudio, BadLabels, OutOfMemory
@@ -78,6 +82,14 @@ class Scribe(Told):
         if text.startswith("oom once ") and not Path(text[9:]).exists():
             Path(text[9:]).touch()
             return OutOfMemory("No room: lower GOLEM_BATCH.")
+        if text == "break" or (text.startswith(("break once ", "break until ")) and not Path(text.split()[2]).exists()):
+            if text.startswith("break once "):
+                Path(text[11:]).write_text(str(os.getpid()))
+            raise torch.AcceleratorError(
+                "CUDA error: an illegal memory access was encountered\nSearch for it, secretly"
+            )
+        if text.startswith("break once "):
+            text = f"another child: {Path(text[11:]).read_text() != str(os.getpid())}"
         if text.startswith("until "):
             Path(f"{text[6:]}.begun").touch()
             while not Path(text[6:]).exists():

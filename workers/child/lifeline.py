@@ -1,4 +1,4 @@
-"""The stage's time limit, from signs of life: the child writes until when it may take, the parent reads it.
+"""What the child tells the parent while it computes, in shared memory: until when it may take, and its last words.
 
                                               allowed from now on
     decoding, loading: length not known       GOLEM_TIME_LIMIT_S, and again after each sign of life
@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 #: The process it applies to (0: none), the end of its time (seconds, monotonic), and what was allowed in all (seconds).
 _FIELDS = struct.Struct("qdd")
+#: The process that left last words, their length in bytes, and their text in UTF-8.
+_WORDS = struct.Struct("qH400s")
 
 
 def allowed_s(limit_s: float, per_audio_s: float, audio_s: float | None) -> float:
@@ -28,7 +30,7 @@ class Lifeline:
 
     def __init__(self, limit_s: float, per_audio_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit_s, self._per_audio_s, self._clock = limit_s, per_audio_s, clock
-        self._shared = mmap.mmap(-1, _FIELDS.size)  # shared with forks, unlike other memory
+        self._shared = mmap.mmap(-1, _FIELDS.size + _WORDS.size)  # shared with forks, unlike other memory
 
     def alive(self, audio_s: float | None = None) -> None:
         """In the child: a step begins or goes on. `audio_s` as in `allowed_s`."""
@@ -43,3 +45,13 @@ class Lifeline:
         """In the parent: the seconds that were allowed, if the child `pid` has taken longer, otherwise None."""
         owner, ends_at, allowed = _FIELDS.unpack_from(self._shared)
         return allowed if owner == pid and self._clock() > ends_at else None
+
+    def leave_words(self, why: str) -> None:
+        """In the child: it ends now, for this reason."""
+        text = why.encode(errors="replace")[:400]
+        _WORDS.pack_into(self._shared, _FIELDS.size, os.getpid(), len(text), text)
+
+    def last_words(self, pid: int | None) -> str:
+        """In the parent: why the child `pid` ended, if it said so; otherwise empty."""
+        owner, length, text = _WORDS.unpack_from(self._shared, _FIELDS.size)
+        return str(text[:length].decode(errors="replace")) if owner and owner == pid else ""

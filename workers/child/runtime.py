@@ -1,7 +1,6 @@
 """The objects that the child's tasks share: Redis clients, residency, telemetry, and the watch for cancelled jobs."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import ModelChanged
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child import requests
+from golem_chain.workers.child import ending, idle, requests
 from golem_chain.workers.child.cancellation import Watch
 from golem_chain.workers.child.celery_events import Announcer
 from golem_chain.workers.child.lanes import Lanes
@@ -145,11 +144,14 @@ class ChildRuntime:
             residency = self._build(standing.on_event)
         standing.residency = residency
         if self.settings.idle_unload_s > 0:
-            threading.Thread(target=self._watch, args=(residency, standing), daemon=True, name="idle").start()
+            idle.start(
+                residency,
+                self.settings.idle_unload_s,
+                self.end_if_broken,
+                current=lambda: standing.residency is residency,
+            )
         return residency
 
-    def _watch(self, residency: "Residency", standing: "Telemetry") -> None:
-        """Unload models that have been idle for `idle_unload_s`, until another residency has taken the place."""
-        while standing.residency is residency:
-            time.sleep(min(max(self.settings.idle_unload_s / 10, 0.05), 5.0))
-            residency.unload_idle(self.settings.idle_unload_s)
+    def end_if_broken(self, exc: BaseException) -> None:
+        """End this process if the exception says that its device cannot be used any more."""
+        ending.end_if_broken(exc, self.lifeline)

@@ -80,6 +80,7 @@ class StageTask(Task):
         except (BrokerAway, redis.RedisError) as exc:
             self._close_open(run, exc)
         except Exception as exc:  # noqa: BLE001  (the cause shows when each message runs alone)
+            self.runtime.end_if_broken(exc)
             logger.warning("A batch of %d of the %s failed: %r", len(calls), self.stage, exc)
             self._close_open(run, exc)
         ends = [run.ends[place] for place in range(len(calls))]

@@ -12,6 +12,7 @@ from celery.worker import state as celery_state
 from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.transport.consumer_state import ConsumerState
+from golem_chain.workers.parent.card_health import CardHealth
 from golem_chain.workers.parent.checkpoints import Agreement
 from golem_chain.workers.parent.node_name import NodeName
 
@@ -67,3 +68,4 @@ class ParentContext:
     shutdown: Shutdown
     outcomes: Outcomes
     keys: Keys
+    card: CardHealth

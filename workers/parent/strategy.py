@@ -27,6 +27,7 @@ from golem_chain.shared.errors import Cancelled, GolemError, TimeLimit
 from golem_chain.shared.records import State
 from golem_chain.workers.child.batch import BatchReport, Call, End, How, run_together
 from golem_chain.workers.child.tasks import StageTask
+from golem_chain.workers.parent.card_health import CardHealth
 
 logger = get_logger(__name__)
 
@@ -62,8 +63,8 @@ def end_job(r: Request, state: State, error: GolemError) -> None:
 class Batch:
     """Several Requests as one pool job, with the interface of one Request. A single message is a batch of one."""
 
-    def __init__(self, task: StageTask, requests: Sequence[Request], held: ConsumerState) -> None:
-        self.task, self.requests, self._held = task, list(requests), held
+    def __init__(self, task: StageTask, requests: Sequence[Request], held: ConsumerState, card: CardHealth) -> None:
+        self.task, self.requests, self._held, self._card = task, list(requests), held, card
         self._split = False
 
     def execute_using_pool(self, pool: TaskPool, **_: Any) -> ApplyResult:
@@ -99,6 +100,7 @@ class Batch:
 
     def on_success(self, report: BatchReport) -> None:
         """The child has run the batch; the report tells how each message ended."""
+        self._card.worked()
         self._held.learned(report.resident, report.load_costs)
         self._each(lambda n, r: self._end(r, report.ends[n]), backwards=True)  # each goes to the head of its queue
 
@@ -150,7 +152,10 @@ class Batch:
                 )
                 self._each(lambda _, r: self._requeue(r))
         elif isinstance(exc, WorkerLostError):
-            self._requeue_lost(str(exc))
+            words = self.task.runtime.lifeline.last_words(self.result._worker_pid)
+            if words:
+                self._card.broke(words)
+            self._requeue_lost(words or str(exc))
         else:  # the whole call failed, not one message: out of memory, or a result that cannot be sent
             self._requeue_lost(f"the call failed ({type(exc).__name__})")
 
@@ -188,12 +193,12 @@ class _Collecting:
 
 def batch_strategy(task: StageTask, app: Any, consumer: Request) -> Any:
     """The execution strategy of a stage: makes one Batch of the messages of one take."""
-    submit, held = consumer.on_task_request, consumer.context.held
+    submit, held, card = consumer.on_task_request, consumer.context.held, consumer.context.card
     pending: list[Request] = []
 
     def collect(request: Request) -> None:
         if request.delivery_info["redelivered"] or request.request_dict.get("retries"):
-            submit(Batch(task, [request], held))
+            submit(Batch(task, [request], held, card))
             return
         if not pending:
             consumer.call_soon(flush)  # the next loop iteration: by then the whole take is delivered
@@ -201,7 +206,7 @@ def batch_strategy(task: StageTask, app: Any, consumer: Request) -> Any:
 
     def flush() -> None:
         requests, pending[:] = pending[:], []
-        submit(Batch(task, requests, held))
+        submit(Batch(task, requests, held, card))
 
     strategy: Callable[..., None] = default(task, app, _Collecting(consumer, collect))
     return strategy

@@ -22,6 +22,7 @@ from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.parent import control  # noqa: F401 - its command is registered by the import
 from golem_chain.workers.parent.bootsteps import STEPS
+from golem_chain.workers.parent.card_health import CardHealth
 from golem_chain.workers.parent.checkpoints import Agreement, Checkpoints, installed
 from golem_chain.workers.parent.consumer import Parent, ReconnectingConsumer
 from golem_chain.workers.parent.context import ParentContext, Shutdown
@@ -76,7 +77,9 @@ def start(
         agreement.join()
         held = ConsumerState()
         shutdown, outcomes = Shutdown(held, settings.stop_s), Outcomes(settings, client)
-        context = ParentContext(held, taken, agreement, shutdown, outcomes, Keys(settings.prefix))
+        context = ParentContext(
+            held, taken, agreement, shutdown, outcomes, keys, CardHealth(shutdown.at_once, settings.max_deliveries)
+        )
         return _run(app, settings, queues, context, register, preload, log_level)
     finally:
         taken.release()
@@ -118,6 +121,7 @@ def _run(
         without_gossip=True,  # the events of other workers are not used
     )
     worker.start()
+    context.card.check()
     return worker.exitcode or 0
 
 
