@@ -15,6 +15,7 @@ from golem_chain.workers.evaluation import datasets
 
 if TYPE_CHECKING:
     from golem_chain.workers.evaluation.report import Report
+    from golem_chain.workers.evaluation.robustness import Treatment
 
 app = typer.Typer(
     help="Measure accuracy: ks, asr, guards, intents.",
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+#: Largest signal-to-noise ratio either way, dB: beyond that there is no noise, or nothing else.
+MOST_DB = 60
 
 #: Value of `--fillers` that selects the built-in list.
 NAMED_FILLERS = "speech-commands"
@@ -34,6 +38,22 @@ _Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for results and plots (default: eval-…).")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON line instead of tables.")]
+_Noise = Annotated[
+    str | None,
+    typer.Option(
+        "--noise", metavar="DB,DB…", help="Also measure with noise mixed in at these signal-to-noise ratios: 20,10,5,0."
+    ),
+]
+_NoiseFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--noise-files", metavar="FOLDER", help="Recordings of noise (default: computed pink noise, babble and hum)."
+    ),
+]
+_Telephone = Annotated[
+    bool, typer.Option("--telephone", help="Also measure over a telephone line: 8 kHz, 300-3400 Hz, μ-law.")
+]
+_Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Which part of which noise a recording gets.")]
 
 
 @app.command()
@@ -77,29 +97,53 @@ def ks(
 
 
 @app.command()
-def asr(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
+def asr(
+    data: _Places,
+    noise: _Noise = None,
+    noise_files: _NoiseFiles = None,
+    telephone: _Telephone = False,
+    seed: _Seed = 0,
+    limit: _Limit = None,
+    out: _Out = None,
+    as_json: _Json = False,
+) -> None:
     """Measure transcription.
 
     Word error rate in percent, by language and file, and the accuracy of language detection.
     """
     clips = datasets.some(datasets.read_clips(data), limit)
-    from golem_chain.workers.evaluation import asr
+    treated = _treatment(noise, noise_files, telephone, seed)
+    from golem_chain.workers.evaluation import asr, robustness
     from golem_chain.workers.evaluation.inference import open_scribe
 
-    _end(asr.evaluate(open_scribe(Settings.read()), clips), "asr", out, as_json)
+    scribe = open_scribe(Settings.read())
+    report = asr.evaluate(scribe, clips)
+    _end(robustness.extend(report, scribe, clips, treated) if treated else report, "asr", out, as_json)
 
 
 @app.command()
-def guards(data: _Places, limit: _Limit = None, out: _Out = None, as_json: _Json = False) -> None:
+def guards(
+    data: _Places,
+    noise: _Noise = None,
+    noise_files: _NoiseFiles = None,
+    telephone: _Telephone = False,
+    seed: _Seed = 0,
+    limit: _Limit = None,
+    out: _Out = None,
+    as_json: _Json = False,
+) -> None:
     """Measure the guards against invented text.
 
     For each guard, how many recordings without speech produce text, and how many with speech produce none.
     """
     clips = datasets.some(datasets.read_clips(data), limit)
-    from golem_chain.workers.evaluation import guards
+    treated = _treatment(noise, noise_files, telephone, seed)
+    from golem_chain.workers.evaluation import guards, robustness
     from golem_chain.workers.evaluation.inference import open_scribe
 
-    _end(guards.evaluate(open_scribe(Settings.read()), clips), "guards", out, as_json)
+    scribe = open_scribe(Settings.read())
+    report = guards.evaluate(scribe, clips)
+    _end(robustness.extend(report, scribe, clips, treated) if treated else report, "guards", out, as_json)
 
 
 @app.command()
@@ -156,6 +200,33 @@ def intents(
             values = ", ".join(f"{key} {value}" for key, value in fitted.model_dump(exclude_none=True).items())
             say(f"Stored {values} ({interpreter.method}) for the set {name} in {path}.")
     _end(intents.evaluate(interpreter, asked, tables), "intents", out, as_json)
+
+
+def _treatment(noise: str | None, files: Path | None, telephone: bool, seed: int) -> "Treatment | None":
+    """Return what `--noise`, `--noise-files`, `--telephone` and `--seed` ask for; None for nothing."""
+    if noise is None and files is not None:
+        raise BadRequest("--noise-files needs --noise: give the signal-to-noise ratios in dB, as --noise 20,10,5,0.")
+    if noise is None and not telephone:
+        return None
+    snrs = _snrs(noise) if noise is not None else []
+    if seed < 0:
+        raise BadRequest(f"--seed {seed} is negative: give 0 or more.")
+    from golem_chain.workers.evaluation import robustness
+
+    return robustness.treatment(snrs, files, seed, Settings.read(), phone=telephone)
+
+
+def _snrs(option: str) -> list[float]:
+    try:
+        snrs = [float(part) for part in option.split(",")]
+    except ValueError:
+        snrs = []
+    if not snrs or not all(abs(snr) <= MOST_DB for snr in snrs):
+        raise BadRequest(
+            f"--noise {option} is no list of signal-to-noise ratios: give numbers in dB between -{MOST_DB} and "
+            f"{MOST_DB}, as --noise 20,10,5,0."
+        )
+    return snrs
 
 
 def _labels(option: str | None, name: str) -> LabelSet | None:

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -82,6 +82,14 @@ def _hardware(device: torch.device) -> str:
 
 # -- recordings through the Scribe
 
+#: Reads a clip as the bytes of an audio file.
+Reader = Callable[[Clip], bytes]
+
+
+def from_file(clip: Clip) -> bytes:
+    """Read a clip as it is. Raises OSError."""
+    return clip.path.read_bytes()
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -115,7 +123,13 @@ class Hearing:
         return sum(one.failed for one in self.heard)
 
 
-def hear(scribe: Scribe, clips: Sequence[Clip], what: str, vocabulary: Vocabulary | None = None) -> Hearing:
+def hear(
+    scribe: Scribe,
+    clips: Sequence[Clip],
+    what: str,
+    vocabulary: Vocabulary | None = None,
+    read: Reader = from_file,
+) -> Hearing:
     """Transcribe all clips in order. A failed clip is reported on stderr and gets an empty transcript."""
     started = time.perf_counter()
     heard: list[Heard] = []
@@ -123,14 +137,17 @@ def hear(scribe: Scribe, clips: Sequence[Clip], what: str, vocabulary: Vocabular
     with progress(what, len(clips)) as step:
         for start in range(0, len(clips), size):
             batch = clips[start : start + size]
-            heard += hear_batch(scribe, batch, vocabulary)
+            heard += hear_batch(scribe, batch, vocabulary, read)
             step(len(batch))
     return Hearing(heard, time.perf_counter() - started)
 
 
-def hear_batch(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None = None) -> list[Heard]:
+def hear_batch(
+    scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None = None, read: Reader = from_file
+) -> list[Heard]:
     """Transcribe one batch of clips."""
-    return [_heard(clip, answer) for clip, answer in zip(batch, _transcripts(scribe, batch, vocabulary), strict=True)]
+    answers = _transcripts(scribe, batch, vocabulary, read)
+    return [_heard(clip, answer) for clip, answer in zip(batch, answers, strict=True)]
 
 
 @contextmanager
@@ -143,12 +160,12 @@ def progress(what: str, total: int) -> Iterator[Any]:
         yield lambda count: bar.advance(task, count)
 
 
-def _transcripts(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None) -> list[object]:
+def _transcripts(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None, read: Reader) -> list[object]:
     """Return a Transcript or a GolemError for each clip, as a worker would."""
     prepared: list[object] = []
     for clip in batch:
         try:
-            recording = Recording(str(clip.path), clip.path.read_bytes(), vocabulary=vocabulary)
+            recording = Recording(str(clip.path), read(clip), vocabulary=vocabulary)
             prepared.append(scribe.prepare(recording))
         except GolemError as exc:
             prepared.append(exc)

@@ -1,4 +1,4 @@
-"""Plots a confusion matrix and a reliability diagram, with matplotlib (extra `monitor`)."""
+"""Plots a confusion matrix, a reliability diagram and curves over the noise, with matplotlib (extra `monitor`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from golem_chain.shared.errors import MissingExtra
 
 DOTS = 130  # per inch
+#: Told apart by the colour-blind. Source: Okabe and Ito, "Color Universal Design", 2008; after black.
+COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 
 
 def confusion(out: Path, classes: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> None:
@@ -55,6 +57,40 @@ def reliability(out: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[
     axis.legend(frameon=False, loc="upper left")
     axis.set_title(title, loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
+    _save(pyplot, figure, out)
+
+
+def noise(
+    out: Path,
+    snrs_db: Sequence[float],
+    wer: Mapping[str, Sequence[float | None]],
+    levels: Mapping[str, float | None],
+    shares: Mapping[str, Sequence[float | None]],
+) -> None:
+    """Plot against the SNR: word error rates in percent, one curve per name, with those of conditions without an SNR
+    (`levels`) as lines across; and beside it other shares in percent. None is left out."""
+    pyplot = _pyplot()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+    for axis, curves in ((left, wer), (right, shares)):
+        for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
+            points = [(snr, value) for snr, value in zip(snrs_db, values, strict=True) if value is not None]
+            if points:
+                width = 2.2 if name == "all" else 1.2
+                axis.plot(*zip(*points, strict=True), "o-", color=colour, lw=width, ms=4, label=name)
+        axis.set(xlabel="signal-to-noise ratio, dB", ylim=(0, None))
+        axis.set_xticks(sorted(snrs_db))
+        axis.invert_xaxis()  # from little noise to much
+        axis.spines[["top", "right"]].set_visible(False)
+    for style, (name, value) in zip(("--", ":", "-."), levels.items(), strict=False):
+        if value is not None:
+            left.axhline(value, color="#555555", lw=1, ls=style, label=name)
+    left.set_ylabel("word error rate, %")
+    right.set_ylabel("clips, %")
+    for axis in (left, right):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, loc="upper left", fontsize=8)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, max(high, 1.0) * 1.05)
     _save(pyplot, figure, out)
 
 

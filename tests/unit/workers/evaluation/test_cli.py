@@ -88,6 +88,36 @@ def test_transcripts_need_reference_words(words: Path) -> None:
         run("asr", words)
 
 
+def test_noise_and_telephone_add_a_table_and_a_plot_and_are_the_same_twice(words: Path, tmp_path: Path) -> None:
+    rows = [{"path": f"{name}/1.wav", "text": name} for name in ("yes", "no")]
+    rows += [{"path": "_silence_/1.wav", "text": ""}]
+    (words / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ("asr", words, "--noise", "10,-5", "--telephone", "--seed", 7, "--json")
+    first, again = (json.loads(run(*asked, "--out", tmp_path / str(n))[0]) for n in range(2))
+    assert [one["condition"] for one in first["conditions"]] == ["clean", "10 dB", "-5 dB", "telephone"]
+    assert (first["conditions"], first["seed"]) == (again["conditions"], 7)
+    assert first["conditions"][0]["wer"] == first["wer"]
+    assert (tmp_path / "0" / "conditions.png").read_bytes().startswith(b"\x89PNG")
+    assert "| telephone | 2 | 2 |" in (tmp_path / "0" / "transcripts.md").read_text()
+    found = json.loads(run("guards", words, "--telephone", "--out", tmp_path, "--json")[0])
+    assert [(one["clips_with_speech"], one["clips_without_speech"]) for one in found["conditions"]] == [(2, 1)] * 2
+
+
+@pytest.mark.parametrize("noise", ["", "loud", "10;5", "10,", "nan", "100"])
+def test_a_ratio_that_is_no_number_of_db_is_named(words: Path, noise: str) -> None:
+    with pytest.raises(
+        BadRequest, match=r"is no list of signal-to-noise ratios: give numbers in dB between -60 and 60"
+    ):
+        run("asr", words, "--noise", noise)
+
+
+def test_noise_options_that_lack_another_say_so(words: Path) -> None:
+    with pytest.raises(BadRequest, match="--noise-files needs --noise"):
+        run("asr", words, "--noise-files", words)
+    with pytest.raises(BadRequest, match="--seed -1 is negative"):
+        run("asr", words, "--telephone", "--seed", "-1")
+
+
 def test_intents_are_swept_fitted_and_stored(tmp_path: Path) -> None:
     data, labels, out = tmp_path / "mine.jsonl", tmp_path / "labels.toml", tmp_path / "out"
     rows = [{"text": f"turn on light {n}", "intent": "on"} for n in range(12)]
