@@ -21,6 +21,7 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.audio import decode, speech
 from golem_chain.workers.stages.scribe.audio.containers import stated_s
+from golem_chain.workers.stages.scribe.audio.loudness import Levels
 from golem_chain.workers.stages.scribe.audio.vad import detector
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, cut, utterances
 from golem_chain.workers.stages.scribe.heard import Memory, Store
@@ -173,12 +174,12 @@ class Scribe:
         samples = decode.decode(request.data, request.name, self.settings, alive=lambda: alive(None))
         duration = round(len(samples) / decode.RATE, 3)
         alive(duration)
-        peak = decode.loudest(samples)
+        levels = Levels.of(samples)
         guards = self.settings.guards
-        if "level" in guards and speech.is_silent(peak):
+        if "level" in guards and speech.is_silent(levels.peak):
             return Transcript(duration_s=duration, guards=("level",))
         threshold = self.settings.vad_threshold
-        chances: npt.NDArray[np.float32] = detector().probabilities(samples, speech.gain(peak))
+        chances: npt.NDArray[np.float32] = detector().probabilities(samples, speech.gain(levels.loudness))
         decode.release(samples)
         spans, shift = speech.voice(chances, threshold)
         if threshold <= 0 or "vad" not in guards:
@@ -196,7 +197,7 @@ class Scribe:
             windows,
             request.language,
             request.task,
-            speech.model_gain(peak),
+            speech.model_gain(levels.within(spans).loudness),
             limit,
             fallback=len(windows) > 1 and lexicon is None and "loop" in guards,
             word_times=request.word_times,

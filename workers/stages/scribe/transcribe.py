@@ -208,7 +208,7 @@ class Transcriber:
         for item in work:
             start = round(item.window.start_s * RATE)
             piece = np.asarray(item.sound.samples[start : start + round(item.window.heard_s * RATE)], np.float32)
-            pieces.append(piece * np.float32(item.sound.gain) if item.sound.gain > 1 else piece)
+            pieces.append(speech.amplified(piece, item.sound.gain))
         seen = self._features(pieces, sampling_rate=RATE, return_tensors="pt")["input_features"]
         for item in work:
             release(item.sound.samples)

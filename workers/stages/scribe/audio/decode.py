@@ -48,12 +48,6 @@ def decode(data: bytes, name: str, settings: Settings, alive: Callable[[], None]
     return mono
 
 
-def loudest(samples: np.ndarray) -> float:
-    """The largest absolute sample, 0.0 if there are none; reads in blocks."""
-    starts = range(0, len(samples), _SPILL)
-    return max((float(np.abs(samples[start : start + _SPILL]).max()) for start in starts), default=0.0)
-
-
 def release(samples: np.ndarray) -> None:
     """Release the pages of a memory-mapped recording; they are read from its file again on access."""
     held: object = samples.base

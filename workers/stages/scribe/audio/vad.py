@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.shared.errors import MissingExtra, ModelCorrupt
+from golem_chain.workers.stages.scribe.audio.speech import amplified
 
 RATE = 16_000
 FRAME = 512  # samples, 32 ms
@@ -48,13 +49,13 @@ class Vad:
 
     @torch.inference_mode()
     def probabilities(self, audio: np.ndarray, gain: float = 1.0) -> np.ndarray:
-        """p(speech), float32 (frames,), of audio, float32 (n,) at 16 kHz, multiplied by `gain`. The last frame is
+        """p(speech), float32 (frames,), of audio, float32 (n,) at 16 kHz, amplified by `gain`. The last frame is
         padded with zeros. Blocks of 65 s bound the memory."""
         found: list[np.ndarray] = []
         state: tuple[torch.Tensor, torch.Tensor] | None = None
         before = np.zeros(CONTEXT, np.float32)
         for start in range(0, len(audio), _BLOCK * FRAME):
-            block = np.asarray(audio[start : start + _BLOCK * FRAME], np.float32) * np.float32(gain)
+            block = amplified(np.asarray(audio[start : start + _BLOCK * FRAME], np.float32), gain)
             block = np.pad(block, (0, -len(block) % FRAME))
             seen = torch.from_numpy(np.concatenate([before, block])).unfold(0, CONTEXT + FRAME, FRAME)
             before = block[-CONTEXT:]

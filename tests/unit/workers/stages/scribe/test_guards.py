@@ -19,9 +19,15 @@ def test_only_what_no_recorder_could_mean_is_silence(peak: float, silent: bool) 
     assert speech.is_silent(peak) is silent
 
 
-@pytest.mark.parametrize(("peak", "gain"), [(0.0, 1), (1.0, 1), (0.5, 1), (0.25, 2), (0.005, 100), (0.0001, 100)])
-def test_a_quiet_recording_is_lifted_by_40_db_at_most(peak: float, gain: float) -> None:
-    assert speech.gain(peak) == pytest.approx(gain)
+@pytest.mark.parametrize(("loudness", "gain"), [(0.0, 1), (1.0, 1), (0.5, 1), (0.25, 2), (0.005, 100), (0.0001, 100)])
+def test_a_quiet_recording_is_lifted_by_40_db_at_most(loudness: float, gain: float) -> None:
+    assert speech.gain(loudness) == pytest.approx(gain)
+
+
+def test_no_sample_is_lifted_beyond_full_scale() -> None:
+    quiet = np.array([0.001, -0.5, 0.0], np.float32)
+    assert speech.amplified(quiet, 10.0).tolist() == pytest.approx([0.01, -1.0, 0.0])
+    assert speech.amplified(3 * quiet, 1.0).tolist() == (3 * quiet).tolist(), "without a gain nothing changes"
 
 
 def test_a_short_pause_does_not_end_a_span() -> None:
@@ -48,9 +54,9 @@ def test_a_long_clear_voice_is_believed_more_easily() -> None:
     assert speech.voice(frames(*[0.9] * 4), 0.5)[1] == pytest.approx(speech.SURE_LIMIT * 0.128 / 0.25)
 
 
-@pytest.mark.parametrize(("peak", "gain"), [(1.0, 1), (0.3, 1), (0.15, 1), (0.1, 5.0), (0.001, 100), (0.0, 1)])
-def test_the_model_hears_only_very_quiet_recordings_lifted(peak: float, gain: float) -> None:
-    assert speech.model_gain(peak) == pytest.approx(gain)
+@pytest.mark.parametrize(("loudness", "gain"), [(1.0, 1), (0.3, 1), (0.15, 1), (0.1, 5.0), (0.001, 100), (0.0, 1)])
+def test_the_model_hears_only_very_quiet_recordings_lifted(loudness: float, gain: float) -> None:
+    assert speech.model_gain(loudness) == pytest.approx(gain)
 
 
 def test_voice_between_two_times_counts_the_overlap() -> None:
