@@ -1,8 +1,12 @@
 """The two audio decoders, both streaming: libsndfile (soundfile) first, FFmpeg (PyAV) for what that cannot read."""
 
 import io
+import os
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import av
 import av.error
@@ -14,6 +18,7 @@ av.logging.set_level(None)  # FFmpeg prints warnings about damaged packets to st
 av.logging.set_libav_level(av.logging.PANIC)
 
 _SAMPLES = 1 << 18  # samples per read, over all channels: 1 MB
+_CHUNK = struct.Struct("<4sI")  # of RIFF: name and bytes
 _HEADER = 1024  # bytes; if a larger file yields no frames, its header is wrong
 
 #: PyAV (18.1) counts a frame's planes up to a null pointer, which FFmpeg does not set after the eighth. Frames with
@@ -36,6 +41,10 @@ class Broken(Exception):
     """Neither decoder can read the bytes; the message gives the reason."""
 
 
+class NoSamples(Exception):
+    """There is a header, but what it announces is missing."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of decoded audio: float32 (frames, channels) at `rate` Hz."""
@@ -47,8 +56,18 @@ class Block:
 def decode_blocks(data: bytes) -> Iterator[Block]:
     """Decode `data` block by block. A truncated or partly damaged file yields the audio before the damage.
 
-    Raises Broken if nothing can be decoded; yields nothing for a valid file without frames.
+    Raises Broken if nothing can be decoded, NoSamples if nothing follows the header; yields nothing for a WAV file that
+    states to be empty.
     """
+    got = False
+    for block in _blocks(data):
+        got = True
+        yield block
+    if not got and not _states_to_be_empty(data):
+        raise NoSamples
+
+
+def _blocks(data: bytes) -> Iterator[Block]:
     why = ""
     if not _is_mpeg(data):  # libsndfile's MPEG reader prints warnings to standard error
         got = False
@@ -76,7 +95,7 @@ def stated_s(data: bytes) -> float | None:
     """
     try:
         if not _is_mpeg(data):
-            with soundfile.SoundFile(_Bytes(data)) as file:
+            with _sound_file(data) as file:
                 return float(file.frames / file.samplerate) if file.frames > 0 else None
     except (soundfile.LibsndfileError, ZeroDivisionError):
         pass
@@ -93,19 +112,32 @@ def _is_mpeg(data: bytes) -> bool:
     return frame or data[:3] == b"ID3" or (data[:4] == b"RIFF" and data[20:22] in (b"\x50\x00", b"\x55\x00"))
 
 
-class _Bytes(io.BytesIO):
-    """Ignores seeks to invalid positions: libsndfile makes them in damaged files, and an exception in its callback
-    would print a traceback to standard error."""
+def _states_to_be_empty(data: bytes) -> bool:
+    """Whether this is a whole WAV file of no samples, as a recorder writes it that was stopped at once."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return False
+    at = 12
+    while at + _CHUNK.size <= len(data):
+        kind, size_bytes = _CHUNK.unpack_from(data, at)
+        if kind == b"data":
+            return int(size_bytes) == 0
+        at += _CHUNK.size + size_bytes + size_bytes % 2
+    return False
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        try:
-            return super().seek(offset, whence)
-        except (ValueError, OverflowError):
-            return self.tell()
+
+@contextmanager
+def _sound_file(data: bytes) -> Iterator[soundfile.SoundFile]:
+    """Open the bytes with libsndfile, as a file in memory. If it called back into Python to read them, an exception
+    there (an interruption, no memory) would be lost, and the recording end early."""
+    with os.fdopen(os.memfd_create("audio"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile() as held:
+        held.write(data)
+        held.seek(0)  # writes out what is buffered
+        with soundfile.SoundFile(held.fileno(), closefd=False) as file:
+            yield file
 
 
 def _soundfile_blocks(data: bytes) -> Iterator[Block]:
-    with soundfile.SoundFile(_Bytes(data)) as file:
+    with _sound_file(data) as file:
         frames = max(1, _SAMPLES // max(1, file.channels))
         while len(samples := file.read(frames, dtype="float32", always_2d=True)):
             yield Block(samples, file.samplerate)

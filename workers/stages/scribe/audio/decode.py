@@ -16,7 +16,7 @@ import soxr
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.stages.scribe.audio.containers import Block, Broken, decode_blocks
+from golem_chain.workers.stages.scribe.audio.containers import Block, Broken, NoSamples, decode_blocks
 
 RATE = 16_000  # Hz, what Whisper and the voice activity detector take
 QUALITY = "HQ"  # soxr's 20-bit recipe, librosa's `soxr_hq`
@@ -26,11 +26,11 @@ _LOUDEST = 65_536.0  # float files may have integer-scaled values; larger ones a
 
 
 def decode(data: bytes, name: str, settings: Settings, alive: Callable[[], None] = lambda: None) -> np.ndarray:
-    """Decode a file to float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a file without frames. Calls
-    `alive` after each block.
+    """Decode a file to float32 (n,), mono, 16 kHz, finite, within [-1, 1]; n is 0 for a WAV file that states to be
+    empty. Calls `alive` after each block.
 
-    Raises BadAudio (not audio, damaged, no audio stream) or AudioAboveLimit (bytes, seconds, channels, sample rate),
-    with a message that starts with `name`.
+    Raises BadAudio (not audio, damaged, no audio stream, no samples) or AudioAboveLimit (bytes, seconds, channels,
+    sample rate), with a message that starts with `name`.
     """
     if not data:
         raise BadAudio(f"{name} is empty (0 bytes): record or copy it again.")
@@ -45,6 +45,8 @@ def decode(data: bytes, name: str, settings: Settings, alive: Callable[[], None]
             mono, _ = _gather(decode_blocks(data), name, settings, alive, channel=mix_cancels)
     except Broken as exc:
         raise BadAudio(f"{name} cannot be read as audio ({exc}): convert it to WAV, FLAC, MP3 or M4A.") from exc
+    except NoSamples:
+        raise BadAudio(f"{name} has a header but no samples: record or copy it again.") from None
     return mono
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -117,8 +118,35 @@ def test_float_files_beyond_full_scale_are_scaled_and_not_clipped() -> None:
     assert pitch(sound) == pytest.approx(TONE_HZ, abs=2)
 
 
-def test_a_file_without_frames_is_empty_sound() -> None:
+def test_a_wav_file_that_states_to_be_empty_is_empty_sound() -> None:
     assert len(decode(file(np.zeros((0, 1), np.float32), 16_000), "none.wav", LIMITS)) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(file(tone(16_000), 16_000)[:length] for length in (43, 44, 45)),
+        *(file(tone(16_000), 16_000, form)[:length] for form, length in (("AIFF", 54), ("AU", 24), ("W64", 104))),
+        file(np.zeros((0, 1), np.float32), 16_000, "OGG"),
+        av_file(tone(48_000), 48_000, "webm", "libopus")[:700],
+    ],
+)
+def test_a_header_without_its_samples_is_an_error(data: bytes) -> None:
+    with pytest.raises(BadAudio, match=r"^clip has a header but no samples: record or copy it again\.$"):
+        decode(data, "clip", LIMITS)
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG"])
+def test_libsndfile_never_calls_back_into_python_where_an_interruption_would_be_lost(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def called(*_: object) -> None:
+        raise AssertionError("virtual IO")
+
+    data = file(tone(16_000, 3), 16_000, form)
+    monkeypatch.setattr(soundfile.SoundFile, "_init_virtual_io", called)
+    assert len(decode(data, "clip", LIMITS)) == 48_000
+    assert stated_s(data) == 3
 
 
 @pytest.mark.parametrize(
