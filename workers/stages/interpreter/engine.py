@@ -40,7 +40,7 @@ class Utterance:
     text: str
     language: str | None  # ISO 639-1, of the text: English if it was translated
     labels: LabelSet
-    shares: Mapping[str, float] | None = None  # posterior by label, best first, if the Scribe chose a phrasing
+    shares: Mapping[str, float] | None = None  # posterior by label, if the Scribe chose a phrasing
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,9 @@ class Interpreter:
             return Intent(label="noise", score=1.0, method="silence")
         labels = in_language(request.labels, request.language)
         if request.shares:
-            label, score = next(iter(request.shares.items()))
-            return Intent(label=label, score=score, scores=dict(request.shares), method="vocabulary")
+            # not the label of the chosen phrasing: several of another one may have more together
+            ranked = sorted(request.shares.items(), key=lambda entry: -entry[1])
+            return Intent(label=ranked[0][0], score=ranked[0][1], scores=dict(ranked), method="vocabulary")
         known = self._answers.get((request.text, labels))
         return known or Ready(Utterance(request.text, request.language, check_labels(labels)))
 

@@ -141,6 +141,14 @@ def test_a_phrasing_that_the_scribe_chose_is_the_intent_and_loads_no_model(small
     assert list(residency.resident) == ["interpreter"], "words without a choice need it"
 
 
+def test_the_label_whose_phrasings_have_most_together_is_chosen_and_not_that_of_the_likeliest(small_bart: Held) -> None:
+    chosen = Utterance("lights on", "en", LIGHTS, {"lights_on": 0.40, "weather": 0.59})
+    answer = engine(small_bart).prepare(chosen)
+    assert isinstance(answer, Intent)
+    assert (answer.label, answer.score) == ("weather", 0.59)
+    assert list(answer.scores) == ["weather", "lights_on"]
+
+
 def test_control_tokens_in_a_text_are_only_words(small_bart: Held) -> None:
     marked = parse_labels("a=</s></s> lights,b=<mask>")
     spoilt, plain, other = answer(
