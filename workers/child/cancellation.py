@@ -5,7 +5,9 @@ to give way to an interactive job.
                                                         └► an interactive job waits:  breakable() raises GaveWay
 
 The engines need no code for this: the main thread is interrupted between two operations of the model, as by Ctrl-C,
-and the model stays loaded. Operations that must complete (a load, a write to Redis) run outside `breakable`. A step
+and the model stays loaded. Operations that must complete (a load, a write to Redis) run outside `breakable`. So does
+the preparation of requests: an exception between any two instructions of it could leave a file half decoded, and
+decoders may drop it. Inside `polled`, it is interrupted only where it calls `poll`, between two blocks of audio. A step
 that is broken off in the middle is lost, so that a batch of bulk gives way there only while it can afford it
 (`lanes.affords`); between two steps, which is where `gives_way` is asked and `step` is called, nothing is lost.
 """
@@ -53,6 +55,7 @@ class Watch:
         self._may_yield = False
         self._waits = False  # at the latest poll
         self._open = False  # accessed only by the main thread, where signal handlers run too
+        self._polled = False  # likewise
         self._busy = threading.Event()
         self._started = False
         self._step_at = 0.0
@@ -93,9 +96,25 @@ class Watch:
     def step(self) -> None:
         """A step of a long computation is done, and what it gave can be kept. Raises GaveWay if the jobs give way."""
         self._stepped()
-        if self._open and self.gives_way():
-            self._open = False
+        if (self._open or self._polled) and self.gives_way():
+            self._open = self._polled = False
             raise GaveWay
+
+    @contextmanager
+    def polled(self) -> Iterator[None]:
+        """Allow interruption inside the block, which is one step, but only where it calls `poll`."""
+        self._step_at = self._clock()
+        self._polled = True
+        try:
+            yield
+        finally:
+            self._polled = False
+            self._stepped()
+
+    def poll(self) -> None:
+        """A safe point inside `polled`; elsewhere nothing happens. Raises as `breakable` does."""
+        if self._polled:
+            self._interrupt()
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
@@ -116,14 +135,19 @@ class Watch:
 
     def _on_signal(self, signum: int, frame: object) -> None:
         del signum, frame
-        if not self._open or not self._jobs or self._wanted is not self._jobs:
+        if self._open:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Raise what was asked for, if it still applies."""
+        if not self._jobs or self._wanted is not self._jobs:
             return
         if self._why is GaveWay:
             step_s = self._clock() - self._step_at  # a step may have begun since the poll
             if not self.gives_way() or not lanes.affords(step_s, self._lost_s, self._computed_s):
                 return
             self._lost_s += step_s
-        self._open = False  # once
+        self._open = self._polled = False  # once
         raise self._why
 
     def _look(self) -> None:

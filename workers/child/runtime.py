@@ -52,7 +52,7 @@ class ChildRuntime:
         self.residency: Residency | None = None
         self.standing: Telemetry | None = None
         self.watch = Watch(self.outcomes.ended, self._waiting)
-        hooks = self.lifeline.alive, self.watch.step
+        hooks = self._alive, self.watch.step
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, *hooks)
         self._outdated = False  # the residency's engines were made for a checkpoint that is no longer in the store
         self._lanes: Lanes | None = None  # known once the queues are
@@ -105,6 +105,7 @@ class ChildRuntime:
                 around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
                     *(self.residency, stage, requests, around, following, ready, alive),
+                    preparing=self.watch.polled,
                     may_put_off=give is not None,
                     interactive=interactive,
                     interactive_go_on=interactive_go_on,
@@ -117,6 +118,11 @@ class ChildRuntime:
         finally:
             self.lifeline.rest()
             self.standing.tell(self.residency)
+
+    def _alive(self, audio_s: float | None) -> None:
+        """A request is being prepared: a sign of life, and a place where that may be interrupted."""
+        self.lifeline.alive(audio_s)
+        self.watch.poll()
 
     def _pace(self, stage: str) -> "Pace":
         from golem_chain.workers.residency.pace import Pace

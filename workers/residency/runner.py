@@ -20,7 +20,7 @@ from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.pace import Pace
 from golem_chain.workers.stages.engine import Estimating, Ready
 
-#: A context manager entered around an engine's `prepare` and `run`, but not around loads and bookkeeping.
+#: A context manager entered around an engine's `run` or `prepare`, but not around loads and bookkeeping.
 Around = Callable[[], AbstractContextManager[None]]
 #: Called at the beginning of each step with the seconds of audio to run, or None if the step's length is not known.
 Alive = Callable[[float | None], None]
@@ -67,6 +67,7 @@ def serve(
     give: Give = lambda *_: None,
     alive: Alive = lambda _: None,
     *,
+    preparing: Around = nullcontext,
     may_put_off: bool = False,
     interactive: Collection[int] = (),
     interactive_go_on: bool = True,
@@ -76,13 +77,14 @@ def serve(
     """Answer every request, prefetching the weights of `next_stage` meanwhile. A GolemError takes the place of each
     answer that it prevents. Any other exception ends the take; what was given out by then has been answered.
 
+    `around` is entered around each `run`, `preparing` around each `prepare`.
     `may_put_off`: later groups that would take long are not run, but left to the caller (`Served.put_off`), and so is
     what gives way (`Served.yielded`). `interactive`: places of the requests of that lane; `interactive_go_on`: whether
     any of them has a next stage. `pace`: the stage's measured throughput, which divides groups into steps; None: they
     run whole."""
     costs = _costs(residency.engines[stage], requests)
     full_cost = getattr(residency.engines[stage], "full_cost", inf)
-    hooks = around, next_stage, give, alive, gives_way
+    hooks = around, preparing, next_stage, give, alive, gives_way
     take = _Take(residency, stage, requests, *hooks, costs, full_cost, pace or _Whole())
     first, bulk = batches.in_lanes(costs, interactive, full_cost)
     take.served.put_off += take.serve_groups(first, may_put_off=may_put_off)
@@ -117,6 +119,7 @@ class _Take:
     stage: str
     requests: Sequence[object]
     around: Around
+    preparing: Around
     next_stage: str | None
     give: Give
     alive: Alive
@@ -190,7 +193,7 @@ class _Take:
         """Prepare a request of the group that began at `started`; None if that has answered it."""
         self.alive(None)
         found: object
-        with self.around():
+        with self.preparing():
             try:
                 found = self.residency.engines[self.stage].prepare(self.requests[place])
             except GolemError as exc:

@@ -51,7 +51,9 @@ class Recording:
     vocabulary: Vocabulary | None = None  # the phrases to choose from
     word_times: bool = False
     progress: Callable[[float, float], None] | None = None  # called with the seconds transcribed and the total
-    alive: Callable[[float | None], None] | None = None  # called while it is decoded, then with its length in seconds
+    #: Called between blocks while it is decoded, then with its length in seconds while voice is detected; may raise to
+    #: interrupt.
+    alive: Callable[[float | None], None] | None = None
     store: Store | None = None  # keeps what was decoded of a long one; None: an interrupted one begins anew
     prompt: str | None = None  # text that precedes the recording: its spelling and style are continued
     temperature: float = 0.0  # of the first hearing; 0: the likeliest words
@@ -159,8 +161,8 @@ class Scribe:
     def prepare(self, request: Recording) -> Transcript | Ready[PreparedAudio]:
         """Decode the audio and detect voice; a recording without voice is answered here.
 
-        Raises BadAudio, AudioAboveLimit, LanguageRefused, BadVocabulary, and for a long recording that may be
-        interrupted what its `step` raises; it is then prepared already when it is asked for again.
+        Raises BadAudio, AudioAboveLimit, LanguageRefused, BadVocabulary, what `alive` raises, and for a long recording
+        that may be interrupted what its `step` raises; it is then prepared already when it is asked for again.
         """
         self._check_language(request)
         version = self._version(request) if request.store else ""
@@ -179,7 +181,8 @@ class Scribe:
         if "level" in guards and speech.is_silent(levels.peak):
             return Transcript(duration_s=duration, guards=("level",))
         threshold = self.settings.vad_threshold
-        chances: npt.NDArray[np.float32] = detector().probabilities(samples, speech.gain(levels.loudness))
+        gain = speech.gain(levels.loudness)
+        chances: npt.NDArray[np.float32] = detector().probabilities(samples, gain, alive=lambda: alive(duration))
         decode.release(samples)
         spans, shift = speech.voice(chances, threshold)
         if threshold <= 0 or "vad" not in guards:

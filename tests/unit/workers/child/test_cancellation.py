@@ -71,6 +71,48 @@ def test_what_is_not_breakable_is_left_to_its_end_and_what_follows_is_broken_off
     time.sleep(0.1)  # five polls: no late signal
 
 
+def test_what_is_prepared_is_interrupted_only_where_it_asks(watch: Watch, ends: Ends) -> None:
+    ends.jobs, steps = {"a"}, []
+
+    def work() -> None:
+        with watch.watching(["a"]), watch.polled():
+            ends.looked_at(3)
+            steps.append("a block, whole")
+            watch.poll()
+            steps.append("the next one")
+
+    with pytest.raises(BrokenOff):
+        work()
+    assert steps == ["a block, whole"]
+
+
+def test_a_poll_interrupts_nothing_else(watch: Watch, ends: Ends) -> None:
+    with watch.watching(["a"]):
+        with watch.polled():
+            watch.poll()  # nothing has happened
+        ends.jobs = {"a"}
+        ends.looked_at(3)
+        watch.poll()  # nothing is being prepared
+    watch.poll()
+
+
+def test_what_is_prepared_gives_way_if_bulk_can_afford_to_lose_it(
+    watch: Watch, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends.waiting, affords = True, [False, True]
+    monkeypatch.setattr(lanes, "affords", lambda step_s, lost_s, computed_s: affords.pop(0))
+
+    def work() -> None:
+        with watch.watching(["a"], may_yield=True), watch.polled():
+            ends.looked_at(3)
+            watch.poll()
+            watch.poll()
+
+    with pytest.raises(GaveWay):
+        work()
+    assert affords == []
+
+
 def test_an_engine_that_catches_every_exception_is_broken_off_all_the_same(watch: Watch, ends: Ends) -> None:
     ends.jobs = {"a"}
 

@@ -1,7 +1,8 @@
 """Answers leave a take when they are ready, once, with what they cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_long_recording_is_not_even_prepared_before_the_short_ones_are_answere
     engine.prepare = prepare
     run()
     assert prepared == [("short", 0), ("long", 1)]
+
+
+def test_what_may_be_broken_off_is_the_run_and_not_the_preparation() -> None:
+    _, run, engine = in_groups([1], {})
+    entered: list[str] = []
+
+    @contextmanager
+    def entering(name: str) -> Iterator[None]:
+        entered.append(name)
+        yield
+
+    def prepare(ask: int) -> Ready[int]:
+        entered.append("prepare")
+        return Ready(ask)
+
+    engine.prepare = prepare
+    run(around=lambda: entering("around"), preparing=lambda: entering("preparing"))
+    assert entered == ["preparing", "prepare", "around"]
 
 
 def test_an_answer_costs_what_its_own_group_cost() -> None:

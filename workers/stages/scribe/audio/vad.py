@@ -7,6 +7,7 @@ convolutions, an LSTM with 128 cells, one output.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,13 +49,17 @@ class Vad:
         self._out = tensor("decoder.decoder.2.weight").reshape(128), tensor("decoder.decoder.2.bias").reshape(())
 
     @torch.inference_mode()
-    def probabilities(self, audio: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    def probabilities(
+        self, audio: np.ndarray, gain: float = 1.0, alive: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
         """p(speech), float32 (frames,), of audio, float32 (n,) at 16 kHz, amplified by `gain`. The last frame is
-        padded with zeros. Blocks of 65 s bound the memory."""
+        padded with zeros. Blocks of 65 s bound the memory; `alive` is called between them."""
         found: list[np.ndarray] = []
         state: tuple[torch.Tensor, torch.Tensor] | None = None
         before = np.zeros(CONTEXT, np.float32)
         for start in range(0, len(audio), _BLOCK * FRAME):
+            if start:
+                alive()
             block = amplified(np.asarray(audio[start : start + _BLOCK * FRAME], np.float32), gain)
             block = np.pad(block, (0, -len(block) % FRAME))
             seen = torch.from_numpy(np.concatenate([before, block])).unfold(0, CONTEXT + FRAME, FRAME)

@@ -149,3 +149,19 @@ def test_a_recording_tells_its_length_as_soon_as_it_is_decoded(held: Any) -> Non
     assert signs == [None, 5.0]
     assert isinstance(found, Ready)
     assert found.audio_s == 5.0
+
+
+def test_a_long_recording_can_be_interrupted_between_blocks_of_its_voice_detection(held: Any) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    signs: list[float | None] = []
+
+    def alive(audio_s: float | None) -> None:
+        signs.append(audio_s)
+        if signs.count(150.0) == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        scribe(held(False)).prepare(Recording("a.wav", hum(150), alive=alive))
+    assert signs[-2:] == [150.0, 150.0], "once decoded, and after the first 65 s of voice detection"
