@@ -15,6 +15,7 @@ from golem_chain.shared.labels import check_labels, check_template, in_language,
 from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.finite import not_finite
 from golem_chain.workers.stages.interpreter import embeddings, entailment
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.tokenizer import context_of, harmless, load_tokenizer
@@ -192,7 +193,7 @@ class Interpreter:
         found: list[Intent | GolemError] = []
         for request, grouped in zip(requests, self._logits(requests), strict=True):
             if not all(math.isfinite(value) for label in grouped for pair in label for value in pair):
-                found.append(_not_numbers(self.weights.folder))
+                found.append(not_finite(self.weights, "scores"))
                 continue
             fitted = request.labels.entailment
             scores = entailment.scores(grouped, request.labels.multi_label, fitted.temperature or 1.0)
@@ -228,7 +229,7 @@ class Interpreter:
         settings, found = self.settings, list[Intent | GolemError]()
         for request, cosines in zip(requests, self._cosines(requests), strict=True):
             if not all(map(math.isfinite, cosines)):
-                found.append(_not_numbers(self.weights.folder))
+                found.append(not_finite(self.weights, "scores"))
                 continue
             fitted = request.labels.cosine
             temperature = fitted.temperature or settings.temperature
@@ -256,7 +257,3 @@ def _intent(request: Utterance, scores: Sequence[float], method: Method, unknown
     rounded = {name: round(score, DECIMALS) for name, score in ranked}
     label, score = next(iter(rounded.items())) if unknown is None else ("unknown", round(unknown, DECIMALS))
     return Intent(label=label, score=score, scores=rounded, method=method)
-
-
-def _not_numbers(folder: object) -> ModelCorrupt:
-    return ModelCorrupt(f"The weights in {folder} produce scores that are not finite: run `golem models verify`.")

@@ -11,6 +11,7 @@ from golem_chain.shared.labels import in_language
 from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Turn
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.finite import not_finite
 from golem_chain.workers.stages.oracle import prompts
 from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
 from golem_chain.workers.stages.sampling import Rules
@@ -184,9 +185,7 @@ class Oracle:
 
     def _reply(self, prompt: Prompt, row: Row) -> Reply | GolemError:
         if row.broken:
-            return ModelCorrupt(
-                f"The weights in {self.weights.folder} produce logits that are not finite: run `golem models verify`."
-            )
+            return not_finite(self.weights, "logits")
         text = prompts.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
         return Reply(text=text, prompt=prompt.text, seed=prompt.seed, new_tokens=len(row.new))
 

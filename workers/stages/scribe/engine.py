@@ -18,6 +18,7 @@ from golem_chain.shared.records import Segment, Task, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.cpu import read_flags
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.finite import NotFinite, not_finite
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.audio import decode, speech
 from golem_chain.workers.stages.scribe.audio.containers import stated_s
@@ -219,12 +220,13 @@ class Scribe:
                 request.step()
         return Ready(prepared, audio_s=duration)
 
-    def run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
-        """Transcribe every window of every recording, in batches. What is interrupted can be resumed."""
+    def run(self, batch: Sequence[PreparedAudio]) -> list[Any]:
+        """A Transcript for each recording, or a ModelCorrupt if its logits are not finite. The windows of all run in
+        batches. What is interrupted can be resumed."""
         if not all(heard.memory for heard in batch):  # a short one would begin anew each time
             batch = [replace(heard, step=None) for heard in batch]
         try:
-            answers = self._run(batch)
+            answers = self._finite(batch)
         except BaseException as exc:
             if not isinstance(exc, Exception):
                 for heard in batch:
@@ -234,6 +236,15 @@ class Scribe:
         if self._kept and any(heard.memory is self._kept[1].memory for heard in batch):
             self._kept = None
         return answers
+
+    def _finite(self, batch: Sequence[PreparedAudio]) -> list[Any]:
+        """As `_run`; if logits are not finite, each recording runs alone, so that one harms no other."""
+        try:
+            return list(self._run(batch))
+        except NotFinite:
+            if len(batch) > 1:
+                return [answer for heard in batch for answer in self._finite([heard])]
+            return [not_finite(self.weights, "logits")]
 
     def _run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]

@@ -4,6 +4,7 @@ Greedy decoding gives the same tokens as transformers' `generate` with the same 
 Finished rows leave the batch. The timestamp rules are those of openai/whisper's `ApplyTimestampRules`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from golem_chain.shared.records import Task
+from golem_chain.workers.stages.finite import NotFinite
 from golem_chain.workers.stages.sampling import gumbel
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder
 from golem_chain.workers.stages.scribe.whisper.timing import TokenTime
@@ -103,13 +105,14 @@ def decode_tokens(
     `max_tokens` includes the prompt, as transformers' `max_length` does. `previous`: the tokens of the text before each
     window, equally many for all, which count neither there nor in what is returned; none by default. `cross` and
     `product` as in `Decoder`. Above a temperature of 0 tokens are sampled with one seed per window; log-probabilities
-    are always at temperature 1."""
+    are always at temperature 1. Raises NotFinite if logits are NaN or infinite, which would pass for silence."""
     device = encoded.device
     batch = encoded.shape[0]
     decoder = Decoder(model, encoded, cross, product)
     before = [[specials.previous, *tokens] if tokens else [] for tokens in previous or [()] * batch]
     first = decoder.step(torch.tensor([[*tokens, specials.start] for tokens in before], device=device))
     no_speech = first.softmax(-1)[:, specials.no_speech].tolist()
+    _check_finite(no_speech)  # a softmax is NaN if any of its logits is
     spoken = _detect(first, specials, languages)
     prompt = [specials.prompt(language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]
     logits = decoder.step(torch.tensor(prompt, device=device)) if prompt[0] else first
@@ -132,6 +135,7 @@ def decode_tokens(
         for row, token, gain, plain in zip(rows, chosen, gained, unmasked, strict=True):
             if ended[row]:
                 continue
+            _check_finite((plain,))
             total[row] += gain
             raw[row] += plain
             if token == specials.end:
@@ -158,6 +162,11 @@ def decode_tokens(
         )
         for n in range(batch)
     ]
+
+
+def _check_finite(values: Sequence[float]) -> None:
+    if not all(map(math.isfinite, values)):
+        raise NotFinite
 
 
 def _sample(scores: torch.Tensor, seeds: Sequence[int], step: int) -> torch.Tensor:

@@ -29,23 +29,36 @@ def product_of(weights: torch.dtype, device: torch.device, asked: str, flags: fr
 @torch.inference_mode()
 def encode(model: nn.Module, features: torch.Tensor, product: torch.dtype) -> torch.Tensor:
     """Encode features (batch, mels, frames), with any even number of frames up to the model's, to (batch, frames / 2,
-    width) in the dtype of the weights. `product` is the dtype of the matrix products."""
+    width) in the dtype of the weights. `product` is the dtype of the matrix products; convolutions run in float32
+    instead of float16."""
     body = cast(Any, model).model.encoder
     weight: torch.Tensor = body.conv1.weight
     features = features.to(weight.device)
-    if product == weight.dtype and features.shape[2] == 2 * body.embed_positions.weight.shape[0]:
+    whole = product == weight.dtype and features.shape[2] == 2 * body.embed_positions.weight.shape[0]
+    if whole and product != torch.float16:
         return cast(torch.Tensor, body(features.to(weight.dtype)).last_hidden_state)
-    seen = features.to(product)
-    for conv in (body.conv1, body.conv2):
-        convolved = F.conv1d(seen, conv.weight.to(product), conv.bias.to(product), conv.stride, conv.padding)
-        seen = F.gelu(convolved)
+    seen = _convolve(body, features, product)
     positions = body.embed_positions.weight[: seen.shape[2]]
     hidden = seen.transpose(1, 2).to(weight.dtype) + positions
+    if whole:
+        for layer in body.layers:
+            hidden = layer(hidden, None)
+        return cast(torch.Tensor, body.layer_norm(hidden))
     for layer in body.layers:
         run = _layer(layer, product)
         for window in hidden:  # one at a time: the data of one window fits into the cache
             run(window)
     return cast(torch.Tensor, body.layer_norm(hidden))
+
+
+def _convolve(body: Any, features: torch.Tensor, product: torch.dtype) -> torch.Tensor:
+    """The two convolutions: (batch, width, frames / 2). cuDNN's give NaN in float16 on cards with TU116 and TU117
+    (GeForce GTX 16xx; pytorch issue 58123), and they are 1 to 5 % of the arithmetic."""
+    dtype = torch.float32 if product == torch.float16 else product
+    seen = features.to(dtype)
+    for conv in (body.conv1, body.conv2):
+        seen = F.gelu(F.conv1d(seen, conv.weight.to(dtype), conv.bias.to(dtype), conv.stride, conv.padding))
+    return seen
 
 
 def _layer(layer: Any, product: torch.dtype) -> Callable[[torch.Tensor], None]:

@@ -306,6 +306,7 @@ def test_weights_that_are_not_numbers_are_an_error_and_not_a_score(tmp_path: Pat
     broken, silent = answer(engine(held), ("turn on the lights", LIGHTS), ("", LIGHTS))
     assert isinstance(broken, GolemError)
     assert broken.code == "model-corrupt"
+    assert "not finite in float32: run `golem models verify`" in broken.message
     assert silent.label == "noise"
 
 

@@ -232,6 +232,10 @@ def test_weights_that_are_not_numbers_are_an_error_and_not_a_reply(tmp_path: Pat
         parameter.data.fill_(math.nan)
     (broken,) = ask(engine(held), cue("hello"))
     assert isinstance(broken, ModelCorrupt)
+    assert "not finite in float32: run `golem models verify`" in broken.message
+    held.dtype = torch.float16
+    (broken,) = ask(engine(held), cue("hello"))
+    assert "not finite in float16: set GOLEM_DTYPE=float32" in broken.message, "it overflows"
 
 
 def test_only_causal_language_models_are_accepted(tmp_path: Path, plain: Held, chat: Held) -> None:

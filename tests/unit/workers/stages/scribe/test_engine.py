@@ -1,5 +1,6 @@
 """The Scribe's engine: answers that need no model, order of answers, and errors."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
 from golem_chain.shared.records import Transcript
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.finite import NotFinite
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from tests.support.sounds import hum, wav
@@ -133,6 +135,36 @@ def test_half_precision_runs(tmp_path: Path, dtype: torch.dtype) -> None:
     engine = scribe(whisper(tmp_path, multilingual=False, dtype=dtype), **OFF)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(1))))
     assert answer.text or answer.guards
+
+
+@pytest.mark.parametrize("poisoned", ["model.encoder.conv1.bias", "model.decoder.layers.0.fc2.bias"])
+@pytest.mark.parametrize(
+    ("dtype", "remedy"), [(torch.float32, "models verify"), (torch.float16, "GOLEM_DTYPE=float32")]
+)
+def test_logits_that_are_not_numbers_are_an_error_and_not_silence(
+    tmp_path: Path, poisoned: str, dtype: torch.dtype, remedy: str
+) -> None:
+    engine = scribe(whisper(tmp_path, multilingual=False, dtype=dtype), **OFF)
+    engine.model.get_parameter(poisoned).data[0] = math.nan
+    answers = engine.run(ready(engine, Recording("a.wav", hum(1))) * 2)
+    for answer in answers:
+        assert isinstance(answer, ModelCorrupt)
+        assert remedy in answer.message
+        assert str(dtype).removeprefix("torch.") in answer.message
+
+
+def test_a_recording_that_overflows_harms_no_other(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = scribe(held(False), **OFF)
+    items = [ready(engine, Recording("a.wav", hum(seconds)))[0] for seconds in (1, 2, 3)]
+    plain = engine.transcriber.hear
+
+    def hear(model: Any, work: Any, meter: Any = None) -> Any:
+        if any(one.sound.samples is items[1].samples for one in work):
+            raise NotFinite
+        return plain(model, work, meter)
+
+    monkeypatch.setattr(engine.transcriber, "hear", hear)
+    assert [type(answer) for answer in engine.run(items)] == [Transcript, ModelCorrupt, Transcript]
 
 
 def test_clips_cost_about_the_same_and_long_recordings_by_their_length(held: Any) -> None:

@@ -63,6 +63,7 @@ def single_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(engine: Scribe, asked: Recording) -> Transcript:
     prepared = engine.prepare(asked)
     assert isinstance(prepared, Ready)
+    answer: Transcript
     [answer] = engine.run([prepared.item])
     return answer
 

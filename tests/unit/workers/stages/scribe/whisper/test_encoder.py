@@ -1,7 +1,10 @@
 """The encoder in bfloat16 and with a short context: accuracy, when it is used, and what is decoded again."""
 
+import copy
+
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812 - the customary name
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from golem_chain.workers.stages.scribe import short_context
@@ -115,3 +118,25 @@ def test_the_likeliest_token_of_the_quick_product_is_that_of_the_exact_one(model
         tokens = wanted.argmax(-1, keepdim=True)
         assert torch.equal(found.argmax(-1, keepdim=True), tokens)
         assert torch.allclose(found.amax(-1), wanted.amax(-1), atol=1e-4)
+
+
+def test_float16_convolves_in_float32_because_some_cards_give_nan(model, monkeypatch):
+    """Compared with the transformers encoder in float16; without its NaN, which only a card has."""
+    half = copy.deepcopy(model).half()
+    features, convolved = torch.randn(2, 80, 1000), []
+    plain = F.conv1d
+
+    def watched(seen, *rest, **named):
+        convolved.append(seen.dtype)
+        return plain(seen, *rest, **named)
+
+    monkeypatch.setattr(F, "conv1d", watched)
+    for frames in (1000, 600):
+        found = encode(half, features[:, :, :frames], torch.float16)
+        assert found.dtype == torch.float16
+        assert torch.isfinite(found).all()
+        if frames == 1000:
+            assert convolved == [torch.float32] * 2
+            exact = reference(model, features)
+            assert float((found.float() - exact).abs().mean()) < 0.01 * float(exact.abs().mean())
+    assert set(convolved) == {torch.float32}
