@@ -11,6 +11,7 @@ from golem_chain.workers.child import idle
 from golem_chain.workers.child.ending import EXIT_CODE, end_if_broken, last_words
 from golem_chain.workers.child.lifeline import Lifeline
 from golem_chain.workers.parent.card_health import CardHealth, gives_up
+from golem_chain.workers.residency.manager import Residency
 
 BROKEN = torch.AcceleratorError("CUDA error: device-side assert triggered\nhints for programmers")
 
@@ -67,15 +68,19 @@ def test_a_device_that_is_gone_and_a_build_without_kernels_end_the_child_too():
 
 
 def test_the_idle_thread_outlives_an_error_and_reports_each():
-    errors, told, enough = iter([RuntimeError("one"), BROKEN, None]), [], threading.Event()
+    errors, enough = iter([RuntimeError("one"), BROKEN, None]), threading.Event()
+    told: list[Exception] = []
 
-    class Residency:
+    class Held(Residency):
+        def __init__(self):
+            pass
+
         def unload_idle(self, idle_s):
             if error := next(errors, None):
                 raise error
             enough.set()
 
-    idle.start(Residency(), 0.01, told.append)
+    idle.start(Held(), 0.01, told.append)
     assert enough.wait(10)
     assert [str(exc) for exc in told] == ["one", str(BROKEN)]
 
