@@ -15,7 +15,7 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.identity import card_name
-from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, open_memory
+from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, on_tegra, open_memory
 from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
@@ -58,7 +58,8 @@ _ALWAYS = ("AutoConfig", "AutoTokenizer", "GenerationConfig", "WhisperFeatureExt
 def build_residency(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Residency:
     """Return the residency with nothing loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     set_threads(settings.threads)
-    os.environ.update(allocator_environment(os.environ, torch.__version__))  # before the first use of a card
+    # before the first use of a card
+    os.environ.update(allocator_environment(os.environ, torch.__version__, tegra=on_tegra()))
     device = pick_device(settings)
     card = card_of(device)
     engines: dict[str, AnyEngine] = {}

@@ -10,6 +10,7 @@ from golem_chain.shared.finding import Finding
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.devices.card import Card
+from golem_chain.workers.devices.faults import Fault, fault_of, first_line
 from golem_chain.workers.devices.memory import budget_bytes, open_memory
 from golem_chain.workers.devices.selection import Choice, card_of, choice, pick_dtype
 
@@ -23,7 +24,12 @@ def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Fi
         chosen = choice(settings)
     except DeviceRefused as exc:
         return [Finding.of_error("device", exc, "; ")]
-    seen, card = open_memory(chosen.device).read(), card_of(chosen.device)
+    try:
+        seen, card = open_memory(chosen.device).read(), card_of(chosen.device)
+    except RuntimeError as exc:
+        if fault_of(exc) is None:
+            raise
+        return [failing(chosen, exc)]
     needs = {stage: _in_memory(settings, card, stage, *one) for stage, one in weights.items()}
     return [
         device(settings, chosen),
@@ -45,6 +51,13 @@ def device(settings: Settings, chosen: Choice) -> Finding:
                 "install a CUDA build of torch, or set GOLEM_DEVICE=cpu",
             )  # fmt: skip
     return Finding("device", "ok", told)
+
+
+def failing(chosen: Choice, exc: RuntimeError) -> Finding:
+    """A first computation on the device fails."""
+    full = fault_of(exc) is Fault.MEMORY
+    remedy = "stop other programs that use it" if full else "look for the driver's messages in dmesg"
+    return Finding("device", "wrong", f"{chosen.device} does not compute: {first_line(exc)}", remedy)
 
 
 def room(budget: int, total: int, free: int, needs: Mapping[str, int]) -> Finding:

@@ -8,6 +8,7 @@ budget includes.
 import ctypes
 import gc
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,11 +132,15 @@ class CudaMemory:
         self._device = device
         self.device = str(device)
         self._context = CONTEXT_AT_MOST
+        self._budget_bytes: int | None = None  # None: no limit was set
 
     def read(self) -> Reading:
         free, total = torch.cuda.mem_get_info(self._device)  # creates the context if there is none yet
         reserved = torch.cuda.memory_reserved(self._device)
-        self._context = context_bytes(free, total, reserved, self._context)
+        context = context_bytes(free, total, reserved, self._context)
+        if context != self._context:  # another program has ended: what it took is ours to use
+            self._context = context
+            self._apply_limit(total)
         return Reading(
             torch.cuda.memory_allocated(self._device) + self._context,
             reserved + self._context,
@@ -154,18 +159,29 @@ class CudaMemory:
         _libc_trim()
 
     def limit(self, budget_bytes: int) -> None:
-        now = self.read()
-        share = (budget_bytes - now.context) / now.total  # the allocator does not count the context
-        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
+        self._budget_bytes = budget_bytes
+        self._apply_limit(self.read().total)
+
+    def _apply_limit(self, total: int) -> None:
+        """Tell the allocator what decisions use: the budget without the context, which it does not count."""
+        if self._budget_bytes is not None:
+            share = (self._budget_bytes - self._context) / total
+            torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.0, share)), self._device)
 
 
-def allocator_environment(environment: Mapping[str, str], torch_version: str) -> dict[str, str]:
+def allocator_environment(environment: Mapping[str, str], torch_version: str, *, tegra: bool = False) -> dict[str, str]:
     """Environment variables to set before CUDA is first used: expandable segments, which reduce fragmentation, unless
-    the user has configured the allocator. Source: PyTorch, CUDA semantics, "expandable_segments"."""
-    if any(name in environment for name in _ALLOCATOR_NAMES):
+    the user has configured the allocator. Not on Jetson (`tegra`), whose driver refuses the calls that they need, so
+    that every allocation fails. Source: PyTorch, CUDA semantics, "expandable_segments"."""
+    if tegra or any(name in environment for name in _ALLOCATOR_NAMES):
         return {}
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in torch_version.split(".")[:2])
     return {_ALLOCATOR_NAMES[(major, minor) < (2, 9)]: "expandable_segments:True"}
+
+
+def on_tegra(kernel: str | None = None) -> bool:
+    """Whether this is a Jetson board, by the name of its kernel (`5.15.148-tegra`), so that no card is asked."""
+    return (platform.release() if kernel is None else kernel).endswith("-tegra")
 
 
 def total_ram_bytes() -> int:
@@ -187,5 +203,21 @@ def budget_bytes(budget: int | float | None, total: int) -> int:
 
 
 def open_memory(device: torch.device) -> Memory:
-    """The memory reader for a device."""
-    return CudaMemory(device) if device.type == "cuda" else CpuMemory()
+    """The memory reader for a device. A card's context then has all that a first computation loads."""
+    if device.type != "cuda":
+        return CpuMemory()
+    warm_up(device)
+    return CudaMemory(device)
+
+
+@torch.inference_mode()
+def warm_up(device: torch.device) -> None:
+    """Load cuBLAS, cuDNN and their handles, which count as context: some hundred megabytes after the first product and
+    convolution, which would otherwise be missing from the first reading, and from every budget that follows from it."""
+    for dtype in (torch.float16, torch.float32):
+        square = torch.ones(1, 16, 16, dtype=dtype, device=device)
+        square[0] @ square[0]
+        if dtype == torch.float32:  # convolutions run in no other type: see `whisper/encoder.py`
+            torch.nn.functional.conv1d(square, square)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -39,6 +39,17 @@ def test_a_card_that_torch_cannot_use_is_a_warning(monkeypatch, tmp_path):
     assert "GOLEM_DEVICE=cpu" in told.remedy
 
 
+def test_a_card_that_does_not_compute_is_wrong_and_no_traceback(monkeypatch):
+    def fails(device):
+        raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\nhints")
+
+    monkeypatch.setattr(doctor, "open_memory", fails)
+    [found] = doctor.check(settings(device="cpu"), {})
+    assert (found.check, found.state) == ("device", "wrong")
+    assert found.message.endswith("does not compute: CUDA error: uncorrectable ECC error encountered")
+    assert "dmesg" in found.remedy
+
+
 @pytest.mark.parametrize(
     ("budget", "free", "needs", "state"),
     [

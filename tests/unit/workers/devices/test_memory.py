@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from golem_chain.shared.errors import DeviceRefused
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices import memory as memory_module
 from golem_chain.workers.devices.memory import (
     CONTEXT_AT_MOST,
     CpuMemory,
@@ -13,7 +15,9 @@ from golem_chain.workers.devices.memory import (
     allocator_environment,
     budget_bytes,
     context_bytes,
+    on_tegra,
     open_memory,
+    warm_up,
 )
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
 
@@ -125,6 +129,44 @@ def test_the_hard_limit_of_the_allocator_leaves_room_for_the_context(monkeypatch
     assert card.share == 0
 
 
+def test_the_limit_follows_the_context_when_another_program_ends(monkeypatch):
+    card = Card(monkeypatch)
+    card.others = 600 * MB
+    memory = CudaMemory(torch.device("cuda", 0))
+    assert memory.read().context == 900 * MB
+    assert card.share is None, "none was asked for"
+    memory.limit(4900 * MB)
+    assert card.share == 0.5
+    card.others = 0
+    room = 4900 * MB - memory.read().context
+    assert room == 4600 * MB
+    assert (card.share or 0) * 8 * GB == room, "the allocator allows what decisions use"
+    card.others = 2 * GB
+    memory.read()
+    assert (card.share or 0) * 8 * GB == room, "a newcomer is not taken for our context"
+
+
+def test_a_first_product_and_convolution_run_before_the_context_is_measured(monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(memory_module, "warm_up", lambda device: done.append("warm"))
+    monkeypatch.setattr(memory_module.CudaMemory, "read", lambda self: done.append("read"))
+    open_memory(torch.device("cuda", 0)).read()
+    open_memory(torch.device("cpu"))
+    assert done == ["warm", "read"]
+    ran: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            ran.append(f"{function}")
+            return function(*args, **(kwargs or {}))
+
+    monkeypatch.undo()
+    with Watch():
+        warm_up(torch.device("cpu"))
+    assert sum("mm" in name or "matmul" in name for name in ran) == 2
+    assert any("conv" in name for name in ran)
+
+
 def test_the_arithmetic_of_a_context_never_gives_less_than_nothing():
     assert context_bytes(free=7, total=10, reserved=1) == 2
     assert context_bytes(free=9, total=10, reserved=4) == 0  # the driver may report a segment late
@@ -137,3 +179,6 @@ def test_segments_grow_on_a_card_unless_the_user_said_otherwise():
     assert allocator_environment({}, "3.0.0a0+git") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
         assert allocator_environment({name: ""}, "2.13.0") == {}
+    assert allocator_environment({}, "2.13.0", tegra=on_tegra("5.15.148-tegra")) == {}, "every allocation would fail"
+    assert not on_tegra("6.8.0-45-generic")
+    assert not on_tegra("6.14.0-1015-nvidia"), "DGX Spark"
