@@ -1,5 +1,14 @@
 """A card whose context breaks, in a real worker: the child ends, its messages run again in a fresh one."""
 
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support.paths import python_path
+
 
 def test_a_job_whose_context_broke_runs_again_in_a_fresh_child_and_so_do_its_neighbours(chain):
     once = f"break once {chain.root / 'pid'}".encode()
@@ -31,3 +40,15 @@ def test_a_worker_whose_card_stays_broken_stops_and_leaves_the_other_jobs_to_box
     states = [outcome.state for outcome in chain.outcomes(jobs).values()]
     assert states.count("failed") <= 2
     assert states.count("done") == 6 - states.count("failed")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_worker_without_the_device_that_was_named_does_not_start(redis_server, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "golem_chain.workers", "worker"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"GOLEM_REDIS_URL": redis_server.url, "GOLEM_DEVICE": "cuda", "PYTHONPATH": python_path()},
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("golem: GOLEM_DEVICE=cuda: this torch build finds no CUDA device")
+    assert len(done.stderr.splitlines()) == 1

@@ -8,7 +8,7 @@ import torch
 from golem_chain.shared.errors import DeviceRefused
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.card import Card, unsupported_card
-from golem_chain.workers.devices.cpu import fast_at_bfloat16, read_flags
+from golem_chain.workers.devices.dtype import dtype_name
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,7 @@ def pick_dtype(
     cross_encoder: bool = False,
     flags: frozenset[str] | None = None,
 ) -> torch.dtype:
-    """The dtype of a stage's weights in memory: GOLEM_DTYPE, or depending on the card (None: a CPU).
-
-    A card uses float16, and bfloat16 for the Oracle if the card computes in it, since language models trained in
-    bfloat16 can overflow float16. A CPU uses float32: Whisper entirely in bfloat16 made mistakes (word error rate 0.70;
-    the encoder's matrix products alone do not, see `whisper/encoder.py`), and sampled replies depend on the exact
-    logits.
-
-    `fast` is the same, except that on a CPU with bfloat16 instructions (`flags`; None: those of this machine) the
-    Oracle and an NLI `cross_encoder` interpreter run in bfloat16, both about twice as fast. It is not the default for
-    two reasons. A reply then depends on the other jobs in its batch. And it is not shown that intents stay the same:
-    no NLI checkpoint was available, so only the architecture with random weights was measured.
-    """
-    if settings.dtype not in ("auto", "fast"):
-        chosen: torch.dtype = getattr(torch, settings.dtype)
-        return chosen
-    if card is not None:
-        return torch.bfloat16 if stage == "oracle" and card.has_bfloat16 else torch.float16
-    if settings.dtype == "fast" and (stage == "oracle" or (stage == "interpreter" and cross_encoder)):
-        fast = fast_at_bfloat16(read_flags() if flags is None else flags)
-        return torch.bfloat16 if fast else torch.float32
-    return torch.float32
+    """The dtype of a stage's weights in memory, as `dtype_name` decides. `card`: None for a CPU."""
+    name = dtype_name(settings.dtype, card, stage, cross_encoder=cross_encoder, flags=flags)
+    chosen: torch.dtype = getattr(torch, name)
+    return chosen

@@ -16,20 +16,21 @@ from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import CheckpointsDiffer, GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
+from golem_chain.workers.child.device import dtype_of
 from golem_chain.workers.parent.node_name import EXPIRY_S, RENEW_S
 from golem_chain.workers.store.manifest import find
 
 logger = get_logger(__name__)
 
-#: Stage -> id, fingerprint and dtype, which must be equal on every box.
+#: Stage -> id, fingerprint and the dtype that runs, which must be equal on every box.
 Checkpoints = Mapping[str, Mapping[str, str]]
 
 
 def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return this box's checkpoints of the stages. Raises ModelMissing, ModelCorrupt."""
+    """Return this box's checkpoints of the stages. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     found = {stage: find(settings, stage) for stage in stages}
     return {
-        stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": one.dtype}
+        stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": dtype_of(settings, stage, one)}
         for stage, one in sorted(found.items())
     }
 
@@ -79,10 +80,10 @@ class Agreement:
             return
         place, theirs, box = answer
         stage = stages[int(place) - 1]
+        mine, other = self._mine[stage], _read(_text(theirs))
         raise CheckpointsDiffer(
-            f"The {stage} checkpoint of this box is {_named(self._mine[stage])}, but that of {_text(box)} is "
-            f"{_named(_read(_text(theirs)))}: pull the same checkpoint on both (golem models pull, GOLEM_MODELS, "
-            f"GOLEM_{stage.upper()}_MODEL), or stop the other workers first."
+            f"The {stage} checkpoint of this box is {_named(mine)}, but that of {_text(box)} is {_named(other)}: "
+            f"{_remedy(stage, mine, other)}, or stop the other workers first."
         )
 
     def _notice(self) -> None:
@@ -106,6 +107,14 @@ def _read(text: str) -> Mapping[str, str]:
     except ValueError:
         told = None
     return told if isinstance(told, dict) else {"id": text}
+
+
+def _remedy(stage: str, mine: Mapping[str, str], other: Mapping[str, str]) -> str:
+    if mine.get("fingerprint") != other.get("fingerprint"):
+        return f"pull the same checkpoint on both (golem models pull, GOLEM_MODELS, GOLEM_{stage.upper()}_MODEL)"
+    if " from " in f"{mine.get('dtype')}{other.get('dtype')}":
+        return "pull it again on both with the same GOLEM_DTYPE"
+    return "set the same GOLEM_DTYPE on both"
 
 
 def _named(checkpoint: Mapping[str, str]) -> str:

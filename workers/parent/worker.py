@@ -20,6 +20,7 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.child.device import settle
 from golem_chain.workers.parent import control  # noqa: F401 - its command is registered by the import
 from golem_chain.workers.parent.bootsteps import STEPS
 from golem_chain.workers.parent.card_health import CardHealth
@@ -52,7 +53,8 @@ def start(
     our own tasks they are those of the store.
     Raises BrokerAway if Redis does not answer, BadSetting for an unknown queue or a name in use, WireDiffers if the
     system in Redis is of another release, CheckpointsDiffer if live workers use different checkpoints, ModelMissing or
-    ModelCorrupt if a checkpoint of the store cannot be used.
+    ModelCorrupt if a checkpoint of the store cannot be used, DeviceRefused if GOLEM_DEVICE cannot, or has stopped
+    working.
     """
     set_up_log(log_level)
     node = node_name(name)
@@ -69,6 +71,7 @@ def start(
     taken.take()
     ours = register is None
     if register is None:
+        settings = settle(settings)
         register, preload = _tasks(settings), preload or partial(_import_models, settings)
     try:
         used = installed(settings, queues or STAGES) if ours else checkpoints or {}

@@ -1,0 +1,39 @@
+"""Which dtype a stage runs in, by name: pure and without torch, so that a worker's parent can ask too."""
+
+from golem_chain.workers.devices.card import Card
+from golem_chain.workers.devices.cpu import fast_at_bfloat16, read_flags
+
+
+def dtype_name(
+    asked: str,
+    card: Card | None,
+    stage: str,
+    *,
+    cross_encoder: bool = False,
+    flags: frozenset[str] | None = None,
+) -> str:
+    """The dtype of a stage's weights in memory: GOLEM_DTYPE (`asked`), or depending on the card (None: a CPU).
+
+    A card uses float16, and bfloat16 for the Oracle if the card computes in it, since language models trained in
+    bfloat16 can overflow float16. A CPU uses float32: Whisper entirely in bfloat16 made mistakes (word error rate 0.70;
+    the encoder's matrix products alone do not, see `whisper/encoder.py`), and sampled replies depend on the exact
+    logits.
+
+    `fast` is the same, except that on a CPU with bfloat16 instructions (`flags`; None: those of this machine) the
+    Oracle and an NLI `cross_encoder` interpreter run in bfloat16, both about twice as fast. It is not the default for
+    two reasons. A reply then depends on the other jobs in its batch. And it is not shown that intents stay the same:
+    no NLI checkpoint was available, so only the architecture with random weights was measured.
+    """
+    if asked not in ("auto", "fast"):
+        return asked
+    if card is not None:
+        return "bfloat16" if stage == "oracle" and card.has_bfloat16 else "float16"
+    if asked == "fast" and (stage == "oracle" or (stage == "interpreter" and cross_encoder)):
+        return "bfloat16" if fast_at_bfloat16(read_flags() if flags is None else flags) else "float32"
+    return "float32"
+
+
+def computes_as(stored: str, running: str) -> str:
+    """What decides the results of weights that are stored in one dtype and run in another: the running one, if the
+    conversion to it is the only rounding; otherwise both."""
+    return running if stored in ("float32", running) else f"{running} from {stored}"
