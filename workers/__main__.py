@@ -11,6 +11,7 @@ import typer
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError, ModelMissing
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
+from golem_chain.workers.devices.faults import fault_of, first_line
 from golem_chain.workers.evaluation.cli import app as evaluation
 from golem_chain.workers.store.commands import app as models
 
@@ -83,6 +84,11 @@ def main() -> None:
             raise
         sys.stderr.write(f"golem: {visible(exc.message)}\n")
         sys.exit(2 if isinstance(exc, BadSetting | BadRequest | BadLabels) else 1)
+    except RuntimeError as exc:
+        if os.environ.get("GOLEM_DEBUG") == "1" or fault_of(exc) is None:
+            raise
+        sys.stderr.write(f"golem: The device fails: {visible(first_line(exc))}; `golem doctor` tries it.\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,12 @@ def test_a_job_that_breaks_it_each_time_ends_in_one_sentence_and_harms_no_other(
     assert "secretly" not in error.message
 
 
+def test_a_card_that_is_full_for_a_moment_costs_no_job(chain):
+    """Another program has the memory that even an empty batch needs."""
+    job = chain.pipeline.submit(f"full once {chain.root / 'full'}".encode(), labels="a,b")
+    assert chain.outcomes([job])[job].state == "done"
+
+
 def test_a_worker_whose_card_stays_broken_stops_and_leaves_the_other_jobs_to_boxes_that_work(make_chain):
     chain = make_chain(keep_s=120)
     mended = chain.root / "mended"

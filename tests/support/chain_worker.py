@@ -6,6 +6,7 @@ b"sleep 2"              two seconds in the Scribe        b"confuse me"   a perma
 b"oom"                  OutOfMemory                      b"bug"          an unexpected error
 b"oom once /a/file"     OutOfMemory, which creates the file; a transcript if it exists
 b"die without /a/file"  the child kills itself until the file exists
+b"full once /a/file"    no memory outside of a batch, which creates the file; a transcript if it exists
 b"break"                the context of the card breaks
 b"break once /a/file"   the same, which creates the file with the child's pid; a transcript if it exists
 b"break until /a/file"  the same until the file exists
@@ -64,6 +65,9 @@ class Scribe(Told):
         text = ask.data.decode()
         if text == "bad":
             raise BadAudio(f"{ask.name} is not audio.")
+        if text.startswith("full once ") and not Path(text[10:]).exists():
+            Path(text[10:]).touch()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return Transcript() if text == "silence" else Ready(text)
 
     def run(self, batch):

@@ -17,13 +17,14 @@ from golem_chain.broker.connection import is_absence
 from golem_chain.broker.jobs.stages import Step
 from golem_chain.broker.queues import STAGES, task_name
 from golem_chain.broker.transport.message import Lease
-from golem_chain.shared.errors import BadRequest, BrokerAway, GolemError, RetryableError
+from golem_chain.shared.errors import BadRequest, BrokerAway, GolemError, OutOfMemory, RetryableError
 from golem_chain.shared.records import Handover, StageRun, State
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import requests, steps
 from golem_chain.workers.child.batch import BatchReport, Call, End, How
 from golem_chain.workers.child.cancellation import BrokenOff, GaveWay
 from golem_chain.workers.child.runtime import Build, ChildRuntime
+from golem_chain.workers.devices.faults import first_line, is_out_of_memory
 
 if TYPE_CHECKING:
     from golem_chain.workers.residency.runner import Spent
@@ -195,6 +196,11 @@ class StageTask(Task):
 
     def _fail(self, run: Run, place: int, exc: Exception) -> None:
         call = run.calls[place]
+        if not isinstance(exc, GolemError) and is_out_of_memory(exc):  # outside of a batch, which would be halved
+            exc = OutOfMemory(
+                f"The {self.stage} ran out of memory ({first_line(exc)}): close other programs that use the device, or "
+                "lower GOLEM_BATCH."
+            )
         if not isinstance(exc, GolemError):
             logger.error("The %s failed for job %s", self.stage, call.job, exc_info=exc)
         step = steps.after_error(self.stage, call.job, run.handovers.get(place), exc, call.retries)

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+#: Exist where a driver of NVIDIA's is loaded, whatever torch can use: on a PC, in WSL, on Jetson.
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 #: Compute capabilities of Jetson boards (Tegra X1, X2, Xavier, Orin, Thor), which do not run binaries for other GPUs of
 #: their major version. Sources: NVIDIA, CUDA C++ Programming Guide, "Binary Compatibility" ("supported only for the
 #: desktop. It is not supported for Tegra"); torch/cuda/__init__.py, DEVICE_REQUIREMENT.
@@ -27,6 +30,11 @@ class Card:
         `is_bf16_supported()` counts emulation too, which is slower than float32. Source: NVIDIA, CUDA C++ Programming
         Guide, "Feature Support per Compute Capability"."""
         return self.capability >= (8, 0)
+
+
+def driver_loaded() -> bool:
+    """Whether NVIDIA's driver is loaded. Touches no device."""
+    return any(Path(path).exists() for path in DRIVERS)
 
 
 def unsupported_card(card: Card, built_for: Sequence[str]) -> str | None:

@@ -1,7 +1,6 @@
 """Checks of the device: whether torch can use the card, and whether the models fit into its memory."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
@@ -13,9 +12,6 @@ from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.faults import Fault, fault_of, first_line
 from golem_chain.workers.devices.memory import budget_bytes, open_memory
 from golem_chain.workers.devices.selection import Choice, card_of, choice, pick_dtype
-
-#: Exists where NVIDIA's driver is loaded, whatever torch can use.
-DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Finding]:
@@ -32,24 +28,17 @@ def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Fi
         return [failing(chosen, exc)]
     needs = {stage: _in_memory(settings, card, stage, *one) for stage, one in weights.items()}
     return [
-        device(settings, chosen),
+        device(chosen),
         room(budget_bytes(settings.memory_budget, seen.total), seen.total, seen.free, needs),
     ]
 
 
-def device(settings: Settings, chosen: Choice) -> Finding:
+def device(chosen: Choice) -> Finding:
     """The device is the one that the user would expect."""
     told = f"Models run on {chosen.device} (torch {torch.__version__})"
-    if chosen.device.type == "cpu" and settings.device == "auto":
-        if chosen.warning:
-            remedy = "install a torch build for it, or set GOLEM_DEVICE=cpu"
-            return Finding("device", "warning", f"{chosen.warning} (torch {torch.__version__})", remedy)
-        if DRIVER.exists():
-            why = "finds no device" if torch.version.cuda else "was built without CUDA"
-            return Finding(
-                "device", "warning", f"{told}, though NVIDIA's driver is loaded: torch {why}",
-                "install a CUDA build of torch, or set GOLEM_DEVICE=cpu",
-            )  # fmt: skip
+    if chosen.warning:
+        told = f"{chosen.warning} (torch {torch.__version__})"
+        return Finding("device", "warning", told, "install a torch build for it, or set GOLEM_DEVICE=cpu")
     return Finding("device", "ok", told)
 
 

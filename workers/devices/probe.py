@@ -5,13 +5,10 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from golem_chain.shared.errors import DeviceRefused
-from golem_chain.workers.devices.card import Card
+from golem_chain.workers.devices.card import Card, driver_loaded
 
-#: Exist where a driver of NVIDIA's is loaded: on a PC, in WSL, on Jetson.
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 #: Importing torch and the first computation take seconds; a card that has hung never answers.
 _ANSWER_S = 120.0
 
@@ -39,7 +36,7 @@ def ask(wanted: str) -> Found:
 
 
 def _ask(wanted: str) -> Found:
-    if wanted == "cpu" or (wanted == "auto" and not any(Path(path).exists() for path in DRIVERS)):
+    if wanted == "cpu" or (wanted == "auto" and not driver_loaded()):
         return Found("cpu")
     command = [sys.executable, "-m", "golem_chain.workers.devices.probe", wanted]
     try:

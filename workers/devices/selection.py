@@ -7,7 +7,7 @@ import torch
 
 from golem_chain.shared.errors import DeviceRefused
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.devices.card import Card, unsupported_card
+from golem_chain.workers.devices.card import Card, driver_loaded, unsupported_card
 from golem_chain.workers.devices.dtype import dtype_name
 
 
@@ -27,7 +27,11 @@ def pick_device(settings: Settings) -> torch.device:
 def choice(settings: Settings) -> Choice:
     """As `pick_device`, with the warning. Raises DeviceRefused."""
     if settings.device == "cpu" or not torch.cuda.is_available():
-        return choose_device(settings.device, [], [])
+        found = choose_device(settings.device, [], [])
+        if settings.device != "auto" or not driver_loaded():
+            return found
+        why = "finds no device" if torch.version.cuda else "was built without CUDA"
+        return Choice(found.device, f"Models run on the CPU, though NVIDIA's driver is loaded: torch {why}")
     cards = [read_card(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
     return choose_device(settings.device, cards, torch.cuda.get_arch_list())
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.devices import doctor
-from golem_chain.workers.devices.selection import Choice
+from golem_chain.workers.devices import card, doctor
+from golem_chain.workers.devices.selection import Choice, choice
 
-CPU, OLD = Choice(torch.device("cpu")), "Models run on the CPU, not on the GTX 980: its compute capability 5.2"
+OLD = "Models run on the CPU, not on the GTX 980: its compute capability 5.2"
 
 
 def settings(**given):
@@ -27,16 +27,19 @@ def test_a_cpu_is_ok_and_a_device_that_is_not_there_is_wrong():
     assert "GOLEM_DEVICE=cpu" in found.remedy or "from cuda:0" in found.message
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_card_that_torch_cannot_use_is_a_warning(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "DRIVER", tmp_path / "version")
-    assert doctor.device(settings(), CPU).state == "ok", "there is no card"
-    (tmp_path / "version").touch()
-    assert doctor.device(settings(), CPU).state == "warning"
-    assert doctor.device(settings(device="cpu"), CPU).state == "ok", "as asked"
-    told = doctor.device(settings(), Choice(CPU.device, OLD))
-    assert told.state == "warning"
-    assert OLD in told.message
-    assert "GOLEM_DEVICE=cpu" in told.remedy
+    monkeypatch.setattr(card, "DRIVERS", (str(tmp_path / "nvidiactl"),))
+    assert doctor.device(choice(settings(device="auto"))).state == "ok", "there is no card"
+    (tmp_path / "nvidiactl").touch()
+    found = doctor.device(choice(settings(device="auto")))
+    assert found.state == "warning"
+    assert "though NVIDIA's driver is loaded: torch" in found.message
+    assert doctor.device(choice(settings(device="cpu"))).state == "ok", "as asked"
+    found = doctor.device(Choice(torch.device("cpu"), OLD))
+    assert found.state == "warning"
+    assert OLD in found.message
+    assert "GOLEM_DEVICE=cpu" in found.remedy
 
 
 def test_a_card_that_does_not_compute_is_wrong_and_no_traceback(monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from golem_chain.shared.errors import DeviceRefused
-from golem_chain.workers.devices import probe
+from golem_chain.workers.devices import card, probe
 from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.probe import Found, read
 
@@ -22,7 +22,7 @@ def forget():
 
 
 def test_without_a_driver_the_cpu_is_known_without_asking(monkeypatch):
-    monkeypatch.setattr(probe, "DRIVERS", ())
+    monkeypatch.setattr(card, "DRIVERS", ())
     monkeypatch.setattr(subprocess, "run", lambda *args, **named: pytest.fail("asked"))
     assert probe.ask("auto") == probe.ask("cpu") == Found("cpu")
 
