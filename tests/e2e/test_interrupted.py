@@ -9,7 +9,6 @@ import soundfile
 
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.factory import build_residency
-from golem_chain.workers.stages.scribe import transcribe
 from golem_chain.workers.stages.scribe.audio import decode
 from golem_chain.workers.stages.scribe.engine import Recording
 from tests.support.recordings import manifest
@@ -49,10 +48,10 @@ def long(data, settings):
 
 
 @pytest.mark.parametrize("word_times", [False, True])
-def test_a_recording_interrupted_after_each_window_has_the_same_words(settings, long, word_times, monkeypatch):
-    monkeypatch.setattr(transcribe, "WINDOWS_AT_ONCE", 1)
+def test_a_recording_interrupted_after_each_window_has_the_same_words(settings, long, word_times):
     with build_residency(settings).use("scribe") as used:
         engine: Any = used
+        engine.at_once = 1
         [whole] = engine.run([engine.prepare(Recording("long.wav", long, word_times=word_times)).item])
         assert len(whole.text.split()) > 100
         times, shelf = 0, Shelf()

@@ -75,11 +75,11 @@ class Residency:
         return self.budget_bytes - self.memory.read().context
 
     def working_bytes(self, stage: str, batch: int) -> int:
-        """Expected working memory of a batch: measured if known, otherwise the engine's estimate."""
+        """Expected working memory of a batch of that size: measured if known, otherwise the engine's estimate."""
         return self.peaks.expect(self._key(stage), batch, self.engines[stage].working_bytes(batch))
 
     def batch_limit(self, stage: str, asked: int) -> int:
-        """How many of `asked` items fit into the budget at once, beside the stage's own weights."""
+        """The largest size of a batch, at most `asked`, that fits into the budget beside the stage's own weights."""
         free = self.room_bytes - self.engines[stage].weights_bytes
         return eviction.largest_batch(asked, free, lambda n: self.working_bytes(stage, n))
 
@@ -87,7 +87,7 @@ class Residency:
     def use(self, stage: str, batch: int = 1) -> Iterator[AnyEngine]:
         """Keep a stage's engine resident for the duration of the block.
 
-        `batch` is the number of items that will run at once. Raises ModelAboveBudget before anything is unloaded or
+        `batch` is the size of what will run at once. Raises ModelAboveBudget before anything is unloaded or
         loaded, OutOfMemory if the device has less memory than the budget allows, and BadRequest if a stage is in use.
         """
         with self._lock:
@@ -127,7 +127,8 @@ class Residency:
             self._lock.release()
 
     def ran_out(self, stage: str, batch: int) -> None:
-        """Handle an out-of-memory while a batch ran: unload everything and expect more memory for that batch size."""
+        """Handle an out-of-memory while a batch ran: unload everything and expect more memory for that batch size, or
+        nothing else if the size is 1: what cannot be made smaller must not block the stage."""
         before = self.memory.read()
         self.unload_all("out-of-memory")
         free = self.room_bytes - self.engines[stage].weights_bytes
@@ -166,11 +167,12 @@ class Residency:
         if not plan.fits:
             driver = self.budget_bytes - room
             less = f", of which the driver takes {format_bytes(driver)}" if driver else ""
+            smaller = ", or send a request that asks for less, such as fewer new tokens" if batch > 1 else ""
             raise ModelAboveBudget(
                 f"{stage} needs {format_bytes(plan.need_bytes)} (weights {format_bytes(engine.weights_bytes)}, working "
                 f"memory {format_bytes(working)}) but the budget is {format_bytes(self.budget_bytes)}{less}: raise "
                 f"GOLEM_MEMORY_BUDGET, or choose a smaller model with GOLEM_{stage.upper()}_MODEL or a smaller dtype "
-                "with GOLEM_DTYPE."
+                f"with GOLEM_DTYPE{smaller}."
             )
         for other in plan.evict:
             self._drop(other, "evicted")
@@ -256,9 +258,9 @@ class Residency:
     def _key(self, stage: str) -> str:
         return " ".join(part for part in (stage, self.model(stage), "on", self.memory.device) if part)
 
-    def no_room(self, stage: str) -> str:
-        """The error message for a stage that the device has no memory for."""
-        need = self.engines[stage].weights_bytes + self.working_bytes(stage, 1)
+    def no_room(self, stage: str, batch: int = 1) -> str:
+        """The error message for a stage that the device has no memory for, with a batch of that size."""
+        need = self.engines[stage].weights_bytes + self.working_bytes(stage, batch)
         return (
             f"{stage} needs about {format_bytes(need)} but the device has {format_bytes(self.memory.read().free)} "
             f"free of a budget of {format_bytes(self.budget_bytes)}: close other programs that use it, lower "

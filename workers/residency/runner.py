@@ -3,22 +3,23 @@ Interactive requests come first; bulk gives way to interactive ones that wait, b
 
 take ─ lane, cost ─► groups ─ pace ─► steps ─► for each: prepare without the model ─► run with it, in batches that fit
 
-out of memory in a run:     unload all -> half the batch, down to one item -> OutOfMemory for the item that fails alone
+out of memory in a run:     unload all -> half the batch, down to one item -> half of what the engine computes of that
+                            item at once, if it can divide it -> OutOfMemory for the item that fails alone
 the model cannot be loaded: the error for all that need it, since the weights are the same for any batch
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from golem_chain.shared.errors import GolemError, OutOfMemory
+from golem_chain.shared.errors import GolemError, ModelAboveBudget, OutOfMemory
 from golem_chain.workers.devices.faults import is_out_of_memory
 from golem_chain.workers.residency import batches
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.pace import Pace
-from golem_chain.workers.stages.engine import Estimating, Ready
+from golem_chain.workers.stages.engine import Dividing, Estimating, Ready, Sizing
 
 #: A context manager entered around an engine's `run` or `prepare`, but not around loads and bookkeeping.
 Around = Callable[[], AbstractContextManager[None]]
@@ -172,22 +173,40 @@ class _Take:
         items = {place: ready for place in group if (ready := self._prepared(place, started))}
         prepare_s = time.perf_counter() - started
         self.served.compute_s += prepare_s
-        size = self.residency.batch_limit(self.stage, len(items)) if items else 0
+        limit = self.residency.batch_limit(self.stage, self._size(list(items.values()))) if items else 0
         at_once = False
         while items:
-            batch = list(items)[:size]
-            ran = self._run([items[place] for place in batch], prepare_s)
+            batch, size = self._fitting(items, limit)
+            ran = self._run([items[place] for place in batch], size, prepare_s)
             if ran is None:  # out of memory
-                self.residency.ran_out(self.stage, len(batch))
-                if len(batch) > 1:
-                    size = self.residency.batch_limit(self.stage, len(batch) // 2)
+                smaller = size > 1 and (len(batch) > 1 or self._divides)
+                self.residency.ran_out(self.stage, size if smaller else 1)
+                if smaller:
+                    limit = self.residency.batch_limit(self.stage, size // 2)
                     continue
-                ran = [OutOfMemory(self.residency.no_room(self.stage))], Spent(compute_s=prepare_s)
+                ran = [OutOfMemory(self.residency.no_room(self.stage, size))], Spent(compute_s=prepare_s)
             at_once = ran[1].batch_size == len(group)
             for place, answer in zip(batch, ran[0], strict=True):
                 self._answer(place, answer, ran[1])
                 del items[place]
         return at_once
+
+    @property
+    def _divides(self) -> bool:
+        return isinstance(self.residency.engines[self.stage], Dividing)
+
+    def _size(self, batch: Sequence[Ready[object]]) -> int:
+        engine: object = self.residency.engines[self.stage]
+        return engine.size([ready.item for ready in batch]) if isinstance(engine, Sizing) else len(batch)
+
+    def _fitting(self, items: Mapping[int, Ready[object]], limit: int) -> tuple[list[int], int]:
+        """The places of the first items whose size together is at most `limit`, at least one; and what runs at once."""
+        places = list(items)
+        count = 1
+        while count < len(places) and self._size([items[place] for place in places[: count + 1]]) <= limit:
+            count += 1
+        size = self._size([items[place] for place in places[:count]])
+        return places[:count], min(size, limit) if self._divides else size
 
     def _prepared(self, place: int, started: float) -> Ready[object] | None:
         """Prepare a request of the group that began at `started`; None if that has answered it."""
@@ -209,8 +228,11 @@ class _Take:
         waited_s = max(0.0, elapsed_s - spent.load_s - spent.compute_s)
         self.give(place, answer, replace(spent, waited_s=waited_s, device=self.served.device))
 
-    def _run(self, batch: Sequence[Ready[object]], prepare_s: float) -> tuple[Sequence[object], Spent] | None:
-        """Run a batch; return its answers and what each cost, or None if memory ran out in the run.
+    def _run(
+        self, batch: Sequence[Ready[object]], size: int, prepare_s: float
+    ) -> tuple[Sequence[object], Spent] | None:
+        """Run a batch, of which at most `size` at once; return its answers and what each cost, or None if memory ran
+        out in the run.
 
         Returns None because an exception's traceback would keep the failed batch's tensors alive.
         """
@@ -219,13 +241,15 @@ class _Take:
         if self.failed:
             return [self.failed] * len(batch), Spent(compute_s=prepare_s)
         try:
-            with residency.use(self.stage, len(batch)) as engine:
+            with residency.use(self.stage, size) as engine:
                 loaded, load_s = True, residency.last_load_s
                 served.load_s += load_s
                 if self.next_stage is not None:
                     residency.prefetch(self.next_stage)
                     self.next_stage = None  # once for the take
                 self.alive(sum(ready.audio_s for ready in batch))
+                if isinstance(engine, Dividing):
+                    engine.at_once = size
                 started = time.perf_counter()
                 with self.around():
                     answers = engine.run([ready.item for ready in batch])
@@ -240,7 +264,8 @@ class _Take:
                 return None
             if not isinstance(exc, GolemError):
                 raise
-            self.failed = self.failed if loaded else exc.with_traceback(None)
+            its_own = loaded or (isinstance(exc, ModelAboveBudget) and size > 1)  # a smaller request may still fit
+            self.failed = self.failed if its_own else exc.with_traceback(None)
             return [exc.with_traceback(None)] * len(batch), Spent(load_s=load_s, compute_s=prepare_s)
         served.compute_s += run_s
         served.peak_bytes = max(served.peak_bytes, peak_bytes)

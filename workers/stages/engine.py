@@ -35,7 +35,8 @@ class Engine(Protocol[Request, Item, Answer]):
         ...
 
     def working_bytes(self, batch: int) -> int:
-        """Estimated working memory of a batch of that many items, in bytes, without the weights."""
+        """Estimated working memory of a batch of that size, in bytes, without the weights. The size is the number of
+        items, unless the engine is `Sizing`. Must not decrease as the batch grows."""
         ...
 
     def load(self) -> None:
@@ -77,3 +78,20 @@ class Estimating(Protocol):
         """The cost of preparing and running a request, in any unit: finite and above 0, compared only with the costs of
         other requests. Reads at most headers, and never raises."""
         ...
+
+
+@runtime_checkable
+class Sizing(Protocol):
+    """An engine whose items need different amounts of memory. With any other engine the size of a batch is the number
+    of its items."""
+
+    def size(self, batch: Sequence[Any]) -> int:
+        """The size of a batch of items, at least 1, as `working_bytes` counts it; must not decrease with more items."""
+        ...
+
+
+@runtime_checkable
+class Dividing(Sizing, Protocol):
+    """An engine that can run any batch in portions: of at most the size `at_once`, which is set before each run."""
+
+    at_once: int

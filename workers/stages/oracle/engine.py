@@ -30,6 +30,9 @@ CHAT = Rules(max_new_tokens=40, temperature=0.3, top_k=50, top_p=0.95, no_repeat
 #: What a reply costs besides its new tokens, in steps: all tokens of a prompt are read at once.
 _PROMPT_COST = 10
 
+#: Tokens of a usual row, prompt and reply: more than the quotation limit allows, and 40 new ones. The unit of a batch's
+#: size.
+ROW_TOKENS = 360
 #: Maximum tokens of a prompt, even if the model's context is longer: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
 
@@ -106,17 +109,21 @@ class Oracle:
         return int(self.weights.nbytes)
 
     def working_bytes(self, batch: int) -> int:
-        """Keys and values of full rows, activations of the prompt pass, and float32 logits. Assumes prompts of 320
-        tokens, more than the quotation limit allows, and 40 new tokens."""
+        """Keys and values of so many rows of `ROW_TOKENS`, activations of the prompt pass, and float32 logits."""
         config = self.weights.config
         heads = int(config.num_attention_heads)
         width = int(config.hidden_size)
         kept = 2 * int(getattr(config, "num_key_value_heads", None) or heads) * (width // heads)
         inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
         size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
-        rows = batch * 360
-        cache = rows * int(config.num_hidden_layers) * kept * size
-        return cache + rows * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
+        tokens = batch * ROW_TOKENS
+        cache = tokens * int(config.num_hidden_layers) * kept * size
+        return cache + tokens * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
+
+    def size(self, batch: Sequence[Prompt]) -> int:
+        """The rows, each as wide as the widest of the batch: a row of at most `ROW_TOKENS` counts 1."""
+        widest = max((len(prompt.tokens) + prompt.rules.max_new_tokens for prompt in batch), default=0)
+        return max(1, len(batch) * -(-widest // ROW_TOKENS))
 
     def load(self) -> None:
         self.model = self.weights.load()

@@ -98,6 +98,7 @@ class Scribe:
 
         self.weights, self.settings = weights, settings
         self.model: Model = None
+        self.at_once = WINDOWS_AT_ONCE
         self._kept: tuple[str, PreparedAudio] | None = None  # the latest long recording that was prepared, until it ran
         self._tokenizer = tokenizer = load_tokenizer(weights.folder)
         try:
@@ -128,9 +129,8 @@ class Scribe:
         return self.weights.nbytes
 
     def working_bytes(self, batch: int) -> int:
-        """Encoder activations, the decoder's cross-attention cache, features and logits of the windows in one batch.
-        Long recordings need no more, since their windows run in the same batches. Measured on a CPU: 0 to 40 % above
-        the actual use of tiny.en and base in float32 and bfloat16, for 1, 4 and 8 windows."""
+        """Encoder activations, the decoder's cross-attention cache, features and logits of so many windows. Measured on
+        a CPU: 0 to 40 % above the actual use of tiny.en and base in float32 and bfloat16, for 1, 4 and 8 windows."""
         config, at_once = self.weights.config, min(batch, WINDOWS_AT_ONCE)
         frames, width = config.max_source_positions, config.d_model
         activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
@@ -138,6 +138,10 @@ class Scribe:
         product = self.transcriber.product  # every batch copies the output projection to this dtype
         head = config.vocab_size * width * product.itemsize if product != self.weights.dtype else 0
         return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + head + 32_000_000
+
+    def size(self, batch: Sequence[PreparedAudio]) -> int:
+        """The windows of these recordings that run at once."""
+        return min(sum(len(heard.windows) for heard in batch), WINDOWS_AT_ONCE)
 
     def load(self) -> None:
         """Load the weights onto the device."""
@@ -248,6 +252,7 @@ class Scribe:
 
     def _run(self, batch: Sequence[PreparedAudio]) -> list[Transcript]:
         work = [Work(heard, window, heard.timestamps(window)) for heard in batch for window in heard.windows]
+        self.transcriber.at_once = self.at_once
         work = self.transcriber.hear(self.model, work, ProgressMeter())
         found = [item for first in work for item in self._guarded(first)]
         return [self._transcript(heard, [item for item in found if item.sound is heard]) for heard in batch]

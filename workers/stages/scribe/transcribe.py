@@ -24,7 +24,7 @@ from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resu
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
 from golem_chain.workers.stages.transformers_types import Model, Tokenizer
 
-#: Windows per batch of the encoder.
+#: Windows per batch of the encoder, if the memory suffices.
 WINDOWS_AT_ONCE = 8
 #: Maximum tokens of one window, including prompt and end. Source: openai/whisper, half of the decoder's context.
 MOST_TOKENS = 228
@@ -74,6 +74,7 @@ class Transcriber:
         self._tokenizer = tokenizer
         self.specials = specials
         self._heads = heads
+        self.at_once = WINDOWS_AT_ONCE  # windows per batch now
 
     def hear(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
         """Decode all windows and set `said` and `text`. Returns them in order, each followed by its continuations. The
@@ -123,8 +124,8 @@ class Transcriber:
         for temperature in TEMPERATURES:
             left = [n for n, item in enumerate(failing) if self._fails(item) and temperature > item.sound.temperature]
             for some in _by_length([failing[n] for n in left]):
-                for at in range(0, len(some), WINDOWS_AT_ONCE):
-                    self._batch(model, some[at : at + WINDOWS_AT_ONCE], True, temperature)
+                for at in range(0, len(some), self.at_once):
+                    self._batch(model, some[at : at + self.at_once], True, temperature)
             for n in left:
                 tries[n].append(failing[n].heard)
         for item, said in zip(failing, tries, strict=True):
@@ -151,8 +152,8 @@ class Transcriber:
         for (timestamps, _, temperature), same in sorted(kinds.items()):
             # known ones first, to fill the batches of the others; then texts of similar length finish together
             same.sort(key=lambda item: (not self._knows(item, timestamps), item.window.heard_s))
-            for at in range(0, len(same), WINDOWS_AT_ONCE):
-                batch = same[at : at + WINDOWS_AT_ONCE]
+            for at in range(0, len(same), self.at_once):
+                batch = same[at : at + self.at_once]
                 if self._fast and not timestamps:
                     context_s = short_context.seconds([item.window.heard_s for item in batch])
                     self._batch(model, batch, timestamps, temperature, context_s)

@@ -1,5 +1,7 @@
 """What the child does with its residency when the models in the store change."""
 
+from typing import Any
+
 import pytest
 
 from golem_chain.broker.app import make_app
@@ -12,7 +14,7 @@ from tests.support.residency import make
 def runtime(settings):
     """A runtime whose first residency was made for a scribe that has since been pulled again."""
     app = make_app(settings)
-    made = []
+    made: list[Any] = []
 
     def build(on_event):
         fails = {"fail_load": ModelChanged("The scribe's model was pulled again.")} if not made else {}
@@ -21,24 +23,24 @@ def runtime(settings):
         made.append((residency, engines))
         return residency
 
-    found = ChildRuntime(app, settings, build, "box")
-    found.made = made
-    yield found
+    yield ChildRuntime(app, settings, build, "box"), made
     app.close()
 
 
 def test_after_a_new_pull_the_next_batch_reads_all_models_anew(runtime):
+    runtime, made = runtime
     runtime.serve("interpreter", ["i"], ["hello"])
     (failed,) = runtime.serve("scribe", ["a"], ["one"]).answers
     assert isinstance(failed, ModelChanged)
     assert failed.retryable, "the job is tried again"
     assert runtime.serve("scribe", ["a"], ["one"]).answers == ["scribe(one)"]
-    (_, before), (residency, _) = runtime.made
+    (_, before), (residency, _) = made
     assert not before["interpreter"].loaded, "nothing of the old residency stays in memory"
     assert runtime.residency is residency
 
 
 def test_without_a_new_pull_the_residency_stays(runtime):
+    runtime, made = runtime
     runtime.serve("interpreter", ["a"], ["one"])
     runtime.serve("interpreter", ["b"], ["two"])
-    assert len(runtime.made) == 1
+    assert len(made) == 1

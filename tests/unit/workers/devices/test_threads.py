@@ -72,7 +72,7 @@ def test_without_control_groups_nothing_is_limited(tmp_path):
 
 
 def test_torch_is_told(monkeypatch):
-    told = []
+    told: list[int] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr(module, "read_quota", lambda: 2.0)

@@ -1,17 +1,18 @@
 """Answers leave a take when they are ready, once, with what they cost."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from golem_chain.shared.errors import BadAudio, GolemError, ModelMissing, OutOfMemory
+from golem_chain.shared.errors import BadAudio, GolemError, ModelAboveBudget, ModelMissing, OutOfMemory
 from golem_chain.workers.child.cancellation import BrokenOff
 from golem_chain.workers.residency.pace import Pace
 from golem_chain.workers.residency.runner import Spent, serve
 from golem_chain.workers.stages.engine import Ready
+from golem_chain.workers.stages.stub import StubEngine
 from tests.support.residency import make
 
 LONG, SHORT = 8.0, 1.0
@@ -170,6 +171,89 @@ def test_an_engine_without_an_estimate_has_one_group() -> None:
     residency.engines["a"] = Plain()
     assert serve(residency, "a", [1, 2]).answers == ["a(1)", "a(2)"]
     assert engines["a"].batches == [2]
+
+
+class Sized(StubEngine):
+    """An engine whose items are their own sizes; a batch needs 10 bytes for each unit."""
+
+    def size(self, batch: Sequence[Any]) -> int:
+        return sum(batch)
+
+    def working_bytes(self, batch: int) -> int:
+        return 10 * batch
+
+
+class Divided(Sized):
+    """Likewise, but it computes no more than `at_once` of it together."""
+
+    at_once = 99
+
+    def run(self, batch: Sequence[Any]) -> list[object]:
+        most = min(self.at_once, self.size(batch))
+        self.portions = [*getattr(self, "portions", []), most]
+        if self.fail_above is not None and most > self.fail_above:
+            raise self.error_above
+        return [f"a({item})" for item in batch]
+
+
+def sized(kind: type[StubEngine], budget: int | None = None, **given: Any) -> tuple[Any, Any]:
+    residency, engines, _ = make(budget=budget, a={})
+    residency.engines["a"] = engines["a"] = kind("a", **given)
+    return residency, engines["a"]
+
+
+def test_a_batch_is_planned_by_the_size_of_its_items_not_by_their_number() -> None:
+    residency, engine = sized(Sized, budget=1000 + 10 * 5)
+    assert serve(residency, "a", [1, 1, 3, 4, 5]).answers == [f"a({n})" for n in (1, 1, 3, 4, 5)]
+    assert engine.batches == [3, 1, 1]
+
+
+def test_a_request_that_is_too_large_fails_alone_and_names_the_remedy() -> None:
+    residency, engine = sized(Sized, budget=1000 + 10 * 5)
+    answers = serve(residency, "a", [6, 1, 2]).answers
+    assert isinstance(answers[0], ModelAboveBudget)
+    assert "fewer new tokens" in answers[0].message
+    assert answers[1:] == ["a(1)", "a(2)"]
+    assert engine.loads == 1
+
+
+def test_an_item_that_can_be_divided_runs_in_portions_that_fit() -> None:
+    residency, engine = sized(Divided, budget=1000 + 10 * 5)
+    assert serve(residency, "a", [8]).answers == ["a(8)"]
+    assert engine.portions == [5]
+
+
+def test_a_divided_item_that_runs_out_is_halved_down_to_one_before_it_fails() -> None:
+    residency, engine = sized(Divided, fail_above=1)
+    assert serve(residency, "a", [8]).answers == ["a(8)"]
+    assert engine.portions == [8, 4, 2, 1]
+    residency, engine = sized(Divided, fail_above=0)
+    (failed,) = serve(residency, "a", [8]).answers
+    assert isinstance(failed, OutOfMemory)
+    assert engine.portions == [8, 4, 2, 1]
+
+
+def test_jobs_are_halved_before_the_parts_of_one_are() -> None:
+    residency, engine = sized(Divided, fail_above=2)
+    assert serve(residency, "a", [4, 4]).answers == ["a(4)", "a(4)"]
+    assert engine.portions == [8, 4, 2, 2], "both together, one alone, and then each in halves"
+
+
+def test_a_large_request_that_ran_out_alone_does_not_block_the_next_one() -> None:
+    residency, engine = sized(Sized, fail_above=0)
+    (failed,) = serve(residency, "a", [6]).answers
+    assert isinstance(failed, OutOfMemory)
+    engine.fail_above = None
+    assert serve(residency, "a", [6]).answers == ["a(6)"]
+
+
+def test_what_is_learnt_of_a_large_item_is_not_taken_for_that_of_a_small_one() -> None:
+    residency, _ = sized(Sized)
+    serve(residency, "a", [8])
+    key = residency._key("a")
+    residency.peaks.learn(key, 8, 800)
+    residency.peaks.learn(key, 1, 90)
+    assert residency.working_bytes("a", 1) == 90
 
 
 def test_each_step_gives_a_sign_of_life_and_a_run_the_audio_of_its_batch() -> None:

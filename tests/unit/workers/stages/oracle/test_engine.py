@@ -258,6 +258,20 @@ def test_unload_drops_the_model_and_the_cache_of_the_prefix(chat: Held) -> None:
     assert 0 == oracle.working_bytes(0) < oracle.working_bytes(1) < oracle.working_bytes(8)
 
 
+def test_a_reply_of_many_tokens_is_planned_as_several_usual_ones_and_widens_its_neighbours(chat: Held) -> None:
+    oracle = engine(chat)
+    usual, long = (oracle.prepare(cue("lights", max_new_tokens=count)) for count in (40, 900))
+    assert isinstance(usual, Ready)
+    assert isinstance(long, Ready)
+    tokens = len(long.item.tokens) + 900
+    assert oracle.size([usual.item] * 4) == 4 * oracle.size([usual.item])
+    assert oracle.size([long.item]) == math.ceil(tokens / 360) > oracle.size([usual.item])
+    assert oracle.size([usual.item, long.item]) == 2 * oracle.size([long.item]), "rows are padded to the widest"
+    config = chat.config
+    kept = 2 * config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    assert oracle.working_bytes(oracle.size([long.item])) > tokens * config.num_hidden_layers * kept * 4
+
+
 def test_a_reply_costs_its_new_tokens_and_silence_next_to_nothing(plain: Held) -> None:
     oracle = engine(plain)
     usual, long = oracle.cost(cue("lights")), oracle.cost(cue("lights", max_new_tokens=400))

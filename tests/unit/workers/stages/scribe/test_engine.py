@@ -16,6 +16,8 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import NotFinite
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.stages.scribe.transcribe import Transcriber
+from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
 
@@ -197,3 +199,26 @@ def test_a_long_recording_can_be_interrupted_between_blocks_of_its_voice_detecti
     with pytest.raises(Interrupted):
         scribe(held(False)).prepare(Recording("a.wav", hum(150), alive=alive))
     assert signs[-2:] == [150.0, 150.0], "once decoded, and after the first 65 s of voice detection"
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_long_recording_counts_its_windows_and_runs_as_many_at_once_as_it_is_told(
+    held: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    engine = scribe(held(False), **OFF)
+    long, short = ready(engine, Recording("long.wav", hum(140)), Recording("short.wav", hum(2)))
+    assert engine.size([short]) == 1
+    assert engine.size([long]) == len(long.windows) > 3
+    assert engine.size([long] * 9) == engine.size([short] * 9) == 8
+    sizes: list[int] = []
+
+    def computed(self: Any, model: Any, work: Any, *rest: Any) -> None:
+        sizes.append(len(work))
+        for item in work:
+            item.said = Decoded((5,), -0.1, 0.0, None)
+
+    monkeypatch.setattr(Transcriber, "_compute", computed)
+    engine.at_once = at_once
+    engine.run([long])
+    assert max(sizes) == at_once
+    assert sum(sizes) >= len(long.windows)

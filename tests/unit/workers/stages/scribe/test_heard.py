@@ -51,13 +51,13 @@ Make = Callable[[], Scribe]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     held = whisper(tmp_path / "whisper", multilingual=True)
-    return lambda: scribe(held, **OFF)
 
+    def one_window_at_once() -> Scribe:  # so that there are many places to be interrupted
+        engine = scribe(held, **OFF)
+        engine.at_once = 1
+        return engine
 
-@pytest.fixture(autouse=True)
-def single_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One window at once, so that there are many places to be interrupted."""
-    monkeypatch.setattr(transcribe, "WINDOWS_AT_ONCE", 1)
+    return one_window_at_once
 
 
 def run(engine: Scribe, asked: Recording) -> Transcript:
