@@ -6,6 +6,7 @@ Importing this module imports the model libraries, which takes seconds. The pare
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,13 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.identity import card_name
-from golem_chain.workers.devices.memory import allocator_environment, budget_bytes, on_tegra, open_memory
+from golem_chain.workers.devices.memory import (
+    ALLOCATOR_NAMES,
+    allocator_environment,
+    budget_bytes,
+    on_tegra,
+    open_memory,
+)
 from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
@@ -26,7 +33,7 @@ from golem_chain.workers.stages.interpreter import engine as interpreter
 from golem_chain.workers.stages.oracle import engine as oracle
 from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store import find
-from golem_chain.workers.store.hostcache import HostCache
+from golem_chain.workers.store.hostcache import HostCache, pinned_bytes
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
 
@@ -64,7 +71,8 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     card = card_of(device)
     engines: dict[str, AnyEngine] = {}
     models: dict[str, str] = {}
-    host = HostCache(settings.host_cache)
+    pinned = partial(pinned_bytes, options=",".join(os.environ.get(name, "") for name in ALLOCATOR_NAMES))
+    host = None if card is None or card.integrated else HostCache(settings.host_cache, pinned)
     for stage in STAGES:
         checkpoint = find(settings, stage)
         dtype = pick_dtype(settings, card, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))

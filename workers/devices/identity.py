@@ -1,4 +1,4 @@
-"""What a card is, beyond its number: the name that tells it from another, and whether it shares the host's memory."""
+"""What a card is called, so that measurements of one are not taken for another's."""
 
 import torch
 
@@ -10,9 +10,3 @@ def card_name(device: torch.device) -> str:
         return ""
     found = torch.cuda.get_device_properties(device)
     return f"{found.name} GPU-{found.uuid}"
-
-
-def shares_host_memory(device: torch.device) -> bool:
-    """Whether the device computes in the host's memory: a CPU, and an integrated card such as Jetson's. A copy of
-    weights in host memory would then be a second one beside the weights."""
-    return device.type != "cuda" or bool(torch.cuda.get_device_properties(device).is_integrated)

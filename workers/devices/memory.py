@@ -22,7 +22,8 @@ DEFAULT_SHARE = 0.8
 #: Upper bound for the context of a CUDA process; other memory in use at the first reading belongs to other programs.
 CONTEXT_AT_MOST = 1 << 30
 #: The environment variables that configure PyTorch's allocator: the current name, and the one before torch 2.9.
-_ALLOCATOR_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+ALLOCATOR_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+_EXACT_PINNING = "pinned_max_round_threshold_mb:1,pinned_max_cached_size_mb:1"
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -170,13 +171,16 @@ class CudaMemory:
 
 
 def allocator_environment(environment: Mapping[str, str], torch_version: str, *, tegra: bool = False) -> dict[str, str]:
-    """Environment variables to set before CUDA is first used: expandable segments, which reduce fragmentation, unless
-    the user has configured the allocator. Not on Jetson (`tegra`), whose driver refuses the calls that they need, so
-    that every allocation fails. Source: PyTorch, CUDA semantics, "expandable_segments"."""
-    if tegra or any(name in environment for name in _ALLOCATOR_NAMES):
+    """Environment variables to set before CUDA is first used, unless the user has configured the allocator: expandable
+    segments, which reduce fragmentation; and since torch 2.13 pinned memory in exact sizes, which is unpinned when it
+    is freed. Otherwise it would be rounded up to a power of two, and stay pinned for good. None on Jetson (`tegra`),
+    whose driver refuses the calls that expandable segments need, so that every allocation fails. Sources: PyTorch, CUDA
+    semantics, "expandable_segments"; aten/src/ATen/core/CachingHostAllocator.h, `roundSize`."""
+    if tegra or any(name in environment for name in ALLOCATOR_NAMES):
         return {}
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in torch_version.split(".")[:2])
-    return {_ALLOCATOR_NAMES[(major, minor) < (2, 9)]: "expandable_segments:True"}
+    options = "expandable_segments:True" + (f",{_EXACT_PINNING}" if (major, minor) >= (2, 13) else "")
+    return {ALLOCATOR_NAMES[(major, minor) < (2, 9)]: options}
 
 
 def on_tegra(kernel: str | None = None) -> bool:

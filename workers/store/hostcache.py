@@ -4,9 +4,10 @@ The card copies pinned (page-locked) memory by itself, asynchronously and at bus
 so the cache is a bounded LRU. Source: NVIDIA, CUDA C++ Best Practices Guide, "Pinned Memory".
 """
 
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -78,18 +79,38 @@ class HostCopy:
         return self.layout.views(block)
 
 
-class HostCache:
-    """An LRU cache of host copies, at most `limit_bytes` in total. Thread-safe."""
+def pinned_bytes(nbytes: int, options: str) -> int:
+    """What PyTorch pins for a block of `nbytes`: the next power of two, unless the size is above one of the thresholds
+    in `options`, the text of PYTORCH_ALLOC_CONF. Pure. Source: aten/src/ATen/core/CachingHostAllocator.h (torch 2.13).
+    """
+    thresholds = re.findall(r"\bpinned_max_(?:round_threshold|cached_size)_mb\s*:\s*(\d+)", options)
+    exact = any(nbytes > int(threshold) << 20 for threshold in thresholds)
+    return nbytes if exact or nbytes < 1 else 1 << (nbytes - 1).bit_length()
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
+
+def _unpin() -> None:
+    """Return pinned blocks that no copy uses to the system. PyTorch keeps them for later otherwise."""
+    if torch.cuda.is_available() and hasattr(torch.accelerator, "empty_host_cache"):  # not before torch 2.12
+        torch.accelerator.empty_host_cache()
+
+
+class HostCache:
+    """An LRU cache of host copies, at most `limit_bytes` of pinned memory in total. Thread-safe.
+
+    `pinned` is what a copy of so many bytes pins; `unpin` is called when copies were dropped.
+    """
+
+    def __init__(
+        self, limit_bytes: int, pinned: Callable[[int], int] = int, unpin: Callable[[], None] = _unpin
+    ) -> None:
+        self.limit_bytes, self._pinned, self._unpin = limit_bytes, pinned, unpin
         self._copies: OrderedDict[str, HostCopy] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held now."""
-        return sum(copy.layout.nbytes for copy in self._copies.values())
+        """Bytes pinned now."""
+        return sum(self._pinned(copy.layout.nbytes) for copy in self._copies.values())
 
     def get(self, key: str) -> HostCopy | None:
         """The copy, now the most recently used; None if it is not cached."""
@@ -101,11 +122,15 @@ class HostCache:
 
     def make_room(self, nbytes: int) -> bool:
         """Evict copies until one of `nbytes` fits. Returns False, without evicting, if it is above the limit."""
-        if nbytes > self.limit_bytes:
+        need, dropped = self._pinned(nbytes), 0
+        if need > self.limit_bytes:
             return False
         with self._lock:
-            while self._copies and self.held_bytes + nbytes > self.limit_bytes:
+            while self._copies and self.held_bytes + need > self.limit_bytes:
                 self._copies.popitem(last=False)
+                dropped += 1
+        if dropped:
+            self._unpin()
         return True
 
     def put(self, key: str, copy: HostCopy) -> bool:
@@ -121,3 +146,4 @@ class HostCache:
         """Drop all copies."""
         with self._lock:
             self._copies.clear()
+        self._unpin()

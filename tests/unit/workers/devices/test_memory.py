@@ -20,6 +20,7 @@ from golem_chain.workers.devices.memory import (
     warm_up,
 )
 from golem_chain.workers.devices.selection import pick_device, pick_dtype
+from golem_chain.workers.store.hostcache import pinned_bytes
 
 MB = 1_000_000
 GB = 1000 * MB
@@ -174,11 +175,21 @@ def test_the_arithmetic_of_a_context_never_gives_less_than_nothing():
 
 
 def test_segments_grow_on_a_card_unless_the_user_said_otherwise():
-    assert allocator_environment({}, "2.13.0+cu130") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert allocator_environment({}, "2.12.1+cu130") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     assert allocator_environment({}, "2.6.0") == {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
-    assert allocator_environment({}, "3.0.0a0+git") == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
         assert allocator_environment({name: ""}, "2.13.0") == {}
     assert allocator_environment({}, "2.13.0", tegra=on_tegra("5.15.148-tegra")) == {}, "every allocation would fail"
     assert not on_tegra("6.8.0-45-generic")
     assert not on_tegra("6.14.0-1015-nvidia"), "DGX Spark"
+
+
+@pytest.mark.parametrize("version", ["2.13.0+cu130", "3.0.0a0+git"])
+def test_pinned_memory_has_its_exact_size_where_torch_knows_how_to(version):
+    (options,) = allocator_environment({}, version).values()
+    assert options.split(",") == [
+        "expandable_segments:True",
+        "pinned_max_round_threshold_mb:1",
+        "pinned_max_cached_size_mb:1",
+    ]
+    assert pinned_bytes(151_000_000, options) == 151_000_000

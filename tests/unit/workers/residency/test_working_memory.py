@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.workers.devices.identity import card_name, shares_host_memory
+from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.residency.working_memory import WINDOW, Peaks, expect
 
 
@@ -125,14 +125,10 @@ def test_a_folder_that_cannot_be_written_only_loses_the_measurements(tmp_path):
 
 
 class Properties:
-    name, uuid, is_integrated = "Orin", "0123", 1
+    name, uuid = "Orin", "0123"
 
 
 def test_a_card_is_named_by_its_model_and_its_own_number_and_a_cpu_not_at_all(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
     assert card_name(torch.device("cuda", 0)) == "Orin GPU-0123"
     assert card_name(torch.device("cpu")) == ""
-    assert shares_host_memory(torch.device("cpu"))
-    assert shares_host_memory(torch.device("cuda", 0))
-    monkeypatch.setattr(Properties, "is_integrated", 0)
-    assert not shares_host_memory(torch.device("cuda", 0))

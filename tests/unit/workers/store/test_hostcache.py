@@ -1,10 +1,13 @@
 """The host cache: one block per model, identical values, bounded, least recently used first out. Needs no card."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golem_chain.workers.store.hostcache import HostCache, HostCopy, Layout
+from golem_chain.workers.store.hostcache import HostCache, HostCopy, Layout, pinned_bytes
 from golem_chain.workers.store.load import Weights
 from tests.support.store_models import ALL, stored
 
@@ -94,3 +97,61 @@ def test_prefetch_on_a_cpu_reads_ahead_and_keeps_nothing(tmp_path):
     weights.prefetch()
     weights.prefetch()
     assert weights._host is None
+
+
+MB = 1 << 20
+EXACT = "expandable_segments:True,pinned_max_round_threshold_mb:1,pinned_max_cached_size_mb:1"
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "options", "pinned"),
+    [
+        (300 * MB, "", 512 * MB),
+        (300 * MB, "expandable_segments:True", 512 * MB),
+        (256 * MB, "", 256 * MB),
+        (300 * MB, EXACT, 300 * MB),
+        (300 * MB, "pinned_max_cached_size_mb : 64", 300 * MB),
+        (300 * MB, "pinned_max_round_threshold_mb:400", 512 * MB),
+        (600_000, EXACT, MB),  # below the threshold
+        (0, "", 0),
+    ],
+)
+def test_pinned_memory_counts_as_torch_rounds_it(nbytes, options, pinned):
+    assert pinned_bytes(nbytes, options) == pinned
+
+
+def test_the_bound_holds_for_what_is_pinned_not_for_what_was_asked():
+    cache = HostCache(1000, lambda nbytes: pinned_bytes(nbytes, ""))
+    assert cache.put("a", copy_of(256))
+    assert cache.put("b", copy_of(300))  # pins 512 of the 744 that are left, both together 768
+    assert cache.held_bytes == 768
+    assert not cache.put("c", copy_of(513)), "it would pin 1,024"
+    assert cache.get("a")
+    assert cache.get("b")
+
+
+def test_what_is_dropped_is_unpinned():
+    told: list[int] = []
+    cache = HostCache(512, unpin=lambda: told.append(cache.held_bytes))
+    cache.put("a", copy_of(256))
+    cache.put("b", copy_of(256))
+    assert told == []
+    cache.put("c", copy_of(512))
+    assert told == [0], "after the last reference to it was dropped, before the next is pinned"
+    cache.clear()
+    assert told == [0, 0]
+
+
+def test_torch_knows_the_options_for_exact_pinning():
+    libraries = Path(torch.__file__).parent / "lib"
+    if tuple(map(int, torch.__version__.split("+")[0].split(".")[:2])) < (2, 13):
+        pytest.skip("this torch is older than 2.13")
+    content = b"".join(path.read_bytes() for path in libraries.glob("libc10*.so*"))
+    for option in EXACT.split(",")[1:]:
+        assert option.split(":")[0].encode() in content, "an unknown option would be an error on a card"
+
+
+def test_an_integrated_card_keeps_no_second_copy_of_the_weights(tmp_path):
+    weights = Weights(stored(tmp_path, "gpt2"), type(ALL["gpt2"]()), "cuda", host=None)
+    assert weights._host is None
+    weights.prefetch()  # reads ahead instead
