@@ -4,7 +4,7 @@ level        the file is practically digital silence
 vad          the voice activity detector finds no voice
 no_speech    p(no speech) of a window is above the threshold
 annotation   the text only describes a sound: "(applause)", "[Music]", "♪"
-loop         the text repeats itself
+loop         the text repeats a phrase more often than there is time for
 invention    the text is a known invention of Whisper, or repeats the prompt, and there is too little voice for it
 
 The names and their order are those of `shared.settings.GUARDS`; GOLEM_GUARDS selects a subset.
@@ -17,20 +17,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from golem_chain.workers.stages.scribe.hallucinations import is_invention, least_s
+from golem_chain.workers.stages.scribe.repeats import letters, longest_repeat, redundancy
 
 #: Below this p(no speech) the model is sure of speech, as it is for four in five keywords and commands.
 SURE_SPEECH = 0.2
-#: Text that compresses better than this repeats itself. Source: Whisper's `compression_ratio_threshold`.
-LOOP_RATIO = 2.4
-#: Limits on the tokens for a voice duration: (constant, per second). Text above FASTEST is always a loop; text above
-#: FAST is a loop if it repeats a phrase. Speech has 3 to 4 tokens per second.
-FASTEST = (16.0, 12.0)
-FAST = (8.0, 5.0)
-_LOOP_WORDS = 3
+#: A text with more `redundancy` is suspicious. Source: Whisper's `compression_ratio_threshold`.
+SUSPICIOUS_RATIO = 2.4
+#: Limits for a voice duration, (constant, per second). Speech has 3 to 4 tokens and 10 to 16 letters per second
+#: (English; see `repeats.py` for others), fast speech 20 letters; no speaker reaches 33.
+FAST_TOKENS = (8.0, 5.0)
+FAST_LETTERS = (24.0, 20.0)
+IMPOSSIBLE_LETTERS = (24.0, 33.0)
+#: A text is a loop only if at least this share of its letters are in one repeat.
+_LOOP_SHARE = 0.5
+#: A phrase that stands this often in a row in a text that never ended is a loop however much voice there is.
+_ENDLESS_TIMES = 8
 #: A text echoes the prompt if one in _ECHO_SHARE of its words is in a phrase of this many words of the prompt.
 _ECHO_WORDS, _ECHO_SHARE = 3, 3
-_LOOP_TIMES = 4
-_ANNOTATION = re.compile(r"(?:[\[(*♪♫{<][^\])*♪♫}>]*[\])*♪♫}>]|[\s.,!?…♪♫-])+")
+#: What opens and closes an annotation, and what may stand around it besides spaces.
+_OPENING, _CLOSING, _BETWEEN = frozenset("[(*♪♫{<"), frozenset("])*♪♫}>"), frozenset(".,!?…♪♫-")
 
 #: Replacement character (incomplete UTF-8), zero-width space, byte order mark, soft hyphen. Joiners must stay.
 _INVISIBLE = "\ufffd\u200b\ufeff\u00ad"
@@ -47,13 +52,14 @@ class Evidence:
     voiced_s: float  # seconds of voice, short pauses bridged
     clear_s: float  # seconds of frames above the threshold only
     prompt: str = ""  # that the model was given
+    full: bool = False  # the text was stopped by the length limit
 
 
 #: The guards that judge text; `level` and `vad` run before the model.
 _JUDGES: dict[str, Callable[[Evidence], bool]] = {
     "no_speech": lambda found: found.no_speech_prob > found.no_speech_limit,
     "annotation": lambda found: is_annotation(found.text),
-    "loop": lambda found: loops(found.text, found.tokens, found.voiced_s),
+    "loop": lambda found: loops(found.text, found.tokens, found.voiced_s, found.full),
     "invention": lambda found: is_invented(found.text, found.clear_s, found.no_speech_prob, found.prompt),
 }
 
@@ -69,29 +75,45 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def loops(text: str, tokens: int, voiced_s: float) -> bool:
-    """Whether the text repeats itself, as Whisper's output does for unfamiliar sounds.
+def loops(text: str, tokens: int, voiced_s: float, full: bool = False) -> bool:
+    """Whether the text repeats a phrase of any length more often than there is time for, as Whisper's output does for
+    unfamiliar sounds. `full`: it was stopped by the length limit, so it never ended.
 
-    A spoken "stop, stop, stop, stop" passes: a loop has more tokens than the voice has time for.
+    A spoken "stop, stop, stop, stop" passes, and so does every text without a repeat, however fast it is.
     """
-    if compression_ratio(text) > LOOP_RATIO or tokens > FASTEST[0] + FASTEST[1] * voiced_s:
+    repeat = longest_repeat(text)
+    if repeat is None or repeat.share < _LOOP_SHARE:
+        return False
+    if full and repeat.times >= _ENDLESS_TIMES:
         return True
-    return tokens > FAST[0] + FAST[1] * voiced_s and first_repeat(text.lower().split()) is not None
+    return tokens > _limit(FAST_TOKENS, voiced_s) and letters(text) > _limit(FAST_LETTERS, voiced_s)
 
 
-def first_repeat(words: Sequence[str]) -> int | None:
-    """The index of the first phrase of at most three words that occurs at least four times in a row."""
-    for size in range(1, _LOOP_WORDS + 1):
-        for at in range(len(words) - size * _LOOP_TIMES + 1):
-            phrase = words[at : at + size]
-            if all(words[at + n * size : at + (n + 1) * size] == phrase for n in range(1, _LOOP_TIMES)):
-                return at
-    return None
+def is_suspicious(text: str, tokens: int, voiced_s: float, full: bool = False) -> bool:
+    """Whether the text loops or may be wrong: it compresses well or is faster than anybody speaks. It should be decoded
+    another way; that alone is no reason to delete it."""
+    fast = letters(text) > _limit(IMPOSSIBLE_LETTERS, voiced_s)
+    return fast or redundancy(text) > SUSPICIOUS_RATIO or loops(text, tokens, voiced_s, full)
+
+
+def _limit(rate: tuple[float, float], voiced_s: float) -> float:
+    return rate[0] + rate[1] * voiced_s
 
 
 def is_annotation(text: str) -> bool:
-    """Whether the text only describes a sound."""
-    return bool(text.strip()) and _ANNOTATION.fullmatch(text) is not None
+    """Whether the text only describes a sound: one or more annotations, punctuation and notes.
+
+    "♪" may open and close an annotation or stand alone. Both readings are followed at once, in time linear in the
+    length: a regular expression that tries them one after the other takes exponential time.
+    """
+    outside, inside = True, False  # where the text so far may have ended
+    for char in text:
+        between, closes = char in _BETWEEN or char.isspace(), char in _CLOSING
+        outside, inside = (
+            (outside and between) or (inside and closes),
+            (outside and char in _OPENING) or (inside and not closes),
+        )
+    return outside and bool(text.strip())
 
 
 def is_invented(text: str, clear_s: float, no_speech_prob: float, prompt: str = "") -> bool:

@@ -9,8 +9,9 @@ on 34 recorded sentences: 5.0 % with 30 s, 5.3 % with the 20 s used here, 5.6 % 
 import math
 from collections.abc import Sequence
 
-from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S
+from golem_chain.workers.stages.scribe.guards import SUSPICIOUS_RATIO
+from golem_chain.workers.stages.scribe.repeats import redundancy
 
 #: Minimum seconds to compute, and seconds of padding after a clip.
 LEAST_S = 20.0
@@ -35,6 +36,6 @@ def doubtful(text: str, tokens: int, avg_logprob: float, heard_s: float) -> bool
     return (
         tokens > _FASTEST[0] + _FASTEST[1] * heard_s
         or avg_logprob < _LOGPROB
-        or guards.compression_ratio(text) > guards.LOOP_RATIO
+        or redundancy(text) > SUSPICIOUS_RATIO
         or any(grams.count(gram) >= _LOOP_TIMES for gram in set(grams))
     )

@@ -69,7 +69,7 @@ def test_nobody_says_thirty_letters_in_a_second() -> None:
     [
         ({"no_speech_prob": 0.6}, "no_speech"),
         ({"text": "(applause)"}, "annotation"),
-        ({"text": "so so so so so so so so so so", "tokens": 12, "voiced_s": 0.2}, "loop"),
+        ({"text": "stop stop stop stop stop stop stop stop", "tokens": 12, "voiced_s": 0.2}, "loop"),
         ({"text": "Thank you.", "clear_s": 0.1, "no_speech_prob": 0.4}, "invention"),
     ],
 )
