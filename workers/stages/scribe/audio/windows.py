@@ -22,6 +22,9 @@ _TAIL_S = 0.4
 _SKIPPED_S = 1.5
 #: Minimum advance when a window is resumed, seconds; with less the loop might never end.
 _PROGRESS_S = 1.0
+#: A shorter window is not cut in two, seconds: its text seldom reaches the length limit even in Burmese, which has 50
+#: to 70 tokens per second.
+_LEAST_HALVED_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,41 @@ def rest(window: Window, at_s: float | None, last_s: float | None, spans: Sequen
     `at_s`: where the model asks to resume, `last_s`: its last timestamp, both in seconds into the window or None.
     Returns a window only if voice is left, so that trailing silence is not transcribed.
     """
-    if at_s is not None and at_s >= _PROGRESS_S:
+    if advances(at_s):
+        assert at_s is not None
         start, least = window.start_s + at_s, _TAIL_S
-    elif window.end_s - window.start_s > WINDOW_S:  # no usable timestamp: resume with the audio not seen yet
+    elif window.end_s - window.start_s > WINDOW_S:  # resume with the audio not seen yet, or that the model skipped
         start, least = window.start_s + WINDOW_S, 0.0
+        if last_s is not None and advances(last_s):
+            skipped = voiced_between(spans, window.start_s + last_s, start) > _TAIL_S
+            start = window.start_s + last_s if skipped else start
     elif last_s is not None and last_s >= _PROGRESS_S:
         start, least = window.start_s + last_s, _SKIPPED_S
     else:
         return None
     return Window(start, window.end_s) if voiced_between(spans, start, window.end_s) > least else None
+
+
+def advances(at_s: float | None) -> bool:
+    """Whether to resume so many seconds into a window."""
+    return at_s is not None and at_s >= _PROGRESS_S
+
+
+def is_skipped(window: Window, at_s: float, spans: Sequence[Span]) -> bool:
+    """Whether the model skipped voice in what it was given of a window: after its text ended, `at_s` into the
+    window."""
+    return voiced_between(spans, window.start_s + at_s, window.start_s + window.heard_s) > _SKIPPED_S
+
+
+def halves(window: Window, probabilities: npt.NDArray[np.float32]) -> tuple[Window, Window] | None:
+    """The window in two parts, cut at the least voiced frame in the middle third of what the model was given of it.
+    None if it is short."""
+    third = window.heard_s / 3
+    low, high = round((window.start_s + third) / FRAME_S), round((window.start_s + 2 * third) / FRAME_S)
+    if window.heard_s < _LEAST_HALVED_S or not len(probabilities[low:high]):
+        return None
+    at_s = (low + int(np.argmin(probabilities[low:high])) + 0.5) * FRAME_S
+    return Window(window.start_s, at_s), Window(at_s, window.end_s)
 
 
 def _parts(span: Span, probabilities: npt.NDArray[np.float32], most_s: float) -> list[Span]:

@@ -1,7 +1,8 @@
 """Splits Whisper's tokens at timestamps into timed pieces, and finds where transcription should resume. Pure.
 
-The timestamp grammar is that of openai/whisper (`transcribe.py`): <|start|> text <|end|> <|start|> text <|end|>. Two
-timestamps at the very end mean that the audio continues from there, a single one that it is complete.
+The timestamp grammar and its reading are those of openai/whisper (`transcribe.py`): <|start|> text <|end|> <|start|>
+text <|end|>. A single timestamp at the very end means that the audio is complete. Otherwise it continues from the last
+pair of timestamps: text after that pair has no end, so it is dropped and heard again.
 """
 
 from collections.abc import Sequence
@@ -38,16 +39,15 @@ def pieces(tokens: Sequence[int], first_time: int, length_s: float) -> list[Piec
 
 
 def resume(tokens: Sequence[int], first_time: int, full: bool) -> tuple[int, float] | None:
-    """Where to resume: the number of tokens to keep, and seconds into the window.
-
-    This is at a pair of timestamps at the very end, or for a text stopped by the length limit (`full`) at its last
-    pair. None if the audio is complete or no time is known.
-    """
+    """Where to resume: the number of tokens to keep, and seconds into the window. This is at the last pair of
+    timestamps, or at a single timestamp at the end of a text stopped by the length limit (`full`). None if the audio is
+    complete or there is no such place."""
+    times = [token >= first_time for token in tokens]
+    if times[-2:] == [False, True]:
+        return (len(tokens), (tokens[-1] - first_time) * TIME_STEP_S) if full else None
     for at in range(len(tokens) - 1, 0, -1):
-        if tokens[at] >= first_time and tokens[at - 1] >= first_time:
+        if times[at] and times[at - 1]:
             return at, (tokens[at] - first_time) * TIME_STEP_S
-        if not full:
-            break
     return None
 
 

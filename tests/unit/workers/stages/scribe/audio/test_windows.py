@@ -124,13 +124,15 @@ def test_a_time_beyond_the_window_is_its_end() -> None:
     [
         ([at(0), 5, at(2)], False, None),  # a single timestamp at the end: all transcribed
         ([at(0), 5, at(2), at(2)], False, (3, 2.0)),
-        ([at(0), 5, at(2), at(2), 6], False, None),  # ended with an end token
-        ([at(0), 5, at(2), at(2), 6], True, (3, 2.0)),  # stopped by the limit: continue from the last pair
+        ([at(0), 5, at(2), at(2), 6], False, (3, 2.0)),  # text without an end is dropped, and heard again
+        ([at(0), 5, at(2), at(2), 6], True, (3, 2.0)),
+        ([at(0), 5, at(2), at(2), 6, at(3)], False, None),
+        ([at(0), 5, at(2), at(2), 6, at(3)], True, (6, 3.0)),  # stopped by the limit after a whole segment
         ([at(0), 5, 6], True, None),
         ([], False, None),
     ],
 )
-def test_a_pair_of_timestamps_says_where_to_go_on(tokens: list[int], full: bool, found: object) -> None:
+def test_the_last_pair_of_timestamps_says_where_to_go_on(tokens: list[int], full: bool, found: object) -> None:
     assert timestamps.resume(tokens, ZERO, full) == found
 
 
