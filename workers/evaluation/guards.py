@@ -127,7 +127,8 @@ class Memory(Transcriber):
         sound = item.sound
         digest = blake2b(sound.samples.tobytes(), digest_size=16).digest()
         left = tuple(sound.spans) if item.timestamps else ()
-        return (digest, sound.gain, sound.language, sound.task, sound.fallback, left, item.window, item.timestamps)
+        asked = sound.gain, sound.language, sound.task, sound.fallback
+        return (digest, *asked, left, item.window, item.timestamps, item.language)
 
 
 def _left(one: Heard) -> dict[str, str]:

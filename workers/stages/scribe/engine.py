@@ -285,15 +285,21 @@ class Scribe:
         return made.hexdigest()
 
     def _guarded(self, item: Work) -> list[Work]:
-        """Apply the guards to a window. If its text loops, decode it once more in the other mode, with or without
-        timestamps: a loop seldom happens in both."""
+        """Apply the guards to a window. If its text loops or is suspicious, decode it once more in the other mode, with
+        or without timestamps: a loop seldom happens in both. A suspicious text stays unless the other one is better."""
         self._judge(item)
-        if item.guards != ["loop"] or item.choice is not None:
+        looping = item.guards == ["loop"]
+        if item.choice is not None or not (looping or self._is_suspicious(item)):
             return [item]
-        again = self.transcriber.hear(self.model, [Work(item.sound, item.window, not item.timestamps)])
+        told = Work(item.sound, item.window, not item.timestamps, language=item.heard.language)
+        again = self.transcriber.hear(self.model, [told])
         for other in again:
             self._judge(other)
-        return again
+        better = any(other.text for other in again) and not any(map(self.transcriber.doubts, again))
+        return again if looping or better else [item]
+
+    def _is_suspicious(self, item: Work) -> bool:
+        return "loop" in self.settings.guards and bool(item.text) and self.transcriber.doubts(item)
 
     def _check_language(self, request: Recording) -> None:
         known = self.specials.languages
@@ -327,6 +333,7 @@ class Scribe:
             voiced_s=speech.voiced_between(sound.spans, window.start_s, window.end_s),
             clear_s=self._clear_s(sound, window.start_s, window.end_s),
             prompt=_prompt(item),
+            full=item.heard.full,
         )
         if guard := guards.rejecting(evidence, applied):
             item.text, item.guards = "", [guard]

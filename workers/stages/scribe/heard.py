@@ -18,7 +18,7 @@ from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from golem_chain.workers.stages.scribe.whisper.timing import TokenTime
 
 #: Of what is stored: counts up when the same key would no longer mean the same decoding.
-FORMAT = 1
+FORMAT = 2
 #: The most that is stored, bytes. An hour with word times takes 0.6 MB.
 MOST_BYTES = 8_000_000
 _MOST_WINDOWS = 20_000
@@ -48,12 +48,15 @@ class Key(NamedTuple):
     timestamps: bool
     temperature: float
     context_ms: int  # that the encoder computed
+    language: str | None = None  # that it was told; None: the recording's, or detected
 
     @classmethod
-    def of(cls, window: Window, timestamps: bool, temperature: float, context_s: float) -> "Key":
+    def of(
+        cls, window: Window, timestamps: bool, temperature: float, context_s: float, language: str | None = None
+    ) -> "Key":
         """The key of decoding a window of a recording."""
         start_ms, end_ms = round(1000 * window.start_s), round(1000 * window.end_s)
-        return cls(start_ms, end_ms, timestamps, temperature, round(1000 * context_s))
+        return cls(start_ms, end_ms, timestamps, temperature, round(1000 * context_s), language)
 
 
 class Kept(Record):
@@ -67,6 +70,7 @@ class Kept(Record):
     full: bool = False
     raw_logprob: _Number = 0.0
     times: tuple[tuple[_Number, _Number, _Number], ...] = ()
+    language_logprobs: tuple[_Number, ...] = ()
     scores: tuple[_Number | None, ...] = ()  # None: minus infinity, which JSON lacks
 
     @property
@@ -74,7 +78,7 @@ class Kept(Record):
         """The decoding."""
         times = tuple(TokenTime(*one) for one in self.times)
         numbers = self.avg_logprob, self.no_speech_prob, self.language, self.full, self.raw_logprob
-        return Decoded(self.tokens, *numbers, times)
+        return Decoded(self.tokens, *numbers, times, self.language_logprobs)
 
 
 class KeptWindows(Record):
@@ -118,7 +122,8 @@ class Memory:
     def add(self, key: Key, said: Decoded, scores: list[float]) -> bool:
         """Remember a decoding; return False for one that cannot be stored."""
         finite = [None if score == -math.inf else score for score in scores]
-        numbers = [said.avg_logprob, said.no_speech_prob, said.raw_logprob, *(one for one in finite if one is not None)]
+        numbers = [said.avg_logprob, said.no_speech_prob, said.raw_logprob, *said.language_logprobs]
+        numbers += [score for score in finite if score is not None]
         if not all(abs(number) <= _MOST for number in numbers):
             return False
         self._kept[key] = Kept(
@@ -130,6 +135,7 @@ class Memory:
             full=said.full,
             raw_logprob=said.raw_logprob,
             times=tuple((one.start_s, one.end_s, one.prob) for one in said.times),
+            language_logprobs=said.language_logprobs,
             scores=tuple(finite),
         )
         if time.monotonic() - self._saved_at >= SAVE_S:
@@ -148,5 +154,6 @@ class Memory:
 
     def _is_sound(self, kept: Kept) -> bool:
         known = kept.language in self._languages if self._languages else kept.language is None
+        known = known and len(kept.language_logprobs) == len(self._languages)
         scored = len(kept.scores) in (0, self._scores)
         return known and scored and all(0 <= token < self._vocabulary for token in kept.tokens)

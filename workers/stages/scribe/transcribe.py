@@ -1,5 +1,5 @@
-"""Transcribes windows in batches. A window whose text stops early is continued in the next round; a failed text of a
-long recording is sampled again."""
+"""Transcribes windows in batches. A window whose text stops early is continued in the next round, one without a place
+to continue from is heard again in two halves; a failed text of a long recording is sampled again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,9 @@ from golem_chain.shared.records import Choice
 from golem_chain.workers.stages.scribe import guards, short_context
 from golem_chain.workers.stages.scribe.audio import speech
 from golem_chain.workers.stages.scribe.audio.decode import RATE, release
-from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, rest
+from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, advances, halves, is_skipped, rest
 from golem_chain.workers.stages.scribe.heard import Key
+from golem_chain.workers.stages.scribe.languages import Detected, keeps_its_own, language_of
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
 from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
@@ -48,6 +49,8 @@ class Work:
     guards: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)  # log-probabilities of the vocabulary's phrases, if any
     choice: Choice | None = None  # the chosen phrase
+    language: str | None = None  # of the recording, for a window that is not sure of its own; None: detected
+    continues: str | None = None  # the language of the window that this one is a part of
 
     @property
     def heard(self) -> Decoded:
@@ -83,13 +86,16 @@ class Transcriber:
         pending = list(enumerate(work))
         while pending:
             self._batches(model, [item for _, item in pending], meter)
+            self._agree(model, [item for _, item in pending])
             self._sample_again(model, [item for _, item in pending if item.sound.fallback])
             going_on = []
             for place, item in pending:
-                left = self._rest(item) if item.timestamps else None
-                done.append((place, item))
-                if left is not None:
-                    going_on.append((place, Work(item.sound, left, timestamps=True)))
+                more = self._halves(item)
+                if not more:
+                    more = self._rest(item) if item.timestamps else []
+                    done.append((place, item))
+                told = item.heard.language
+                going_on += [(place, Work(item.sound, one, item.timestamps, continues=told)) for one in more]
             pending = going_on
         for _, item in done:
             item.text = guards.tidy(self.words(item.heard.tokens))
@@ -104,17 +110,58 @@ class Transcriber:
         """Group text tokens into words."""
         return word_pieces(tokens, lambda some: str(self._tokenizer.decode(some)), language)
 
-    def _rest(self, item: Work) -> Window | None:
-        """The rest of a window that is not transcribed yet, or None; the item is cut back to the part before it."""
+    def doubts(self, item: Work) -> bool:
+        """Whether a text loops or may be wrong, so that it should be decoded another way."""
+        return guards.is_suspicious(
+            guards.tidy(self.words(item.heard.tokens)), len(item.heard.tokens), _voiced_s(item), item.heard.full
+        )
+
+    def _agree(self, model: Model, work: Sequence[Work]) -> None:
+        """Decode windows again that took another language than their recording without being sure of it."""
+        codes = list(self.specials.languages)
+        of_sound: dict[PreparedAudio, list[Work]] = {}
+        for item in work:
+            if codes and item.sound.language is None and item.language is None:
+                of_sound.setdefault(item.sound, []).append(item)
+        strays = []
+        for items in of_sound.values():
+            detected = [Detected(item.heard.language_logprobs, _spoken_s(item)) for item in items]
+            whole = language_of(detected)
+            for item, own in zip(items, detected, strict=True):
+                told = codes.index(item.continues) if item.continues else whole
+                if told is not None and item.heard.language != codes[told] and not keeps_its_own(own, told):
+                    item.language = codes[told]
+                    strays.append(item)
+        self._batches(model, strays, None)
+
+    def _halves(self, item: Work) -> list[Window]:
+        """A window in two parts if its text stops at the length limit, or after less than a second of its voice, and
+        does not say where to continue. None for a loop, which would be one again."""
+        said, first = item.heard, self.specials.first_time
+        if item.sound.lexicon is not None and not item.timestamps:
+            return []
+        found = resume(said.tokens, first, said.full) if item.timestamps else None
+        if found is None:
+            stopped = said.full
+        else:
+            stopped = not advances(found[1]) and is_skipped(item.window, found[1], item.sound.spans)
+        if not stopped or self._loops(item, said):
+            return []
+        return list(halves(item.window, item.sound.chances) or ())
+
+    def _rest(self, item: Work) -> list[Window]:
+        """The rest of a window that is not transcribed yet, if any; the item is cut back to the part before it."""
         tokens, first = item.heard.tokens, self.specials.first_time
         found = resume(tokens, first, item.heard.full)
-        last = last_time(tokens, first)
-        left = rest(item.window, found[1] if found else None, last, item.sound.spans)
-        if left is not None:
-            if found:
-                item.said = replace(item.heard, tokens=tokens[: found[0]], full=False)
-            item.window = Window(item.window.start_s, left.start_s)
-        return left
+        if found and not advances(found[1]):
+            found = None
+        left = rest(item.window, found[1] if found else None, last_time(tokens, first), item.sound.spans)
+        if left is None:
+            return []
+        if found:
+            item.said = replace(item.heard, tokens=tokens[: found[0]], full=False)
+        item.window = Window(item.window.start_s, left.start_s)
+        return [left]
 
     def _sample_again(self, model: Model, work: Sequence[Work]) -> None:
         """Sample failed texts again at rising temperatures until one passes. If none does, keep the likeliest that does
@@ -137,12 +184,10 @@ class Transcriber:
         """Whether openai/whisper would reject the text. Silence passes, since a guard rejects it later."""
         if item.heard.no_speech_prob > item.sound.limit:
             return False
-        return item.heard.avg_logprob < LEAST_LOGPROB or self._loops(item, item.heard)
+        return item.heard.avg_logprob < LEAST_LOGPROB or self.doubts(item)
 
     def _loops(self, item: Work, said: Decoded) -> bool:
-        start_s = item.window.start_s
-        voiced_s = speech.voiced_between(item.sound.spans, start_s, start_s + item.window.heard_s)
-        return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), voiced_s)
+        return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), _voiced_s(item), said.full)
 
     def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
         kinds: dict[tuple[bool, int, float], list[Work]] = {}  # what a batch has in common
@@ -168,7 +213,7 @@ class Transcriber:
     def _knows(self, item: Work, timestamps: bool) -> bool:
         """Whether the first decoding of a window is remembered."""
         memory = item.sound.memory
-        key = Key.of(item.window, timestamps, item.sound.temperature, WINDOW_S)
+        key = Key.of(item.window, timestamps, item.sound.temperature, WINDOW_S, item.language)
         return memory is not None and memory.find(key) is not None
 
     def _doubtful(self, item: Work) -> bool:
@@ -184,7 +229,7 @@ class Transcriber:
         context_s: float = WINDOW_S,
     ) -> None:
         """Encode and decode one batch of windows, but for those that are remembered."""
-        keys = [Key.of(item.window, timestamps, temperature, context_s) for item in work]
+        keys = [Key.of(item.window, timestamps, temperature, context_s, item.language) for item in work]
         kept = [
             item.sound.memory.find(key) if item.sound.memory else None for item, key in zip(work, keys, strict=True)
         ]
@@ -220,7 +265,7 @@ class Transcriber:
             model,
             encoded,
             self.specials,
-            languages=[item.sound.language for item in work],
+            languages=[item.language or item.sound.language for item in work],
             tasks=[item.sound.task for item in work],
             timestamps=timestamps,
             max_tokens=MOST_TOKENS,
@@ -266,6 +311,17 @@ class Transcriber:
         frames = min(round(item.window.heard_s / FRAME_S), cross[0][0].shape[2])
         prompt = [self.specials.start, *self.specials.prompt(said.language, item.sound.task, timestamps=False)]
         return tuple(align(model, cross, prompt, text, self.specials.end, self._heads, frames))
+
+
+def _voiced_s(item: Work) -> float:
+    """Seconds of voice in what the model was given of a window."""
+    start_s = item.window.start_s
+    return speech.voiced_between(item.sound.spans, start_s, start_s + item.window.heard_s)
+
+
+def _spoken_s(item: Work) -> float:
+    """The same; 0 where the model hears no speech."""
+    return 0.0 if item.heard.no_speech_prob > item.sound.limit else _voiced_s(item)
 
 
 def _by_length(work: Sequence[Work]) -> list[list[Work]]:

@@ -83,6 +83,7 @@ class Decoded:
     full: bool = False  # stopped by the length limit, not by <|endoftext|>
     raw_logprob: float = 0.0  # sum of natural log-probabilities of tokens and <|endoftext|>, without suppression
     times: tuple[TokenTime, ...] = ()  # of the text tokens, if requested
+    language_logprobs: tuple[float, ...] = ()  # of the checkpoint's languages, in its order; natural
 
 
 @torch.inference_mode()
@@ -113,6 +114,7 @@ def decode_tokens(
     first = decoder.step(torch.tensor([[*tokens, specials.start] for tokens in before], device=device))
     no_speech = first.softmax(-1)[:, specials.no_speech].tolist()
     _check_finite(no_speech)  # a softmax is NaN if any of its logits is
+    detected = first[:, list(specials.languages.values())].log_softmax(-1).tolist()
     spoken = _detect(first, specials, languages)
     prompt = [specials.prompt(language, task, timestamps) for language, task in zip(spoken, tasks, strict=True)]
     logits = decoder.step(torch.tensor(prompt, device=device)) if prompt[0] else first
@@ -159,6 +161,7 @@ def decode_tokens(
             spoken[n],
             not ended[n],
             raw[n],
+            language_logprobs=tuple(detected[n]),
         )
         for n in range(batch)
     ]

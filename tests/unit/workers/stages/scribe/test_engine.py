@@ -104,7 +104,7 @@ def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pyt
 
     monkeypatch.setattr(engine.transcriber, "hear", watched)
     monkeypatch.setattr(guards, "is_annotation", lambda text: False)
-    monkeypatch.setattr(guards, "loops", lambda text, tokens, voiced_s: True)
+    monkeypatch.setattr(guards, "loops", lambda text, tokens, voiced_s, full: True)
     (answer,) = engine.run(ready(engine, Recording("a.wav", hum(2))))
     assert modes == [False, True]
     assert answer.guards == ("loop",)

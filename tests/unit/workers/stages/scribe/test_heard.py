@@ -212,7 +212,7 @@ def test_a_box_with_another_model_or_another_request_begins_anew(make: Make, tmp
 
 VERSION = f"{heard.FORMAT} v"
 KEY = Key(0, 30_000, True, 0.0, 30_000)
-SAID = Decoded((1, 2), -0.5, 0.1, "en", times=(TokenTime(0.0, 0.1, 0.5),))
+SAID = Decoded((1, 2), -0.5, 0.1, "en", times=(TokenTime(0.0, 0.1, 0.5),), language_logprobs=(0.0,))
 
 
 def memory(store: Shelf) -> Memory:
@@ -223,7 +223,7 @@ def memory(store: Shelf) -> Memory:
 
 def test_what_is_saved_is_found_again_to_the_last_bit() -> None:
     shelf = Shelf()
-    said = Decoded((1, 2), -1 / 3, 1e-17, "en", True, -2 / 3, (TokenTime(0.1, 0.2, 1 / 7),))
+    said = Decoded((1, 2), -1 / 3, 1e-17, "en", True, -2 / 3, (TokenTime(0.1, 0.2, 1 / 7),), (-1e-9,))
     made = memory(shelf)
     made.add(KEY, said, [])
     made.save()
@@ -253,6 +253,7 @@ def row(**changed: Any) -> dict[str, Any]:
         "raw_logprob": -1.0,
         "times": [],
         "scores": [],
+        "language_logprobs": [0.0],
         **changed,
     }
 
@@ -273,6 +274,8 @@ def row(**changed: Any) -> dict[str, Any]:
         {"times": [[0, 1]]},
         {"times": [[0, 1, 1e300]]},
         {"key": [0, 1]},
+        {"language_logprobs": []},
+        {"language_logprobs": [-1.0, None]},
     ],
     ids=str,
 )
