@@ -334,6 +334,8 @@ class Scribe:
             clear_s=self._clear_s(sound, window.start_s, window.end_s),
             prompt=_prompt(item),
             full=item.heard.full,
+            avg_logprob=item.heard.avg_logprob,
+            chosen=item.choice is not None and item.choice.phrase != UNKNOWN,
         )
         if guard := guards.rejecting(evidence, applied):
             item.text, item.guards = "", [guard]
@@ -378,7 +380,7 @@ class Scribe:
         text = guards.tidy(self.transcriber.words(part.tokens))
         clear_s = self._clear_s(item.sound, start_s - _TIMESTAMP_S, end_s + _TIMESTAMP_S)
         if "invention" in self.settings.guards and guards.is_invented(
-            text, clear_s, item.heard.no_speech_prob, _prompt(item)
+            text, clear_s, item.heard.no_speech_prob, _prompt(item), item.heard.avg_logprob
         ):
             item.guards.append("invention")
             return None

@@ -19,6 +19,7 @@ _BAG = frozenset(
     see you in the next video|see you later|i'll see you next time|i'll see you in the next video|we'll be right back
     bye|bye bye|goodbye|good night|okay|ok|yeah|oh|ooh|ah|uh|um|hmm|mm|huh|so|well|wow|whoa|woo|hey
     the|the end|and|i'm sorry|i don't know|let's go|mead|music|applause|silence|laughter|music playing
+    cheering|clapping|snoring|birds chirping|beep
     upbeat music|foreign|speaking in foreign language|to be continued
     vielen dank|vielen dank fürs zuschauen|danke fürs zuschauen|das war's für heute|bis zum nächsten mal|tschüss
     merci|merci d'avoir regardé cette vidéo|merci à tous|gracias|gracias por ver el video|gracias por ver
@@ -32,6 +33,8 @@ _BAG = frozenset(
     .replace("    ", "")
     .split("|")
 )
+#: Sounds that are spelled but no words: "Shh", "Zzz", "Pff", "Mmm", "Haha", "Ooh".
+_SOUND = re.compile(r"s+h+|z{2,}|p+f+t?|p+s+t+|h*m{2,}|m+h+m+|b+r{2,}|g+r{2,}|t+s+k+|(?:h[ae]){2,}h?|o{2,}h+|a{2,}h+")
 #: Text that occurs only in credit lines.
 _CREDIT = re.compile(
     r"amara\.?\s?org|subtitles? by|subtitled by|captions? by|captioned by|transcri(bed|ption) by|sous-titr"
@@ -50,7 +53,11 @@ def is_invention(text: str) -> bool:
         return True
     sentences = [" ".join(re.sub(r"[^\w' ]+", " ", part).split()) for part in re.split(r"[.!?…。！？]+", lower)]
     said = [sentence for sentence in sentences if sentence]
-    return bool(said) and all(sentence in _BAG for sentence in said)
+    return bool(said) and all(sentence in _BAG or _sounds(sentence) for sentence in said)
+
+
+def _sounds(sentence: str) -> bool:
+    return all(_SOUND.fullmatch(word) for word in sentence.split())
 
 
 def least_s(text: str) -> float:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from golem_chain.shared.settings import GUARDS
+from golem_chain.workers.evaluation import conditions
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.hallucinations import is_invention, least_s
+from tests.support.paths import DATA
 
 EVIDENCE: dict[str, Any] = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit": 0.5, "voiced_s": 1.0, "clear_s": 1.0}
 
@@ -25,6 +27,11 @@ EVIDENCE: dict[str, Any] = {"tokens": 3, "no_speech_prob": 0.1, "no_speech_limit
         "Untertitel im Auftrag des ZDF",
         "Продолжение следует...",
         "谢谢观看。",
+        "Shh.",
+        "Shh, shh. Mhm.",
+        "Mm-hmm.",
+        "Hahaha!",
+        "Zzz...",
     ],
 )
 def test_known_inventions_are_in_the_bag(text: str) -> None:
@@ -32,7 +39,23 @@ def test_known_inventions_are_in_the_bag(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "...", "Thank you for the music.", "Mead and ale.", "Turn on the lights.", "stop", "up", "no", "yes"]
+    "text",
+    [
+        "",
+        "...",
+        "Thank you for the music.",
+        "Mead and ale.",
+        "Turn on the lights.",
+        "stop",
+        "up",
+        "no",
+        "yes",
+        "Hash.",
+        "Mum.",
+        "Shh, don't.",
+        "Push",
+        "Haste",
+    ],
 )
 def test_other_texts_are_not(text: str) -> None:
     assert not is_invention(text)
@@ -59,6 +82,68 @@ def test_a_sentence_is_an_invention_only_where_nobody_had_time_to_say_it(
     assert guards.is_invented(text, clear_s, no_speech_prob) is invented
 
 
+@pytest.mark.parametrize(
+    ("text", "clear_s", "no_speech_prob", "avg_logprob", "invented"),
+    [  # measured with tiny.en
+        ("Music", 0.03, 0.15, -1.96, True),  # 20 s of an orchestra
+        ("you", 0.54, 0.53, -1.63, True),  # jazz, which the detector takes for a clear voice
+        ("you", 2.78, 0.62, -1.68, True),
+        ("you", 0.64, 0.70, -1.37, True),
+        ("music", 0.54, 0.45, -2.04, True),  # Whisper base
+        ("Ah", 0.22, 0.29, -1.64, False),  # "up", as a speaker said it
+        ("Oh", 0.29, 0.40, -1.27, False),  # synthetic voices from here on
+        ("music", 0.48, 0.15, -1.19, False),
+        ("Okay", 0.42, 0.25, -0.83, False),
+        ("Thank you.", 0.54, 0.6, -0.3, False),  # the model is sure of the text
+        ("Love.", 0.35, 0.6, -1.1, False),  # not a known invention
+    ],
+)
+def test_a_sentence_is_an_invention_where_the_model_believes_neither_it_nor_that_anyone_speaks(
+    text: str, clear_s: float, no_speech_prob: float, avg_logprob: float, invented: bool
+) -> None:
+    assert guards.is_invented(text, clear_s, no_speech_prob, avg_logprob=avg_logprob) is invented
+
+
+@pytest.mark.parametrize(
+    ("changed", "believed"),
+    [
+        ({}, True),
+        ({"no_speech_prob": 0.75}, False),
+        ({"clear_s": 0.06}, False),  # nobody had time to say it
+        ({"text": "you"}, False),
+        ({"prompt": "a song of love"}, False),
+        ({"chosen": True}, False),  # any sound is one of the phrases
+    ],
+)
+def test_in_noise_a_text_is_believed_that_nobody_invents_and_somebody_had_time_to_say(
+    changed: dict[str, Any], believed: bool
+) -> None:
+    found = guards.Evidence(**{"text": "Love.", **EVIDENCE, "no_speech_prob": 0.61, "clear_s": 0.35, **changed})
+    assert (guards.rejecting(found, GUARDS) is None) is believed
+
+
+@pytest.mark.models
+@pytest.mark.skipif(not DATA.exists(), reason=f"no recordings at {DATA}")
+def test_crops_of_music_give_no_words(bundled_scribe) -> None:
+    from golem_chain.workers.stages.engine import Ready
+    from golem_chain.workers.stages.scribe.audio.decode import RATE, decode
+    from golem_chain.workers.stages.scribe.engine import Recording
+
+    crops = {
+        "Hungarian_Dance_number_5_Allegro_in_F_sh.ogg": [(0, 20)],
+        "Kevin_MacLeod_Vibe_Ace.ogg": [(0, 2), (0, 3), (5, 20)],
+    }
+    prepared = []
+    for name, spans in crops.items():
+        samples = decode((DATA / "nonspeech" / name).read_bytes(), name, bundled_scribe.settings)
+        for start_s, length_s in spans:
+            crop = conditions.wav(samples[start_s * RATE : (start_s + length_s) * RATE])
+            prepared.append(bundled_scribe.prepare(Recording(f"{name} from {start_s} s", crop)))
+    answers = bundled_scribe.run([one.item for one in prepared if isinstance(one, Ready)])
+    assert len(answers) == 4  # the detector takes all for a voice
+    assert [answer.text for answer in answers] == [""] * 4
+
+
 def test_nobody_says_thirty_letters_in_a_second() -> None:
     assert least_s("Thank you very much for watching this.") == pytest.approx(31 * 0.03)
     assert least_s("you") == 0.12
@@ -67,7 +152,7 @@ def test_nobody_says_thirty_letters_in_a_second() -> None:
 @pytest.mark.parametrize(
     ("changed", "guard"),
     [
-        ({"no_speech_prob": 0.6}, "no_speech"),
+        ({"no_speech_prob": 0.75}, "no_speech"),
         ({"text": "(applause)"}, "annotation"),
         ({"text": "stop stop stop stop stop stop stop stop", "tokens": 12, "voiced_s": 0.2}, "loop"),
         ({"text": "Thank you.", "clear_s": 0.1, "no_speech_prob": 0.4}, "invention"),
