@@ -98,8 +98,8 @@ site: $(SITE_STAMP) ## build the documentation as a website in build/site; fails
 readme: $(STAMP) ## write the README's output and measured table from real runs on this machine
 	@$(BIN)/python docs/generate/readme_run.py
 
-hearing: $(STAMP) ## write the tables and plots of docs/hearing.md from golem eval on DATA=folder (about five minutes)
-	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/generate/hearing_page.py $(DATA)
+hearing: $(STAMP) ## write the tables and plots of docs/hearing.md from golem eval on DATA=folder (about ten minutes)
+	@GOLEM_MODELS=$(MODELS) $(BIN)/python docs/generate/hearing_page.py $(DATA) $(SECTIONS)
 
 constraints: $(STAMP) $(SITE_STAMP) ## write constraints.txt from the versions in .venv (after a tested upgrade)
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

@@ -163,7 +163,7 @@ def _talker(random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
     voice = _shaped(random, count, lambda hz: np.maximum(hz, 500.0) ** -1.5 * (hz > 80))
     low, high = _SYLLABLES_HZ
     beat = _shaped(random, count, lambda hz: np.asarray((hz >= low) & (hz <= high), np.float64))
-    return voice * np.exp(beat / beat.std())
+    return np.asarray(voice * np.exp(beat / beat.std()), np.float64)
 
 
 def _shaped(
@@ -173,8 +173,8 @@ def _shaped(
     spectrum = np.fft.rfft(random.normal(size=count))
     hz = np.fft.rfftfreq(count, 1 / RATE)
     spectrum[0] = 0.0
-    spectrum[1:] *= shape(hz[1:])
-    return np.fft.irfft(spectrum, count)
+    spectrum[1:] *= shape(np.asarray(hz[1:], np.float64))
+    return np.asarray(np.fft.irfft(spectrum, count), np.float64)
 
 
 def _file(samples: npt.NDArray[Any], rate: int, subtype: str) -> bytes:

@@ -46,7 +46,7 @@ def test_a_sum_above_full_scale_is_scaled_as_a_whole_and_never_clipped() -> None
     mixed = conditions.mix(signal, noise, 0)
     assert np.abs(mixed).max() == pytest.approx(1.0)
     scale = float(mixed @ signal / (signal @ signal))  # the noise is all but orthogonal to the tone
-    rest = mixed - np.float32(scale) * signal
+    rest = np.asarray(mixed - scale * signal, np.float32)
     assert scale < 0.7
     assert db(scale**2 * conditions.power(signal) / conditions.power(rest)) == pytest.approx(0, abs=0.1)
     read, _ = soundfile.read(io.BytesIO(conditions.wav(mixed)), dtype="float32")
