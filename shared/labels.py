@@ -33,6 +33,8 @@ _BUILT_IN = Path(__file__).with_name("intents.toml")
 _QUOTED = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*(?=[,=|]|$)""", re.S)
 _BARE = re.compile(r"""(?!\s*")([^,=|]*)""")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+_JOINTS = re.compile(r"(?<=[A-Za-z])[-./:]+(?=[A-Za-z])")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[0-9A-Z])(?=[A-Z](?!s\b)[a-z])")  # PlayMusic, FMRadio; not PDFs
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -72,8 +74,15 @@ def phrasings(label: Label) -> tuple[str, ...]:
 
 
 def spoken(name: str) -> str:
-    """A label's name as words, split at underscores and, in ASCII names, at camel-case boundaries."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " ")) if name.isascii() else name.replace("_", " ")
+    """A label's name as words.
+
+    It is split at underscores and, if it is in ASCII, at the borders of camel case (`TuneFMRadio` → `Tune FM Radio`)
+    and, if it has no spaces of its own, at hyphens, dots, slashes and colons between letters (`order-status`).
+    """
+    words = name.replace("_", " ")
+    if name.isascii():
+        words = words if " " in name.strip() else _JOINTS.sub(" ", words)
+        words = _CAMEL.sub(" ", words)
     return " ".join(words.split()) or name
 
 

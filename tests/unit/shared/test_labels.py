@@ -137,6 +137,15 @@ def test_a_name_is_spoken_with_blanks() -> None:
     assert spoken("lights_on") == "lights on"
     assert spoken("PlayMusic") == "Play Music"
     assert spoken("___") == "___"
+    assert spoken("TuneFMRadio") == "Tune FM Radio"
+    assert spoken("Room2Light") == "Room2 Light"
+    assert spoken("sendPDFs") == "send PDFs"
+    assert spoken("order-status") == "order status"
+    assert spoken("light.turn_on") == "light turn on"
+    assert spoken("media/play:next") == "media play next"
+    assert spoken("read my to-do list") == "read my to-do list", "words of a sentence keep their hyphens"
+    assert spoken("version-1.5") == "version-1.5"
+    assert spoken("веб-сайт") == "веб-сайт"
     assert phrasings(Label(name="lights_on")) == ("lights on",)
     assert phrasings(Label(name="a", phrasings=("b",))) == ("b",)
 
