@@ -251,6 +251,8 @@ def templated(labels: LabelSet, template: str, method: str) -> LabelSet:
     """Return the label set with another template."""
     if method == "entailment":
         return labels.model_copy(update={"template": template})
+    if template == "{}":
+        return labels  # names stay names, which are not compared like phrasings
     said = [
         label.model_copy(update={"phrasings": tuple(template.replace("{}", phrase) for phrase in phrasings(label))})
         for label in labels.labels

@@ -1,4 +1,4 @@
-"""Intents by sentence embeddings: the cosine of a text to the phrasings of each label.
+"""Intents by sentence embeddings: the cosine of a text to the phrasings or the name of each label.
 
 Mean pooling over the tokens and normalisation, as published for sentence-transformers/all-MiniLM-L6-v2 (Reimers and
 Gurevych, "Sentence-BERT", EMNLP 2019).
@@ -7,6 +7,7 @@ Gurevych, "Sentence-BERT", EMNLP 2019).
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -67,9 +68,29 @@ def pools_first_token(folder: Path) -> bool:
         return False
 
 
-def label_cosines(text: torch.Tensor, labels: Sequence[torch.Tensor]) -> list[float]:
-    """The cosine of a text, (width,), to the mean of each label's phrasings, (phrasings, width). Pure."""
-    return [float(torch.nn.functional.normalize(label.mean(0), dim=0) @ text) for label in labels]
+@dataclass(frozen=True)
+class LabelVectors:
+    """The unit vectors of all labels of a set, float32 on the CPU."""
+
+    rows: torch.Tensor  # (texts, width), of all labels' texts
+    label: torch.Tensor  # (texts,), the index of the label of each row
+    means: torch.Tensor  # (labels, width), the normalised mean of each label's rows
+    named: torch.Tensor  # (labels,), whether the rows were made from a name
+    offset: float  # what to add to the cosine of a name
+
+    def cosines(self, text: torch.Tensor) -> list[float]:
+        """The cosine of a text, (width,), to each label: to the mean of its phrasings. For a name, to the mean and to
+        the closest of its wordings, half each, with the offset."""
+        found = self.means @ text
+        best = found.new_full(found.shape, -1.0).scatter_reduce(0, self.label, self.rows @ text, "amax")
+        return [float(value) for value in torch.where(self.named, (found + best) / 2 + self.offset, found)]
+
+
+def label_vectors(labels: Sequence[torch.Tensor], named: Sequence[bool], offset: float) -> LabelVectors:
+    """Put the vectors of each label's texts, (texts, width), together. Pure."""
+    means = torch.nn.functional.normalize(torch.stack([label.mean(0) for label in labels]), dim=1)
+    index = torch.tensor([number for number, label in enumerate(labels) for _ in label])
+    return LabelVectors(torch.cat(list(labels)), index, means, torch.tensor(named), offset)
 
 
 def scores(cosines: Sequence[float], temperature: float, threshold: float, multi_label: bool) -> list[float]:

@@ -16,7 +16,7 @@ from golem_chain.shared.records import Intent, Label, LabelSet
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import not_finite
-from golem_chain.workers.stages.interpreter import embeddings, entailment
+from golem_chain.workers.stages.interpreter import embeddings, entailment, names
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.tokenizer import context_of, harmless, load_tokenizer
 from golem_chain.workers.stages.transformers_types import Model, ModelConfig, Tokenizer
@@ -30,6 +30,8 @@ Method = Literal["entailment", "cosine"]
 LONGEST_KEPT = 2000
 #: What a pair costs besides its text, in characters: the hypothesis, and what a short text costs at least.
 _PAIR_COST = 100
+#: Vectors of labels that are cached: 1.5 kB each for a width of 384. Another cache holds as many, put together by set.
+_KEPT_VECTORS = 10_000
 #: Decimal places of a score on the wire.
 DECIMALS = 6
 
@@ -94,7 +96,8 @@ class Interpreter:
             self.template = check_template(settings.template)
         except BadLabels as exc:
             raise BadSetting(f"GOLEM_TEMPLATE: {exc.message}") from None
-        self._answers: Lru[tuple[str, LabelSet], Intent] = Lru(settings.interpreter_cache)
+        self._answers: Lru[tuple[str, LabelSet, bool], Intent] = Lru(settings.interpreter_cache)
+        self._label_sets: Lru[tuple[tuple[Label, ...], bool], embeddings.LabelVectors] = Lru(_KEPT_VECTORS)
         self._tokenizer: Tokenizer = None
         self._scorer: Any = None
 
@@ -141,7 +144,7 @@ class Interpreter:
             # not the label of the chosen phrasing: several of another one may have more together
             ranked = sorted(request.shares.items(), key=lambda entry: -entry[1])
             return Intent(label=ranked[0][0], score=ranked[0][1], scores=dict(ranked), method="vocabulary")
-        known = self._answers.get((request.text, labels))
+        known = self._answers.get((request.text, labels, names.in_english(request.text, request.language)))
         return known or Ready(Utterance(request.text, request.language, check_labels(labels)))
 
     def run(self, batch: Sequence[Utterance]) -> list[Intent | GolemError]:
@@ -152,9 +155,8 @@ class Interpreter:
         answers = self._by_entailment(batch) if self.method == "entailment" else self._by_cosine(batch)
         for request, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Intent) and len(request.text) <= LONGEST_KEPT:
-                self._answers.put(
-                    (request.text, request.labels), answer, len(answer.scores) + len(request.text) // 20 + 1
-                )
+                key = (request.text, request.labels, names.in_english(request.text, request.language))
+                self._answers.put(key, answer, len(answer.scores) + len(request.text) // 20 + 1)
         return list(answers)
 
     def evidence(self, requests: Sequence[Utterance]) -> list[LabelEvidence]:
@@ -212,18 +214,32 @@ class Interpreter:
         if self._scorer is None:
             context = context_of(self.weights.config, self.tokenizer)
             self._scorer = embeddings.SentenceEncoder(
-                self.weights.folder, self.tokenizer, context, self.settings.interpreter_tokens, keep=10_000
+                self.weights.folder, self.tokenizer, context, self.settings.interpreter_tokens, keep=_KEPT_VECTORS
             )
-        words = [[[harmless(phrase, self.tokenizer) for phrase in phrasings(label)] for label in request.labels.labels]
-                 for request in requests]  # fmt: skip
-        vectors = self._scorer.phrasing_vectors(
-            self.model, [phrase for request in words for la in request for phrase in la]
-        )
         texts = self._scorer.encode(self.model, [harmless(request.text, self.tokenizer) for request in requests])
-        return [
-            embeddings.label_cosines(text, [torch.stack([vectors[phrase] for phrase in label]) for label in labels])
-            for text, labels in zip(texts, words, strict=True)
-        ]
+        return [self._label_vectors(request).cosines(text) for text, request in zip(texts, requests, strict=True)]
+
+    def _label_vectors(self, request: Utterance) -> embeddings.LabelVectors:
+        """The vectors of the request's labels, from the cache if possible."""
+        labels, english = request.labels.labels, names.in_english(request.text, request.language)
+        known = self._label_sets.get((labels, english))
+        if known is None:
+            found = [
+                (tuple(harmless(text, self.tokenizer) for text in said.texts), said.named)
+                for said in names.wordings(labels, english, self._is_word)
+            ]
+            vectors = self._scorer.phrasing_vectors(self.model, [text for texts, _ in found for text in texts])
+            known = embeddings.label_vectors(
+                [torch.stack([vectors[text] for text in texts]) for texts, _ in found],
+                [named for _, named in found],
+                names.offset(len(labels)),
+            )
+            self._label_sets.put((labels, english), known, len(known.rows))
+        return known
+
+    def _is_word(self, word: str) -> bool:
+        """Whether the tokenizer has a token for the whole word."""
+        return len(self.tokenizer.tokenize(word)) == 1
 
     def _by_cosine(self, requests: Sequence[Utterance]) -> list[Intent | GolemError]:
         settings, found = self.settings, list[Intent | GolemError]()

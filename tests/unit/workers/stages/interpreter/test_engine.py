@@ -257,15 +257,37 @@ def test_cosines_are_those_of_mean_pooled_unit_vectors(small_bert: Held) -> None
         ),
     }
     expected = torch.tensor([float(label @ vector(text)) for label in near.values()]).div(0.05).softmax(0)
+    labels = parse_labels(
+        "lights_on=turning on the lights,music_stop=music stop,weather=what is the weather|asking about weather"
+    )
     got, _, other = answer(
         engine(small_bert, unknown_cosine=-1),
-        (text, LIGHTS),
-        ("the weather tomorrow in the city", LIGHTS),
-        ("no", LIGHTS),
+        (text, labels),
+        ("the weather tomorrow in the city", labels),
+        ("no", labels),
     )
     assert [got.scores[name] for name in near] == pytest.approx(expected.tolist(), abs=1e-4)
     assert got.method == "cosine"
     assert got.scores != other.scores
+
+
+def test_a_name_is_compared_in_english_wordings_only_with_an_english_text(small_bert: Held) -> None:
+    made, names = engine(small_bert, unknown_cosine=-1), parse_labels("lights_on,weather")
+    asks = [Utterance("turn on the lights", language, names) for language in ("en", None, "de")]
+    english, unstated, german = made.run([made.prepare(ask).item for ask in asks])
+    assert english == unstated
+    assert english.scores != german.scores
+    assert [made.prepare(ask) for ask in asks] == [english, unstated, german], "the cache keeps them apart"
+    said = parse_labels("lights_on=lights on,weather=weather")
+    assert german.scores == pytest.approx(answer(made, ("turn on the lights", said))[0].scores, abs=1e-5)
+
+
+def test_a_name_counts_by_the_mean_and_the_closest_of_its_wordings() -> None:
+    text, far = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    both = torch.stack([text, far])
+    vectors = embeddings.label_vectors([both, both, far.unsqueeze(0)], [True, False, True], offset=0.125)
+    mean = math.sqrt(0.5)
+    assert vectors.cosines(text) == pytest.approx([(mean + 1) / 2 + 0.125, mean, 0.125])
 
 
 def test_what_is_near_no_label_is_unknown(small_bert: Held) -> None:
