@@ -233,7 +233,9 @@ class Settings(BaseSettings):
         0.05, description="Softmax temperature over cosines (sentence encoders)"
     )
     unknown_cosine: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.27, description="The intent is `unknown` if the best cosine is below this (sentence encoders)"
+        0.27,
+        description="The intent is `unknown` if the best cosine is below this (sentence encoders); the cosines of "
+        "labels without phrasings are adjusted to it by the number of labels",
     )
     unknown_score: Share = Field(
         0.5,

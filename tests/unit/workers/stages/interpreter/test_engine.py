@@ -274,7 +274,8 @@ def test_cosines_are_those_of_mean_pooled_unit_vectors(small_bert: Held) -> None
 def test_a_name_is_compared_in_english_wordings_only_with_an_english_text(small_bert: Held) -> None:
     made, names = engine(small_bert, unknown_cosine=-1), parse_labels("lights_on,weather")
     asks = [Utterance("turn on the lights", language, names) for language in ("en", None, "de")]
-    english, unstated, german = made.run([made.prepare(ask).item for ask in asks])
+    found: list[Any] = made.run(asks)
+    english, unstated, german = found
     assert english == unstated
     assert english.scores != german.scores
     assert [made.prepare(ask) for ask in asks] == [english, unstated, german], "the cache keeps them apart"
