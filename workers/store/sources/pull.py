@@ -227,20 +227,34 @@ def _make(offer: Offer, fetched: _SourceFiles, made: Path, dtype: str, show: Sho
     return checkpoint
 
 
-def dtype_on_disk(settings: Settings, stage: str, cards: Callable[[], int] | None = None) -> str:
+def dtype_on_disk(
+    settings: Settings,
+    stage: str,
+    cards: Callable[[], int] | None = None,
+    bfloat16: Callable[[str], bool] | None = None,
+) -> str:
     """The dtype to store: the one that will run, so that loads convert nothing. Half precision for a card (bfloat16
-    for the Oracle: language models trained in bfloat16 can overflow float16), float32 for a CPU."""
+    for the Oracle if the card computes in it), float32 for a CPU. For a card that is not here, as in the build of an
+    image, that of a recent one."""
     if settings.dtype not in ("auto", "fast"):  # `fast` depends on the box, but boxes may share the store
         return settings.dtype
     if settings.device == "cpu" or (settings.device == "auto" and (cards or _cards)() == 0):
         return "float32"
-    return "bfloat16" if stage == "oracle" else "float16"
+    return "bfloat16" if stage == "oracle" and (bfloat16 or _has_bfloat16)(settings.device) else "float16"
 
 
 def _cards() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.version.cuda else 0
+
+
+def _has_bfloat16(wanted: str) -> bool:
+    import torch
+
+    number = wanted.partition(":")[2]
+    index = int(number) if number.isdigit() else 0
+    return index >= torch.cuda.device_count() or torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def _write_choice(store: Path, profile: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
@@ -48,6 +49,11 @@ def test_the_dtype_on_disk_is_the_one_that_will_run(tmp_path):
     auto = Settings.read(_env_file=None, device="auto")
     assert dtype_on_disk(auto, "oracle", lambda: 0) == "float32"
     assert dtype_on_disk(auto, "scribe", lambda: 1) == "float16"
-    assert dtype_on_disk(auto, "oracle", lambda: 1) == "bfloat16"
+    assert dtype_on_disk(auto, "oracle", lambda: 1, lambda device: True) == "bfloat16"
+    assert dtype_on_disk(auto, "oracle", lambda: 1, lambda device: False) == "float16", "older than Ampere"
+    assert dtype_on_disk(auto, "scribe", lambda: 1, lambda device: True) == "float16"
+    if not torch.cuda.is_available():
+        named = Settings.read(_env_file=None, device="cuda:1")
+        assert dtype_on_disk(named, "oracle") == "bfloat16", "for a card that is not here, as in the build of an image"
     assert dtype_on_disk(settings_of(tmp_path), "scribe", lambda: 1) == "float32"
     assert dtype_on_disk(settings_of(tmp_path, dtype="bfloat16"), "scribe") == "bfloat16"
