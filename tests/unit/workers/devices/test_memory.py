@@ -164,7 +164,7 @@ def test_a_first_product_and_convolution_run_before_the_context_is_measured(monk
     monkeypatch.undo()
     with Watch():
         warm_up(torch.device("cpu"))
-    assert sum("mm" in name or "matmul" in name for name in ran) == 2
+    assert sum("mm" in name or "matmul" in name for name in ran) >= 2
     assert any("conv" in name for name in ran)
 
 
