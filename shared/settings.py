@@ -209,7 +209,9 @@ class Settings(BaseSettings):
         GUARDS, description="Guards against invented text: `all`, `none`, or a comma-separated list of names"
     )
     scribe_context: Literal["full", "fast"] = Field(
-        "full", description="fast: skip most of the padding for recordings under 22 s; a few words may differ"
+        "full",
+        description="fast: on a CPU, skip most of the padding for recordings under 20 s; a few words may differ. "
+        "Ignored on a card, where it is slower",
     )
     vad_threshold: Share = Field(0.35, description="Frames above this probability are voiced; 0 disables the guard")
     no_speech_threshold: Share = Field(

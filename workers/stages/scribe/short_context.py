@@ -7,15 +7,16 @@ on 34 recorded sentences: 5.0 % with 30 s, 5.3 % with the 20 s used here, 5.6 % 
 """
 
 import math
-from collections.abc import Sequence
 
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S
 from golem_chain.workers.stages.scribe.guards import SUSPICIOUS_RATIO
 from golem_chain.workers.stages.scribe.repeats import redundancy
 
-#: Minimum seconds to compute, and seconds of padding after a clip.
+#: Minimum seconds to compute, and seconds of padding after a clip; more is computed in steps, so that windows of
+#: similar lengths share a batch.
 LEAST_S = 20.0
 PAD_S = 8.0
+STEP_S = 2.5
 FRAMES_PER_S = 100
 #: Limit on the tokens of a window, (constant, per second): speech has 3 to 4 tokens per second.
 _FASTEST = (8.0, 5.5)
@@ -23,10 +24,10 @@ _LOGPROB = -1.0
 _LOOP_WORDS, _LOOP_TIMES = 3, 3
 
 
-def seconds(heard_s: Sequence[float], full_s: float = WINDOW_S) -> float:
-    """Seconds to compute for a batch of windows of these lengths; an even number of feature frames."""
-    longest = max(max(heard_s, default=0.0) + PAD_S, LEAST_S)
-    return min(math.ceil(longest * FRAMES_PER_S / 2) * 2 / FRAMES_PER_S, full_s)
+def seconds(heard_s: float, full_s: float = WINDOW_S) -> float:
+    """Seconds to compute for a window of this length, whatever it shares a batch with; an even number of feature
+    frames."""
+    return min(max(math.ceil((heard_s + PAD_S) / STEP_S) * STEP_S, LEAST_S), full_s)
 
 
 def doubtful(text: str, tokens: int, avg_logprob: float, heard_s: float) -> bool:

@@ -190,30 +190,32 @@ class Transcriber:
         return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), _voiced_s(item), said.full)
 
     def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
-        kinds: dict[tuple[bool, int, float], list[Work]] = {}  # what a batch has in common
+        kinds: dict[tuple[bool, int, float, float], list[Work]] = {}  # what a batch has in common
         for item in work:
-            kind = item.timestamps, len(item.sound.before(item.window)), item.sound.temperature
+            context_s = self._context_s(item)
+            kind = item.timestamps, len(item.sound.before(item.window)), item.sound.temperature, context_s
             kinds.setdefault(kind, []).append(item)
-        for (timestamps, _, temperature), same in sorted(kinds.items()):
+        for (timestamps, _, temperature, context_s), same in sorted(kinds.items()):
             # known ones first, to fill the batches of the others; then texts of similar length finish together
             same.sort(key=lambda item: (not self._knows(item, timestamps), item.window.heard_s))
             for at in range(0, len(same), self.at_once):
-                batch = same[at : at + self.at_once]
-                if self._fast and not timestamps:
-                    context_s = short_context.seconds([item.window.heard_s for item in batch])
+                batch = again = same[at : at + self.at_once]
+                if context_s < WINDOW_S:
                     self._batch(model, batch, timestamps, temperature, context_s)
                     again = [item for item in batch if self._doubtful(item)]
-                else:
-                    again = batch
                 if again:
                     self._batch(model, again, timestamps, temperature)
                 if meter is not None:
                     meter.count((item.sound, item.window) for item in batch)
 
+    def _context_s(self, item: Work) -> float:
+        """Seconds that the encoder computes for a window at first: all of them if it is decoded with timestamps."""
+        return short_context.seconds(item.window.heard_s) if self._fast and not item.timestamps else WINDOW_S
+
     def _knows(self, item: Work, timestamps: bool) -> bool:
         """Whether the first decoding of a window is remembered."""
         memory = item.sound.memory
-        key = Key.of(item.window, timestamps, item.sound.temperature, WINDOW_S, item.language)
+        key = Key.of(item.window, timestamps, item.sound.temperature, self._context_s(item), item.language)
         return memory is not None and memory.find(key) is not None
 
     def _doubtful(self, item: Work) -> bool:

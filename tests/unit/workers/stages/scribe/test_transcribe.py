@@ -231,3 +231,46 @@ def test_a_model_that_never_ends_comes_to_an_end(engine: Scribe, monkeypatch: py
     script = Script(engine, monkeypatch, says)
     script.heard(engine, monkeypatch, Window(0.0, 30.0), timestamps=False)
     assert len(script.windows) < 40
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    """Records the batches that are encoded: windows, and seconds of each."""
+    found: list[tuple[int, float]] = []
+    encode = transcribe.encode
+
+    def watched(model: Any, features: Any, product: Any) -> Any:
+        found.append((features.shape[0], features.shape[2] / 100))
+        return encode(model, features, product)
+
+    monkeypatch.setattr(transcribe, "encode", watched)
+    monkeypatch.setattr(transcribe.short_context, "doubtful", lambda *_: False)
+    return found
+
+
+def test_the_fast_context_of_a_clip_does_not_depend_on_its_company(
+    tmp_path: Path, contexts: list[tuple[int, float]]
+) -> None:
+    chosen = Settings.read(_env_file=None, scribe_context="fast", guards=(), **OFF)
+    made = Scribe(whisper(tmp_path, multilingual=False), chosen)
+    made.load()
+    clips = [Recording(f"{seconds}.wav", hum(seconds)) for seconds in (1, 18, 2, 21)]
+    items = [ready.item for clip in clips if isinstance(ready := made.prepare(clip), Ready)]
+    alone = [made.run([item])[0].text for item in items]
+    assert contexts == [(1, 20.0), (1, 27.5), (1, 20.0), (1, 30.0)]
+    contexts.clear()
+    assert [answer.text for answer in made.run(items)] == alone
+    assert contexts == [(2, 20.0), (1, 27.5), (1, 30.0)]
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 20.0), ("cuda", 30.0)])
+def test_a_card_computes_the_whole_context_because_a_short_one_is_slower_there(
+    tmp_path: Path, device: str, seconds: float, contexts: list[tuple[int, float]]
+) -> None:
+    held = whisper(tmp_path, multilingual=False)
+    held.device = torch.device(device)
+    made = Scribe(held, Settings.read(_env_file=None, scribe_context="fast", guards=(), **OFF))
+    held.device = torch.device("cpu")
+    made.load()
+    hear(made, 1)
+    assert contexts == [(1, seconds)]
