@@ -17,11 +17,12 @@ import torch
 
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
-from golem_chain.workers.stages.scribe import guards, transcribe
+from golem_chain.workers.stages.scribe import guards, short_context, transcribe
 from golem_chain.workers.stages.scribe.audio.windows import Window
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials, decode_tokens
+from golem_chain.workers.stages.scribe.whisper.encoder import encode
 from tests.support.whisper_models import whisper
 
 OFF = {"vad_threshold": 0, "no_speech_threshold": 1}
@@ -237,14 +238,13 @@ def test_a_model_that_never_ends_comes_to_an_end(engine: Scribe, monkeypatch: py
 def contexts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     """Records the batches that are encoded: windows, and seconds of each."""
     found: list[tuple[int, float]] = []
-    encode = transcribe.encode
 
     def watched(model: Any, features: Any, product: Any) -> Any:
         found.append((features.shape[0], features.shape[2] / 100))
         return encode(model, features, product)
 
     monkeypatch.setattr(transcribe, "encode", watched)
-    monkeypatch.setattr(transcribe.short_context, "doubtful", lambda *_: False)
+    monkeypatch.setattr(short_context, "doubtful", lambda *_: False)
     return found
 
 
