@@ -23,6 +23,7 @@ from golem_chain.workers.stages.scribe.audio.speech import amplified
 RATE = 16_000
 FRAME = 512  # samples, 32 ms
 CONTEXT = 64  # samples of the previous frame that are repeated as context
+LEAD = 6  # frames of silence, 0.2 s; more changed nothing
 _STRIDES = (1, 2, 2, 1)
 _BINS = 129  # of the 256-point transform
 _HOP = 128
@@ -68,6 +69,11 @@ class Vad:
             weight, bias = self._out
             found.append(torch.sigmoid(F.relu(hidden) @ weight + bias).numpy())
         return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def after_silence(self, audio: np.ndarray, gain: float = 1.0) -> np.ndarray:
+        """As `probabilities`, for audio with silence in front: alone, the network misses words that begin with the
+        recording, and with it, it hears a voice in some noises."""
+        return self.probabilities(np.concatenate([np.zeros(LEAD * FRAME, np.float32), audio]), gain)[LEAD:]
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         """(n, 576) samples → (n, 128) features."""
