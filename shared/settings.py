@@ -218,14 +218,14 @@ class Settings(BaseSettings):
         0.5, description="Windows with p(no speech) above this count as silent; 1 disables the guard"
     )
     vocabulary_floor: Annotated[float, Field(ge=0)] = Field(
-        6.5,
+        3.5,
         description="The answer is `unknown` if the best phrase's log-probability (natural) is below minus this value; "
-        "the limit is 1 lower for each token after the first",
+        "the limit is 1 lower for each token after the first, and 3 lower for a vocabulary of over 200 tokens",
     )
     vocabulary_margin: Annotated[float, Field(ge=0)] = Field(
-        8.0,
+        1.7,
         description="The answer is `unknown` if the free transcription's log-probability (natural) exceeds the best "
-        "phrase's by more than this",
+        "phrase's by more than this, or by 6.3 more for a vocabulary of over 200 tokens",
     )
 
     # -- interpreter

@@ -16,6 +16,7 @@ from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, ad
 from golem_chain.workers.stages.scribe.heard import Key
 from golem_chain.workers.stages.scribe.languages import Detected, keeps_its_own, language_of
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
+from golem_chain.workers.stages.scribe.vocabulary.choice import doubtful, mean
 from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
 from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
@@ -299,11 +300,19 @@ class Transcriber:
         return (self.specials.first_time, *text, self.specials.first_time + round(ends_s / TIME_STEP_S))
 
     def _score(self, scorer: Scorer, item: Work, cross: Cross) -> None:
-        """Score the phrases of the recording's vocabulary on a window that was just decoded freely."""
+        """Score the phrases of the recording's vocabulary on a window that was just decoded freely. A prompt that lists
+        the phrases favours them a little by their place, so that a doubtful window is scored after both orders."""
         lexicon = item.sound.lexicon
         assert lexicon is not None
-        prompt = [self.specials.start, *self.specials.prompt(item.heard.language, item.sound.task, timestamps=False)]
-        item.scores = scorer.score(cross, prompt, lexicon.tree, lexicon.size)
+        begin = [self.specials.start, *self.specials.prompt(item.heard.language, item.sound.task, timestamps=False)]
+        found: list[float] = []
+        for before in lexicon.prompts or ((),):
+            prompt = [self.specials.previous, *before, *begin] if before else begin
+            scores = scorer.score(cross, prompt, lexicon.tree, lexicon.size)
+            found = mean(found, scores) if found else scores
+            if not doubtful(found[: len(lexicon.vocabulary.phrases)]):
+                break
+        item.scores = found
 
     def _times(self, model: Model, cross: Cross, item: Work, said: Decoded) -> tuple[TokenTime, ...]:
         """The times of a window's text tokens, if requested."""

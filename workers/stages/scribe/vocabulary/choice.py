@@ -19,6 +19,10 @@ MOST_MARGIN = 10.0
 #: Maximum number of candidates in a choice, and the minimum posterior of those after the first.
 MOST_CANDIDATES = 5
 LEAST_POSTERIOR = 0.001
+#: Between these log-probabilities the best phrase is doubtful. Below, no phrase was said; above, it was.
+LEAST_DOUBTFUL, MOST_DOUBTFUL = -8.0, -0.7
+#: Without a prompt that lists them, phrases are less likely by up to this: added to floor and margin.
+UNPROMPTED_FLOOR, UNPROMPTED_MARGIN = 3.0, 6.3
 _DECIMALS = 4
 
 
@@ -61,6 +65,7 @@ class Lexicon:
     vocabulary: Vocabulary
     tree: Tree
     lengths: tuple[int, ...]  # tokens of the shortest spelling of each phrase and filler
+    prompts: tuple[tuple[int, ...], ...] = ()  # the phrases as text that precedes the audio; none if they are too many
 
     @property
     def size(self) -> int:
@@ -90,6 +95,11 @@ class Limits:
     floor: float  # negated minimum log-probability of a phrase of one token
     margin: float  # how much likelier than the phrase the free text may be
 
+    @property
+    def unprompted(self) -> "Limits":
+        """The limits for phrases that were scored without a prompt."""
+        return Limits(self.floor + UNPROMPTED_FLOOR, self.margin + UNPROMPTED_MARGIN)
+
 
 def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits) -> Choice:
     """The phrase that was said, or `unknown`.
@@ -100,6 +110,7 @@ def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits
     The phrases compete with everything else: the fillers, whose prior together is that of one phrase; the floor; and
     the free text at `margin` below its own log-probability, unless it is a phrase. The likeliest wins.
     """
+    limits = limits if lexicon.prompts else limits.unprompted
     scores = _with_free(lexicon, scores, free)
     count = len(lexicon.vocabulary.phrases)
     ranked = sorted(range(count), key=lambda number: -scores[number])
@@ -122,6 +133,17 @@ def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits
             if place == 0 or shares[number] >= LEAST_POSTERIOR
         ),
     )
+
+
+def doubtful(scores: Sequence[float]) -> bool:
+    """Whether the log-probabilities of the phrases leave doubt as to which was said, or whether one was."""
+    best = max(scores)
+    return LEAST_DOUBTFUL <= best < MOST_DOUBTFUL
+
+
+def mean(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """The mean of two log-probabilities of each phrase; -inf if either is."""
+    return [(a + b) / 2 for a, b in zip(one, other, strict=True)]
 
 
 def softmax(values: Sequence[float]) -> list[float]:

@@ -1,15 +1,19 @@
 """Prepares vocabularies for a checkpoint (spellings, tokens, prefix tree) and caches recent ones."""
 
 import unicodedata
+from collections.abc import Sequence
 
 from golem_chain.shared.errors import BadVocabulary, LanguageRefused
 from golem_chain.shared.records import Vocabulary
 from golem_chain.shared.text import visible
 from golem_chain.workers.stages.lru import Lru
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon, Tree
-from golem_chain.workers.stages.scribe.vocabulary.spellings import spellings
+from golem_chain.workers.stages.scribe.vocabulary.spellings import ENDS, spellings
+from golem_chain.workers.stages.tokenizer import harmless
 from golem_chain.workers.stages.transformers_types import Tokenizer
 
+#: Maximum tokens of a prompt that lists the phrases, which are read for every window; about 60 words.
+MOST_PROMPT = 200
 #: Number of phrases in the cached vocabularies, about 2 kB each.
 _KEPT = 20_000
 
@@ -53,7 +57,24 @@ class Lexicons:
                     f"{self._most_tokens} tokens."
                 )
         tree = Tree.of((number, one) for number, found in enumerate(spelled) for one in found)
-        return Lexicon(vocabulary, tree, tuple(min(map(len, found)) for found in spelled))
+        longest = max(len(one) for found in spelled for one in found)
+        prompts = self._prompts(vocabulary.phrases, min(MOST_PROMPT, self._most_tokens - longest - 1))
+        return Lexicon(vocabulary, tree, tuple(min(map(len, found)) for found in spelled), prompts)
+
+    def _prompts(self, phrases: Sequence[str], most: int) -> tuple[tuple[int, ...], ...]:
+        """The phrases as sentences in a row, forwards and backwards; none if they are more than `most` tokens."""
+        if len(phrases) > most:
+            return ()
+        said = [harmless(_sentence(phrase), self._tokenizer) for phrase in phrases]
+        texts = dict.fromkeys("".join(order) for order in (said, said[::-1]))
+        found = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return tuple(map(tuple, found)) if all(0 < len(one) <= most for one in found) else ()
+
+
+def _sentence(phrase: str) -> str:
+    """The phrase as Whisper writes a sentence, after the one before."""
+    bare = phrase.strip()
+    return f" {bare[:1].upper()}{bare[1:]}{'' if bare[-1:] in ENDS else '.'}"
 
 
 def _shown(phrase: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
-from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder, split
 from golem_chain.workers.stages.transformers_types import Model
 
 #: Maximum prefixes in one decoder batch: the logits of one take 200 KB.
@@ -56,7 +56,7 @@ class Scorer:
 
     def __init__(self, model: Model, end: int, product: torch.dtype | None = None) -> None:
         """`end`: the <|endoftext|> token; `product`: a faster dtype for the logits of unlikely tokens."""
-        body = model.model.decoder
+        self._model, body = model, model.model.decoder
         self._layers = list(body.layers)
         self._embed: torch.Tensor = body.embed_tokens.weight
         self._positions: torch.Tensor = body.embed_positions.weight
@@ -77,10 +77,7 @@ class Scorer:
         totals, top = [-math.inf] * phrases, -math.inf
         if slack is None:
             slack = math.log(sum(map(len, tree.ends))) - _LEFT
-        empty = cross[0][0].new_empty(1, self._heads, 0, cross[0][0].shape[-1])
-        cache: Cross = [(empty, empty)] * len(self._layers)
-        for token in prompt[:-1]:
-            _, cache = self._advance(cross, cache, [0], [token])
+        cache = self._read(cross, prompt[:-1])
         waiting = [_Prefixes(cache, [0], [prompt[-1]], [0], [0.0])]
         while waiting:
             floor = max(top, _HOPELESS) - slack
@@ -98,6 +95,12 @@ class Scorer:
             if following := self._following(tree, now, hidden, norms, past):
                 waiting.append(following)
         return totals
+
+    def _read(self, cross: Cross, tokens: Sequence[int]) -> Cross:
+        """The keys and values of the tokens before the tree, (1, heads, tokens, head width)."""
+        keys = cross[0][0]
+        encoded = keys.new_empty(1, 0, keys.shape[1] * keys.shape[3])  # `cross` stands for it
+        return Decoder(self._model, encoded, cross).read(torch.tensor([tokens], dtype=torch.long, device=keys.device))
 
     def _ended(self, tree: Tree, now: _Prefixes, hidden: torch.Tensor, norms: torch.Tensor) -> list[tuple[int, float]]:
         """The rows that are complete spellings, with their log-probabilities."""

@@ -4,7 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-_ENDS = ".!?"
+#: Punctuation that may end a phrase.
+ENDS = ".!?"
 _NAMES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
@@ -30,7 +31,7 @@ def spellings(phrase: str) -> tuple[str, ...]:
         variant for form in forms for low in (form, form.lower()) for variant in (low, low[:1].upper() + low[1:])
     )
     blanks = (" ", "") if unicodedata.category(bare[0]) == "Lo" else (" ",)
-    return tuple(dict.fromkeys(blank + form + end for blank in blanks for form in cased for end in ("", *_ENDS)))
+    return tuple(dict.fromkeys(blank + form + end for blank in blanks for form in cased for end in ("", *ENDS)))
 
 
 def key(text: str) -> str:
@@ -61,7 +62,7 @@ def in_digits(text: str) -> str:
 
 def _bare(phrase: str) -> str:
     """The phrase without final punctuation, unless nothing else is left."""
-    return phrase.strip().rstrip(_ENDS + ",;:").rstrip() or phrase.strip()
+    return phrase.strip().rstrip(ENDS + ",;:").rstrip() or phrase.strip()
 
 
 def _word(number: int) -> str:

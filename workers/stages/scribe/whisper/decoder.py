@@ -73,6 +73,17 @@ class Decoder:
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Feed tokens, int64 (batch, n); return the logits after the last one, float32 (batch, vocabulary)."""
+        first = self._past == 0  # the first step decides on silence and language
+        return self._logits(self._norm(self._feed(tokens)[:, -1]), exact=first)
+
+    def read(self, tokens: torch.Tensor) -> Cross:
+        """Feed tokens, int64 (batch, n); return the keys and values of all tokens so far for each layer,
+        (batch, heads, tokens, head width)."""
+        self._feed(tokens)
+        return [(keys[:, :, : self._past], values[:, :, : self._past]) for keys, values in self._own]
+
+    def _feed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden states of new tokens, (batch, n, width)."""
         count = tokens.shape[1]
         end = self._past + count
         hidden = F.embedding(tokens, self._embed) + self._positions[self._past : end]
@@ -86,8 +97,8 @@ class Decoder:
             hidden = hidden + self._attend(attention, query, *self._cross[n], None)
             inner = layer.fc1(layer.final_layer_norm(hidden))
             hidden = hidden + layer.fc2(layer.activation_fn(inner))
-        first, self._past = self._past == 0, end
-        return self._logits(self._norm(hidden[:, -1]), exact=first)  # the first step decides on silence and language
+        self._past = end
+        return hidden
 
     def keep(self, rows: torch.Tensor) -> None:
         """Continue with these rows only (int64 indices)."""

@@ -1,6 +1,7 @@
 """The Scribe with a vocabulary: mixed batches, utterances of long recordings, errors, and real keywords."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from golem_chain.shared.records import Transcript, Vocabulary
 from golem_chain.workers.stages.scribe.audio.speech import Span
 from golem_chain.workers.stages.scribe.audio.windows import Window, utterances
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.stages.scribe.vocabulary import choice
 from tests.support.paths import DATA
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
@@ -74,6 +76,30 @@ def test_ten_thousand_phrases_are_made_ready_once_for_many_clips(held: Any) -> N
     assert answer.choice is not None
 
 
+def test_the_phrases_precede_the_audio_in_both_orders_unless_they_are_too_many(held: Any) -> None:
+    engine = scribe(held(False), **OFF)
+    asked = [("yes", "no"), ("yes",), ("yes", "<|endoftext|> no"), tuple(f"w{n}" for n in range(300))]
+    some = [Recording("a.wav", hum(1), vocabulary=Vocabulary(phrases=one)) for one in asked]
+    items = ready(engine, *some)
+    two, one, control, many = ([engine.transcriber.words(p) for p in item.lexicon.prompts] for item in items)
+    assert two == ["Yes.No.", "No.Yes."]  # this model's tokens of a blank have no text
+    assert one == ["Yes."]
+    assert len(control) == 2
+    assert all(token < engine.specials.end for prompt in items[2].lexicon.prompts for token in prompt)
+    assert many == []
+
+
+def test_the_order_of_the_phrases_does_not_decide_in_doubt(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "LEAST_DOUBTFUL", -math.inf)  # a random model gives every phrase less
+    engine = scribe(held(False), **ALWAYS)
+    phrases = ("a", "b", "c")
+    orders = [Vocabulary(phrases=phrases), Vocabulary(phrases=phrases[::-1])]
+    found = [engine.run(ready(engine, Recording("a.wav", hum(2), vocabulary=one)))[0].choice for one in orders]
+    first, second = ({one.phrase: one.posterior for one in answer.candidates} for answer in found if answer)
+    assert first == pytest.approx(second, abs=1e-3)
+    assert len(first) == 3
+
+
 @pytest.mark.parametrize(
     ("phrase", "error", "says"),
     [
@@ -119,3 +145,24 @@ def test_keywords_are_chosen_and_silence_and_other_words_are_not(bundled_scribe:
     said = [answer.choice.phrase if answer.choice else "" for answer in heard[: len(gold)]]
     assert sum(one == two for one, two in zip(said, gold, strict=True)) >= len(gold) - 1, said
     assert not any(answer.text for answer in heard[len(gold) :])
+
+
+@pytest.mark.models
+@pytest.mark.recordings
+@pytest.mark.parametrize(
+    ("path", "phrase"),
+    [
+        ("down/d962e5ac_nohash_2.wav", "down"),  # alone likelier "no"
+        ("down/5e3dde6b_nohash_2.wav", "down"),  # alone "them"
+        ("up/8769c34c_nohash_0.wav", "up"),  # begins with the recording: alone no voice
+        ("_unknown_/dog_b97c9f77_nohash_0.wav", "unknown"),  # alone likely enough for "no"
+    ],
+)
+def test_a_word_spoken_badly_is_known_among_the_phrases(bundled_scribe: Scribe, path: str, phrase: str) -> None:
+    if not KEYWORDS.is_dir():
+        pytest.skip(f"no recordings: {KEYWORDS} is missing")
+    ten = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+    asked = Recording(path, (KEYWORDS / path).read_bytes(), vocabulary=Vocabulary(phrases=ten))
+    (answer,) = bundled_scribe.run(ready(bundled_scribe, asked))
+    assert answer.choice is not None
+    assert answer.choice.phrase == phrase

@@ -1,6 +1,7 @@
 """Vocabularies: valid contents, spellings, and the choice of a phrase, without a model."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,22 @@ import pytest
 from golem_chain.shared.errors import BadVocabulary
 from golem_chain.shared.records import Candidate, Choice, Label, LabelSet, Vocabulary
 from golem_chain.shared.vocabulary import check_vocabulary, label_shares, parse_vocabulary, with_labels
-from golem_chain.workers.stages.scribe.vocabulary.choice import PER_TOKEN, Free, Lexicon, Limits, Tree, choose
+from golem_chain.workers.stages.scribe.vocabulary.choice import (
+    PER_TOKEN,
+    UNPROMPTED_FLOOR,
+    UNPROMPTED_MARGIN,
+    Free,
+    Lexicon,
+    Limits,
+    Tree,
+    choose,
+    doubtful,
+    mean,
+)
 from golem_chain.workers.stages.scribe.vocabulary.spellings import in_digits, in_words, key, spellings
 
 LIMITS = Limits(floor=6.5, margin=8.0)
+PROMPTS = ((1, 2), (2, 1))
 LABELS = LabelSet(
     labels=(
         Label(name="lights_on", phrasings=("turn on the lights", "lights on")),
@@ -130,7 +143,7 @@ def test_spellings_differ_in_case_mark_and_number_and_are_one_phrase() -> None:
 def lexicon(*phrases: str, fillers: tuple[str, ...] = ()) -> Lexicon:
     both = (*phrases, *fillers)
     tree = Tree.of((number, list(phrase.encode())) for number, phrase in enumerate(both))
-    return Lexicon(Vocabulary(phrases=phrases, fillers=fillers), tree, (1,) * len(both))
+    return Lexicon(Vocabulary(phrases=phrases, fillers=fillers), tree, (1,) * len(both), PROMPTS)
 
 
 def test_the_tree_shares_beginnings_and_knows_its_ends() -> None:
@@ -180,7 +193,7 @@ def test_a_free_text_that_is_a_phrase_is_one_more_spelling_of_it() -> None:
 
 
 def test_long_phrases_are_allowed_more() -> None:
-    words = Lexicon(Vocabulary(phrases=("a b c",)), Tree.of([(0, (1, 2, 3))]), (3,))
+    words = Lexicon(Vocabulary(phrases=("a b c",)), Tree.of([(0, (1, 2, 3))]), (3,), PROMPTS)
     assert choose(words, [-6.5 - 2 * PER_TOKEN + 0.01], OTHER, LIMITS).phrase == "a b c"
     assert choose(words, [-6.5 - 2 * PER_TOKEN - 0.01], OTHER, LIMITS).phrase == "unknown"
 
@@ -189,3 +202,22 @@ def test_margins_are_numbers_that_json_can_carry() -> None:
     found = choose(lexicon("yes"), [-math.inf], Free("", (), -math.inf), LIMITS)
     assert (found.phrase, found.margin, found.free_margin) == ("unknown", 0.0, 0.0)
     assert choose(lexicon("yes"), [-1.0], OTHER, LIMITS).margin == 10.0
+
+
+def test_phrases_scored_without_a_prompt_are_allowed_more() -> None:
+    listed = lexicon("yes", "no")
+    too_many = replace(listed, prompts=())
+    for score, free in ((-6.6, OTHER), (-6.0, Free("something else", (99,), 2.1))):
+        assert choose(listed, [score, -12.0], free, LIMITS).phrase == "unknown"
+        assert choose(too_many, [score, -12.0], free, LIMITS).phrase == "yes"
+    lowest = -LIMITS.floor - UNPROMPTED_FLOOR
+    assert choose(too_many, [lowest - 0.01, -12.0], OTHER, LIMITS).phrase == "unknown"
+    likely = Free("something else", (99,), -6.0 + LIMITS.margin + UNPROMPTED_MARGIN + 0.01)
+    assert choose(too_many, [-6.0, -12.0], likely, LIMITS).phrase == "unknown"
+
+
+def test_only_a_phrase_that_may_or_may_not_have_been_said_is_in_doubt() -> None:
+    assert not doubtful([-0.1, -9.0])
+    assert doubtful([-2.0, -2.1])
+    assert not doubtful([-12.0, -math.inf])
+    assert mean([-1.0, -math.inf, -4.0], [-3.0, -4.0, -math.inf]) == [-2.0, -math.inf, -math.inf]
