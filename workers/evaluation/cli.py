@@ -71,6 +71,15 @@ def ks(
             "the other 25 words of that data set.",
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="N",
+            min=2,
+            help="Cross-validate over speakers instead: choose floor and margin on all folds but one, measure on that.",
+        ),
+    ] = None,
     limit: _Limit = None,
     out: _Out = None,
     as_json: _Json = False,
@@ -79,6 +88,7 @@ def ks(
 
     Accuracy over the words, unknown and silence, counted as in SUPERB, and a confusion matrix.
     """
+    from golem_chain.workers.evaluation import folds as crossed
     from golem_chain.workers.evaluation import keywords
 
     spoken = words or ",".join(keywords.WORDS)
@@ -93,7 +103,9 @@ def ks(
         )
     from golem_chain.workers.evaluation.inference import open_scribe
 
-    _end(keywords.evaluate(open_scribe(Settings.read()), clips, vocabulary), "ks", out, as_json)
+    scribe = open_scribe(Settings.read())
+    report = crossed.evaluate(scribe, clips, vocabulary, folds) if folds else None
+    _end(report or keywords.evaluate(scribe, clips, vocabulary), "ks", out, as_json)
 
 
 @app.command()

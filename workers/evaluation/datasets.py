@@ -2,7 +2,7 @@
 
 A manifest is `manifest.jsonl` in a folder, or any JSON lines file: `path` (relative to the manifest), and `text`
 (reference words; "" for no speech, null if unknown), `label` (a class) or both; optionally `language` (ISO 639-1, or
-`zxx` for no language). Without a manifest, the names of the subfolders are the classes.
+`zxx` for no language) and `speaker`. Without a manifest, the names of the subfolders are the classes.
 """
 
 import json
@@ -32,6 +32,7 @@ class Clip:
     text: str | None = None  # "": no speech; None: unknown words
     label: str | None = None
     language: str | None = None
+    speaker: str | None = None
 
     @property
     def silent(self) -> bool:
@@ -84,7 +85,9 @@ def _clips(place: Path) -> list[Clip]:
     # A file directly in the folder has the folder's name as its class.
     inside = [(file, file.relative_to(place).parts) for file in files]
     named = [(file, parts[0] if len(parts) > 1 else place.resolve().name) for file, parts in inside]
-    return [Clip(file, text="" if label in SILENT else None, label=label) for file, label in named]
+    return [
+        Clip(file, text="" if label in SILENT else None, label=label, speaker=_named(file)) for file, label in named
+    ]
 
 
 def _clip(manifest: Path, number: int, row: JsonObject) -> Clip:
@@ -95,7 +98,13 @@ def _clip(manifest: Path, number: int, row: JsonObject) -> Clip:
     if path is None:
         raise BadRequest(f"{where}: there is no path, it has {_columns(row)}.")
     text, label, language = (_text(where, row, key) for key in ("text", "label", "language"))
-    return Clip(manifest.parent / path, text, label, language)
+    return Clip(manifest.parent / path, text, label, language, _text(where, row, "speaker") or _named(Path(path)))
+
+
+def _named(file: Path) -> str | None:
+    """The speaker in a file name of Speech Commands, `5170b77f_nohash_3.wav`."""
+    name, found, _ = file.name.partition("_nohash_")
+    return name if found else None
 
 
 def _said(file: Path, number: int, row: JsonObject) -> Said:

@@ -110,7 +110,6 @@ class Scribe:
             self.specials = Specials.of(generation)
             product = product_of(weights.dtype, weights.device, settings.dtype, read_flags())
             heads = heads_of(generation, weights.config)
-            self._limits = Limits(settings.vocabulary_floor, settings.vocabulary_margin)
             self._lexicons = Lexicons(
                 tokenizer,
                 english_only=not self.specials.languages,
@@ -327,7 +326,8 @@ class Scribe:
         applied, limit = self.settings.guards, sound.limit
         if item.scores and sound.lexicon is not None:
             free = Free(item.text, item.heard.tokens, item.heard.raw_logprob)
-            item.choice = choose(sound.lexicon, item.scores, free, self._limits)
+            limits = Limits(self.settings.vocabulary_floor, self.settings.vocabulary_margin)
+            item.choice = choose(sound.lexicon, item.scores, free, limits)
             if item.choice.phrase != UNKNOWN:  # its probability vouches for it; the other guards judge free text
                 item.text, applied = item.choice.phrase, tuple(name for name in applied if name == "no_speech")
                 limit += speech.SURE_LIMIT if item.choice.posterior >= SURE else 0.0

@@ -68,6 +68,17 @@ def test_keywords_write_figures_table_and_a_confusion_matrix(words: Path, tmp_pa
     assert all(name in said for name in ("keywords.json", "keywords.md", "keywords.png"))
 
 
+def test_keywords_are_cross_validated_over_speakers(words: Path, tmp_path: Path) -> None:
+    shown, _ = run("ks", words, "--words", "yes,no", "--folds", 2, "--out", tmp_path, "--json")
+    found = json.loads(shown)
+    assert (found["clips"], found["speakers"], found["folds"]) == (4, 4, 2)
+    assert 0.25 <= found["accuracy"] <= 1  # digital silence is always right
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert (tmp_path / "folds.json").exists()
+    with pytest.raises(BadRequest, match=r"5 folds need 5 speakers, but there are 4: lower --folds\."):
+        run("ks", words, "--words", "yes,no", "--folds", 5, "--out", tmp_path)
+
+
 def test_keywords_of_other_words_are_asked_for_by_name(words: Path) -> None:
     with pytest.raises(BadRequest, match=r"has no recordings of left, right: list its words with --words"):
         run("ks", words, "--words", "left,right")
