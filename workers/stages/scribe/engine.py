@@ -29,6 +29,7 @@ from golem_chain.workers.stages.scribe.heard import Memory, Store
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.transcribe import WINDOWS_AT_ONCE, Transcriber, Work
 from golem_chain.workers.stages.scribe.vocabulary.choice import SURE, UNKNOWN, Free, Lexicon, Limits, choose
+from golem_chain.workers.stages.scribe.vocabulary.hotwords import Hotword
 from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
 from golem_chain.workers.stages.scribe.whisper import timestamps, timing
 from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
@@ -60,6 +61,7 @@ class Recording:
     temperature: float = 0.0  # of the first hearing; 0: the likeliest words
     seed: int = 0  # of sampling
     step: Callable[[], None] | None = None  # called where it may be interrupted without loss; raises if it is
+    hotwords: tuple[str, ...] = ()  # names that may be said, in their spelling
 
 
 #: <|startoftranscript|>, language, task and <|notimestamps|>.
@@ -222,6 +224,7 @@ class Scribe:
             temperature=request.temperature,
             seed=request.seed,
             step=request.step,
+            hotwords=self._hotwords(request.hotwords),
         )
         if memory is not None:
             self._kept = version, prepared
@@ -278,11 +281,20 @@ class Scribe:
         most = int(self.weights.config.max_target_positions) // 2 - 3
         return tuple(self._tokenizer(f" {text}", add_special_tokens=False, verbose=False)["input_ids"][-most:])
 
+    def _hotwords(self, texts: Sequence[str]) -> tuple[Hotword, ...]:
+        """The hotwords as tokens, without any that only a control token spells."""
+        known = [text for one in texts if (text := harmless(one, self._tokenizer).strip())]
+        return tuple(
+            Hotword.of(text, self._tokenizer(f" {text}", add_special_tokens=False, verbose=False)["input_ids"])
+            for text in known
+        )
+
     def _version(self, request: Recording) -> str:
         """What a recording's decodings depend on: audio, options, checkpoint, and the settings of the decoding."""
         asked: list[Any] = [request.language, request.task, request.word_times]
         asked += [request.vocabulary.wire() if request.vocabulary else None]
         asked += [request.prompt, request.temperature, request.seed]
+        asked += [request.hotwords] if request.hotwords else []
         checkpoint = self.weights.checkpoint
         asked += [checkpoint.id, checkpoint.revision, self.settings.scribe_context, list(self.settings.guards)]
         made = hashlib.sha256(request.data)
@@ -411,8 +423,9 @@ def _nobody(audio_s: float | None) -> None:
 
 
 def _prompt(item: Work) -> str:
-    """The text of the prompt that the window was decoded with, if any."""
-    return item.sound.prompt if item.sound.before(item.window) else ""
+    """What the model was told that it may repeat where nobody speaks: the prompt of the window, and the hotwords."""
+    prompt = item.sound.prompt if item.sound.before(item.window) else ""
+    return " ".join([prompt, *(hotword.text for hotword in item.sound.hotwords)]).strip()
 
 
 def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:

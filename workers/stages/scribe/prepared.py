@@ -12,6 +12,7 @@ from golem_chain.workers.stages.scribe.audio.speech import Span
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window
 from golem_chain.workers.stages.scribe.heard import Memory
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon
+from golem_chain.workers.stages.scribe.vocabulary.hotwords import Hotword
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class PreparedAudio:
     word_times: bool
     progress: Callable[[float, float], None] | None  # called with the seconds transcribed and the total
     lexicon: Lexicon | None = None  # the phrases to choose from
+    hotwords: tuple[Hotword, ...] = ()  # names that may be said
     memory: Memory | None = None  # of a recording of several windows, if it can be kept
     previous: tuple[int, ...] = ()  # tokens of the text that precedes the first window
     prompt: str = ""  # the same text, which the model repeats where nobody speaks

@@ -16,7 +16,9 @@ from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, ad
 from golem_chain.workers.stages.scribe.heard import Key
 from golem_chain.workers.stages.scribe.languages import Detected, keeps_its_own, language_of
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
+from golem_chain.workers.stages.scribe.vocabulary import hotwords
 from golem_chain.workers.stages.scribe.vocabulary.choice import doubtful, mean
+from golem_chain.workers.stages.scribe.vocabulary.rescoring import Rescorer
 from golem_chain.workers.stages.scribe.vocabulary.scoring import Scorer
 from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
@@ -262,7 +264,7 @@ class Transcriber:
         for item in work:
             release(item.sound.samples)
         encoded = encode(model, seen[:, :, : round(context_s * short_context.FRAMES_PER_S)], self.product)
-        kept = any(item.sound.word_times or item.sound.lexicon is not None for item in work)
+        kept = any(item.sound.word_times or item.sound.lexicon or item.sound.hotwords for item in work)
         cross = cross_of(model, encoded, self.product) if kept else None
         said = decode_tokens(
             model,
@@ -284,10 +286,24 @@ class Transcriber:
             if cross is None:
                 continue
             own = [(keys[row : row + 1], values[row : row + 1]) for keys, values in cross]
+            if item.sound.hotwords:
+                decoded = self._with_hotwords(model, own, item, decoded, timestamps)
             item.said = replace(decoded, times=self._times(model, own, item, decoded))
             if item.sound.lexicon is not None and not timestamps:
                 scorer = scorer or Scorer(model, self.specials.end, self.product)
                 self._score(scorer, item, own)
+
+    def _with_hotwords(self, model: Model, cross: Cross, item: Work, said: Decoded, timestamps: bool) -> Decoded:
+        """What was heard, with hotwords where the audio supports them. Its probabilities stay those of the hearing."""
+        words = hotwords.places(said.tokens, self.specials.end, lambda some: str(self._tokenizer.decode(some)))
+        found = hotwords.candidates(words, item.sound.hotwords)
+        if not found:
+            return said
+        before = self._before(item, timestamps)
+        prompt = [self.specials.previous, *before] if before else []
+        prompt += [self.specials.start, *self.specials.prompt(said.language, item.sound.task, timestamps)]
+        supports = Rescorer(model, self.specials.end).supports(cross, prompt, said.tokens, found)
+        return replace(said, tokens=hotwords.replaced(said.tokens, hotwords.accepted(found, supports)))
 
     def _before(self, item: Work, timestamps: bool) -> tuple[int, ...]:
         """The tokens of the text that precedes a window. If the window gets timestamps, it has two, as the text of an
