@@ -10,7 +10,7 @@ with Pipeline() as pipeline:
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -79,6 +79,7 @@ class Pipeline:
         oracle: OracleParams | None = None,
         initial_prompt: str | None = None,
         scribe_temperature: float | None = None,
+        hotwords: str | Sequence[str] | None = None,
         lane: Lane = "bulk",
         expires_s: float | None = None,
         group: str | None = None,
@@ -96,7 +97,8 @@ class Pipeline:
         `labels` is a text as in `--labels` (`a,b="says|means"`, `@a.toml`), the path of a label file, a LabelSet, or
         None for the worker's default. `vocabulary` lists the phrases that may be said: a text as in `--vocabulary`
         (`yes,no`, `@phrases.txt`, `from-labels`), or a Vocabulary, which can also have fillers. `initial_prompt` is
-        text that the Scribe is to continue, such as names in their spelling.
+        text that the Scribe is to continue, such as names in their spelling. `hotwords` are names that may be said: a
+        text as in `--hotwords` (`Ecobee,Kitchener`, `@names.txt`), or one text each.
         An `interactive` job goes before bulk ones. A job that has not ended after `expires_s` seconds ends as
         `expired`. Jobs of a `group` are counted together. `webhook` is a URL that is told of the end.
         With an `id` of your own, submitting twice is safe: the job runs once. `id_from="content"` derives the id from
@@ -114,6 +116,7 @@ class Pipeline:
             stop=stop,
             initial_prompt=initial_prompt,
             scribe_temperature=scribe_temperature,
+            hotwords=hotwords,
             lane=lane,
             expires_s=expires_s,
             group=group,

@@ -66,12 +66,16 @@ def check_used(job: Job) -> None:
     heard = {"a vocabulary": job.vocabulary, "word times": job.word_times, "a translation": job.task == "translate"}
     for what in (what for what, given in heard.items() if given and "scribe" not in job.wanted):
         raise BadRequest(f"The Scribe makes {what} from audio, and this job begins with a text: leave it out.")
-    scribes = {"prompt": job.initial_prompt, "temperature": job.scribe_temperature}
+    scribes = {
+        "A prompt of the Scribe": job.initial_prompt,
+        "A temperature of the Scribe": job.scribe_temperature,
+        "A list of hotwords": job.hotwords,
+    }
     for what in (what for what, given in scribes.items() if given is not None):
         if "scribe" not in job.wanted:
-            raise BadRequest(f"A {what} of the Scribe has no effect on a job that begins with a text: leave it out.")
+            raise BadRequest(f"{what} has no effect on a job that begins with a text: leave it out.")
         if job.vocabulary is not None:
-            raise BadRequest(f"A {what} of the Scribe cannot be combined with a vocabulary: leave one of them out.")
+            raise BadRequest(f"{what} cannot be combined with a vocabulary: leave one of them out.")
     if job.oracle != OracleParams() and "oracle" not in job.wanted:
         raise BadRequest(
             f"Parameters of the reply have no effect on a job that stops at the {job.stop}: leave them out."

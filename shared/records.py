@@ -21,6 +21,8 @@ StageName = Literal["scribe", "interpreter", "oracle"]
 TEXT_MOST = 20_000
 #: Characters of a prompt of the Scribe, which takes at most its last 221 tokens.
 PROMPT_MOST = 1000
+#: Hotwords of a job, and characters of one: they are a part of the job's record, and each costs the Scribe time.
+HOTWORDS_MOST, HOTWORD_MOST = 100, 100
 
 
 class Record(BaseModel):
@@ -123,6 +125,9 @@ class JobOptions(Record):
     stop: StageName | None = None  # the last stage that runs; None: the last of the chain
     initial_prompt: Annotated[str, Field(max_length=PROMPT_MOST)] | None = None  # text that precedes the audio
     scribe_temperature: Annotated[float, Field(ge=0.0, le=1.0)] | None = None  # of the Scribe; None: 0, with fallbacks
+    hotwords: (
+        Annotated[tuple[Annotated[str, Field(max_length=HOTWORD_MOST)], ...], Field(max_length=HOTWORDS_MOST)] | None
+    ) = None  # names that may be said, as the transcript is to spell them
     lane: Lane = "bulk"
     expires_s: Annotated[float, Field(gt=0)] | None = None  # from the submit, by the server's clock; None: never
     group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None  # jobs that are counted together

@@ -1,4 +1,4 @@
-"""Vocabularies: validation, and the options `--vocabulary` and `--fillers`.
+"""Vocabularies and hotwords: validation, and the options `--vocabulary`, `--fillers` and `--hotwords`.
 
 yes,no,"hello, world"     phrases; quotes are needed only around a comma
 @phrases.txt              a file with one phrase per line
@@ -7,12 +7,12 @@ from-labels               the phrasings of the job's labels
 
 import csv
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from golem_chain.shared.errors import BadVocabulary
+from golem_chain.shared.errors import BadRequest, BadVocabulary
 from golem_chain.shared.labels import phrasings
-from golem_chain.shared.records import Choice, LabelSet, Vocabulary
+from golem_chain.shared.records import HOTWORD_MOST, HOTWORDS_MOST, Choice, LabelSet, Vocabulary
 from golem_chain.shared.text import visible
 
 FROM_LABELS = "from-labels"
@@ -58,6 +58,22 @@ def check_vocabulary(given: Vocabulary) -> Vocabulary:
     return Vocabulary(phrases=phrases, fillers=fillers, from_labels=given.from_labels)
 
 
+def parse_hotwords(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Parse and check hotwords, a text as in `--hotwords` (`Ecobee,Kitchener`, `@names.txt`) or one text each; None
+    without any. They are returned in NFC, trimmed and without duplicates. Raises BadRequest."""
+    if given is None:
+        return None
+    try:
+        found = _once(_phrases(given, "hotwords") if isinstance(given, str) else given, "Hotword", HOTWORD_MOST)
+    except BadVocabulary as exc:
+        raise BadRequest(exc.message) from None
+    if not found:
+        raise BadRequest("The hotwords are empty: give at least one name, as in --hotwords Ecobee,Kitchener.")
+    if len(found) > HOTWORDS_MOST:
+        raise BadRequest(f"There are {len(found):,} hotwords, the limit is {HOTWORDS_MOST}: give the likeliest names.")
+    return found
+
+
 def with_labels(given: Vocabulary, labels: LabelSet) -> Vocabulary:
     """Fill in the labels' phrasings if the vocabulary takes its phrases from them. Raises BadVocabulary."""
     if not given.from_labels:
@@ -99,12 +115,12 @@ def _read(path: Path, what: str) -> str:
         raise BadVocabulary(f"The {what} file {visible(str(path), 200)} cannot be read: {why}.") from None
 
 
-def _once(phrases: Iterable[str], what: str) -> tuple[str, ...]:
+def _once(phrases: Iterable[str], what: str, longest: int = LONGEST_PHRASE) -> tuple[str, ...]:
     """The phrases in NFC and trimmed, without those that differ from an earlier one only in case or whitespace."""
     found: dict[str, str] = {}
     for place, phrase in enumerate(phrases, start=1):
-        if len(phrase) > LONGEST_PHRASE:
-            raise BadVocabulary(f"{what} {place} has {len(phrase):,} characters; the limit is {LONGEST_PHRASE}.")
+        if len(phrase) > longest:
+            raise BadVocabulary(f"{what} {place} has {len(phrase):,} characters; the limit is {longest}.")
         kept = " ".join(unicodedata.normalize("NFC", phrase).split())
         if not kept or not any(unicodedata.category(letter)[0] not in "PZ" for letter in kept):
             raise BadVocabulary(f'{what} {place} ("{kept}") has no letters or digits: remove it.')

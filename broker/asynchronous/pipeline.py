@@ -7,7 +7,7 @@ async with AsyncPipeline() as pipeline:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +78,7 @@ class AsyncPipeline:
         oracle: OracleParams | None = None,
         initial_prompt: str | None = None,
         scribe_temperature: float | None = None,
+        hotwords: str | Sequence[str] | None = None,
         lane: Lane = "bulk",
         expires_s: float | None = None,
         group: str | None = None,
@@ -103,13 +104,14 @@ class AsyncPipeline:
                 oracle=oracle,
                 initial_prompt=initial_prompt,
                 scribe_temperature=scribe_temperature,
+                hotwords=hotwords,
                 lane=lane,
                 expires_s=expires_s,
                 group=group,
                 webhook=webhook,
             )
 
-        files = labels is not None or vocabulary is not None  # they may name some
+        files = any(one is not None for one in (labels, vocabulary, hotwords))  # they may name some
         prepared = await asyncio.to_thread(options) if files else options()
         return await self.submit_with(
             audio, prepared, text=text, intent=intent, id=id, id_from=id_from, name=name, wait_s=wait_s

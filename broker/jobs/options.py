@@ -1,6 +1,6 @@
 """The options of jobs, read from texts and files, and validated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.labels import check_labels, load_labels, parse_labels
 from golem_chain.shared.records import JobOptions, LabelSet, Lane, OracleParams, StageName, Task, Vocabulary
-from golem_chain.shared.vocabulary import check_vocabulary, parse_vocabulary
+from golem_chain.shared.vocabulary import check_vocabulary, parse_hotwords, parse_vocabulary
 
 
 def make_options(
@@ -23,6 +23,7 @@ def make_options(
     oracle: OracleParams | None = None,
     initial_prompt: str | None = None,
     scribe_temperature: float | None = None,
+    hotwords: str | Sequence[str] | None = None,
     lane: Lane = "bulk",
     expires_s: float | None = None,
     group: str | None = None,
@@ -32,7 +33,7 @@ def make_options(
 
     Raises BadLabels, BadVocabulary, BadRequest.
     """
-    wanted, spoken = _labels(labels), _vocabulary(vocabulary)
+    wanted, spoken, expected = _labels(labels), _vocabulary(vocabulary), parse_hotwords(hotwords)
     with validated():
         return JobOptions(
             labels=wanted,
@@ -44,6 +45,7 @@ def make_options(
             stop=stop,
             initial_prompt=initial_prompt,
             scribe_temperature=scribe_temperature,
+            hotwords=expected,
             lane=lane,
             expires_s=expires_s,
             group=group,

@@ -30,7 +30,7 @@ INLINE_BYTES = 2048
 #: The fields of a job's hash that hold the costs of its stages: small, and there as soon as the answers are.
 _COSTS = [f"run:{stage}" for stage in STAGES]
 #: Fields of a job that 0.2 and older did not have.
-_NEWER = ("stop", "text", "intent", "initial_prompt", "scribe_temperature")
+_NEWER = ("stop", "text", "intent", "initial_prompt", "scribe_temperature", "hotwords")
 #: Fields that say how a job is to be treated, not what is asked.
 _TREATMENT = {"id", "name", "submitted_at", "lane", "expires_s", "group", "webhook"}
 #: What was decoded of a long recording that was interrupted. Empty once the Scribe is done.

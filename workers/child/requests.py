@@ -97,6 +97,7 @@ class RequestBuilder:
             temperature=job.scribe_temperature or 0.0,
             seed=_from_id(job) if job.scribe_temperature else 0,
             step=self._step,
+            hotwords=job.hotwords or (),
         )
 
     def _progress_of(self, job: str) -> Callable[[float, float], None]:

@@ -91,6 +91,14 @@ ScribeTemperature = Annotated[
     float | None,
     typer.Option("--scribe-temperature", metavar="N", min=0.0, max=1.0, help="Sampling temperature of the transcript."),
 ]
+Hotwords = Annotated[
+    str | None,
+    typer.Option(
+        "--hotwords",
+        metavar="NAMES",
+        help="Names that may be said, as they are to be spelled: Ecobee,Kitchener or @file (one per line).",
+    ),
+]
 Format = Annotated[
     Literal["txt", "json", "srt", "vtt", "tsv"] | None,
     typer.Option(
@@ -153,12 +161,13 @@ def job_options(
     stop: Stop = None,
     prompt: Prompt = None,
     scribe_temperature: ScribeTemperature = None,
+    hotwords: Hotwords = None,
 ) -> "JobOptions":
     """Return the options as one record. Raises BadLabels, BadVocabulary, BadRequest."""
     from golem_chain.shared.labels import parse_labels
     from golem_chain.shared.records import PROMPT_MOST, JobOptions, OracleParams
     from golem_chain.shared.text import storable
-    from golem_chain.shared.vocabulary import parse_vocabulary
+    from golem_chain.shared.vocabulary import parse_hotwords, parse_vocabulary
 
     for option, given in (("--prompt", prompt), ("--language", language)):
         if given is not None and storable(given) != given:
@@ -174,6 +183,7 @@ def job_options(
         stop=stop,
         initial_prompt=prompt,
         scribe_temperature=scribe_temperature,
+        hotwords=parse_hotwords(hotwords),
         oracle=OracleParams(seed=seed, max_new_tokens=max_new_tokens, temperature=temperature),
     )
 

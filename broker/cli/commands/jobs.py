@@ -12,6 +12,7 @@ from golem_chain.broker.cli.arguments.options import (
     Audio,
     Fillers,
     Format,
+    Hotwords,
     Id,
     IdFrom,
     Json,
@@ -102,6 +103,7 @@ def transcribe(
     word_times: WordTimes = False,
     prompt: Prompt = None,
     scribe_temperature: ScribeTemperature = None,
+    hotwords: Hotwords = None,
     *,
     treated: MakeTreatment,
     form: Format = None,
@@ -125,6 +127,7 @@ def transcribe(
             word_times=word_times,
             prompt=prompt,
             scribe_temperature=scribe_temperature,
+            hotwords=hotwords,
             stop="scribe",
         )
 

@@ -62,17 +62,19 @@ class Stored:
         return Vocabulary(from_labels=True, fillers=("maybe",))
 
 
-def test_a_prompt_and_a_temperature_are_passed_on_and_sampling_depends_on_the_jobs_id():
+def test_a_prompt_hotwords_and_a_temperature_are_passed_on_and_sampling_depends_on_the_jobs_id():
     stored: Any = Stored()
     asks: Any = RequestBuilder(Settings.read(_env_file=None), stored, stored)
-    asked = JOB.model_copy(update={"initial_prompt": "Shabata", "scribe_temperature": 0.4})
+    asked = JOB.model_copy(
+        update={"initial_prompt": "Shabata", "scribe_temperature": 0.4, "hotwords": ("Ecobee", "Kitchener")}
+    )
     first, again, other = (
         asks.of("scribe", Handover(job=job)) for job in (asked, asked, asked.model_copy(update={"id": "b"}))
     )
-    assert (first.prompt, first.temperature) == ("Shabata", 0.4)
+    assert (first.prompt, first.temperature, first.hotwords) == ("Shabata", 0.4, ("Ecobee", "Kitchener"))
     assert first.seed == again.seed != other.seed
     plain = asks.of("scribe", Handover(job=JOB))
-    assert (plain.prompt, plain.temperature, plain.seed) == (None, 0.0, 0)
+    assert (plain.prompt, plain.temperature, plain.seed, plain.hotwords) == (None, 0.0, 0, ())
 
 
 def test_a_vocabulary_from_labels_is_their_phrasings_and_its_choice_tells_the_intent():
