@@ -26,7 +26,7 @@ class Scored:
     edits: int
 
 
-def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
+def evaluate(scribe: Scribe, clips: Sequence[Clip], hotwords: Sequence[str] = ()) -> Report:
     """Score every clip with reference words, and language detection on every clip whose language is known.
 
     Raises BadRequest if no clip can be scored.
@@ -39,7 +39,7 @@ def evaluate(scribe: Scribe, clips: Sequence[Clip]) -> Report:
     wanted = [clip for clip in mine if clip.text or (multilingual and clip.language)]
     if not wanted:
         raise BadRequest("None of the recordings has reference words in a language of the model: there is no WER.")
-    hearing = hear(scribe, wanted, "transcripts")
+    hearing = hear(scribe, wanted, "transcripts", hotwords=hotwords)
     scored = [one for one in map(score, hearing.heard) if one is not None]
     languages = list(dict.fromkeys(one.language for one in scored))
     by_language = {name: rates([one for one in scored if one.language == name]) for name in languages}

@@ -10,7 +10,7 @@ from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.labels import load_labels, parse_labels
 from golem_chain.shared.records import LabelSet
 from golem_chain.shared.settings import Settings
-from golem_chain.shared.vocabulary import parse_vocabulary
+from golem_chain.shared.vocabulary import parse_hotwords, parse_vocabulary
 from golem_chain.workers.evaluation import datasets
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ def ks(
 @app.command()
 def asr(
     data: _Places,
+    hotwords: Annotated[
+        str | None,
+        typer.Option("--hotwords", metavar="NAMES", help="As in golem run: Ecobee,Kitchener or @file."),
+    ] = None,
     noise: _Noise = None,
     noise_files: _NoiseFiles = None,
     telephone: _Telephone = False,
@@ -123,14 +127,15 @@ def asr(
 
     Word error rate in percent, by language and file, and the accuracy of language detection.
     """
+    names = parse_hotwords(hotwords) or ()
     clips = datasets.some(datasets.read_clips(data), limit)
     treated = _treatment(noise, noise_files, telephone, seed)
     from golem_chain.workers.evaluation import asr, robustness
     from golem_chain.workers.evaluation.inference import open_scribe
 
     scribe = open_scribe(Settings.read())
-    report = asr.evaluate(scribe, clips)
-    _end(robustness.extend(report, scribe, clips, treated) if treated else report, "asr", out, as_json)
+    report = asr.evaluate(scribe, clips, names)
+    _end(robustness.extend(report, scribe, clips, treated, names) if treated else report, "asr", out, as_json)
 
 
 @app.command()

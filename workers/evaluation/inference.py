@@ -128,6 +128,7 @@ def hear(
     clips: Sequence[Clip],
     what: str,
     vocabulary: Vocabulary | None = None,
+    hotwords: Sequence[str] = (),
     read: Reader = from_file,
 ) -> Hearing:
     """Transcribe all clips in order. A failed clip is reported on stderr and gets an empty transcript."""
@@ -137,16 +138,20 @@ def hear(
     with progress(what, len(clips)) as step:
         for start in range(0, len(clips), size):
             batch = clips[start : start + size]
-            heard += hear_batch(scribe, batch, vocabulary, read)
+            heard += hear_batch(scribe, batch, vocabulary, hotwords, read)
             step(len(batch))
     return Hearing(heard, time.perf_counter() - started)
 
 
 def hear_batch(
-    scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None = None, read: Reader = from_file
+    scribe: Scribe,
+    batch: Sequence[Clip],
+    vocabulary: Vocabulary | None = None,
+    hotwords: Sequence[str] = (),
+    read: Reader = from_file,
 ) -> list[Heard]:
     """Transcribe one batch of clips."""
-    answers = _transcripts(scribe, batch, vocabulary, read)
+    answers = _transcripts(scribe, batch, vocabulary, hotwords, read)
     return [_heard(clip, answer) for clip, answer in zip(batch, answers, strict=True)]
 
 
@@ -160,12 +165,14 @@ def progress(what: str, total: int) -> Iterator[Any]:
         yield lambda count: bar.advance(task, count)
 
 
-def _transcripts(scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None, read: Reader) -> list[object]:
+def _transcripts(
+    scribe: Scribe, batch: Sequence[Clip], vocabulary: Vocabulary | None, hotwords: Sequence[str], read: Reader
+) -> list[object]:
     """Return a Transcript or a GolemError for each clip, as a worker would."""
     prepared: list[object] = []
     for clip in batch:
         try:
-            recording = Recording(str(clip.path), read(clip), vocabulary=vocabulary)
+            recording = Recording(str(clip.path), read(clip), vocabulary=vocabulary, hotwords=tuple(hotwords))
             prepared.append(scribe.prepare(recording))
         except GolemError as exc:
             prepared.append(exc)

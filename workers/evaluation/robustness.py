@@ -83,11 +83,15 @@ def treatment(
     return Treatment(conditions(snrs_db, telephone=phone), noises, seed, settings)
 
 
-def extend(report: Report, scribe: Scribe, clips: Sequence[Clip], treatment: Treatment) -> Report:
+def extend(
+    report: Report, scribe: Scribe, clips: Sequence[Clip], treatment: Treatment, hotwords: Sequence[str] = ()
+) -> Report:
     """Return the report of an evaluation with figures, tables and a plot of the conditions added."""
     multilingual = bool(scribe.specials.languages)
     mine = [clip for clip in clips if clip.silent or multilingual or clip.language in (None, "en")]
-    found = measure(lambda some, read, what: hear(scribe, some, what, read=read).heard, mine, treatment)
+    found = measure(
+        lambda some, read, what: hear(scribe, some, what, hotwords=hotwords, read=read).heard, mine, treatment
+    )
     shown = tables(found, multilingual=multilingual)
     plot = draw(found)
     return replace(
