@@ -223,7 +223,7 @@ class Segment(Record):
     text: str
     avg_logprob: float  # mean natural log-probability of the chosen tokens
     no_speech_prob: float  # p(<|nospeech|>) at the first decoding step of the window, before suppression
-    compression_ratio: float  # bytes of the text / bytes after zlib; above 2.4 the text repeats itself
+    compression_ratio: float  # bytes of the text / bytes after zlib; above 2.4 an English text repeats itself
     words: tuple[Word, ...] = ()
     language: str | None = None  # ISO 639-1, of the segment's window; None for an English-only model
     choice: Choice | None = None  # with a vocabulary

@@ -303,7 +303,8 @@ class Scribe:
 
     def _guarded(self, item: Work) -> list[Work]:
         """Apply the guards to a window. If its text loops or is suspicious, decode it once more in the other mode, with
-        or without timestamps: a loop seldom happens in both. A suspicious text stays unless the other one is better."""
+        or without timestamps: a loop seldom happens in both. A suspicious text stays unless the other one is likelier
+        and not suspicious."""
         self._judge(item)
         looping = item.guards == ["loop"]
         if item.choice is not None or not (looping or self._is_suspicious(item)):
@@ -312,8 +313,8 @@ class Scribe:
         again = self.transcriber.hear(self.model, [told])
         for other in again:
             self._judge(other)
-        better = any(other.text for other in again) and not any(map(self.transcriber.doubts, again))
-        return again if looping or better else [item]
+        likelier = _mean_logprob(again) > item.heard.avg_logprob and any(other.text for other in again)
+        return again if looping or (likelier and not any(map(self.transcriber.doubts, again))) else [item]
 
     def _is_suspicious(self, item: Work) -> bool:
         return "loop" in self.settings.guards and bool(item.text) and self.transcriber.doubts(item)
@@ -426,6 +427,12 @@ def _prompt(item: Work) -> str:
     """What the model was told that it may repeat where nobody speaks: the prompt of the window, and the hotwords."""
     prompt = item.sound.prompt if item.sound.before(item.window) else ""
     return " ".join([prompt, *(hotword.text for hotword in item.sound.hotwords)]).strip()
+
+
+def _mean_logprob(work: Sequence[Work]) -> float:
+    """The mean log-probability of the tokens of several windows."""
+    counts = [len(item.heard.tokens) + 1 for item in work]  # with <|endoftext|>
+    return sum(item.heard.avg_logprob * count for item, count in zip(work, counts, strict=True)) / sum(counts)
 
 
 def _segment(item: Work, start_s: float, end_s: float, text: str) -> Segment:

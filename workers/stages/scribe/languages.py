@@ -12,9 +12,9 @@ import numpy as np
 #: Natural log-probabilities count no lower than this (2 %): windows that are sure vote, and none outvotes all others.
 _FLOOR = -4.0
 #: A window keeps a language of its own if it has this many seconds of voice and its language is this many times as
-#: likely as that of the recording (natural logarithm; 20 times). docs/hearing.md has figures.
-OWN_VOICED_S = 4.0
-OWN_MARGIN = 3.0
+#: likely as that of the recording (natural logarithm; 12 times). docs/hearing.md has figures.
+OWN_VOICED_S = 2.0
+OWN_MARGIN = 2.5
 
 
 @dataclass(frozen=True)

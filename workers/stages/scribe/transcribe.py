@@ -175,7 +175,7 @@ class Transcriber:
             left = [n for n, item in enumerate(failing) if self._fails(item) and temperature > item.sound.temperature]
             for some in _by_length([failing[n] for n in left]):
                 for at in range(0, len(some), self.at_once):
-                    self._batch(model, some[at : at + self.at_once], True, temperature)
+                    self._batch(model, some[at : at + self.at_once], some[at].timestamps, temperature)
             for n in left:
                 tries[n].append(failing[n].heard)
         for item, said in zip(failing, tries, strict=True):
@@ -352,8 +352,9 @@ def _spoken_s(item: Work) -> float:
 
 
 def _by_length(work: Sequence[Work]) -> list[list[Work]]:
-    """Windows that a batch can hold: the texts that precede them have equally many tokens."""
-    found: dict[int, list[Work]] = {}
+    """Windows that a batch can hold: with or without timestamps, and the texts that precede them have equally many
+    tokens."""
+    found: dict[tuple[bool, int], list[Work]] = {}
     for item in work:
-        found.setdefault(len(item.sound.before(item.window)), []).append(item)
+        found.setdefault((item.timestamps, len(item.sound.before(item.window))), []).append(item)
     return list(found.values())

@@ -16,7 +16,7 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import NotFinite
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
-from golem_chain.workers.stages.scribe.transcribe import Transcriber
+from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
@@ -109,6 +109,27 @@ def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pyt
     assert modes == [False, True]
     assert answer.guards == ("loop",)
     assert not answer.text
+
+
+@pytest.mark.parametrize(("likelier", "kept"), [(True, "again"), (False, "first")])
+def test_a_suspicious_text_is_never_deleted_and_replaced_by_a_likelier_one_only(
+    held: Any, monkeypatch: pytest.MonkeyPatch, likelier: bool, kept: str
+) -> None:
+    engine = scribe(held(False), **OFF)
+    texts = {False: "first", True: "again"}  # without and with timestamps
+
+    def hear(model: Any, work: Any, meter: Any = None) -> Any:
+        for item in work:
+            item.said = Decoded((1, 2), -0.1 if item.timestamps is likelier else -0.5, 0.0, None)
+            item.text = texts[item.timestamps]
+        return work
+
+    monkeypatch.setattr(engine.transcriber, "hear", hear)
+    monkeypatch.setattr(engine.transcriber, "doubts", lambda item: not item.timestamps)
+    (sound,) = ready(engine, Recording("a.wav", hum(2)))
+    (item,) = [one for first in hear(None, [Work(sound, sound.windows[0], False)]) for one in engine._guarded(first)]
+    assert item.text == kept
+    assert not item.guards
 
 
 def test_weights_come_and_go_but_the_tokenizer_stays(held: Any) -> None:

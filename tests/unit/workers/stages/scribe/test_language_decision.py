@@ -43,7 +43,7 @@ def test_the_language_is_that_of_most_voice(windows: list[Detected], language: i
     ("window", "own"),
     [
         (of(10, 0.01, 0.98, 0.01), True),
-        (of(2, 0.01, 0.98, 0.01), False),  # too short
+        (of(1.5, 0.01, 0.98, 0.01), False),  # too short
         (of(10, 0.3, 0.6, 0.1), False),  # not sure
         (of(10, 0.9, 0.05, 0.05), False),  # it is the recording's
     ],

@@ -1,6 +1,8 @@
 """Languages: the language of a transcript, and the multilingual Scribe on real speech."""
 
 import json
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from golem_chain.workers.stages.scribe.audio.windows import Window
 from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from tests.support import paths
+from tests.support.paragraphs import PARAGRAPHS
 
 DATA = paths.DATA / "multilingual"
 
@@ -67,3 +70,27 @@ def test_speech_is_heard_in_its_own_language_and_translated_on_request(listener:
     assert said[1].text == rows[paths[1]]["text"]
     assert translated.text.isascii()
     assert "neural network" in translated.text.casefold()
+
+
+@pytest.mark.models
+def test_hindi_with_more_tokens_than_the_limit_is_heard_to_its_end(
+    listener: engine.Scribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed")
+    words = " ".join([PARAGRAPHS["hi"]] * 2)
+    said = subprocess.run(["espeak-ng", "-v", "hi", "-s", "260", "--stdout", words], capture_output=True, check=True)
+    found: list[Work] = []
+    hear = listener.transcriber.hear
+
+    def watched(*given: Any) -> list[Work]:
+        found.extend(work := hear(*given))
+        return work
+
+    monkeypatch.setattr(listener.transcriber, "hear", watched)
+    sound = listener.prepare(engine.Recording("hindi", said.stdout, "hi"))
+    assert isinstance(sound, Ready)
+    (answer,) = listener.run([sound.item])
+    assert answer.text
+    assert len(found) > 1
+    assert not any(item.heard.full for item in found)
