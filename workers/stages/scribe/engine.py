@@ -302,12 +302,12 @@ class Scribe:
         return made.hexdigest()
 
     def _guarded(self, item: Work) -> list[Work]:
-        """Apply the guards to a window. If its text loops or is suspicious, decode it once more in the other mode, with
-        or without timestamps: a loop seldom happens in both. A suspicious text stays unless the other one is likelier
-        and not suspicious."""
+        """Apply the guards to a window. If its text loops or nobody can say it so fast, decode it once more in the
+        other mode, with or without timestamps: a loop seldom happens in both. A text that is only too fast stays unless
+        the other one is likelier and not suspicious."""
         self._judge(item)
         looping = item.guards == ["loop"]
-        if item.choice is not None or not (looping or self._is_suspicious(item)):
+        if item.choice is not None or not (looping or self._is_too_fast(item)):
             return [item]
         told = Work(item.sound, item.window, not item.timestamps, language=item.heard.language)
         again = self.transcriber.hear(self.model, [told])
@@ -316,8 +316,10 @@ class Scribe:
         likelier = _mean_logprob(again) > item.heard.avg_logprob and any(other.text for other in again)
         return again if looping or (likelier and not any(map(self.transcriber.doubts, again))) else [item]
 
-    def _is_suspicious(self, item: Work) -> bool:
-        return "loop" in self.settings.guards and bool(item.text) and self.transcriber.doubts(item)
+    def _is_too_fast(self, item: Work) -> bool:
+        start_s, end_s = item.window.start_s, item.window.end_s
+        voiced_s = speech.voiced_between(item.sound.spans, start_s, end_s)
+        return "loop" in self.settings.guards and guards.is_too_fast(item.text, voiced_s)
 
     def _check_language(self, request: Recording) -> None:
         known = self.specials.languages

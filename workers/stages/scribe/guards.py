@@ -108,8 +108,13 @@ def loops(text: str, tokens: int, voiced_s: float, full: bool = False) -> bool:
 def is_suspicious(text: str, tokens: int, voiced_s: float, full: bool = False) -> bool:
     """Whether the text loops or may be wrong: it compresses well or is faster than anybody speaks. It should be decoded
     another way; that alone is no reason to delete it."""
-    fast = letters(text) > _limit(IMPOSSIBLE_LETTERS, voiced_s)
-    return fast or redundancy(text) > SUSPICIOUS_RATIO or loops(text, tokens, voiced_s, full)
+    redundant = redundancy(text) > SUSPICIOUS_RATIO
+    return redundant or is_too_fast(text, voiced_s) or loops(text, tokens, voiced_s, full)
+
+
+def is_too_fast(text: str, voiced_s: float) -> bool:
+    """Whether nobody can say the text in the time of the voice."""
+    return letters(text) > _limit(IMPOSSIBLE_LETTERS, voiced_s)
 
 
 def _limit(rate: tuple[float, float], voiced_s: float) -> float:

@@ -112,11 +112,12 @@ def test_a_loop_is_heard_once_more_in_the_other_mode(held: Any, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("likelier", "kept"), [(True, "again"), (False, "first")])
-def test_a_suspicious_text_is_never_deleted_and_replaced_by_a_likelier_one_only(
+def test_a_text_too_fast_to_be_said_stays_unless_the_other_mode_has_a_likelier_one(
     held: Any, monkeypatch: pytest.MonkeyPatch, likelier: bool, kept: str
 ) -> None:
     engine = scribe(held(False), **OFF)
-    texts = {False: "first", True: "again"}  # without and with timestamps
+    first = "".join(chr(ord("a") + n * n % 26) for n in range(200)) + " first"  # 200 letters in 2 s, without timestamps
+    texts = {False: first, True: "again"}
 
     def hear(model: Any, work: Any, meter: Any = None) -> Any:
         for item in work:
@@ -128,7 +129,21 @@ def test_a_suspicious_text_is_never_deleted_and_replaced_by_a_likelier_one_only(
     monkeypatch.setattr(engine.transcriber, "doubts", lambda item: not item.timestamps)
     (sound,) = ready(engine, Recording("a.wav", hum(2)))
     (item,) = [one for first in hear(None, [Work(sound, sound.windows[0], False)]) for one in engine._guarded(first)]
-    assert item.text == kept
+    assert item.text.endswith(kept)
+    assert not item.guards
+
+
+def test_a_text_that_repeats_a_sentence_in_the_time_it_takes_is_not_decoded_again(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = scribe(held(False), **OFF)
+    (sound,) = ready(engine, Recording("a.wav", hum(24)))
+    item = Work(sound, sound.windows[0], False, said=Decoded((1,) * 80, -0.1, 0.0, None))
+    item.text = "Advertising gives a wrong impression of it. " * 6
+    monkeypatch.setattr(engine.transcriber, "words", lambda tokens: item.text)
+    monkeypatch.setattr(engine.transcriber, "hear", None)
+    assert engine.transcriber.doubts(item)
+    assert engine._guarded(item) == [item]
     assert not item.guards
 
 
