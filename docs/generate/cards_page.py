@@ -267,8 +267,8 @@ computation. What does run on a card, and what stands in for one in the tests, i
 
 Assumed is a driver's context of {format_bytes(CONTEXT)}; a worker measures it. What other programs hold at the first
 reading counts as context too, up to 1 GiB, because the driver reports only the sum. Sizes are those of the published
-shapes. The default budget is 80 % of the memory, which is taken in GiB. The table is for `GOLEM_RESIDENT=auto`; with the default, `1`, one
-model stays at a time.
+shapes. The default budget is 80 % of the memory, which is taken in GiB. The table is for `GOLEM_RESIDENT=auto`; with
+the default, `1`, one model stays at a time.
 
 ## What stays resident
 
