@@ -116,7 +116,7 @@ def choose(lexicon: Lexicon, scores: Sequence[float], free: Free, limits: Limits
     ranked = sorted(range(count), key=lambda number: -scores[number])
     best = ranked[0]
     beyond = -limits.floor - PER_TOKEN * (lexicon.lengths[best] - 1)
-    if key(free.text) not in lexicon.known:
+    if lexicon.known.get(key(free.text), count) >= count:  # a filler's text too: the prompt lists the phrases only
         beyond = max(beyond, free.logprob - limits.margin)
     rivals = [*(score - math.log(len(scores) - count) for score in scores[count:]), beyond]
     shares = softmax([*scores[:count], *rivals])

@@ -184,6 +184,13 @@ def test_a_likelier_filler_means_unknown_and_a_less_likely_one_nothing() -> None
     assert choose(words, [-2.0, -5.0, -3.0], OTHER, LIMITS).phrase == "yes"
 
 
+def test_a_free_text_that_is_a_filler_is_a_rival_as_any_other_text() -> None:
+    words = lexicon("yes", "no", fillers=("maybe",))
+    free = Free("Maybe.", tuple(b"maybe"), -1.0)
+    assert choose(words, [-2.0, -9.0, -9.0], free, Limits(floor=3.5, margin=0.5)).phrase == "unknown"
+    assert choose(words, [-2.0, -9.0, -9.0], free, Limits(floor=3.5, margin=1.5)).phrase == "yes"
+
+
 def test_a_free_text_that_is_a_phrase_is_one_more_spelling_of_it() -> None:
     words = lexicon("nevermind", "stop")
     free = Free(" Never mind!", (5, 6), -1.0)
