@@ -122,6 +122,25 @@ def test_in_noise_a_text_is_believed_that_nobody_invents_and_somebody_had_time_t
     assert (guards.rejecting(found, GUARDS) is None) is believed
 
 
+@pytest.mark.parametrize(
+    ("text", "no_speech_prob", "avg_logprob", "guard"),
+    [  # measured with tiny.en at 20 dB
+        ("I'm going to go to the next one.", 0.696, -1.64, "no_speech"),  # jazz and babble
+        ("Bye.", 0.602, -0.60, "no_speech"),  # a beep and pink noise
+        ("Ah.", 0.5002, -0.97, None),  # "off", as a speaker said it
+        ("for", 0.54, -1.88, None),  # "four", at 0 dB
+    ],
+)
+def test_a_certain_voice_does_not_excuse_an_invention_or_a_doubted_text(
+    text: str, no_speech_prob: float, avg_logprob: float, guard: str | None
+) -> None:
+    measured = {"text": text, "no_speech_prob": no_speech_prob, "avg_logprob": avg_logprob, "no_speech_limit": 0.7}
+    found = guards.Evidence(**{**EVIDENCE, "voiced_s": 2.2, "clear_s": 2.2, **measured})
+    assert guards.rejecting(found, GUARDS) == guard
+    off = guards.Evidence(**{**vars(found), "no_speech_limit": 1.0, "no_speech_prob": 0.999})
+    assert guards.rejecting(off, ("no_speech",)) is None  # 1 disables the guard
+
+
 @pytest.mark.models
 @pytest.mark.skipif(not DATA.exists(), reason=f"no recordings at {DATA}")
 def test_crops_of_music_give_no_words(bundled_scribe) -> None:
