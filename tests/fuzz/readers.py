@@ -245,7 +245,7 @@ def arguments(folder):
     def nothing(*args, **kwargs):
         raise BadRequest("A system would be started.")
 
-    system.private_system = nothing
+    system.private_system = system.pull_missing = nothing  # ".." may hold recordings
     os.environ["GOLEM_REDIS_URL"] = "redis://127.0.0.1:1/0"
     os.chdir(folder)
     (folder / "a.wav").write_bytes(b"x")
