@@ -16,10 +16,15 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import NotFinite
 from golem_chain.workers.stages.scribe import guards
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
+from golem_chain.workers.stages.scribe.judging import Judge
 from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
+
+
+def judge(engine: Scribe) -> Judge:
+    return Judge(engine.transcriber, engine.settings, engine.model)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +133,9 @@ def test_a_text_too_fast_to_be_said_stays_unless_the_other_mode_has_a_likelier_o
     monkeypatch.setattr(engine.transcriber, "hear", hear)
     monkeypatch.setattr(engine.transcriber, "doubts", lambda item: not item.timestamps)
     (sound,) = ready(engine, Recording("a.wav", hum(2)))
-    (item,) = [one for first in hear(None, [Work(sound, sound.windows[0], False)]) for one in engine._guarded(first)]
+    (item,) = [
+        one for first in hear(None, [Work(sound, sound.windows[0], False)]) for one in judge(engine).guarded(first)
+    ]
     assert item.text.endswith(kept)
     assert not item.guards
 
@@ -143,7 +150,7 @@ def test_a_text_that_repeats_a_sentence_in_the_time_it_takes_is_not_decoded_agai
     monkeypatch.setattr(engine.transcriber, "words", lambda tokens: item.text)
     monkeypatch.setattr(engine.transcriber, "hear", None)
     assert engine.transcriber.doubts(item)
-    assert engine._guarded(item) == [item]
+    assert judge(engine).guarded(item) == [item]
     assert not item.guards
 
 

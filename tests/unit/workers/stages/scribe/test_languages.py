@@ -12,6 +12,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.scribe import engine
 from golem_chain.workers.stages.scribe.audio.windows import Window
+from golem_chain.workers.stages.scribe.judging import spoken_language
 from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
 from tests.support import paths
@@ -36,7 +37,7 @@ def heard(start_s: float, end_s: float, language: str | None, text: str = "words
     ],
 )
 def test_a_transcript_is_in_the_language_in_which_most_was_said(work: list[Any], language: str | None) -> None:
-    assert engine._language([heard(*given) for given in work]) == language
+    assert spoken_language([heard(*given) for given in work]) == language
 
 
 @pytest.fixture(scope="module")
