@@ -213,6 +213,11 @@ class Settings(BaseSettings):
         description="fast: on a CPU, skip most of the padding for recordings under 20 s; a few words may differ. "
         "Ignored on a card, where it is slower",
     )
+    scribe_previous: Literal["off", "on"] = Field(
+        "off",
+        description="on: a window of a recording over 30 s is decoded after the text of the window before, and its "
+        "windows one after the other. Not for a vocabulary",
+    )
     vad_threshold: Share = Field(0.35, description="Frames above this probability are voiced; 0 disables the guard")
     no_speech_threshold: Share = Field(
         0.5, description="Windows with p(no speech) above this count as silent; 1 disables the guard"

@@ -222,6 +222,7 @@ class Scribe:
             seed=request.seed,
             step=request.step,
             hotwords=self._hotwords(request.hotwords),
+            carried=self._carried() if len(windows) > 1 and lexicon is None else 0,
         )
         if memory is not None:
             self._kept = version, prepared
@@ -278,6 +279,12 @@ class Scribe:
             return ()
         most = int(self.weights.config.max_target_positions) // 2 - 3
         return tuple(self._tokenizer(f" {text}", add_special_tokens=False, verbose=False)["input_ids"][-most:])
+
+    def _carried(self) -> int:
+        """How many tokens of the text before a window is given, as in openai/whisper: half of the decoder's context,
+        with <|startofprev|>."""
+        on = self.settings.scribe_previous == "on"
+        return int(self.weights.config.max_target_positions) // 2 - 1 if on else 0
 
     def _hotwords(self, texts: Sequence[str]) -> tuple[Hotword, ...]:
         """The hotwords as tokens, without any that only a control token spells."""

@@ -7,7 +7,8 @@ and finds in memory what was computed, so that the same rules lead to the same w
 
 import math
 import time
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
 from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import Field, ValidationError
@@ -49,14 +50,22 @@ class Key(NamedTuple):
     temperature: float
     context_ms: int  # that the encoder computed
     language: str | None = None  # that it was told; None: the recording's, or detected
+    before: int = 0  # a checksum of the text of the window before; 0 if it was not given
 
     @classmethod
     def of(
-        cls, window: Window, timestamps: bool, temperature: float, context_s: float, language: str | None = None
+        cls,
+        window: Window,
+        timestamps: bool,
+        temperature: float,
+        context_s: float,
+        language: str | None = None,
+        before: Sequence[int] = (),
     ) -> "Key":
         """The key of decoding a window of a recording."""
         start_ms, end_ms = round(1000 * window.start_s), round(1000 * window.end_s)
-        return cls(start_ms, end_ms, timestamps, temperature, round(1000 * context_s), language)
+        checksum = zlib.crc32(repr(list(before)).encode()) if before else 0
+        return cls(start_ms, end_ms, timestamps, temperature, round(1000 * context_s), language, checksum)
 
 
 class Kept(Record):

@@ -130,8 +130,9 @@ class Judge:
 
 
 def _prompt(item: Work) -> str:
-    """What the model was told that it may repeat where nobody speaks: the prompt of the window, and the hotwords."""
-    prompt = item.sound.prompt if item.sound.before(item.window) else ""
+    """What the model was told that it may repeat where nobody speaks: the prompt of the window or the text before it,
+    and the hotwords."""
+    prompt = item.before.text if item.before else item.sound.prompt if item.sound.before(item.window) else ""
     return " ".join([prompt, *(hotword.text for hotword in item.sound.hotwords)]).strip()
 
 

@@ -38,6 +38,7 @@ class PreparedAudio:
     temperature: float = 0.0  # of the first hearing
     seed: int = 0  # of sampling, beside the window's own
     step: Callable[[], None] | None = None  # called after each batch of windows; may raise to interrupt
+    carried: int = 0  # the most tokens that a window is given of the text of the one before; 0: none
 
     def timestamps(self, window: Window) -> bool:
         """Whether to decode a window with timestamps: only in long recordings, as transformers does. With a vocabulary,

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from golem_chain.shared.records import Choice
-from golem_chain.workers.stages.scribe import guards, short_context
+from golem_chain.workers.stages.scribe import guards, previous, short_context
 from golem_chain.workers.stages.scribe.audio import speech
 from golem_chain.workers.stages.scribe.audio.decode import RATE, release
 from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, Window, advances, halves, is_skipped, rest
+from golem_chain.workers.stages.scribe.hallucinations import is_invention
 from golem_chain.workers.stages.scribe.heard import Key
 from golem_chain.workers.stages.scribe.languages import Detected, keeps_its_own, language_of
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
@@ -54,12 +55,24 @@ class Work:
     choice: Choice | None = None  # the chosen phrase
     language: str | None = None  # of the recording, for a window that is not sure of its own; None: detected
     continues: str | None = None  # the language of the window that this one is a part of
+    before: previous.Text | None = None  # the text of the window before, if it is given
+    temperature: float = 0.0  # of the latest decoding
 
     @property
     def heard(self) -> Decoded:
         """The model's output. Available only after the window has been decoded."""
         assert self.said is not None
         return self.said
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """The tokens of the text that precedes the window: of the window before, or the prompt."""
+        return self.before.tokens if self.before else self.sound.before(self.window)
+
+    def key(self, timestamps: bool, temperature: float, context_s: float) -> Key:
+        """What a decoding of the window is remembered under."""
+        before = self.before.tokens if self.before else ()
+        return Key.of(self.window, timestamps, temperature, context_s, self.language, before)
 
 
 class Transcriber:
@@ -84,22 +97,30 @@ class Transcriber:
 
     def hear(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None = None) -> list[Work]:
         """Decode all windows and set `said` and `text`. Returns them in order, each followed by its continuations. The
-        `meter` counts each batch when it is done. Raises what a recording's `step` raises, between two batches."""
+        `meter` counts each batch when it is done. Raises what a recording's `step` raises, between two batches.
+
+        Windows of a recording that are given the text before them are decoded in order; those of others all at once."""
         done: list[tuple[int, Work]] = []
         pending = list(enumerate(work))
         while pending:
-            self._batches(model, [item for _, item in pending], meter)
-            self._agree(model, [item for _, item in pending])
-            self._sample_again(model, [item for _, item in pending if item.sound.fallback])
+            first = previous.next_of([(item.sound, item.sound.carried > 0) for _, item in pending])
+            now = [pending.pop(n - taken) for taken, n in enumerate(first)]
+            earlier = [item for _, item in done if item.sound.carried]
+            for _, item in now:
+                item.before = self._given(item, earlier)
+            self._batches(model, [item for _, item in now], meter)
+            self._agree(model, [item for _, item in now], earlier)
+            self._without_text_before(model, [item for _, item in now])
+            self._sample_again(model, [item for _, item in now if item.sound.fallback])
             going_on = []
-            for place, item in pending:
+            for place, item in now:
                 more = self._halves(item)
                 if not more:
                     more = self._rest(item) if item.timestamps else []
                     done.append((place, item))
                 told = item.heard.language
                 going_on += [(place, Work(item.sound, one, item.timestamps, continues=told)) for one in more]
-            pending = going_on
+            pending = going_on + pending
         for _, item in done:
             item.text = guards.tidy(self.words(item.heard.tokens))
         return [item for _, item in sorted(done, key=lambda pair: (pair[0], pair[1].window.start_s))]
@@ -119,8 +140,30 @@ class Transcriber:
             guards.tidy(self.words(item.heard.tokens)), len(item.heard.tokens), _voiced_s(item), item.heard.full
         )
 
-    def _agree(self, model: Model, work: Sequence[Work]) -> None:
-        """Decode windows again that took another language than their recording without being sure of it."""
+    def _given(self, item: Work, earlier: Sequence[Work]) -> previous.Text | None:
+        """The text in front of a window: that of the last one of its recording, of those that are done."""
+        last = next((one for one in reversed(earlier) if one.sound is item.sound), None)
+        if last is None or not item.timestamps:
+            return None
+        said = previous.Text(last.heard.tokens, guards.tidy(self.words(last.heard.tokens)), last.heard.language)
+        silent = last.heard.no_speech_prob > last.sound.limit
+        doubted = silent or self._fails(last) or is_invention(said.text) or guards.is_annotation(said.text)
+        return previous.given(said, item.sound.carried, temperature=last.temperature, doubted=doubted)
+
+    def _without_text_before(self, model: Model, work: Sequence[Work]) -> None:
+        """Decode windows again without the text before them where it did harm."""
+        harmed = [
+            item
+            for item in work
+            if item.before and previous.is_dropped(item.before, item.heard.language, self._fails(item))
+        ]
+        for item in harmed:
+            item.before = None
+        self._batches(model, harmed, None)
+
+    def _agree(self, model: Model, work: Sequence[Work], earlier: Sequence[Work] = ()) -> None:
+        """Decode windows again that took another language than their recording without being sure of it. `earlier`:
+        windows that are done of recordings that are decoded in order."""
         codes = list(self.specials.languages)
         of_sound: dict[PreparedAudio, list[Work]] = {}
         for item in work:
@@ -129,7 +172,8 @@ class Transcriber:
         strays = []
         for items in of_sound.values():
             detected = [Detected(item.heard.language_logprobs, _spoken_s(item)) for item in items]
-            whole = language_of(detected)
+            known = [item for item in earlier if item.sound is items[0].sound]
+            whole = language_of([Detected(item.heard.language_logprobs, _spoken_s(item)) for item in known] + detected)
             for item, own in zip(items, detected, strict=True):
                 told = codes.index(item.continues) if item.continues else whole
                 if told is not None and item.heard.language != codes[told] and not keeps_its_own(own, told):
@@ -173,7 +217,7 @@ class Transcriber:
         tries = [[item.heard] for item in failing]
         for temperature in TEMPERATURES:
             left = [n for n, item in enumerate(failing) if self._fails(item) and temperature > item.sound.temperature]
-            for some in _by_length([failing[n] for n in left]):
+            for some in self._by_length([failing[n] for n in left]):
                 for at in range(0, len(some), self.at_once):
                     self._batch(model, some[at : at + self.at_once], some[at].timestamps, temperature)
             for n in left:
@@ -182,6 +226,15 @@ class Transcriber:
             if self._fails(item):
                 likely = {one: (not self._loops(item, one), one.avg_logprob) for one in said}
                 item.said = max(said, key=likely.__getitem__)
+
+    def _by_length(self, work: Sequence[Work]) -> list[list[Work]]:
+        """Windows that a batch can hold: with or without timestamps, and the texts that precede them have equally many
+        tokens."""
+        found: dict[tuple[bool, int], list[Work]] = {}
+        for item in work:
+            length = len(self._before(item, item.timestamps))
+            found.setdefault((item.timestamps, length), []).append(item)
+        return list(found.values())
 
     def _fails(self, item: Work) -> bool:
         """Whether openai/whisper would reject the text. Silence passes, since a guard rejects it later."""
@@ -196,7 +249,8 @@ class Transcriber:
         kinds: dict[tuple[bool, int, float, float], list[Work]] = {}  # what a batch has in common
         for item in work:
             context_s = self._context_s(item)
-            kind = item.timestamps, len(item.sound.before(item.window)), item.sound.temperature, context_s
+            before = self._before(item, item.timestamps)
+            kind = item.timestamps, len(before), item.sound.temperature, context_s
             kinds.setdefault(kind, []).append(item)
         for (timestamps, _, temperature, context_s), same in sorted(kinds.items()):
             # known ones first, to fill the batches of the others; then texts of similar length finish together
@@ -218,7 +272,7 @@ class Transcriber:
     def _knows(self, item: Work, timestamps: bool) -> bool:
         """Whether the first decoding of a window is remembered."""
         memory = item.sound.memory
-        key = Key.of(item.window, timestamps, item.sound.temperature, self._context_s(item), item.language)
+        key = item.key(timestamps, item.sound.temperature, self._context_s(item))
         return memory is not None and memory.find(key) is not None
 
     def _doubtful(self, item: Work) -> bool:
@@ -234,11 +288,12 @@ class Transcriber:
         context_s: float = WINDOW_S,
     ) -> None:
         """Encode and decode one batch of windows, but for those that are remembered."""
-        keys = [Key.of(item.window, timestamps, temperature, context_s, item.language) for item in work]
+        keys = [item.key(timestamps, temperature, context_s) for item in work]
         kept = [
             item.sound.memory.find(key) if item.sound.memory else None for item, key in zip(work, keys, strict=True)
         ]
         for item, found in zip(work, kept, strict=True):
+            item.temperature = temperature
             if found is not None:
                 item.said, item.scores = found
         new = [n for n, found in enumerate(kept) if found is None]
@@ -309,8 +364,8 @@ class Transcriber:
         """The tokens of the text that precedes a window. If the window gets timestamps, it has two, as the text of an
         earlier window has in openai/whisper: without them Whisper leaves out timestamps in the window too, and what
         follows a pause. docs/how-to/subtitles.md has figures."""
-        text = item.sound.before(item.window)
-        if not text or not timestamps:
+        text = item.told
+        if not text or not timestamps or item.before:
             return text
         ends_s = min(len(text) / TOKENS_PER_S, WINDOW_S)
         return (self.specials.first_time, *text, self.specials.first_time + round(ends_s / TIME_STEP_S))
@@ -349,12 +404,3 @@ def _voiced_s(item: Work) -> float:
 def _spoken_s(item: Work) -> float:
     """The same; 0 where the model hears no speech."""
     return 0.0 if item.heard.no_speech_prob > item.sound.limit else _voiced_s(item)
-
-
-def _by_length(work: Sequence[Work]) -> list[list[Work]]:
-    """Windows that a batch can hold: with or without timestamps, and the texts that precede them have equally many
-    tokens."""
-    found: dict[tuple[bool, int], list[Work]] = {}
-    for item in work:
-        found.setdefault((item.timestamps, len(item.sound.before(item.window))), []).append(item)
-    return list(found.values())

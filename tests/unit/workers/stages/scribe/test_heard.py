@@ -99,6 +99,20 @@ def test_a_recording_interrupted_after_each_window_has_the_same_transcript(make:
     assert answer == whole
 
 
+def test_windows_that_are_decoded_after_the_text_before_them_are_resumed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcribe, "LEAST_LOGPROB", -100.0)  # so that texts are given
+    held = whisper(tmp_path / "whisper", multilingual=True)
+
+    def make() -> Scribe:
+        return scribe(held, scribe_previous="on", **OFF)
+
+    answer, times = interrupted_everywhere(make, hum(SECONDS))
+    assert times >= 3
+    assert answer == run(make(), Recording("a.wav", hum(SECONDS)))
+
+
 def test_texts_that_are_sampled_again_and_phrases_that_are_scored_are_resumed_too(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
