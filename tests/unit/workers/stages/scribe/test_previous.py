@@ -176,6 +176,44 @@ def test_a_window_in_another_language_is_decoded_without_the_text_before_it(scri
     assert model.before == [(0, ()), (20, model.said(0)), (20, ()), (40, model.said(20))]
 
 
+def test_a_window_that_is_unsure_of_its_language_takes_that_of_the_windows_before_and_keeps_their_text(
+    script: Make,
+) -> None:
+    model = script(multilingual=True)
+    codes = list(model.engine.specials.languages)
+
+    def detected(item: Work, found: str, surely: bool) -> dict[str, Any]:
+        logprobs = tuple(0.0 if one == found else -9.0 if surely else -0.5 for one in codes)
+        return {"language": item.language or found, "language_logprobs": logprobs}
+
+    for start, code in ((0, "en"), (20, "de"), (40, "en")):
+        model.differs[start] = lambda item, _, code=code: detected(item, code, surely=code == "en")
+    work = model.hear()
+    assert [item.heard.language for item in work] == ["en", "en", "en"]
+    assert model.before == [(0, ()), (20, model.said(0)), (20, model.said(0)), (40, model.said(20))]
+
+
+@pytest.mark.parametrize("text", ["(applause)", "Thank you."])
+def test_a_text_that_only_names_a_sound_or_is_often_invented_is_not_given(
+    script: Make, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    model = script()
+    monkeypatch.setattr(model.engine.transcriber, "words", lambda tokens: text)
+    model.hear()
+    assert model.before == [(0, ()), (20, ()), (40, ())]
+
+
+def test_a_prompt_and_a_text_of_equal_length_share_no_batch_because_the_prompt_gets_timestamps(script: Make) -> None:
+    model = script()
+    [asked, plain] = ready(
+        model.engine, Recording("a.wav", hum(40), prompt="Shabata"), Recording("b.wav", hum(40, 1))
+    )  # fmt: skip
+    carried = Text(tuple(range(len(asked.previous))), "", None)
+    work = [Work(asked, asked.windows[0], True), Work(plain, plain.windows[-1], True, before=carried)]
+    model.engine.transcriber._batches(None, work, None)
+    assert model.batches == [1, 1]
+
+
 def test_what_is_left_of_a_window_is_decoded_after_what_was_heard_of_it(script: Make) -> None:
     model = script()
     part = (model.at(0), 7, model.at(10), model.at(10))
