@@ -186,8 +186,8 @@ def test_a_window_that_is_unsure_of_its_language_takes_that_of_the_windows_befor
         logprobs = tuple(0.0 if one == found else -9.0 if surely else -0.5 for one in codes)
         return {"language": item.language or found, "language_logprobs": logprobs}
 
-    for start, code in ((0, "en"), (20, "de"), (40, "en")):
-        model.differs[start] = lambda item, _, code=code: detected(item, code, surely=code == "en")
+    model.differs |= {start: lambda item, _: detected(item, "en", surely=True) for start in (0, 40)}
+    model.differs[20] = lambda item, _: detected(item, "de", surely=False)
     work = model.hear()
     assert [item.heard.language for item in work] == ["en", "en", "en"]
     assert model.before == [(0, ()), (20, model.said(0)), (20, model.said(0)), (40, model.said(20))]
