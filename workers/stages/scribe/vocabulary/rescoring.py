@@ -8,13 +8,12 @@ tokens depend little on the change and are not compared.
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.vocabulary.hotwords import Candidate, Support
-from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, attend, split
 from golem_chain.workers.stages.transformers_types import Model
 
 #: Tokens after the change that are compared: 2, 4 and 6 decided alike, none accepted more that was not said.
@@ -86,8 +85,8 @@ class Rescorer:
             own = layer.self_attn
             normed = layer.self_attn_layer_norm(hidden)
             past = split(own.k_proj(normed), own.num_heads), split(own.v_proj(normed), own.num_heads)
-            hidden = hidden + _attend(own, normed, *past, mask)
-            hidden = hidden + _attend(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), keys, values, None)
+            hidden = hidden + attend(own, normed, *past, mask)
+            hidden = hidden + attend(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), keys, values)
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden))))
         found: torch.Tensor = self._body.layer_norm(hidden)[0]
         return found
@@ -110,11 +109,3 @@ class Rescorer:
             for (token, place, _), logprob in zip(pairs, (chosen - norms[index[0]]).tolist(), strict=True):
                 found[token, place] = logprob
         return found
-
-
-def _attend(
-    attention: Any, normed: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None
-) -> Any:
-    query = split(attention.q_proj(normed) * attention.scaling, attention.num_heads)
-    mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=1.0)
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))

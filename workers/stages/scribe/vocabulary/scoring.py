@@ -9,13 +9,12 @@ likely, and everything pruned has together less than a thousandth of the best ph
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
-from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder, split
+from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder, attend, split
 from golem_chain.workers.stages.transformers_types import Model
 
 #: Maximum prefixes in one decoder batch: the logits of one take 200 KB.
@@ -148,11 +147,11 @@ class Scorer:
             keys = torch.cat([old_keys[index], split(attention.k_proj(normed), self._heads)], 2)
             values = torch.cat([old_values[index], split(attention.v_proj(normed), self._heads)], 2)
             past.append((keys, values))
-            hidden = hidden + self._attend(attention, normed, keys, values)[:, 0]
+            hidden = hidden + attend(attention, normed, keys, values)[:, 0]
             attention = layer.encoder_attn
             # All rows attend to the same audio: as one sequence of queries they need no copies of its keys and values.
             normed = layer.encoder_attn_layer_norm(hidden)[None]
-            hidden = hidden + self._attend(attention, normed, sound_keys, sound_values)[0]
+            hidden = hidden + attend(attention, normed, sound_keys, sound_values)[0]
             inner = layer.fc1(layer.final_layer_norm(hidden))
             hidden = hidden + layer.fc2(layer.activation_fn(inner))
         return self._norm(hidden), past
@@ -174,11 +173,4 @@ class Scorer:
         index = torch.tensor(rows, dtype=torch.long, device=hidden.device)
         out = self._out[torch.tensor(tokens, dtype=torch.long, device=hidden.device)]
         found: list[float] = ((hidden[index] * out).sum(-1).float() - norms[index]).tolist()
-        return found
-
-    def _attend(self, attention: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(batch, n, width) → the same."""
-        scaled = split(attention.q_proj(query) * attention.scaling, self._heads)
-        mixed = F.scaled_dot_product_attention(scaled, keys, values, scale=1.0)
-        found: torch.Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
         return found

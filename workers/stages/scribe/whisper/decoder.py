@@ -43,6 +43,16 @@ def split(states: torch.Tensor, heads: int) -> torch.Tensor:
     return states.view(batch, count, heads, width // heads).transpose(1, 2)
 
 
+def attend(
+    attention: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attend from states, (batch, n, width), to keys and values that are split into heads: (batch, n, width)."""
+    # The query is scaled before the product, as in transformers: the order affects the last bits.
+    scaled = split(attention.q_proj(query) * attention.scaling, attention.num_heads)
+    mixed = F.scaled_dot_product_attention(scaled, keys, values, attn_mask=mask, scale=1.0)
+    return cast(torch.Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))
+
+
 class Decoder:
     """The decoder of one batch of encoded windows. `step` feeds tokens, `keep` drops rows."""
 
@@ -94,7 +104,7 @@ class Decoder:
             hidden = hidden + self._attend_self(n, layer, hidden, mask)
             attention = layer.encoder_attn
             query = layer.encoder_attn_layer_norm(hidden)
-            hidden = hidden + self._attend(attention, query, *self._cross[n], None)
+            hidden = hidden + attend(attention, query, *self._cross[n])
             inner = layer.fc1(layer.final_layer_norm(hidden))
             hidden = hidden + layer.fc2(layer.activation_fn(inner))
         self._past = end
@@ -131,15 +141,7 @@ class Decoder:
             self._own[n] = keys, values
         keys[:, :, start:end] = self._split(attention.k_proj(normed))
         values[:, :, start:end] = self._split(attention.v_proj(normed))
-        return self._attend(attention, normed, keys[:, :, :end], values[:, :, :end], mask)
-
-    def _attend(
-        self, attention: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        # The query is scaled before the product, as in transformers: the order affects the last bits.
-        scaled = self._split(attention.q_proj(query) * attention.scaling)
-        mixed = F.scaled_dot_product_attention(scaled, keys, values, attn_mask=mask, scale=1.0)
-        return cast(torch.Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))
+        return attend(attention, normed, keys[:, :, :end], values[:, :, :end], mask)
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         return split(states, self._heads)
