@@ -27,7 +27,7 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@[ -e $@ ] || echo "Installing the dependencies (once; a few minutes, most of it the download of torch)"
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,watch,monitor,mic,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,watch,monitor,mic,serve,dev]'
 	@touch $@
 
 $(SITE_STAMP): pyproject.toml constraints.txt | $(BIN)/python

@@ -77,6 +77,17 @@ def _hosts(value: Any) -> Any:
     return hosts
 
 
+def _origins(value: Any) -> Any:
+    """Parse `https://app.example.org,http://localhost:3000`."""
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9_.-]+(:\d{1,5})?", origin):
+            raise ValueError("use origins separated by commas, such as https://app.example.org")
+    return origins
+
+
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", value):
         raise ValueError("use 1 to 32 letters, digits, `_`, `.` and `-`")
@@ -163,6 +174,33 @@ class Settings(BaseSettings):
     )
     flower_address: str = Field("127.0.0.1", description="Address Flower listens on; /metrics needs no password")
     flower_port: Annotated[int, Field(ge=1, le=65535)] = Field(5555, description="Port Flower listens on")
+
+    # -- golem serve
+    serve_address: str = Field("127.0.0.1", description="Address golem serve listens on; others need GOLEM_API_KEYS")
+    serve_port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="Port of HTTP: page, APIs, metrics")
+    serve_tls_cert: Path | None = Field(None, description="Certificate chain for HTTPS, a PEM file")
+    serve_tls_key: Path | None = Field(None, description="Its private key, a PEM file")
+    serve_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = Field(
+        (), description="Names under which the server may be asked for, besides its address; `*.example.org` allowed"
+    )
+    serve_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        (), description="Web pages of other origins that may use the API (CORS), such as https://app.example.org"
+    )
+    serve_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = Field(
+        (), description="Addresses of reverse proxies whose X-Forwarded headers are believed"
+    )
+    api_keys: str | None = Field(
+        None,
+        description="API keys: `@/etc/golem/keys.toml` (see `golem keys`), or `name=SHA256` separated by commas",
+        repr=False,
+    )
+    serve_leave_s: Seconds = Field(
+        30, description="How long a job goes on after its last client has left, seconds; then it is cancelled"
+    )
+    wyoming_address: str = Field("127.0.0.1", description="Address of the Wyoming port, which has no authentication")
+    wyoming_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        10300, description="Port of Wyoming (Home Assistant); 0: none"
+    )
 
     # -- models
     store: Path = Field(default_factory=lambda: _data_home() / "models", description="Folder of the model store")

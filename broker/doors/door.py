@@ -1,0 +1,67 @@
+"""The door: what all requests share, and who asks."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+from golem_chain.broker.asynchronous.owned import OwnedPipeline
+from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.owner import owner_of
+from golem_chain.shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one key may use. None: no limit."""
+
+    requests_per_min: int | None = None
+    upload_bytes: int | None = None  # of one file; GOLEM_AUDIO_MAX_BYTES holds besides
+    queued: int | None = None  # jobs that have not ended
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the holder of a key, or whoever reaches a door without keys."""
+
+    name: str  # of the key; never the key itself
+    owner: str = field(repr=False)  # the secret name under which the jobs are listed, as GOLEM_OWNER
+    operator: bool = False  # sees all boxes, dead letters and metrics
+    limits: Limits = Limits()
+
+
+def local_caller(settings: Settings) -> Caller:
+    """Return the caller of a door without keys: the user who started it, so that `golem jobs` lists the same jobs."""
+    return Caller("local", owner_of(settings), operator=True)
+
+
+class Door:
+    """What all requests of one server share. Lives in one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pipeline = AsyncPipeline(settings)
+
+    def jobs_of(self, caller: Caller) -> OwnedPipeline:
+        """Return a view of the pipeline that holds the caller's jobs only."""
+        return OwnedPipeline(self.pipeline, caller.owner)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.pipeline.close()
+
+
+def door_of(request: Request) -> Door:
+    """Return the door of a request."""
+    return cast("Door", request.app.state.door)
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who asks. The guard has let it in."""
+    state: dict[str, Any] = request.scope["state"]
+    return cast("Caller", state["caller"])
+
+
+#: As parameters of routes.
+TheDoor = Annotated[Door, Depends(door_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]

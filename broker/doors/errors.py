@@ -1,0 +1,64 @@
+"""How errors look to clients: a status, and one sentence in the shape of OpenAI's API, for all doors of HTTP."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from golem_chain.shared import errors
+from golem_chain.shared.errors import GolemError
+
+
+class HttpError(Exception):
+    """An answer other than 2xx. `param` is the field that it is about."""
+
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers or {}
+
+
+class Shape(NamedTuple):
+    """What a client is told."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+#: The status of each class; of several that fit, the first counts. Anything else that is wrong with a request is 400.
+_STATUS: tuple[tuple[type[GolemError], int], ...] = (
+    (errors.AudioAboveLimit, 413),
+    (errors.TimeLimit, 504),
+    (errors.Expired, 504),
+    (errors.Cancelled, 409),
+    (errors.GroupCancelled, 409),
+    (errors.TooManyDeliveries, 500),
+    (errors.VaultFull, 503),
+    (errors.BrokerAway, 503),
+    (errors.RetryableError, 503),
+)
+#: Classes whose message is for the operator's log: it names servers.
+_PRIVATE: tuple[type[GolemError], ...] = (errors.BrokerAway, errors.WireDiffers)
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+#: When a client may try again, seconds.
+RETRY_AFTER_S = 2
+
+
+def shape(status: int, message: str, code: str | None, param: str | None = None, **headers: str) -> Shape:
+    """Return an error in the shape of OpenAI's API."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return Shape(status, {"error": {"message": message, "type": kind, "param": param, "code": code}}, headers)
+
+
+def of(exc: Exception) -> Shape:
+    """Return what a client is told of an error. One that is not ours is an internal one: no detail of it is told."""
+    if isinstance(exc, HttpError):
+        return shape(exc.status, exc.message, exc.code, exc.param)._replace(headers=exc.headers)
+    if isinstance(exc, _PRIVATE):
+        told = shape(503, "The server cannot reach its queue: try again in a moment.", "broker_away")
+        return told._replace(headers={"retry-after": str(RETRY_AFTER_S)})
+    if isinstance(exc, GolemError):
+        status = next((status for kind, status in _STATUS if isinstance(exc, kind)), 400)
+        told = shape(status, exc.message, exc.code.replace("-", "_"))
+        return told._replace(headers={"retry-after": str(RETRY_AFTER_S)}) if status == 503 else told
+    return shape(500, "Internal error: the server's log tells more.", "internal_error")

@@ -1,0 +1,1 @@
+"""What comes in: forms and uploads, the jobs that they become, and clients that leave."""

@@ -1,0 +1,1 @@
+"""The jobs API: submit, list, follow, cancel, results and groups."""

@@ -1,0 +1,1 @@
+"""The page at `/`: static files, served under a strict content security policy."""

@@ -1,0 +1,5 @@
+"""The routes of this door."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,1 @@
+"""The running system: status, events, metrics, health."""

@@ -1,0 +1,41 @@
+"""A door on a free port of loopback, in a thread of the test: real HTTP, real Redis."""
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+
+import uvicorn
+
+from golem_chain.broker.doors.app import create_app
+from golem_chain.broker.doors.door import Door
+
+
+@contextmanager
+def serving(settings, app=None):
+    """Serve the app of these settings during the block; yields its URL, such as http://127.0.0.1:40000."""
+    started = {}
+
+    async def run():
+        config = uvicorn.Config(
+            app or create_app(Door(settings)), host="127.0.0.1", port=0, log_level="warning", lifespan="on"
+        )
+        started["server"] = server = uvicorn.Server(config)
+        started["loop"] = asyncio.get_running_loop()
+        await server.serve()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), name="door")
+    thread.start()
+    try:
+        end = time.monotonic() + 30
+        while not (server := started.get("server")) or not server.started:
+            assert thread.is_alive(), "the door did not start"
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if "server" in started:
+            started["server"].should_exit = True
+        thread.join(30)
+        assert not thread.is_alive(), "the door did not stop"
