@@ -19,6 +19,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import allocator_environment, open_memory
 from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
 from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.store.hostcache import HostCache
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
 
@@ -65,7 +66,7 @@ class Row:
     dtype: str
     megabytes: float
     floor_ms: float
-    warm_ms: float  # load from a warm page cache, all pages touched
+    warm_ms: float  # load from a warm page cache, all pages touched; to a card from pinned memory
     cold_ms: float
     unload_ms: float
     peer_load_ms: float
@@ -113,8 +114,9 @@ class Bench:
         self.classes = {stage: model_class(c) for stage, c in checkpoints.items()}
         card = card_of(self.device)
         self.dtypes = {stage: pick_dtype(settings, card, stage) for stage in checkpoints}
+        self.host = None if card is None or card.integrated else HostCache(settings.host_cache)  # as a worker has one
         self.engines = {
-            stage: Held(stage, Weights(c, self.classes[stage], self.device, self.dtypes[stage]))
+            stage: Held(stage, Weights(c, self.classes[stage], self.device, self.dtypes[stage], self.host))
             for stage, c in checkpoints.items()
         }
         self.residency = Residency(self.engines, open_memory(self.device), "1")
@@ -159,6 +161,8 @@ class Bench:
         cold = []
         for _ in range(min(3, self.rounds)):
             drop_page_cache(checkpoint.weight_files)
+            if self.host:
+                self.host.clear()
             cold.append(seconds(lambda: self.ours_in(stage)))
             self.ours_out()
         ms = {name: round(1000 * value, 2) for name, value in times.items()}
