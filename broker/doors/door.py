@@ -1,5 +1,6 @@
 """The door: what all requests share, and who asks."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -41,6 +42,7 @@ class Door:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.pipeline = AsyncPipeline(settings)
+        self.stopping = asyncio.Event()  # set before the server waits for open requests: streams end then
 
     def jobs_of(self, caller: Caller) -> OwnedPipeline:
         """Return a view of the pipeline that holds the caller's jobs only."""

@@ -9,19 +9,18 @@ import uvicorn
 
 from golem_chain.broker.doors.app import create_app
 from golem_chain.broker.doors.door import Door
+from golem_chain.broker.doors.server import Server
 
 
 @contextmanager
-def serving(settings, app=None):
-    """Serve the app of these settings during the block; yields its URL, such as http://127.0.0.1:40000."""
-    started = {}
+def serving(settings, door=None):
+    """Serve a door of these settings, or this one, during the block; yields its URL, such as http://127.0.0.1:40000."""
+    started: dict[str, Server] = {}
 
     async def run():
-        config = uvicorn.Config(
-            app or create_app(Door(settings)), host="127.0.0.1", port=0, log_level="warning", lifespan="on"
-        )
-        started["server"] = server = uvicorn.Server(config)
-        started["loop"] = asyncio.get_running_loop()
+        served = door or Door(settings)
+        config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", lifespan="on")
+        started["server"] = server = Server(config, served)
         await server.serve()
 
     thread = threading.Thread(target=asyncio.run, args=(run(),), name="door")
