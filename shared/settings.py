@@ -202,6 +202,11 @@ class Settings(BaseSettings):
         10300, description="Port of Wyoming (Home Assistant); 0: none"
     )
 
+    serve_data: Path = Field(
+        default_factory=lambda: _data_home() / "serve",
+        description="Folder in which golem serve keeps jobs and the worker's log if it starts its own system",
+    )
+
     # -- models
     store: Path = Field(default_factory=lambda: _data_home() / "models", description="Folder of the model store")
     models: Literal["auto", "quest", "bundled", "multilingual"] = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from golem_chain.broker.cli.arguments.options import Json
-from golem_chain.broker.cli.commands import jobs, listen, submitted, watch
+from golem_chain.broker.cli.commands import jobs, listen, serve, submitted, watch
 from golem_chain.broker.cli.console import interrupted
 from golem_chain.broker.cli.operations import dead_letters
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
@@ -41,7 +41,7 @@ def golem(
     """Turn speech into a transcript, an intent and a reply."""
 
 
-for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply, listen.listen, watch.watch):
+for command in (jobs.run, jobs.submit, jobs.transcribe, jobs.ask, jobs.reply, listen.listen, watch.watch, serve.serve):
     app.command()(command)
 app.command()(submitted.results)
 app.command("jobs")(submitted.jobs_)

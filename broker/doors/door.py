@@ -1,6 +1,7 @@
 """The door: what all requests share, and who asks."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -8,6 +9,7 @@ from fastapi import Depends, Request
 
 from golem_chain.broker.asynchronous.owned import OwnedPipeline
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.local.lasting import LastingSystem
 from golem_chain.broker.owner import owner_of
 from golem_chain.shared.settings import Settings
 
@@ -39,9 +41,10 @@ def local_caller(settings: Settings) -> Caller:
 class Door:
     """What all requests of one server share. Lives in one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, local: LastingSystem | None = None) -> None:
+        self.settings, self.local = settings, local  # the system that this process runs, if it does
         self.pipeline = AsyncPipeline(settings)
+        self.beside = AsyncExitStack()  # what ends when the last request has ended, such as Wyoming
         self.stopping = asyncio.Event()  # set before the server waits for open requests: streams end then
 
     def jobs_of(self, caller: Caller) -> OwnedPipeline:
@@ -49,7 +52,8 @@ class Door:
         return OwnedPipeline(self.pipeline, caller.owner)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close what runs beside the requests, then the connections."""
+        await self.beside.aclose()
         await self.pipeline.close()
 
 

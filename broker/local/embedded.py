@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -69,9 +70,16 @@ class Server:
     """A running server. The password appears only in `url`, never on a command line."""
 
     def __init__(
-        self, program: Path, folder: Path | None, appendonly: bool, port: int | None, fsync: Fsync = "everysec"
+        self,
+        program: Path,
+        folder: Path | None,
+        appendonly: bool,
+        port: int | None,
+        fsync: Fsync = "everysec",
+        holds: Sequence[int] = (),
     ) -> None:
         self._program, self._appendonly, self._own_folder, self._fsync = program, appendonly, folder is None, fsync
+        self._holds = holds
         self.folder = Path(tempfile.mkdtemp(prefix="golem-") if folder is None else folder).resolve()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._password = secrets.token_urlsafe(24)
@@ -158,6 +166,7 @@ class Server:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd=self.folder,
+                    pass_fds=self._holds,
                     start_new_session=True,  # Ctrl-C in the terminal is ours; the server stops last
                     preexec_fn=die_with_parent(signal.SIGTERM),
                 )
@@ -190,17 +199,23 @@ class Server:
 
 
 def start(
-    folder: Path | None = None, *, appendonly: bool = False, port: int | None = None, fsync: Fsync = "everysec"
+    folder: Path | None = None,
+    *,
+    appendonly: bool = False,
+    port: int | None = None,
+    fsync: Fsync = "everysec",
+    holds: Sequence[int] = (),
 ) -> Server:
     """Start the embedded server and return it when it answers (about 0.1 s).
 
     `folder` (mode 0700, created if missing) holds the log and the append-only file; None: a temporary one that `stop`
     deletes. `port`: None picks a free one. `fsync` is Redis's policy for the append-only file: with `everysec` a kill
-    can lose acknowledged writes while the disk is slow, with `always` a full disk ends the server. On Linux the server
-    dies with this process even if that is killed, elsewhere only at a regular exit. Raises MissingExtra if the binary
-    is missing, BrokerAway if the server does not start.
+    can lose acknowledged writes while the disk is slow, with `always` a full disk ends the server. The server keeps the
+    file descriptors `holds` open, such as a lock, until it has ended. On Linux the server dies with this process even
+    if that is killed, elsewhere only at a regular exit. Raises MissingExtra if the binary is missing, BrokerAway if the
+    server does not start.
     """
-    return Server(binary(), folder, appendonly, port, fsync)
+    return Server(binary(), folder, appendonly, port, fsync, holds)
 
 
 def _free_port() -> int:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from golem_chain.broker.local import embedded
 from golem_chain.broker.local.process import die_with_parent
@@ -44,9 +45,7 @@ class PrivateSystem:
         if code is None:
             return
         words = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        last = words[-1].removeprefix("golem: ") if words else "(empty)"
-        how = f"with exit code {code}" if code >= 0 else f"on signal {-code} ({signal.Signals(-code).name})"
-        raise WorkerEnded(f"The worker stopped {how}; the last line of its log: {last}")
+        raise WorkerEnded(ended(code, words[-1] if words else ""))
 
 
 def need_worker() -> None:
@@ -104,20 +103,8 @@ def private_system(
         settings = Settings.read(redis_url=server.url, redis_wait=0, audio_root=allowed)  # it has no replicas
         log = Path(place) / "worker.log"
         with log.open("wb") as out:
-            worker = subprocess.Popen(
-                [*WORKERS, "worker", "--name", NODE, "--queues", ",".join(stages)],
-                env=os.environ
-                | {
-                    "GOLEM_REDIS_URL": server.url,  # not on the command line, which other users can read
-                    "GOLEM_AUDIO_ROOT": os.pathsep.join(map(str, allowed)),
-                }
-                | {**(more or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in the terminal is ours
-                preexec_fn=die_with_parent(signal.SIGKILL),
-            )
+            variables = {"GOLEM_AUDIO_ROOT": os.pathsep.join(map(str, allowed)), **(more or {})}
+            worker = start_worker(["--name", NODE, "--queues", ",".join(stages)], server.url, variables, out)
         try:
             yield PrivateSystem(settings, worker, log)
         finally:
@@ -126,11 +113,33 @@ def private_system(
                 sys.stderr.write(log.read_text(errors="replace"))  # the log is deleted with its folder
 
 
-def end(worker: "subprocess.Popen[bytes]") -> None:
-    """Stop the worker and its child: SIGTERM, then SIGKILL after GOODBYE_S."""
+def start_worker(
+    options: Sequence[str], redis_url: str, variables: Mapping[str, str], out: int | IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Start a worker that the kernel kills when the calling thread ends. `out` gets its log."""
+    return subprocess.Popen(
+        [*WORKERS, "worker", *options],
+        # the URL is not on the command line, which other users can read
+        env=os.environ | {"GOLEM_REDIS_URL": redis_url} | {**variables},
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C in the terminal is ours
+        preexec_fn=die_with_parent(signal.SIGKILL),
+    )
+
+
+def ended(code: int, last: str) -> str:
+    """Return the sentence for a worker that has stopped. `last`: the last line of its log."""
+    how = f"with exit code {code}" if code >= 0 else f"on signal {-code} ({signal.Signals(-code).name})"
+    return f"The worker stopped {how}; the last line of its log: {last.removeprefix('golem: ') or '(empty)'}"
+
+
+def end(worker: "subprocess.Popen[bytes]", within_s: float = GOODBYE_S) -> None:
+    """Stop the worker and its child: SIGTERM, then SIGKILL after `within_s`."""
     try:
         worker.terminate()
-        worker.wait(GOODBYE_S)
+        worker.wait(within_s)
     except subprocess.TimeoutExpired:
         pass
     finally:

@@ -1,0 +1,1 @@
+"""How the server begins and ends: ports, certificates, what is said at the start, open requests at the stop."""
