@@ -23,9 +23,11 @@ from golem_chain.shared.settings import Settings
 CONNECTIONS = 16
 
 
-def connect(settings: Settings) -> redis.asyncio.Redis:
-    """Return a client that connects on its first command; bytes in, bytes out. Raises BadSetting if the URL is bad."""
+def connect(settings: Settings, **given: Any) -> redis.asyncio.Redis:
+    """Return a client that connects on its first command; bytes in, bytes out, unless the options of redis-py say
+    otherwise. Raises BadSetting if the URL is bad."""
     options: dict[str, Any] = {**LINE, "retry": Retry(backoff(), PRODUCER_RETRIES), "retry_on_error": list(RETRIED)}
+    options |= given
     try:
         primary = primary_of(settings.redis_url)
         if primary is not None:
@@ -56,9 +58,10 @@ class _Sentinels:
 class Client(redis.Redis):
     """The commands, pipelines and subscriptions of a synchronous client, each over the asyncio client."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        """`options` are those of redis-py's connections."""
         super().__init__()  # it never connects
-        self.asynchronous = connect(settings)
+        self.asynchronous = connect(settings, **options)
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._loop: asyncio.AbstractEventLoop | None = None  # whose the connections are
 

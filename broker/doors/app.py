@@ -16,6 +16,7 @@ from golem_chain.broker.doors.jobs import routes as jobs_routes
 from golem_chain.broker.doors.openai import routes as openai_routes
 from golem_chain.broker.doors.page import routes as page_routes
 from golem_chain.broker.doors.system import routes as system_routes
+from golem_chain.broker.doors.system.room import Room
 from golem_chain.shared.errors import GolemError
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,11 @@ def create_app(door: Door) -> FastAPI:
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.system.close()
         await door.close()
 
     app = FastAPI(title="Golem Chain", lifespan=living)
-    app.state.door = door
+    app.state.door, app.state.system = door, Room(door)
     for routes in (openai_routes, jobs_routes, system_routes, page_routes):
         app.include_router(routes.router)
     for kind in (GolemError, errors.HttpError, HTTPException, RequestValidationError, Exception):

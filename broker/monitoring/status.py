@@ -1,7 +1,9 @@
 """A snapshot of the running system, read from Redis: queues, boxes and their models, dead letters, leases."""
 
 import json
-from typing import TYPE_CHECKING, cast
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from golem_chain.broker.connection import check_broker, connect_once, reaching
 from golem_chain.broker.keys import Keys
@@ -13,6 +15,8 @@ from golem_chain.shared.settings import Settings
 if TYPE_CHECKING:
     import redis
 
+#: Options of a client that decodes replies: messages may hold arbitrary bytes.
+TEXT: Mapping[str, Any] = {"decode_responses": True, "encoding_errors": "replace"}
 #: Internal fields of a box: its claim on the node name.
 CLAIM = {"token", "host", "pid"}
 
@@ -27,34 +31,42 @@ def read(settings: Settings) -> JsonObject:
     """
     check_broker(settings)
     keys = Keys(settings.prefix)
-    given = {"decode_responses": True, "encoding_errors": "replace"}  # messages may hold arbitrary bytes
-    with reaching(settings), connect_once(settings, socket_timeout=10, **given) as client:
-        now, queues = _queues(client, keys)
-        unacked = set(client.hkeys(keys.unacked))
-        holders = {tag: box for tag, box in client.hgetall(keys.holders).items() if tag in unacked}
-        boxes = read_boxes(client, now, keys)
-        dead = client.llen(keys.dead)
-        working = leases.read(client, now, keys)
-    for holder in holders.values():
-        boxes.setdefault(holder, {})
-    for name, told in boxes.items():
-        told["in_hand"] = sum(holder == name for holder in holders.values())
-    return {"queues": queues, "in_hand": len(unacked), "boxes": boxes, "dead": dead, "leases": working}
+    with reaching(settings), connect_once(settings, socket_timeout=10, **TEXT) as client:
+        seen = overview(client, keys)
+        now = seen.pop("now_at")
+        return seen | {"leases": leases.read(client, now, keys)}
 
 
-def _queues(client: "redis.Redis", keys: Keys) -> tuple[float, JsonObject]:
-    """Return the server's time (Unix seconds), and for each stage what waits."""
+def overview(client: "redis.Redis", keys: Keys, boxes_most: int = 0) -> JsonObject:
+    """Return what `read` does, without `leases`, and `now_at`, the server's time (Unix seconds): two round trips, whose
+    commands depend on the number of boxes only. `client` must decode replies. Of more than `boxes_most` boxes, those
+    that renewed their names last are read, 0 for all. Raises redis.RedisError if Redis fails."""
     with client.pipeline(transaction=False) as pipe:
         pipe.time()
+        pipe.hkeys(keys.unacked)
+        pipe.hgetall(keys.holders)
+        pipe.llen(keys.dead)
+        pipe.zrange(keys.boxes, -boxes_most, -1)
         for stage in STAGES:
             for lane in LANES:
                 pipe.llen(keys.lane(stage, lane))
                 pipe.lindex(keys.lane(stage, lane), -1)
-        (seconds, micros), *seen = pipe.execute()
-    now = seconds + micros / 1e6
+        (seconds, micros), tags, holders, dead, names, *lanes = pipe.execute()
+    now, unacked = seconds + micros / 1e6, set(tags)
+    holding = Counter(box for tag, box in holders.items() if tag in unacked)
+    boxes = _boxes(client, now, keys, sorted(names))
+    for name in holding.keys() - boxes.keys() if not boxes_most else ():
+        boxes[name] = {}  # it has gone, and its messages are requeued soon
+    for name, told in boxes.items():
+        told["in_hand"] = holding[name]
+    return {"now_at": now, "queues": _queues(lanes, now), "in_hand": len(unacked), "boxes": boxes, "dead": dead}
+
+
+def _queues(seen: list[Any], now: float) -> JsonObject:
+    """Return for each stage what waits, from the length and the next message of each lane."""
     rows = [{"waiting": depth, "oldest_s": _age_s(raw, now)} for depth, raw in zip(seen[::2], seen[1::2], strict=True)]
     lanes = [dict(zip(LANES, part, strict=True)) for part in zip(*(iter(rows),) * len(LANES), strict=True)]
-    return now, {stage: _together(one) | {"lanes": one} for stage, one in zip(STAGES, lanes, strict=True)}
+    return {stage: _together(one) | {"lanes": one} for stage, one in zip(STAGES, lanes, strict=True)}
 
 
 def _together(lanes: JsonObject) -> JsonObject:
@@ -75,7 +87,10 @@ def _age_s(raw: str | None, now: float) -> float | None:
 def read_boxes(client: "redis.Redis", now: float, keys: Keys, most: int = 0) -> dict[str, JsonObject]:
     """Return what each box reports (see `of_box`), by node name in alphabetical order: the `most` that renewed their
     names last, 0 for all. `client` must decode replies."""
-    names = sorted(cast("list[str]", client.zrange(keys.boxes, -most, -1)))
+    return _boxes(client, now, keys, sorted(cast("list[str]", client.zrange(keys.boxes, -most, -1))))
+
+
+def _boxes(client: "redis.Redis", now: float, keys: Keys, names: list[str]) -> dict[str, JsonObject]:
     with client.pipeline(transaction=False) as pipe:
         for node in names:
             pipe.hgetall(keys.box(node))

@@ -68,6 +68,7 @@ class ChildRuntime:
         go_on: bool = True,
         interactive: Collection[int] = (),
         interactive_go_on: bool = True,
+        waited_s: Sequence[float] = (),
     ) -> "Served":
         """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
         it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
@@ -75,6 +76,7 @@ class ChildRuntime:
         those of `Served.yielded`. Without `give`, nothing does. A GolemError takes the place of each answer that it
         prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
         `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a later stage.
+        `waited_s`: how long each job has waited in the queue, seconds; empty if that is not known.
         """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -90,11 +92,13 @@ class ChildRuntime:
         if self.residency is None:
             self.residency = self._make(self.standing)
         started, before = time.perf_counter(), self.residency.memory.read().allocated
+        queued_s: list[float | None] = [None] * len(jobs)
 
         def ready(place: int, answer: object, spent: "Spent") -> None:
             self._outdated |= isinstance(answer, ModelChanged)
             self.watch.leave(jobs[place])  # its end is no reason to interrupt the others
             self.lifeline.rest()
+            queued_s[place] = spent.waited_s + (waited_s[place] if waited_s else 0.0)
             if give is not None:
                 give(place, answer, spent)
 
@@ -113,7 +117,7 @@ class ChildRuntime:
                     pace=self._pace(stage),
                 )
             seconds = time.perf_counter() - started
-            self.standing.on_batch(stage, jobs, served, seconds, before, self.residency)
+            self.standing.on_batch(stage, jobs, queued_s, served, seconds, before, self.residency)
             return served
         finally:
             self.lifeline.rest()

@@ -33,29 +33,49 @@ class Telemetry:
         self.residency: Residency | None = None  # set once built; its events need it
         self.peak = 0  # highest bytes since the start
         self.loads = dict.fromkeys(STAGES, 0)
+        self.unloads, self.ooms = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0)
+        self.switches = 0
+        self._evicted = False  # a model has made room since the last load
         self.load_costs: dict[str, float] = {}  # each stage's latest load, seconds
         self._last: Event | None = None
 
     def on_event(self, event: Event) -> None:
         """Record a load, an unload or an out-of-memory."""
         self._last = event
-        if event.kind == "load":
-            self.loads[event.stage] = self.loads.get(event.stage, 0) + 1
-            self.load_costs[event.stage] = event.seconds
+        self._count(event)
         if not self._tell(event.wire()):
             return  # Redis timed out: do not wait for it twice
         self._announce(event.wire())
         if self.residency is not None:  # now, because the batch that needs the model may take minutes
             self.tell(self.residency)
 
+    def _count(self, event: Event) -> None:
+        counted = {"load": self.loads, "unload": self.unloads, "oom": self.ooms}[event.kind]
+        counted[event.stage] = counted.get(event.stage, 0) + 1
+        if event.kind == "load":
+            self.load_costs[event.stage] = event.seconds
+            self.switches += self._evicted
+            self._evicted = False
+        elif event.kind == "unload":
+            self._evicted |= event.reason == "evicted"
+
     def on_batch(
-        self, stage: str, jobs: Sequence[str], served: Served, seconds: float, before: int, residency: Residency
+        self,
+        stage: str,
+        jobs: Sequence[str],
+        queued_s: Sequence[float | None],
+        served: Served,
+        seconds: float,
+        before: int,
+        residency: Residency,
     ) -> None:
-        """Record a batch of these jobs that took `seconds`; `before`: bytes allocated at its start."""
+        """Record a batch of these jobs that took `seconds`. `before`: bytes allocated at its start. `queued_s`: how
+        long each job has waited, in its queue and for others of the take; None for one without an answer."""
         now = residency.memory.read()
         event = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
         event |= {"load_s": round(served.load_s, 4), "compute_s": round(served.compute_s, 4)}
-        event |= {"jobs": list(jobs), "allocated_before": before, "allocated": now.allocated}
+        event |= {"jobs": list(jobs), "queued_s": [one if one is None else round(one, 4) for one in queued_s]}
+        event |= {"allocated_before": before, "allocated": now.allocated}
         event |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
         self._tell(event)
 
@@ -82,6 +102,9 @@ class Telemetry:
             "budget": residency.budget_bytes,
             "loads": sum(self.loads.values()),
             "loads_of": self.loads,
+            "unloads_of": self.unloads,
+            "ooms_of": self.ooms,
+            "switches": self.switches,
             "last_event": self._last.wire() if self._last else None,
         }
         try:

@@ -1,0 +1,49 @@
+"""What the routes of this room share, for the life of a server."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from golem_chain.broker.connection import reaching
+from golem_chain.broker.doors.door import Caller, Door
+from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.doors.system import views
+from golem_chain.broker.doors.system.feed import Feed
+from golem_chain.broker.doors.system.owners import Owners
+from golem_chain.broker.doors.system.reader import Reader
+
+
+class Room:
+    """The readings and the feed of one door."""
+
+    def __init__(self, door: Door) -> None:
+        self.reader = Reader(door.settings)
+        self.feed = Feed(door.settings, self.reader)
+        self._settings, self._owners = door.settings, Owners(self.reader.client, self.reader.keys)
+
+    async def own(self, caller: Caller, jobs: object) -> set[str]:
+        """Return those of an event's jobs that the caller may know: its own, or all where the door asks for no keys.
+        Raises BrokerAway."""
+        ids = views.texts(jobs)
+        if not ids or not self._settings.api_keys:
+            return set(ids)
+        with reaching(self._settings):
+            return await self._owners.own(caller.owner, ids)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.reader.close()
+
+
+def room_of(request: Request) -> Room:
+    """Return the room of a request."""
+    return cast("Room", request.app.state.system)
+
+
+TheRoom = Annotated[Room, Depends(room_of)]
+
+
+def check_operator(caller: Caller) -> None:
+    """Raise HttpError unless the caller is an operator."""
+    if not caller.operator:
+        raise HttpError(403, "This needs an operator's key.", "operator_only")
