@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from golem_chain.broker.asynchronous.connection import Client
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.doors.door import Caller, Door
 from golem_chain.broker.doors.errors import HttpError
@@ -11,6 +12,7 @@ from golem_chain.broker.doors.system import views
 from golem_chain.broker.doors.system.feed import Feed
 from golem_chain.broker.doors.system.owners import Owners
 from golem_chain.broker.doors.system.reader import Reader
+from golem_chain.broker.jobs.dead_letters import Letters
 
 
 class Room:
@@ -19,6 +21,8 @@ class Room:
     def __init__(self, door: Door) -> None:
         self.reader = Reader(door.settings)
         self.feed = Feed(door.settings, self.reader)
+        self._plain = Client(door.settings)  # letters are bytes
+        self.letters = Letters(self._plain, self.reader.keys)
         self._settings, self._owners = door.settings, Owners(self.reader.client, self.reader.keys)
 
     async def own(self, caller: Caller, jobs: object) -> set[str]:
@@ -32,6 +36,7 @@ class Room:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._plain.aclose()
         await self.reader.close()
 
 

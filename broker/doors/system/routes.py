@@ -1,4 +1,4 @@
-"""The routes of the running system: its status, its events, dead letters, health and metrics."""
+"""The routes of the running system: its status and its events; those of health, letters and metrics beside them."""
 
 from typing import Annotated, Any
 
@@ -6,10 +6,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.intake.sse import EventStream, last_event_id
-from golem_chain.broker.doors.system import events, views
+from golem_chain.broker.doors.system import events, health, letters, views
 from golem_chain.broker.doors.system.room import TheRoom
 
 router = APIRouter(tags=["system"])
+router.include_router(health.router)
+router.include_router(letters.router)
 
 #: The answer waits so long for its first event, seconds: until then an error has a status.
 HOLD_S = 5.0
