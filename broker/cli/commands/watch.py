@@ -114,7 +114,7 @@ class _Told:
         self._as_json = as_json
 
     def render(self, outcome: "Outcome", form: str) -> str:
-        from golem_chain.broker.cli.export import render
+        from golem_chain.broker.jobs.subtitles import render
 
         return render(outcome, form)
 
