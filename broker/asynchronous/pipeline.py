@@ -22,6 +22,7 @@ from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.options import make_options
 from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
+from golem_chain.broker.monitoring import checkpoints
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Submitted
 from golem_chain.shared.records import (
@@ -209,6 +210,11 @@ class AsyncPipeline:
     async def progress(self, jobs: Iterable[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""
         return await run(self._pipeline.progress, jobs)
+
+    async def checkpoints(self) -> dict[str, str]:
+        """Return the id of each stage's checkpoint that live workers run: see `broker.monitoring.checkpoints.read`."""
+        with reaching(self.settings):
+            return await run(checkpoints.read, self._client, Keys(self.settings.prefix))
 
     async def cancel(self, job: str) -> Outcome:
         """Cancel a job and return its Outcome: see `Pipeline.cancel`."""
