@@ -8,13 +8,20 @@ from golem_chain.shared.errors import GolemError
 
 
 class HttpError(Exception):
-    """An answer other than 2xx. `param` is the field that it is about."""
+    """An answer other than 2xx. `param` is the field that it is about, `kind` its type if it is not the status's."""
 
     def __init__(
-        self, status: int, message: str, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers or {}
+        self.kind = kind
 
 
 class Shape(NamedTuple):
@@ -33,6 +40,11 @@ _STATUS: tuple[tuple[type[GolemError], int], ...] = (
     (errors.Cancelled, 409),
     (errors.GroupCancelled, 409),
     (errors.TooManyDeliveries, 500),
+    (errors.ModelMissing, 500),
+    (errors.ModelCorrupt, 500),
+    (errors.CheckpointsDiffer, 500),
+    (errors.ModelAboveBudget, 500),
+    (errors.DeviceRefused, 500),
     (errors.VaultFull, 503),
     (errors.BrokerAway, 503),
     (errors.RetryableError, 503),
@@ -53,7 +65,10 @@ def shape(status: int, message: str, code: str | None, param: str | None = None,
 def of(exc: Exception) -> Shape:
     """Return what a client is told of an error. One that is not ours is an internal one: no detail of it is told."""
     if isinstance(exc, HttpError):
-        return shape(exc.status, exc.message, exc.code, exc.param)._replace(headers=exc.headers)
+        told = shape(exc.status, exc.message, exc.code, exc.param)._replace(headers=exc.headers)
+        if exc.kind:
+            told.body["error"]["type"] = exc.kind
+        return told
     if isinstance(exc, _PRIVATE):
         told = shape(503, "The server cannot reach its queue: try again in a moment.", "broker_away")
         return told._replace(headers={"retry-after": str(RETRY_AFTER_S)})
