@@ -1,11 +1,10 @@
 """One owner's view of a pipeline: every job that it is asked for must be one of the owner's."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 
 from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.jobs.listing import Listed
-from golem_chain.broker.jobs.summaries import Place, Summary
 from golem_chain.broker.submission import Asked
 from golem_chain.shared.records import JobOptions, Outcome
 
@@ -43,14 +42,6 @@ class OwnedPipeline:
     async def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
         """Return the owner's jobs, newest first."""
         return await self._pipeline.mine(first, most)
-
-    async def older(self, before: Place | None, most: int) -> list[Place]:
-        """Return the next `most` of the owner's jobs, newest first, after a place of the list; None: the newest."""
-        return await self._pipeline.older(self._owner, before, most)
-
-    async def summaries(self, jobs: Sequence[str]) -> list[Summary | None]:
-        """Return each job in short; None for one that is not known, or not the owner's."""
-        return await self._pipeline.summaries(self._owner, jobs)
 
     def group(self, name: str) -> AsyncGroup:
         """Return a group of the owner's."""

@@ -20,7 +20,6 @@ from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.options import make_options
-from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import checkpoints
 from golem_chain.broker.pipeline import Pipeline
@@ -47,7 +46,6 @@ class _Bridged(Pipeline):
         self.settings = settings
         self._use(client, pause, in_thread)
         self.ends = Ends(client, Keys(settings.prefix), self._outcomes)
-        self.summaries = Summaries(client, Keys(settings.prefix))
 
     def group_of(self, name: str) -> AsyncGroup:
         return AsyncGroup(name, self._groups, self.ends, self.settings)
@@ -177,16 +175,6 @@ class AsyncPipeline:
     async def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
         """Return the jobs that this owner has submitted, newest first: see `Pipeline.mine`."""
         return await run(self._pipeline.mine, first, most)
-
-    async def older(self, owner: str, before: Place | None, most: int) -> list[Place]:
-        """Return the next `most` jobs of an owner, newest first, after a place of the list: see `Summaries.older`."""
-        with reaching(self.settings):
-            return await run(self._pipeline.summaries.older, owner, before, most)
-
-    async def summaries(self, owner: str, jobs: Sequence[str]) -> list[Summary | None]:
-        """Return each job in short, None for one that is not known, or not the owner's: see `Summaries.look`."""
-        with reaching(self.settings):
-            return await run(self._pipeline.summaries.look, owner, jobs)
 
     def group(self, name: str) -> AsyncGroup:
         """Return a group of jobs. Costs nothing and does not fail if there is none."""
