@@ -138,16 +138,18 @@ class Pipeline:
         again: str | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
+        owner: str | None = None,
     ) -> str:
         """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text.
 
         With `id_from`, `again` is the id of a job of the same content that failed: this one is derived from it too, so
-        that the content runs once more, and once only.
+        that the content runs once more, and once only. `owner` is another name than GOLEM_OWNER's under which the job
+        is listed, see `broker.owner`.
         """
         if id and id_from:
             raise BadRequest("The id is given, and is to be derived from the content: choose one of the two.")
         wanted = None if id_from else id or uuid.uuid4().hex
-        return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s, again)
+        return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s, again, owner)
 
     def submit_many(
         self,
@@ -192,11 +194,11 @@ class Pipeline:
         """
         return self._submitter.promote(job) or (self.outcome(job) is None and self._submitter.promote(job))
 
-    def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
+    def mine(self, first: int = 0, most: int = 50, owner: str | None = None) -> list[Listed]:
         """Return the jobs that this owner has submitted (GOLEM_OWNER), newest first, without those that have expired:
-        `most` of them from place `first` on."""
+        `most` of them from place `first` on. `owner`: as in `submit_with`."""
         with reaching(self.settings):
-            return self._listing.page(first, most)
+            return self._listing.page(first, most, owner)
 
     def group(self, name: str) -> "Group":
         """Return a group of jobs. Costs nothing and does not fail if there is none."""

@@ -124,6 +124,7 @@ class Submitter:
         name: str | None,
         wait_s: float,
         again: str | None = None,
+        owner: str | None = None,
     ) -> str:
         """See `Pipeline.submit_with`. Without an `id`, it is derived from the content."""
         job, data = self.describe(asked, options, id, name, again)
@@ -133,7 +134,8 @@ class Submitter:
             if data is not None and not self._jobs.register(job):
                 return job.id
             self._store(job, data, options, wait_s)
-            self._publisher.submit(job)  # if its answer is lost, the job may run: what it needs is kept for an hour
+            # if its answer is lost, the job may run: what it needs is kept for an hour
+            self._publisher.submit(job, owner)
         return job.id
 
     def _check_webhook(self, url: str | None) -> None:

@@ -39,6 +39,18 @@ class BadRequest(GolemError):
     code = "bad-request"
 
 
+class UnknownJob(BadRequest):
+    """There is no such job: it was never submitted, its Outcome is no longer kept, or it is somebody else's."""
+
+    code = "unknown-job"
+
+
+class UnknownGroup(BadRequest):
+    """There is no such group."""
+
+    code = "unknown-group"
+
+
 class BadWebhook(BadRequest):
     """The URL of a webhook is invalid or not allowed, or nothing would deliver to it."""
 

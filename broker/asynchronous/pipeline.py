@@ -7,11 +7,11 @@ async with AsyncPipeline() as pipeline:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from golem_chain.broker.asynchronous.bridge import in_thread, pause, run
 from golem_chain.broker.asynchronous.connection import Client
@@ -37,6 +37,7 @@ from golem_chain.shared.records import (
 from golem_chain.shared.settings import Settings
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Bridged(Pipeline):
@@ -130,6 +131,7 @@ class AsyncPipeline:
         again: str | None = None,
         name: str | None = None,
         wait_s: float = 60.0,
+        owner: str | None = None,
     ) -> str:
         """Like `submit`, with prepared options that several jobs can share: see `Pipeline.submit_with`."""
 
@@ -144,6 +146,7 @@ class AsyncPipeline:
                 again=again,
                 name=name,
                 wait_s=wait_s,
+                owner=owner,
             )
 
         return await self._undone(run(submit))
@@ -172,9 +175,9 @@ class AsyncPipeline:
         """Move a waiting job before all others: see `Pipeline.promote`."""
         return await run(self._pipeline.promote, job)
 
-    async def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
+    async def mine(self, first: int = 0, most: int = 50, owner: str | None = None) -> list[Listed]:
         """Return the jobs that this owner has submitted, newest first: see `Pipeline.mine`."""
-        return await run(self._pipeline.mine, first, most)
+        return await run(self._pipeline.mine, first, most, owner)
 
     def group(self, name: str) -> AsyncGroup:
         """Return a group of jobs. Costs nothing and does not fail if there is none."""
@@ -207,6 +210,17 @@ class AsyncPipeline:
     async def cancel(self, job: str) -> Outcome:
         """Cancel a job and return its Outcome: see `Pipeline.cancel`."""
         return await run(self._pipeline.cancel, job)
+
+    @property
+    def client(self) -> Client:
+        """The connection, for code inside of `call`."""
+        return self._client
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call code that is written for redis-py's synchronous client, over `client`; the event loop goes on meanwhile.
+        It may not block in another way."""
+        with reaching(self.settings):
+            return await run(function, *args, **kwargs)
 
     async def close(self) -> None:
         """End the waits that go on, and close the connections."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
-from golem_chain.broker.asynchronous.owned import OwnedPipeline
+from golem_chain.broker.asynchronous.owned import Known, OwnedPipeline
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.local.lasting import LastingSystem
 from golem_chain.broker.owner import owner_of
@@ -46,10 +46,12 @@ class Door:
         self.pipeline = AsyncPipeline(settings)
         self.beside = AsyncExitStack()  # what ends when the last request has ended, such as Wyoming
         self.stopping = asyncio.Event()  # set before the server waits for open requests: streams end then
+        self._local, self._known = owner_of(settings), Known()
 
     def jobs_of(self, caller: Caller) -> OwnedPipeline:
         """Return a view of the pipeline that holds the caller's jobs only."""
-        return OwnedPipeline(self.pipeline, caller.owner)
+        plain = caller.owner == self._local  # `golem status --group` and the page then agree
+        return OwnedPipeline(self.pipeline, caller.owner, plain=plain, known=self._known)
 
     async def close(self) -> None:
         """Close what runs beside the requests, then the connections."""

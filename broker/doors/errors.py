@@ -34,6 +34,8 @@ class Shape(NamedTuple):
 
 #: The status of each class; of several that fit, the first counts. Anything else that is wrong with a request is 400.
 _STATUS: tuple[tuple[type[GolemError], int], ...] = (
+    (errors.UnknownJob, 404),
+    (errors.UnknownGroup, 404),
     (errors.AudioAboveLimit, 413),
     (errors.TimeLimit, 504),
     (errors.Expired, 504),

@@ -12,7 +12,7 @@ from golem_chain.broker.jobs.outcomes import AWAY_S, Outcomes
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scripts import Script
-from golem_chain.shared.errors import BadRequest
+from golem_chain.shared.errors import BadRequest, UnknownGroup
 from golem_chain.shared.records import Outcome, State
 
 #: The cursor before the first end.
@@ -147,8 +147,8 @@ class Groups:
         ]
 
 
-def _unknown(name: str) -> BadRequest:
-    return BadRequest(
+def _unknown(name: str) -> UnknownGroup:
+    return UnknownGroup(
         f"There is no group {name[:80]!a}: it has no jobs yet, or its Outcomes have expired (GOLEM_KEEP_S)."
     )
 

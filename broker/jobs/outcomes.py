@@ -12,7 +12,7 @@ from golem_chain.broker.jobs import records
 from golem_chain.broker.jobs.announcements import Announcements
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.transport.scripts import Script
-from golem_chain.shared.errors import BadRequest, Expired, GolemError
+from golem_chain.shared.errors import BadRequest, Expired, GolemError, UnknownJob
 from golem_chain.shared.records import CHAIN, Failure, Job, Outcome, State
 from golem_chain.shared.settings import Settings
 
@@ -211,8 +211,8 @@ def deadline_passed(job: Job | None) -> Failure:
     return Failure(code=Expired.code, message=f"The job had not ended after {after}.")
 
 
-def unknown(job: str, keep_s: float) -> BadRequest:
+def unknown(job: str, keep_s: float) -> UnknownJob:
     """Return the error for an id that Redis does not know."""
-    return BadRequest(
+    return UnknownJob(
         f"There is no job {job[:80]!a}: it was never submitted, or it ended more than {keep_s:g} s ago (GOLEM_KEEP_S)."
     )

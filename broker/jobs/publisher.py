@@ -7,7 +7,7 @@ from typing import cast
 import redis
 
 from golem_chain.broker.jobs.records import digest, shared_keys, taken
-from golem_chain.broker.keys import Keys
+from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.transport.message import SENT_AT_MARK, text
 from golem_chain.broker.transport.scripts import Script
 from golem_chain.broker.wire import WIRE
@@ -21,24 +21,25 @@ _MARK = json.dumps(SENT_AT_MARK)
 
 
 class Publisher:
-    """The submits of one producer. `owner`: the name under which its jobs are listed, see `broker.owner`."""
+    """The submits of one producer. `owner`: the name under which its jobs are listed, see `broker.owner`, unless a
+    submit is for another one."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str) -> None:
         self._client, self._keys, self._owner = client, keys, owner
         self._submit, self._promote = Script(client, "submit"), Script(client, "promote")
 
-    def submit(self, job: Job) -> bool:
+    def submit(self, job: Job, owner: str | None = None) -> bool:
         """Publish the job's first message, and keep its data until its Outcome; return False if that was done before.
 
         Stores the record too, if there is none. Safe to repeat.
         Raises BadRequest if the id belongs to a job with a different request, GroupCancelled.
         """
-        return self._done(job, self._submit(*self._call(job)))
+        return self._done(job, self._submit(*self._call(job, owner or self._owner)))
 
     def submit_all(self, jobs: Sequence[Job]) -> list[bool | GolemError]:
         """As `submit` for each of the jobs, in one round trip. Returns the error of a job in its place."""
         found: list[bool | GolemError] = []
-        for job, answer in zip(jobs, self._submit.all([self._call(job) for job in jobs]), strict=True):
+        for job, answer in zip(jobs, self._submit.all([self._call(job, self._owner) for job in jobs]), strict=True):
             try:
                 if isinstance(answer, Exception):
                     raise answer
@@ -70,7 +71,7 @@ class Publisher:
             raise GroupCancelled(f"The group {job.group} was cancelled: submit the job in another group.")
         return bool(done)
 
-    def _call(self, job: Job) -> tuple[list[str], list[str | int | float]]:
+    def _call(self, job: Job, owner: str) -> tuple[list[str], list[str | int | float]]:
         """Return the keys and arguments of the script."""
         keys, first = self._keys, job.start
         touched = [keys.job(job.id), keys.outcome(job.id), keys.vault_leaving, keys.vault_ended]
@@ -78,4 +79,4 @@ class Publisher:
         args: list[str | int | float] = [digest(job), job.model_dump_json(exclude_defaults=True), job.id]
         args += [keys.audio(job.id), keys.queue(first), keys.wake(first), text(first, job.id), first, _MARK]
         args += [keys.wire, WIRE, job.lane, job.group or "", job.webhook or "", keys.expiring, job.expires_s or 0]
-        return touched, [*args, keys.owner(self._owner), OWNED_MOST, OWNED_S]
+        return touched, [*args, keys.owner(owner), OWNED_MOST, OWNED_S, hashed(owner)]

@@ -1,22 +1,13 @@
 """Forms with files: fields as they were sent, each file as an upload."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from golem_chain.broker.doors.door import Caller, Door
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file that came in."""
-
-    name: str  # as the client calls it, without folders
-    size_bytes: int
-    sha256: str
-    data: bytes = field(repr=False)
+from golem_chain.broker.doors.intake.uploads import Upload
 
 
 @dataclass(frozen=True)

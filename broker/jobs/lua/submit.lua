@@ -8,7 +8,8 @@
 -- KEYS      job, outcome, vault leaving, vault ended; then each shared label set or vocabulary and its users
 -- ARGV      digest of the request, record, job id, audio, queue, its wake mark, message, its stage, placeholder of the
 --           time, key of the wire version, ours, lane, group (empty: none), URL of the webhook (empty: none), deadlines,
---           seconds until the job's (0: none), jobs of the submitter, how many of them are kept, for how many seconds
+--           seconds until the job's (0: none), jobs of the submitter, how many of them are kept, for how many seconds, hash of
+--           the submitter
 -- reads     job, outcome, wire version, group
 -- writes    job, audio, vault leaving, vault ended, users, label sets, vocabularies, queue, wake mark, group, deadlines,
 --           jobs of the submitter
@@ -17,7 +18,7 @@
 local job, outcome, leaving, ended = unpack(KEYS)
 local FIXED = 4  -- keys before the shared ones
 local digest, record, id, audio, queue, wake, message, stage, mark, wire, ours, lane, group, webhook, deadlines, expires_s,
-      owner, owned_most, owned_s = unpack(ARGV)
+      owner, owned_most, owned_s, whose = unpack(ARGV)
 local other = other_wire(wire, ours)
 if other then return other end
 if redis.call('HSETNX', job, 'digest', digest) == 0 then
@@ -29,7 +30,7 @@ if redis.call('HSETNX', job, 'digest', digest) == 0 then
     return 0
   end
 end
-redis.call('HSET', job, 'job', record, 'lane', lane)
+redis.call('HSET', job, 'job', record, 'lane', lane, 'owner', whose)
 if group ~= '' then redis.call('HSET', job, 'group', group) end
 local counters, ends = group_of(job)
 if counters and redis.pcall('HEXISTS', counters, 'cancelled_at') == 1 then
