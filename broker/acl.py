@@ -60,8 +60,9 @@ def rules(prefix: str) -> dict[str, str]:
             # deadlines and what is told to URLs: they list ids
             f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
             # the submitter's own list, and groups: who knows the name can read them
-            f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zremrangebyrank "
-            "+expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget +exists +xadd +xread +fcall) "
+            f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zrevrangebyscore "
+            "+zscore +zremrangebyrank +expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget "
+            "+exists +xadd +xread +fcall) "
             # the secret of ids from content: SETNX creates it, and nothing replaces it
             f"(~{keys.salt} +get +setnx) "
             # the job, its labels, vocabulary and Outcome
@@ -69,7 +70,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"~{keys.replicated} ~{keys.vault_total} ~{keys.vault_sizes} ~{keys.vault_leaving} ~{keys.vault_ended} "
             f"~{keys.labels('*')} ~{keys.vocabulary('*')} "
             f"~{keys.users(keys.labels('*'))} ~{keys.users(keys.vocabulary('*'))} "
-            "+get +mget +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
+            "+get +getrange +mget +set +del +unlink +exists +ttl +zadd +expire +pexpire +persist +incrby +decrby "
             "+hset +hsetnx +hget +hmget +hgetall +hdel +hexists +zrem +zrange +zrangebyscore +sadd +srem +scard "
             f"&{keys.ended} +publish +subscribe +unsubscribe"
         ),

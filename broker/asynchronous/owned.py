@@ -12,6 +12,7 @@ from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
 from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.ownership import Owned, Seen
 from golem_chain.broker.jobs.records import Finished
+from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.submission import Asked
 from golem_chain.shared.errors import BadRequest, GroupCancelled, UnknownGroup
@@ -104,6 +105,15 @@ class OwnedPipeline:
             self._known.add(self._owner, job)
         return {job: one._replace(group=self._outside(one.group)) for job, one in seen.items()}
 
+    async def older(self, before: Place | None, most: int) -> list[Place]:
+        """Return the next `most` of the owner's jobs, newest first, after a place of the list; None: the newest."""
+        return await self._pipeline.call(lambda: self._summaries.older(self._owner, before, most))
+
+    async def summaries(self, jobs: Sequence[str]) -> list[Summary | None]:
+        """Return each job in short; None for one that is unknown."""
+        found = await self._pipeline.call(lambda: self._summaries.look(self._owner, jobs))
+        return [one and one._replace(group=self._outside(one.group)) for one in found]
+
     async def record(self, job: str) -> Finished:
         """Return what is stored of a job, with the full answers of the stages that it has finished."""
         return await self._pipeline.call(lambda: self._jobs.record(job))
@@ -122,6 +132,10 @@ class OwnedPipeline:
     def _jobs(self) -> Owned:
         settings = self._pipeline.settings
         return Owned(self._pipeline.client, Keys(settings.prefix), settings.keep_s, self._owner)
+
+    @property
+    def _summaries(self) -> Summaries:
+        return Summaries(self._pipeline.client, Keys(self._pipeline.settings.prefix))
 
     async def _check(self, jobs: Sequence[str]) -> None:
         """Raise UnknownJob for a job that is not the owner's."""

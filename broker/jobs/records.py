@@ -2,8 +2,8 @@
 
 Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), `at` (the
 stage that it waits for or is in) and `tag` (of the message that runs it), `lane`, `group`, `webhook`, `expires_at` (by
-the server's clock), `owner` (a hash of the submitter's name, see `broker.owner`), and for each finished stage its
-answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
+the server's clock), `ended_at` (likewise), `owner` (a hash of the submitter's name, see `broker.owner`), and for each
+finished stage its answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
 While a long recording is transcribed: `heard` (seconds, of seconds) and `heard-so-far` (what resumes it).
 """
 

@@ -10,6 +10,8 @@ local function end_job(keys, audio, text, state, keep_ms, id, channel)
   local outcome, job, sizes, leaving, ended = unpack(keys)
   if redis.call('EXISTS', job) == 0 then return 0 end
   if not redis.call('SET', outcome, text, 'NX', 'PX', keep_ms) then return 0 end
+  local clock = redis.call('TIME')
+  redis.call('HSET', job, 'ended_at', string.format('%.6f', clock[1] + clock[2] / 1e6))
   redis.call('PEXPIRE', job, keep_ms)
   redis.call('PEXPIRE', audio, keep_ms)
   leaves(sizes, leaving, ended, audio_of(id), keep_ms)
