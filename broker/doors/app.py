@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from golem_chain.broker.doors import errors
+from golem_chain.broker.doors.access import routes as access_routes
 from golem_chain.broker.doors.access.guard import Guard
 from golem_chain.broker.doors.door import Door
 from golem_chain.broker.doors.jobs import routes as jobs_routes
@@ -33,7 +34,7 @@ def create_app(door: Door) -> FastAPI:
 
     app = FastAPI(title="Golem Chain", lifespan=living)
     app.state.door, app.state.system = door, Room(door)
-    for routes in (openai_routes, jobs_routes, system_routes, page_routes):
+    for routes in (access_routes, openai_routes, jobs_routes, system_routes, page_routes):
         app.include_router(routes.router)
     for kind in (GolemError, errors.HttpError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_error)
@@ -44,7 +45,7 @@ def create_app(door: Door) -> FastAPI:
 async def answer_error(request: Request, exc: Exception) -> JSONResponse:
     """Answer a request that failed."""
     if isinstance(exc, HTTPException):
-        told = errors.shape(exc.status_code, f"{exc.detail}.", None)
+        told = errors.shape(exc.status_code, f"{exc.detail}.", None)._replace(headers=exc.headers or {})
     elif isinstance(exc, RequestValidationError):
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])

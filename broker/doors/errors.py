@@ -1,5 +1,6 @@
 """How errors look to clients: a status, and one sentence in the shape of OpenAI's API, for all doors of HTTP."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -53,7 +54,8 @@ _STATUS: tuple[tuple[type[GolemError], int], ...] = (
 )
 #: Classes whose message is for the operator's log: it names servers.
 _PRIVATE: tuple[type[GolemError], ...] = (errors.BrokerAway, errors.WireDiffers)
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+#: A wrong key is an `invalid_request_error`, as at OpenAI: programs look at the code.
+_TYPES = {403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 #: When a client may try again, seconds.
 RETRY_AFTER_S = 2
 
@@ -62,6 +64,11 @@ def shape(status: int, message: str, code: str | None, param: str | None = None,
     """Return an error in the shape of OpenAI's API."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return Shape(status, {"error": {"message": message, "type": kind, "param": param, "code": code}}, headers)
+
+
+def encoded(told: Shape) -> bytes:
+    """Return the body as JSON."""
+    return json.dumps(told.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def of(exc: Exception) -> Shape:

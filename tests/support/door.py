@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from golem_chain.broker.doors.access.connection import server_options
 from golem_chain.broker.doors.app import create_app
 from golem_chain.broker.doors.door import Door
 from golem_chain.broker.doors.server import Server
@@ -19,7 +20,10 @@ def serving(settings, door=None):
 
     async def run():
         served = door or Door(settings)
-        config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", lifespan="on")
+        options = server_options(settings)
+        config = uvicorn.Config(
+            create_app(served), host="127.0.0.1", port=0, log_level="error", lifespan="on", **options
+        )
         started["server"] = server = Server(config, served)
         await server.serve()
 
