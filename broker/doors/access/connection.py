@@ -26,7 +26,6 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "backlog": limits.BACKLOG,
         "server_header": False,
         "access_log": False,  # the guard writes a line for each request
-        "log_level": "error",  # below it uvicorn logs a line for each malformed request
         # Without this, uvicorn believes whatever connects from 127.0.0.1.
         "proxy_headers": bool(settings.serve_proxies),
         "forwarded_allow_ips": list(settings.serve_proxies),

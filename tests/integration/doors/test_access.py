@@ -1,6 +1,7 @@
 """Who may come in, over real HTTP: keys, rates, hosts, origins, and the headers that browsers obey."""
 
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ def given():
 def file(given, tmp_path_factory):
     """A file of their hashes."""
     path = tmp_path_factory.mktemp("keys") / "keys.toml"
-    more = {"alice": {"upload": 1 << 20, "queued": 9}, "root": {"operator": True}, "slow": {"requests_per_min": 2}}
+    more: dict[str, dict[str, Any]] = {"alice": {"upload": 1 << 20, "queued": 9}, "root": {"operator": True}, "slow": {"requests_per_min": 2}}
     for name, key in given.items():
         keys.add(path, Key(name=name, sha256=keys.hash_of(key), **more[name]))
     return path
