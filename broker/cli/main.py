@@ -10,7 +10,7 @@ import typer
 from golem_chain.broker.cli.arguments.options import Json
 from golem_chain.broker.cli.commands import jobs, listen, serve, submitted, watch
 from golem_chain.broker.cli.console import interrupted
-from golem_chain.broker.cli.operations import dead_letters
+from golem_chain.broker.cli.operations import dead_letters, keys
 from golem_chain.shared.errors import BadLabels, BadRequest, BadSetting, GolemError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dead_letters.app, name="dead")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:

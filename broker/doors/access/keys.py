@@ -27,6 +27,10 @@ _HEAD = "# API keys of golem serve: names, SHA-256 hashes and limits. Written by
 _FILE_MOST = 4 << 20  # bytes; about 20,000 keys
 
 
+Count = Annotated[int, Field(gt=0)]
+Size = Annotated[int, Field(gt=0), BeforeValidator(lambda value: parse_bytes(str(value)))]
+
+
 class Key(BaseModel):
     """What is kept of a key."""
 
@@ -35,11 +39,9 @@ class Key(BaseModel):
     name: Annotated[str, Field(pattern=f"^{NAME}$")]
     sha256: Annotated[str, BeforeValidator(lambda value: str(value).lower()), Field(pattern="^[0-9a-f]{64}$")]
     operator: bool = False
-    requests_per_min: Annotated[int | None, Field(gt=0)] = None
-    upload: Annotated[int | None, BeforeValidator(lambda v: v if v is None else parse_bytes(str(v))), Field(gt=0)] = (
-        None
-    )
-    queued: Annotated[int | None, Field(gt=0)] = None
+    requests_per_min: Count | None = None
+    upload: Size | None = None  # bytes
+    queued: Count | None = None
 
     @property
     def owner(self) -> str:

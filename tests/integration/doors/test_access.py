@@ -21,7 +21,11 @@ def given():
 def file(given, tmp_path_factory):
     """A file of their hashes."""
     path = tmp_path_factory.mktemp("keys") / "keys.toml"
-    more: dict[str, dict[str, Any]] = {"alice": {"upload": 1 << 20, "queued": 9}, "root": {"operator": True}, "slow": {"requests_per_min": 2}}
+    more: dict[str, dict[str, Any]] = {
+        "alice": {"upload": 1 << 20, "queued": 9},
+        "root": {"operator": True},
+        "slow": {"requests_per_min": 2},
+    }
     for name, key in given.items():
         keys.add(path, Key(name=name, sha256=keys.hash_of(key), **more[name]))
     return path
