@@ -18,6 +18,8 @@ from typing import Any
 import uvicorn
 
 from golem_chain.broker.connection import check_broker, place
+from golem_chain.broker.doors.access import keyring, limits
+from golem_chain.broker.doors.access.connection import server_options
 from golem_chain.broker.doors.app import create_app
 from golem_chain.broker.doors.door import Door
 from golem_chain.broker.doors.lifecycle import ports
@@ -32,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
-BACKLOG = 512  # connections that wait to be accepted
 _LOOK_S = 1.0  # interval of looking for a Redis that is away
 _CLOSING_S = 2  # for the connections of requests that were cut: a client may not read
 
@@ -44,11 +45,12 @@ def run(settings: Settings, say: Say, *, no_auth: bool = False, log: bool = Fals
     where the system beside the server cannot start.
     """
     ports.check_keys(settings, no_auth=no_auth)
+    keyring.check(settings)
     tls = ports.certificate(settings)
     where = place(settings)  # raises BadSetting for a bad URL
     _set_up_log(log=log)
     with ExitStack() as opened:
-        sockets = ports.open_port(settings.serve_address, settings.serve_port, BACKLOG, "GOLEM_SERVE")
+        sockets = ports.open_port(settings.serve_address, settings.serve_port, limits.BACKLOG, "GOLEM_SERVE")
         for one in sockets:
             opened.callback(one.close)
         stop = opened.enter_context(Stop.heard())
@@ -93,16 +95,10 @@ async def _serve(
 def _config(app: Ending, settings: Settings, tls: ssl.SSLContext | None) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http="h11",
-        ws="none",
         lifespan="on",
         log_config=None,
-        access_log=False,
-        backlog=BACKLOG,
-        server_header=False,
-        proxy_headers=bool(settings.serve_proxies),
-        forwarded_allow_ips=list(settings.serve_proxies),
         timeout_graceful_shutdown=int(settings.stop_s) + _CLOSING_S,
+        **server_options(settings),
     )
     config.load()
     config.ssl = tls

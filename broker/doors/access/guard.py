@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import re
 import time
 import traceback
@@ -76,7 +77,10 @@ class Guard:
             pass
         except (HttpError, GolemError) as exc:
             await exchange.answer(errors.of(exc))
-        except Exception as exc:  # noqa: BLE001 - whatever fails is answered; its words may be a user's, so no log has them
+        except Exception as exc:
+            if os.environ.get("GOLEM_DEBUG") == "1":
+                raise
+            # Not its words, which may be a user's.
             at = traceback.extract_tb(exc.__traceback__)[-1]
             logger.error("%s: internal error: %s at %s:%s", request_id, type(exc).__name__, at.filename, at.lineno)
             await exchange.answer(errors.of(exc))

@@ -28,15 +28,10 @@ class KeyRing:
     @classmethod
     def of(cls, settings: Settings) -> "KeyRing | None":
         """Read the keys of GOLEM_API_KEYS; None if it is not set. Raises BadSetting if they cannot be used."""
-        if not settings.api_keys:
-            return None
         path = keys.file_of(settings.api_keys)
         if path is not None and keys.is_exposed(path):
             logger.warning("Other users can read or write %s: chmod 600 it.", path)
-        found = keys.of_setting(settings.api_keys) if path is None else keys.of_file(path)
-        if not found:
-            raise BadSetting(f"{path or 'GOLEM_API_KEYS'} holds no key: golem keys add NAME makes one.")
-        return cls(found, path)
+        return cls(check(settings), path) if settings.api_keys else None
 
     def caller_of(self, token: str) -> Caller | None:
         """Return whose key this is. Takes as long for a wrong key as for the right one, whichever it is."""
@@ -71,6 +66,15 @@ class KeyRing:
 
     def _hold(self, found: tuple[Key, ...]) -> None:
         self._callers = tuple((key.sha256, _caller(key)) for key in found)
+
+
+def check(settings: Settings) -> tuple[Key, ...]:
+    """Return the keys of GOLEM_API_KEYS. Raises BadSetting if they cannot be used, or there is none where it is set."""
+    path = keys.file_of(settings.api_keys)
+    found = keys.of_file(path) if path is not None else keys.of_setting(settings.api_keys or "")
+    if settings.api_keys and not found:
+        raise BadSetting(f"{path or 'GOLEM_API_KEYS'} holds no key: golem keys add NAME makes one.")
+    return found
 
 
 def _caller(key: Key) -> Caller:

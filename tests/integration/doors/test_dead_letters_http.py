@@ -38,7 +38,7 @@ def test_a_dropped_letter_is_gone_and_its_job_keeps_its_outcome(door, chain, let
     assert httpx.delete(f"{door}/v1/dead-letters/{letter['letter']}").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["0" * 12, "x", "%00", "é" * 200])
+@pytest.mark.parametrize("name", ["0" * 12, "x", "a%20b", "é" * 200])
 def test_an_unknown_letter_is_not_found(door, name):
     assert httpx.delete(f"{door}/v1/dead-letters/{name}").status_code == 404
 
