@@ -59,6 +59,8 @@ def rules(prefix: str) -> dict[str, str]:
             f"(%R~{keys.wire} +get) (%R~{keys.webhooks_ready} +get) "
             # deadlines and what is told to URLs: they list ids
             f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
+            # how many jobs have ended: HINCRBY answers with the number, and so needs both permissions
+            f"(~{keys.totals} +hincrby) "
             # the submitter's own list, and groups: who knows the name can read them
             f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zrevrangebyscore "
             "+zscore +zremrangebyrank +expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget "
@@ -89,7 +91,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"{_EVERYBODY} +info +time {' '.join(f'%R~{key}' for key in lanes)} "
             f"%R~{keys.unacked} %R~{keys.unacked_index} %R~{keys.holders} %R~{keys.deliveries} %R~{keys.dead} "
             f"%R~{keys.events} %R~{keys.box('*')} %R~{keys.boxes} %R~{keys.checkpoint('*')} %R~{keys.claim('*')} "
-            f"%R~{keys.served} %R~{keys.wire} +@read +scan -keys -randomkey -dbsize"
+            f"%R~{keys.served} %R~{keys.wire} %R~{keys.totals} +@read +scan -keys -randomkey -dbsize"
         ),
         "flower": (
             f"{_EVERYBODY} +info +multi +exec +discard +eval +evalsha +script|load +script|exists +time "

@@ -10,7 +10,7 @@ box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoi
 group         golem:group:<name>  golem:group-ends:<name>
 lists         golem:expiring  golem:outbox  golem:owner:<hash>
 webhook       golem:webhook:<id>  golem:webhooks:<origin>  golem:webhooks  golem:webhooks-dead  golem:webhooks-ready
-system        golem:wire  golem:salt
+system        golem:wire  golem:salt  golem:totals
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
 """
 
@@ -45,6 +45,12 @@ class Keys:
         """The secret of ids that are derived from content (`broker.content_id`), 32 bytes. Producers may read it, and
         create it where there is none."""
         return f"{self.prefix}:salt"
+
+    @property
+    def totals(self) -> str:
+        """How many jobs have ended in each state since the system began (hash); never expires. Producers may add to
+        it."""
+        return f"{self.prefix}:totals"
 
     # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published
 

@@ -188,6 +188,8 @@ CLAIMS = {
             "XTRIM golem:outbox MAXLEN 0", "DEL golem:outbox", "SET golem:outbox x", "GET golem:outbox",
             "HGETALL golem:webhook:x", "HSET golem:webhook:x url y", "ZADD golem:webhooks 0 x",
             "SET golem:webhooks-ready x", "LRANGE golem:webhooks-dead 0 -1", "ZRANGE golem:webhooks:https://a 0 -1"],
+        "reset the totals": ["DEL golem:totals", "HSET golem:totals done 0", "HDEL golem:totals done",
+                             "HGETALL golem:totals", "EXPIRE golem:totals 1"],
         "replace the secret of ids from content": ["SET golem:salt x", "DEL golem:salt", "GETDEL golem:salt",
                                                    "EXPIRE golem:salt 1", "RENAME golem:job:x golem:salt"],
         "touch workers": ["HSET golem:box:x a b", "HGETALL golem:box:x", "DEL golem:unacked", "SET golem:wire x",

@@ -5,7 +5,7 @@
 -- audio. A job without a record was never submitted, or has expired: it gets no Outcome. Who knows a job's id can
 -- read it, so that the end is announced, and the audio booked, by a hash of the id.
 --
--- What producers may write beside jobs (deadlines, groups, the outbox) is touched by `pcall`: it stops no end.
+-- What producers may write beside jobs (deadlines, groups, the outbox, totals) is touched by `pcall`: it stops no end.
 local function end_job(keys, audio, text, state, keep_ms, id, channel)
   local outcome, job, sizes, leaving, ended = unpack(keys)
   if redis.call('EXISTS', job) == 0 then return 0 end
@@ -27,6 +27,7 @@ local function end_job(keys, audio, text, state, keep_ms, id, channel)
   counts_end(job, id, state, keep_ms)
   local system, url = job:match('^[^:]*'), redis.call('HGET', job, 'webhook')
   redis.pcall('ZREM', system .. ':expiring', id)
+  redis.pcall('HINCRBY', system .. ':totals', state, 1)
   if url then redis.pcall('XADD', system .. ':outbox', '*', 'job', id, 'url', url, 'outcome', text) end
   redis.call('PUBLISH', channel, redis.sha1hex(id))
   return 1

@@ -12,7 +12,7 @@
 --           message or state of the Outcome, placeholder of the time, audio, milliseconds to keep the Outcome, job id,
 --           channel to announce it on; then pairs of field and value of the answer
 -- reads     unacked, holders, deliveries, job, outcome, vault sizes, users
--- writes    all keys, the job's group and its ends, deadlines, outbox
+-- writes    all keys, the job's group and its ends, deadlines, outbox, totals
 -- returns   1; 2 if the job had ended, has no record or has passed the stage; 0 if the lease was lost
 local books, queue, wake, keys = {unpack(KEYS, 1, 5)}, KEYS[6], KEYS[7], {unpack(KEYS, 8)}
 local tag, box, delivery, follows, text, becomes, mark, audio, keep_ms, id, channel = unpack(ARGV)
