@@ -17,6 +17,7 @@ from golem_chain.broker.doors.jobs import routes as jobs_routes
 from golem_chain.broker.doors.openai import routes as openai_routes
 from golem_chain.broker.doors.page import routes as page_routes
 from golem_chain.broker.doors.system import routes as system_routes
+from golem_chain.broker.doors.system.metrics.requests import Measured
 from golem_chain.broker.doors.system.room import Room
 from golem_chain.shared.errors import GolemError
 
@@ -39,6 +40,7 @@ def create_app(door: Door) -> FastAPI:
     for kind in (GolemError, errors.HttpError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_error)
     app.add_middleware(Guard, door=door)
+    app.add_middleware(Measured, requests=app.state.system.metrics.requests)  # the last one is the outermost
     return app
 
 

@@ -10,6 +10,7 @@ from golem_chain.broker.doors.door import Caller, Door
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.system import views
 from golem_chain.broker.doors.system.feed import Feed
+from golem_chain.broker.doors.system.metrics.scrape import Metrics
 from golem_chain.broker.doors.system.owners import Owners
 from golem_chain.broker.doors.system.reader import Reader
 from golem_chain.broker.jobs.dead_letters import Letters
@@ -21,6 +22,7 @@ class Room:
     def __init__(self, door: Door) -> None:
         self.reader = Reader(door.settings)
         self.feed = Feed(door.settings, self.reader)
+        self.metrics = Metrics(door.settings, self.reader)
         self._plain = Client(door.settings)  # letters are bytes
         self.letters = Letters(self._plain, self.reader.keys)
         self._settings, self._owners = door.settings, Owners(self.reader.client, self.reader.keys)
@@ -36,6 +38,7 @@ class Room:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.metrics.close()
         await self._plain.aclose()
         await self.reader.close()
 

@@ -7,11 +7,13 @@ from fastapi import APIRouter, Query, Request, Response
 from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.intake.sse import EventStream, last_event_id
 from golem_chain.broker.doors.system import events, health, letters, views
+from golem_chain.broker.doors.system.metrics import routes as metrics_routes
 from golem_chain.broker.doors.system.room import TheRoom
 
 router = APIRouter(tags=["system"])
 router.include_router(health.router)
 router.include_router(letters.router)
+router.include_router(metrics_routes.router)
 
 #: The answer waits so long for its first event, seconds: until then an error has a status.
 HOLD_S = 5.0

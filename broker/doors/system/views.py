@@ -41,6 +41,8 @@ class BoxView(BaseModel):
     budget_bytes: int | None = Field(description="Budget of the residency (GOLEM_MEMORY_BUDGET)")
     loads: int | None = Field(description="Loads since the worker started")
     loads_of: dict[str, int] = Field(description="The same by stage")
+    unloads_of: dict[str, int] = Field(description="Unloads, likewise")
+    ooms_of: dict[str, int] = Field(description="Times that a stage ran out of memory, likewise")
     switches: int | None = Field(description="Loads that were preceded by an unload of another model")
     queues: list[str] = Field(description="Stages that the worker serves")
     in_hand: int = Field(description="Messages that it has taken and not finished")
@@ -75,6 +77,8 @@ def box(told: JsonObject) -> JsonObject:
         **{f"{name}_bytes": whole(told.get(name)) for name in ("allocated", "reserved", "free", "peak", "budget")},
         "loads": whole(told.get("loads")),
         "loads_of": _by_name(told.get("loads_of"), int),
+        "unloads_of": _by_name(told.get("unloads_of"), int),
+        "ooms_of": _by_name(told.get("ooms_of"), int),
         "switches": whole(told.get("switches")),
         "queues": texts(told.get("queues")),
         "in_hand": told.get("in_hand", 0),
