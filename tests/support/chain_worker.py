@@ -1,4 +1,5 @@
-"""A worker with fake engines that are scripted by the audio bytes. The tests run it as a program.
+"""A worker with fake engines that are scripted by the audio bytes, those after the header in a WAV file. The tests run
+it as a program.
 
 b"turn it on"           a transcript of these words      b"bad"          BadAudio from `prepare`
 b"silence"              an empty transcript              b"die"          the child kills itself
@@ -47,6 +48,11 @@ def tell_runs(texts):
             file.write(lines)
 
 
+def script_of(data):
+    """Return the text that scripts the Scribe."""
+    return (data[44:] if data.startswith(b"RIFF") else data).decode()
+
+
 class Told(StubEngine):
     """Logs when its weights are prefetched."""
 
@@ -58,11 +64,11 @@ class Told(StubEngine):
 @dataclass
 class Scribe(Told):
     def cost(self, ask):
-        text = ask.data.decode(errors="replace")
+        text = script_of(ask.data)
         return float(text.split()[1]) if text.startswith("sleep ") else QUICK_S
 
     def prepare(self, ask):
-        text = ask.data.decode()
+        text = script_of(ask.data)
         if text == "bad":
             raise BadAudio(f"{ask.name} is not audio.")
         if text.startswith("full once ") and not Path(text[10:]).exists():

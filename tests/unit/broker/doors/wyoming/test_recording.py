@@ -1,0 +1,83 @@
+"""A recording of any PCM format is a WAV file within the limits on audio."""
+
+import io
+import wave
+
+import pytest
+
+from golem_chain.broker.doors.wyoming.recording import Format, Recording, format_of
+from golem_chain.shared.errors import AudioAboveLimit, BadAudio
+from golem_chain.shared.settings import Settings
+
+
+@pytest.fixture
+def settings():
+    return Settings.read(_env_file=None)
+
+
+def recorded(form, settings, *pieces):
+    recording = Recording(form, settings)
+    for piece in pieces:
+        recording.check_room(len(piece))
+        recording.add(piece)
+    return recording
+
+
+@pytest.mark.parametrize("form", [Format(8000, 1, 1), Format(16000, 2, 1), Format(44100, 3, 2), Format(48000, 4, 6)])
+def test_the_file_has_the_format_and_the_samples(form, settings):
+    samples = bytes(range(form.width * form.channels)) * 10
+    upload = recorded(form, settings, samples[:7], samples[7:]).finish()
+    assert upload.size_bytes == len(upload.data)
+    with wave.open(io.BytesIO(upload.data)) as file:
+        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (form.rate, form.width, form.channels)
+        assert file.readframes(1 << 30) == samples
+
+
+def test_the_format_is_read_from_an_event(settings):
+    assert format_of({"rate": 22050, "width": 2, "channels": 1, "timestamp": None}, settings) == Format(22050, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"rate": 16000, "width": 2},
+        {"rate": 0, "width": 2, "channels": 1},
+        {"rate": 16000, "width": 5, "channels": 1},
+        {"rate": 16000, "width": 2, "channels": -1},
+        {"rate": "16000", "width": 2, "channels": 1},
+        {"rate": 16000.5, "width": 2, "channels": 1},
+        {"rate": True, "width": True, "channels": True},
+        {"rate": [1], "width": {}, "channels": None},
+    ],
+)
+def test_a_format_that_is_none_is_refused(told, settings):
+    with pytest.raises(BadAudio, match="no valid format"):
+        format_of(told, settings)
+
+
+@pytest.mark.parametrize(
+    ("told", "setting"),
+    [
+        ({"rate": 400_000, "width": 2, "channels": 1}, "GOLEM_AUDIO_MAX_RATE"),
+        ({"rate": 16_000, "width": 2, "channels": 10**30}, "GOLEM_AUDIO_MAX_CHANNELS"),
+    ],
+)
+def test_a_format_above_a_limit_names_the_setting(told, setting, settings):
+    with pytest.raises(AudioAboveLimit, match=setting):
+        format_of(told, settings)
+
+
+def test_a_file_above_the_limit_is_refused_before_its_last_chunk_is_read():
+    settings = Settings.read(_env_file=None, audio_max_bytes=1044)
+    recording = recorded(Format(16000, 2, 1), settings, bytes(1000))
+    assert recording.finish().size_bytes <= 1044
+    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_BYTES"):
+        recording.check_room(1)
+
+
+def test_so_is_one_that_lasts_too_long():
+    settings = Settings.read(_env_file=None, audio_max_s=2)
+    recording = recorded(Format(8000, 1, 1), settings, bytes(16_000))
+    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_S"):
+        recording.check_room(1)
