@@ -69,30 +69,24 @@ class Connection:
         except (OSError, EOFError):
             pass  # it has left, or takes too long
         except GolemError as exc:
-            await self.refuse(exc)
+            await self._refuse(exc)
         except Exception as exc:  # noqa: BLE001 -- the trouble of one client must not reach the others
             logger.error("A Wyoming request failed: %s", type(exc).__name__)  # more could quote what was said
-            await self.refuse(exc)
+            await self._refuse(exc)
         finally:
             self._recording = None
-            self._writer.close()
-
-    async def refuse(self, exc: Exception) -> None:
-        """Tell why the connection ends, and end it. What still comes is read for a moment: if it were left unread, the
-        client's system would drop our sentence. Raises nothing."""
-        with suppress(OSError, EOFError):
-            await self._write(answers.error_of(exc))
-            self._writer.write_eof()
-            async with asyncio.timeout(LINGER_S):
-                while await self._reader.read(1 << 16):
-                    pass
-        self._writer.close()
+            await self._close()
 
     def drop(self) -> None:
         """End the connection: the client counts as having left."""
         self.idle_since = None
         self._gone.set()
         self._writer.transport.abort()
+
+    async def turn_away(self, exc: GolemError) -> None:
+        """Tell the client why it is not served, and end the connection. Raises nothing."""
+        await self._refuse(exc)
+        await self._close()
 
     async def _converse(self) -> None:
         while True:
@@ -197,3 +191,22 @@ class Connection:
     async def _write(self, event: Event) -> None:
         async with asyncio.timeout(WRITE_S):
             await async_write_event(event, self._writer)
+
+    async def _refuse(self, exc: Exception) -> None:
+        """Tell why the connection ends. What still comes is read for a moment: if it were left unread, the client's
+        system would drop our sentence."""
+        with suppress(OSError, EOFError):
+            await self._write(answers.error_of(exc))
+            self._writer.write_eof()
+            async with asyncio.timeout(LINGER_S):
+                while await self._reader.read(1 << 16):
+                    pass
+
+    async def _close(self) -> None:
+        """Close the connection, with what the client has not accepted if it takes too long."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await self._writer.wait_closed()
+        except OSError:
+            self._writer.transport.abort()

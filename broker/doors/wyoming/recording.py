@@ -54,7 +54,7 @@ def format_of(data: dict[str, Any], settings: Settings) -> Format:
     )
     for what, asked, most, setting in limits:
         if asked > most:
-            raise AudioAboveLimit(f"The {what} is {asked:,}, above the limit of {most:,} ({setting}): lower it.")
+            raise AudioAboveLimit(f"The {what} of the audio is above the limit of {most:,} ({setting}): lower it.")
     return form
 
 

@@ -109,7 +109,7 @@ class WyomingServer:
         _probe(writer)
         connection = Connection(self._door, self._caller, self._description, reader, writer, gone)
         room = len(self._connections) < CONNECTIONS_MOST or self._make_room()
-        task = asyncio.create_task(connection.serve() if room else connection.refuse(_BUSY))
+        task = asyncio.create_task(connection.serve() if room else connection.turn_away(_BUSY))
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
 
