@@ -1,6 +1,7 @@
 """A Wyoming server in the event loop of a test, and what clients send to it."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 from wyoming.asr import Transcribe, Transcript
@@ -13,13 +14,20 @@ from golem_chain.broker.doors.wyoming.server import WyomingServer
 FORMAT = {"rate": 16000, "width": 2, "channels": 1}
 
 
+class Port(WyomingServer):
+    """A server that knows its port."""
+
+    port: int
+
+
 def conversing(settings, main, timeout_s=60):
     """Run a coroutine function with a Wyoming server of its own; fail if that leaves a task behind."""
 
     async def running():
         door = Door(settings)
-        server = WyomingServer(door, port=0)
-        await server.start()
+        server = Port(door)
+        await server.start([opened := socket.create_server(("127.0.0.1", 0))])
+        server.port = opened.getsockname()[1]
         try:
             async with asyncio.timeout(timeout_s):
                 await main(server)

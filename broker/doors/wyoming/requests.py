@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golem_chain.broker.doors.wyoming.languages import code_of
+from golem_chain.broker.doors.wyoming.languages import asked_for
 from golem_chain.broker.jobs.options import make_options
 from golem_chain.shared.errors import BadRequest
 from golem_chain.shared.records import HOTWORDS_MOST, JobOptions
@@ -18,7 +18,7 @@ def speech_options(data: dict[str, Any]) -> JobOptions:
     words = [*_texts(data.get("transcript_names")), *_texts(data.get("transcript_terms"))]
     usable = list(dict.fromkeys(word for word in words if _is_hotword(word)))[:HOTWORDS_MOST]
     return make_options(
-        language=code_of(data.get("language")),
+        language=asked_for(data.get("language")),
         hotwords=usable or None,
         stop="scribe",
         lane="interactive",
@@ -28,7 +28,7 @@ def speech_options(data: dict[str, Any]) -> JobOptions:
 
 def text_options(data: dict[str, Any]) -> JobOptions:
     """Return the options of a `transcript` event's job, which goes on to the Oracle. Raises BadRequest."""
-    return make_options(language=code_of(data.get("language")), lane="interactive", expires_s=ANSWER_S)
+    return make_options(language=asked_for(data.get("language")), lane="interactive", expires_s=ANSWER_S)
 
 
 def text_of(data: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 from golem_chain.broker.doors.door import Caller, Door, local_caller
@@ -10,12 +11,13 @@ from golem_chain.broker.doors.wyoming.connection import Connection
 from golem_chain.broker.doors.wyoming.description import Description
 from golem_chain.broker.doors.wyoming.events import LINE_MOST
 from golem_chain.broker.owner import owner_of
-from golem_chain.shared.errors import BadSetting, RetryableError
+from golem_chain.shared.errors import RetryableError
 from golem_chain.shared.settings import Settings
 
 #: Connections at once: Home Assistant opens one for each request. If they are all in use, the one that was idle longest
 #: makes room.
 CONNECTIONS_MOST = 100
+BACKLOG = 128  # connections that wait to be accepted
 _BUSY = RetryableError(f"All {CONNECTIONS_MOST} connections are busy: try again in a moment.")
 #: A connection whose client's machine has vanished is found out after this many seconds, by three probes.
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 30, 10, 3
@@ -47,40 +49,23 @@ class _Protocol(asyncio.StreamReaderProtocol):
 class WyomingServer:
     """Serves Wyoming for a door, in the event loop of the door."""
 
-    def __init__(self, door: Door, port: int | None = None) -> None:
-        """`port` replaces that of the settings; 0: any that is free."""
+    def __init__(self, door: Door) -> None:
         self._door, self._caller = door, wyoming_caller(door.settings)
-        self._asked_port = door.settings.wyoming_port if port is None else port
-        self._description = Description(door.settings)
-        self._server: asyncio.Server | None = None
+        self._description = Description(door.pipeline)
+        self._servers: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[None], Connection] = {}
 
-    async def start(self) -> None:
-        """Listen. Raises BadSetting if the address cannot be used."""
-        address = self._door.settings.wyoming_address
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._protocol, address, self._asked_port, backlog=CONNECTIONS_MOST
-            )
-        except (OSError, UnicodeError) as exc:
-            why = exc.strerror if isinstance(exc, OSError) and exc.strerror else "no valid address"
-            raise BadSetting(
-                f"Wyoming cannot listen on {address} port {self._asked_port} ({why.lower()}): set "
-                "GOLEM_WYOMING_ADDRESS or GOLEM_WYOMING_PORT, or GOLEM_WYOMING_PORT=0 for none."
-            ) from None
-
-    @property
-    def port(self) -> int:
-        """The port on which it listens."""
-        assert self._server is not None, "not started"
-        return int(self._server.sockets[0].getsockname()[1])
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections on these sockets, which are bound and listen; `stop` closes them."""
+        loop = asyncio.get_running_loop()
+        for one in sockets:
+            self._servers.append(await loop.create_server(self._protocol, sock=one, backlog=BACKLOG))
 
     async def stop(self) -> None:
         """Stop to listen, wait up to GOLEM_STOP_S for the answers under way, and end the connections. The jobs of those
         that are cut off are cancelled."""
-        if self._server is None:
-            return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self._connections.values()):
             if connection.idle_since is not None:
                 connection.drop()
@@ -91,7 +76,6 @@ class WyomingServer:
         if self._connections:
             await asyncio.wait(list(self._connections))
         await self._description.close()
-        self._server = None
 
     # -- connections
 

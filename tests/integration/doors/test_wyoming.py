@@ -11,6 +11,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
+from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.doors.wyoming import connection, description
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.settings import Settings
@@ -203,9 +204,7 @@ def test_a_server_without_its_queue_describes_itself_and_says_what_is_wrong(star
     server.stop()
 
     async def main(wyoming):
-        async with connected(wyoming) as client:
-            await client.write_event(Describe().event())
-            assert Info.is_type((await client.read_event()).type)
+        assert (await described(wyoming)).asr
         heard, said = await asyncio.gather(transcribed(wyoming, b"hello"), replied(wyoming, "hello"))
         assert heard.data["text"] == said.data["text"] == "The server cannot reach its queue: try again in a moment."
 
@@ -272,6 +271,12 @@ def test_a_stopping_server_cancels_what_takes_too_long(chain, tmp_path):
 # -- description
 
 
+async def described(server):
+    async with connected(server) as client:
+        await client.write_event(Describe().event())
+        return Info.from_event(await client.read_event())
+
+
 def test_a_description_takes_less_than_a_tenth_of_a_second_without_model_and_worker(start_server, tmp_path):
     server = start_server(tmp_path)
     settings = Settings.read(_env_file=None, redis_url=server.url, wyoming_port=0)
@@ -279,9 +284,7 @@ def test_a_description_takes_less_than_a_tenth_of_a_second_without_model_and_wor
     async def main(wyoming):
         for _ in range(3):
             began = time.perf_counter()
-            async with connected(wyoming) as client:
-                await client.write_event(Describe().event())
-                told = Info.from_event(await client.read_event())
+            told = await described(wyoming)
             assert time.perf_counter() - began < 0.1
         assert [one.name for one in told.asr] == [one.name for one in told.handle] == ["golem-chain"]
         assert not told.intent  # it would win over `handle` in Home Assistant, and its names would have to be theirs
@@ -293,32 +296,45 @@ def test_a_description_takes_less_than_a_tenth_of_a_second_without_model_and_wor
 
 
 def test_a_description_does_not_wait_for_a_queue_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr(description, "look", lambda _: time.sleep(1))
+    async def hanging(_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(AsyncPipeline, "checkpoints", hanging)
 
     async def main(wyoming):
-        began = time.perf_counter()
-        async with connected(wyoming) as client:
-            await client.write_event(Describe().event())
-            await client.read_event()
-        assert time.perf_counter() - began < 0.5
+        for _ in range(2):
+            began = time.perf_counter()
+            await described(wyoming)
+            assert time.perf_counter() - began < 0.1
 
     conversing(Settings.read(_env_file=None), main)
 
 
-def test_the_languages_are_those_of_the_checkpoint_that_the_workers_use(settings, client):
+def test_the_languages_are_those_of_the_checkpoint_that_the_workers_use(settings, client, monkeypatch):
+    monkeypatch.setattr(description, "_NEW_S", 0)
     keys = Keys(settings.prefix)
 
     async def main(wyoming):
-        async with connected(wyoming) as one:
-            await one.write_event(Describe().event())
-            return Info.from_event(await one.read_event())
+        for id, many in (("whisper-tiny.en", False), ("whisper-base", True)):
+            client.hset(keys.checkpoint("scribe"), mapping={"checkpoint": f'{{"id": "{id}"}}', "box": "one"})
+            (speech,) = (await described(wyoming)).asr[0].models
+            assert (speech.name, "de" in speech.languages) == (id, many)
 
-    for id, many in (("whisper-tiny.en", False), ("whisper-base", True)):
-        client.hset(keys.checkpoint("scribe"), mapping={"checkpoint": f'{{"id": "{id}"}}', "box": "one"})
-        told = description.look(settings)
-        assert told.asr[0].models[0].name == id
-        assert ("de" in told.asr[0].models[0].languages) is many
-        assert told.handle[0].models[0].languages == ["en"]
+    conversing(settings, main)
+
+
+def test_replies_are_told_in_the_languages_of_the_label_file(settings, tmp_path):
+    file = tmp_path / "intents.toml"
+    file.write_text('[default]\nlabels = ["open"]\n[default.languages.ru.labels]\nopen = ["открыть"]\n')
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[")
+
+    for intents, known in ((file, ["en", "ru"]), (bad, ["en"])):
+
+        async def main(wyoming, known=known):
+            assert (await described(wyoming)).handle[0].models[0].languages == known
+
+        conversing(settings.model_copy(update={"intents": intents}), main)
 
 
 # -- protocol

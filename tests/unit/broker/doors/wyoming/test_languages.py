@@ -2,7 +2,7 @@
 
 import pytest
 
-from golem_chain.broker.doors.wyoming.languages import ENGLISH, WHISPER, answered_in, code_of, heard_by
+from golem_chain.broker.doors.wyoming.languages import ENGLISH, WHISPER, answered_in, asked_for, heard_by
 from golem_chain.shared.errors import BadRequest
 
 
@@ -12,19 +12,19 @@ from golem_chain.shared.errors import BadRequest
      ("nb", "no"), ("jv", "jw"), ("fil-PH", "tl")],
 )  # fmt: skip
 def test_a_tag_is_reduced_to_the_code_that_whisper_knows(tag, code):
-    assert code_of(tag) == code
+    assert asked_for(tag) == code
     assert code in WHISPER
 
 
 @pytest.mark.parametrize("tag", [None, "", "*"])
 def test_no_language_and_any_language_are_detected(tag):
-    assert code_of(tag) is None
+    assert asked_for(tag) is None
 
 
-@pytest.mark.parametrize("tag", ["e", "english", "en-", "en/../de", "en\n", "x" * 10_000, 7, ["en"], {}, True])
+@pytest.mark.parametrize("tag", ["e", "klingon", "xx", "en-", "en/../de", "x" * 10_000, 7, ["en"], {}, True])
 def test_anything_else_is_refused_in_one_short_sentence(tag):
     with pytest.raises(BadRequest) as caught:
-        code_of(tag)
+        asked_for(tag)
     assert len(caught.value.message) < 200
     assert "\n" not in caught.value.message
 
@@ -48,5 +48,5 @@ def test_replies_are_english_and_in_the_languages_of_the_wordings():
     assert answered_in(("ru", "en", "ru")) == ("en", "ru")
 
 
-def test_there_are_as_many_languages_as_whisper_has():
+def test_a_multilingual_checkpoint_knows_99_languages():
     assert len(WHISPER) == len(set(WHISPER)) == 99
