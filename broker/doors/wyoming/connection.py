@@ -51,7 +51,7 @@ class Connection:
         self._reader, self._writer, self._gone = reader, writer, gone
         self._options: JobOptions | None = None  # of the recording that comes
         self._recording: Recording | None = None
-        self.idle_since: float | None = None  # by the loop's clock; None during a request
+        self.waits_since: float | None = None  # for an event of the client, by the loop's clock
         self._steps: dict[str, Callable[[Incoming], Awaitable[None]]] = {
             "describe": self._describe,
             "ping": self._pong,
@@ -77,9 +77,14 @@ class Connection:
             self._recording = None
             await self._close()
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether a recording has begun and not ended."""
+        return self._options is not None or self._recording is not None
+
     def drop(self) -> None:
         """End the connection: the client counts as having left."""
-        self.idle_since = None
+        self.waits_since = None
         self._gone.set()
         self._writer.transport.abort()
 
@@ -90,17 +95,16 @@ class Connection:
 
     async def _converse(self) -> None:
         while True:
-            waiting = self._options is None and self._recording is None
-            self.idle_since = asyncio.get_running_loop().time() if waiting else None
+            self.waits_since = asyncio.get_running_loop().time()
             try:
-                event = await read_event(self._reader, IDLE_S if waiting else SILENT_S)
+                event = await read_event(self._reader, SILENT_S if self.is_recording else IDLE_S)
             except TimeoutError:
-                if waiting:
+                if not self.is_recording:
                     return
                 raise TimeLimit(f"No audio came for {SILENT_S:g} s: send it as it is recorded.") from None
             if event is None:
                 return
-            self.idle_since = None
+            self.waits_since = None
             await self._steps.get(event.type, self._skip)(event)  # the protocol grows: what is unknown is skipped
 
     # -- events

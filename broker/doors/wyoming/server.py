@@ -14,9 +14,10 @@ from golem_chain.broker.owner import owner_of
 from golem_chain.shared.errors import RetryableError
 from golem_chain.shared.settings import Settings
 
-#: Connections at once: Home Assistant opens one for each request. If they are all in use, the one that was idle longest
-#: makes room.
+#: Connections at once: Home Assistant opens one for each request. If there are as many, the one whose client has been
+#: silent for the longest time makes room; during a recording, only after STALLED_S seconds.
 CONNECTIONS_MOST = 100
+STALLED_S = 2.0
 BACKLOG = 128  # connections that wait to be accepted
 _BUSY = RetryableError(f"All {CONNECTIONS_MOST} connections are busy: try again in a moment.")
 #: A connection whose client's machine has vanished is found out after this many seconds, by three probes.
@@ -67,7 +68,7 @@ class WyomingServer:
         for server in self._servers:
             server.close()
         for connection in list(self._connections.values()):
-            if connection.idle_since is not None:
+            if connection.waits_since is not None and not connection.is_recording:
                 connection.drop()
         if self._connections:
             await asyncio.wait(list(self._connections), timeout=self._door.settings.stop_s)
@@ -98,11 +99,16 @@ class WyomingServer:
         task.add_done_callback(self._connections.pop)
 
     def _make_room(self) -> bool:
-        """Drop the connection that was idle longest; return False if all are in use."""
-        idle = [one for one in self._connections.values() if one.idle_since is not None]
-        if not idle:
+        """Drop the connection whose client has been silent longest; return False if none may be dropped."""
+        now = asyncio.get_running_loop().time()
+        silent_s = {
+            one: now - one.waits_since
+            for one in self._connections.values()
+            if one.waits_since is not None and (not one.is_recording or now - one.waits_since > STALLED_S)
+        }
+        if not silent_s:
             return False
-        min(idle, key=lambda one: one.idle_since or 0).drop()
+        max(silent_s, key=lambda one: silent_s[one]).drop()
         return True
 
 

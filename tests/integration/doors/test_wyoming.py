@@ -325,7 +325,7 @@ def test_the_languages_are_those_of_the_checkpoint_that_the_workers_use(settings
 
 def test_replies_are_told_in_the_languages_of_the_label_file(settings, tmp_path):
     file = tmp_path / "intents.toml"
-    file.write_text('[default]\nlabels = ["open"]\n[default.languages.ru.labels]\nopen = ["открыть"]\n')
+    file.write_text('[default.labels]\nopen = ["opening"]\n[default.languages.ru.labels]\nopen = ["открыть"]\n')
     bad = tmp_path / "bad.toml"
     bad.write_text("[")
 
