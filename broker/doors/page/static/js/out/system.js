@@ -1,0 +1,43 @@
+// The state of the system in a sentence, and what to do where it needs somebody.
+import { byId, say } from "../core/dom.js";
+import { count } from "../core/format.js";
+import { on, state } from "../core/store.js";
+
+/**
+ * What to tell: `{kind, text, command}`; `kind` is `ok`, `wait` or `bad`. Of several, the first counts. Pure.
+ */
+export function told({ away, queueAway, system }) {
+  if (away) return { kind: "bad", text: `${away} This page tries again by itself.` };
+  if (queueAway) return { kind: "bad", text: `${queueAway} Nothing that was sent is lost; this page goes on by itself.` };
+  if (!system) return { kind: "wait", text: "Asking the server…" };
+  const boxes = Object.values(system.boxes);
+  if (!boxes.length) {
+    return { kind: "bad", text: "No worker is running, so jobs wait. On the machine with the card, with the same "
+      + "GOLEM_REDIS_URL as this server, run", command: "golem worker" };
+  }
+  const waits = system.in_hand || Object.values(system.queues).some((queue) => queue.waiting);
+  if (boxes.every((box) => !box.loads && !box.resident?.length)) {
+    return waits
+      ? { kind: "wait", text: "The models load for the first time. This takes some seconds; then the first job runs." }
+      : { kind: "ok", text: `${count(boxes.length, "box", "boxes")} ready. Models load when the first job needs them.` };
+  }
+  return { kind: "ok", text: `${count(boxes.length, "box", "boxes")} ${waits ? "at work" : "ready"}` };
+}
+
+export function start() {
+  on(["away", "queueAway", "system", "session"], () => {
+    const { kind, text, command } = told(state);
+    const needs = kind === "bad" || (kind === "wait" && state.system);
+    byId("status").className = `status ${kind}`;
+    say(byId("status"), needs ? "Needs attention" : text);
+    byId("notice").hidden = !needs;
+    byId("notice").className = `notice ${kind}`;
+    say(byId("notice-text"), text);
+    byId("notice-command").hidden = !command;
+    say(byId("notice-command"), command ?? "");
+    const { session } = state;
+    say(byId("who"), session?.keys ? `key ${session.caller}` : "");
+    byId("leave").hidden = !session?.keys;
+    say(byId("version"), session?.version ? `Golem Chain ${session.version}` : "");
+  });
+}
