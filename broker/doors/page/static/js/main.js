@@ -49,8 +49,9 @@ function broken(error) {
 const ofSystem = (kind, data) => {
   if (kind === "status") {
     setNow(data.now_at);
-    set({ system: data });
-  } else set({ events: remember(state.events, data, now()) });
+    set({ system: data, queueAway: null });
+  } else if (kind === "away") set({ queueAway: data.error.message });
+  else set({ events: remember(state.events, data, now()) });
 };
 
 async function live() {

@@ -15,8 +15,8 @@ const panels = new Map();
 export function sentence({ kind, stage, seconds = 0, size, reason, weights_bytes: weight, compute_s: compute }) {
   const { name } = stageOf(stage);
   if (kind === "batch") return `${name} ran ${count(size, "job")} in ${duration(compute ?? seconds)}`;
-  if (kind === "load") return `${name} came onto the card in ${duration(seconds)} (${bytes(weight)}): ${why(reason)}`;
-  if (kind === "unload") return `${name} left the card in ${duration(seconds)}: ${why(reason)}`;
+  if (kind === "load") return `${name} came in ${duration(seconds)}, ${bytes(weight)}: ${why(reason)}`;
+  if (kind === "unload") return `${name} left in ${duration(seconds)}: ${why(reason)}`;
   return `${name} ran out of memory: ${why(reason)}`;
 }
 
@@ -26,11 +26,14 @@ function panel(name) {
   const bar = el("div", { class: "residents" });
   const plot = el("div", { class: "plot", "aria-hidden": "true" });
   const readout = el("p", { class: "readout", "aria-hidden": "true" });
+  const legend = [["▲", "load"], ["▼", "unload"], ["■", "out of memory"], ["╌", "budget"], ["▒", "the worker itself"], ["▬", "batches"]];
   const turns = el("ol", { class: "turns", "aria-label": `Latest turns on ${name}` });
-  const made = el("article", { class: "box", data: { box: name } }, el("header", {}, title, facts), bar, plot, readout,
-    turns);
+  const made = el("article", { class: "box", data: { box: name } }, el("header", {}, title, facts), bar,
+    el("div", { class: "over-time" }, el("div", {}, plot, readout), turns));
   let drawn = null;
-  const tell = (event, at) => say(readout, event ? `${clock(event.at)} ${sentence(event)}` : at ?? "");
+  const tell = (event) => (event ? say(readout, `${clock(event.at)} ${sentence(event)}`)
+    : fill(readout, legend.map(([sign, word]) => el("span", {}, el("i", {}, sign), word))));
+  tell(null);
 
   made.update = () => {
     const told = state.system?.boxes[name];
@@ -55,16 +58,16 @@ function panel(name) {
 function factsOf(told, events) {
   if (!told) return "no longer reports";
   const { count: turns, seconds } = switches(events);
-  const memory = told.budget ? `${bytes(told.allocated ?? 0)} of ${bytes(told.budget)}` : null;
+  const memory = told.budget_bytes ? `${bytes(told.allocated_bytes ?? 0)} of ${bytes(told.budget_bytes)}` : null;
   const switched = turns ? `${count(turns, "switch", "switches")} in 15 min, ${duration(seconds / turns)} each` : null;
   return [told.device, memory, switched].filter(Boolean).join(" · ");
 }
 
 /** The bar of what lies in memory now: its width is the budget. */
 function residents(told, events) {
-  const budget = told?.budget || 1;
+  const budget = told?.budget_bytes || 1;
   const held = told?.resident ?? [];
-  const used = Math.min(1, (told?.allocated ?? 0) / budget);
+  const used = Math.min(1, (told?.allocated_bytes ?? 0) / budget);
   const weight = (stage) => events.findLast((one) => one.kind === "load" && one.stage === stage)?.weights_bytes ?? 0;
   const known = held.reduce((sum, stage) => sum + weight(stage), 0);
   const parts = held.map((stage) => {
@@ -88,11 +91,11 @@ const isHeld = (id) => Object.values(state.system?.boxes ?? {}).some((box) => bo
 const isBusy = (id) => [...state.jobs.values()].some((job) => job.state === "running" && job.stage === id);
 
 /** One of the three models: where it is, and what waits for it. */
-function actor({ id, name, does, from, to }) {
+function actor({ id, name, from, to }) {
   const where = el("strong", { class: "where" });
   const queue = el("span", { class: "queue" });
   const made = el("li", { class: `actor ${id}`, data: { stage: id } }, chip(id, false),
-    el("span", { class: "role" }, el("b", {}, name), ` ${does}`), el("small", {}, `${from} → ${to}`), where, queue);
+    el("b", {}, name), el("small", {}, `${from} → ${to}`), where, queue);
   made.update = () => {
     const [held, busy] = [isHeld(id), isBusy(id)];
     made.classList.toggle("on", held);

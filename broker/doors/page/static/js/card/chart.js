@@ -1,11 +1,11 @@
 // One box's chart: memory over time, the models that lie in it, and below that the batches of each stage.
-import { bytes, clock } from "../core/format.js";
+import { bytes } from "../core/format.js";
 import { STAGES, stageOf } from "../core/stages.js";
 import { batches, changes, memory, stays } from "./turns.js";
 
-const ROW = 16; // height of a stage's row of batches, CSS pixels
+const ROW = 18; // height of a stage's row of batches, CSS pixels
 const ROWS = ROW * STAGES.length + 8;
-const HEIGHT = 214;
+const HEIGHT = 250;
 
 /** Return a chart in `parent`: `draw(box)` with `{events, told, now, window_s}`, `resize()`, `destroy()`. */
 export function chart(parent, readout) {
@@ -17,7 +17,7 @@ export function chart(parent, readout) {
     const axis = { stroke: () => ink.muted, grid: { stroke: () => ink.line, width: 1 }, ticks: { show: false } };
     const font = "12px system-ui, sans-serif";
     return {
-      width, height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+      width, height: HEIGHT, legend: { show: false }, padding: [8, 22, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
         x: { time: false, range: () => (box ? [box.now - box.window_s, box.now] : [0, 1]) },
@@ -32,7 +32,7 @@ export function chart(parent, readout) {
     };
   }
 
-  const top = () => Math.max(1, box?.told?.budget ?? 0, ...(box?.peaks ?? [])) * 1.06;
+  const top = () => Math.max(1, box?.told?.budget_bytes ?? 0, ...(box?.peaks ?? [])) * 1.06;
   const ago = (at) => (Math.abs(box.now - at) < 0.5 ? "now" : `−${Math.round(box.now - at)} s`);
   const steps = (from, to) => {
     const step = { 60: 15, 300: 60, 900: 180 }[Math.round(to - from)] ?? (to - from) / 5;
@@ -46,19 +46,22 @@ export function chart(parent, readout) {
     ctx.save();
     clip(ctx, bbox);
     const zero = u.valToPos(0, "y", true);
+    const own = Math.min(...box.memory[1], Infinity); // what the process takes without a model
+    ctx.fillStyle = ink.line;
+    if (own < Infinity) ctx.fillRect(bbox.left, u.valToPos(own, "y", true), bbox.width, zero - u.valToPos(own, "y", true));
     const below = new Map(); // what lies under a stay: stages that came before it in the order of the chain
     for (const stay of [...box.stays].sort((a, b) => order(a) - order(b))) {
       const [left, right] = span(u, stay.from, stay.to ?? box.now);
       const floor = [...below.values()].filter((one) => one.right > left && one.left < right)
-        .reduce((sum, one) => sum + one.bytes, 0);
-      const high = stay.bytes || (box.told?.allocated ?? 0);
+        .reduce((sum, one) => sum + one.bytes, own < Infinity ? own : 0);
+      const high = stay.bytes || Math.max(0, (box.told?.allocated_bytes ?? 0) - floor);
       below.set(stay, { left, right, bytes: high });
       const y = u.valToPos(floor + high, "y", true);
       paint(ctx, stay.stage, left, y, right - left, u.valToPos(floor, "y", true) - y, 0.3);
       if (right - left > 18 * ratio()) letter(ctx, stay.stage, left + 4 * ratio(), y + 13 * ratio());
     }
-    if (box.told?.budget) {
-      line(ctx, ink.muted, [5, 4], bbox.left, u.valToPos(box.told.budget, "y", true), bbox.left + bbox.width);
+    if (box.told?.budget_bytes) {
+      line(ctx, ink.muted, [5, 4], bbox.left, u.valToPos(box.told.budget_bytes, "y", true), bbox.left + bbox.width);
     }
     line(ctx, ink.muted, [], bbox.left, zero, bbox.left + bbox.width);
     ctx.restore();
@@ -81,8 +84,9 @@ export function chart(parent, readout) {
 
   function mark(ctx, u, { kind, stage, at }) {
     const x = Math.round(u.valToPos(at, "x", true));
-    const y = u.bbox.top + 6 * ratio();
+    const y = u.bbox.top + (kind === "unload" ? 19 : 7) * ratio();
     const size = 5 * ratio();
+    if (kind === "load") line(ctx, ink[stage] ?? ink.muted, [2, 3], x, y, x, u.valToPos(0, "y", true));
     ctx.fillStyle = kind === "oom" ? ink.bad : ink[stage] ?? ink.ink;
     ctx.strokeStyle = ink.ink;
     ctx.lineWidth = ratio();
@@ -131,12 +135,14 @@ export function chart(parent, readout) {
 
   function letter(ctx, stage, x, y) {
     ctx.fillStyle = ink.ink;
+    ctx.textAlign = "left";
     ctx.font = `600 ${11 * ratio()}px system-ui, sans-serif`;
     ctx.fillText(stageOf(stage).letter, x, y);
   }
 
   function number(ctx, { size, stage }, x, y) {
     ctx.fillStyle = ink[`${stage}-ink`] ?? ink.panel;
+    ctx.textAlign = "left";
     ctx.font = `600 ${10 * ratio()}px system-ui, sans-serif`;
     ctx.fillText(`×${size}`, x, y);
   }
@@ -147,15 +153,16 @@ export function chart(parent, readout) {
     const at = u.posToVal(u.cursor.left, "x");
     const near = (box.window_s / Math.max(1, u.width)) * 8;
     const found = box.events.filter((one) => at > one.at - (one.seconds ?? 0) - near && at < one.at + near).at(-1);
-    return readout(found ?? null, clock(at));
+    return readout(found ?? null);
   }
 
   return {
     draw(next) {
       const { events, told, now } = next;
-      box = { ...next, stays: stays(events, told?.resident), batches: batches(events), changes: changes(events) };
-      box.peaks = box.batches.map((one) => one.peak).concat(memory(events, now, told?.allocated)[1]);
-      plot.setData(memory(events, now, told?.allocated));
+      box = { ...next, stays: stays(events, told?.resident), batches: batches(events), changes: changes(events),
+        memory: memory(events, now, told?.allocated_bytes) };
+      box.peaks = box.batches.map((one) => one.peak).concat(box.memory[1]);
+      plot.setData(box.memory);
     },
     recolour() {
       ink = colours();
@@ -177,13 +184,13 @@ function clip(ctx, { left, top, width, height }) {
   ctx.clip();
 }
 
-function line(ctx, stroke, dash, left, y, right) {
+function line(ctx, stroke, dash, left, y, right, bottom = y) {
   ctx.strokeStyle = stroke;
   ctx.lineWidth = ratio();
   ctx.setLineDash(dash.map((n) => n * ratio()));
   ctx.beginPath();
   ctx.moveTo(left, y);
-  ctx.lineTo(right, y);
+  ctx.lineTo(right, bottom);
   ctx.stroke();
   ctx.setLineDash([]);
 }

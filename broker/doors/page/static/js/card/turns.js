@@ -90,7 +90,7 @@ export function switches(events) {
 /** Why a model came or went, in words. */
 const WHY = {
   wanted: "a job needs it",
-  evicted: "the next model needs its room",
+  evicted: "its room is needed",
   idle: "unused for a while",
   "after-use": "set to leave after each use",
   "out-of-memory": "memory ran out",

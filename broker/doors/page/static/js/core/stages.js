@@ -2,16 +2,16 @@
 import { el } from "./dom.js";
 
 export const STAGES = [
-  { id: "scribe", letter: "S", name: "Scribe", does: "hears", from: "speech", to: "words", pattern: "plain" },
-  { id: "interpreter", letter: "I", name: "Interpreter", does: "understands", from: "words", to: "intent",
+  { id: "scribe", letter: "S", name: "Scribe", from: "speech", to: "words", pattern: "plain" },
+  { id: "interpreter", letter: "I", name: "Interpreter", from: "words", to: "intent",
     pattern: "hatched" },
-  { id: "oracle", letter: "O", name: "Oracle", does: "answers", from: "intent", to: "reply", pattern: "dotted" },
+  { id: "oracle", letter: "O", name: "Oracle", from: "intent", to: "reply", pattern: "dotted" },
 ];
 
 /** The stage of this id; one that the page does not know keeps its own name. */
 export const stageOf = (id) =>
   STAGES.find((stage) => stage.id === id) ??
-  { id, letter: id.slice(0, 1).toUpperCase(), name: id, does: "works", from: "", to: "", pattern: "plain" };
+  { id, letter: id.slice(0, 1).toUpperCase(), name: id, from: "", to: "", pattern: "plain" };
 
 /** A stage's letter in its colour; `alone`: with its name for screen readers. */
 export function chip(id, alone = true) {

@@ -62,9 +62,9 @@ const bar = ([name, share], chosen) => el("li", { class: name === chosen ? "chos
     el("span", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } })), el("span", {}, percent(share)));
 
 /** The reply, and what the model was given. */
-export const reply = ({ text, prompt, new_tokens: tokens, seed }) => section("oracle", "Answered",
+export const reply = ({ text, prompt, new_tokens: tokens }) => section("oracle", "Answered",
   el("p", { class: "big" }, text || "(an empty reply)"),
-  el("details", {}, el("summary", {}, `${tokens} tokens, seed ${seed}: the prompt`), el("pre", {}, prompt)));
+  el("details", {}, el("summary", {}, `${tokens} tokens: the prompt`), el("pre", {}, prompt)));
 
 /** What each stage cost: a bar of its seconds, and the numbers. */
 export function costs(stages) {

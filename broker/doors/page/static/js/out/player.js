@@ -22,11 +22,11 @@ const policy = window.trustedTypes?.createPolicy("default", {
 
 /** Return a player in `parent` of a file: `play(at_s)`, `toggle()`, `on(kind, fn)`, `close()`. */
 export async function player(parent, file, durationS) {
-  const url = URL.createObjectURL(file);
   const audio = byId("audio").content.firstElementChild.cloneNode(true);
-  audio.src = url;
   parent.append(audio);
   const wave = durationS <= DRAWN_S ? await waveform(parent, audio, file).catch(() => null) : null;
+  const url = wave ? null : URL.createObjectURL(file); // wavesurfer makes and revokes its own
+  if (url) audio.src = url;
   return {
     audio,
     play(at) {
@@ -36,7 +36,7 @@ export async function player(parent, file, durationS) {
     close() {
       audio.pause();
       wave?.destroy();
-      URL.revokeObjectURL(url);
+      if (url) URL.revokeObjectURL(url);
       parent.replaceChildren();
     },
   };

@@ -61,7 +61,7 @@ function facts(lane, mine) {
   const waiting = lanes.reduce((sum, one) => sum + one.waiting, 0);
   const oldest = Math.max(...lanes.map((one) => one.oldest_s ?? 0), 0);
   const own = mine > SHOWN ? ` · the first ${SHOWN} of ${mine}` : "";
-  return waiting ? `${count(waiting, "message")} waiting, oldest ${age(oldest)}${own}` : mine ? `nothing waits${own}` : "";
+  return waiting ? `${count(waiting, "message")} waiting, oldest ${age(oldest)}${own}` : own.slice(3);
 }
 
 function showResults() {

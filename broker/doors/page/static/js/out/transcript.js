@@ -9,7 +9,8 @@ export function transcript({ segments }, play) {
   const words = [];
   const lines = segments.map((segment) => {
     const parts = segment.words?.length ? segment.words : [{ word: segment.text, ...segment, prob: 1 }];
-    return el("p", { class: "segment" }, el("time", {}, place(segment.start_s)), parts.flatMap((part) => [" ", word(part)]));
+    return el("p", { class: "segment" }, el("time", {}, place(segment.start_s)),
+      el("span", {}, parts.flatMap((part) => [" ", word(part)])));
   });
 
   function word({ word: text, start_s: from, end_s: to, prob }) {
