@@ -46,7 +46,11 @@ PACKAGES = (
         "1.6.32",
         "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
         (
-            ("dist/uPlot.iife.min.js", "uPlot.iife.min.js", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+            (
+                "dist/uPlot.iife.min.js",
+                "uPlot.iife.min.js",
+                "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+            ),
             ("dist/uPlot.min.css", "uPlot.min.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
         ),
     ),
@@ -54,7 +58,13 @@ PACKAGES = (
         "wavesurfer.js",
         "8.0.1",
         "sha512-h0OnRWSVTqIYLSw3/IVrBtsun/xw9L5u4FA3bjfSDTFMX/xswVWS1JwK4fFu3ulmxRUSHg8zQORl6zENG983eg==",
-        (("dist/wavesurfer.esm.js", "wavesurfer.esm.js", "079f3b142f37737f975b03ea8fd18652a316dc2120a2629aeca0844a0c08f2b1"),),
+        (
+            (
+                "dist/wavesurfer.esm.js",
+                "wavesurfer.esm.js",
+                "079f3b142f37737f975b03ea8fd18652a316dc2120a2629aeca0844a0c08f2b1",
+            ),
+        ),
     ),
 )
 

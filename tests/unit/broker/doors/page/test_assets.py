@@ -21,7 +21,9 @@ OURS = {name: asset.data.decode() for name, asset in assets().items() if not nam
 def test_the_libraries_are_the_pinned_ones():
     pinned = {f"vendor/{name}": sha256 for package in vendor.PACKAGES for _, name, sha256 in package.files}
     found = {name: hashlib.sha256(asset.data).hexdigest() for name, asset in assets().items()}
-    assert {name: found[name] for name in found if name.startswith("vendor/") and name.endswith(("js", "css"))} == pinned
+    assert {
+        name: found[name] for name in found if name.startswith("vendor/") and name.endswith(("js", "css"))
+    } == pinned
 
 
 def test_each_library_comes_with_its_licence():

@@ -9,6 +9,7 @@ export const state = {
   jobs: new Map(), // id → JobView
   system: null, // of GET /v1/system
   events: [], // of the boxes, oldest first
+  ready: null, // of GET /ready, while no worker reports
   away: null, // a sentence while the server cannot be reached
   queueAway: null, // a sentence while the server cannot reach its queue
 };

@@ -1,6 +1,6 @@
 // Dead letters: messages that were given up, for operators to retry or drop.
 import { call } from "../core/api.js";
-import { byId, el, fill, say } from "../core/dom.js";
+import { byId, el, keyed, say } from "../core/dom.js";
 import { moment } from "../core/format.js";
 import { chip } from "../core/stages.js";
 import { on, state } from "../core/store.js";
@@ -8,31 +8,33 @@ import { on, state } from "../core/store.js";
 let seen = null;
 
 async function load() {
-  const told = await call("GET", "/v1/dead-letters");
-  fill(byId("dead-list"), (told.dead_letters ?? told.letters ?? []).map(row));
+  const { letters } = await call("GET", "/v1/dead-letters");
+  keyed(byId("dead-list"), letters, (one) => one.letter, row);
 }
 
-function row(letter, at) {
-  const number = letter.n ?? letter.number ?? at + 1;
-  const act = (method, path) => async () => {
-    try {
-      await call(method, `/v1/dead-letters/${number}${path}`);
-      say(byId("dead-told"), "");
-      await load();
-    } catch (error) {
-      say(byId("dead-told"), error.message);
-    }
-  };
-  return el("li", {}, letter.stage ? chip(letter.stage) : null, el("span", { class: "name" }, letter.job ?? "unreadable"),
-    el("span", { class: "text bad" }, letter.reason ?? ""), letter.died_at ? el("time", {}, moment(letter.died_at)) : null,
-    el("span", { class: "acts" },
-      el("button", { type: "button", class: "small", on: { click: act("POST", "/retry") } }, "Retry"),
-      el("button", { type: "button", class: "small", on: { click: act("DELETE", "") } }, "Drop")));
+function row({ letter, job, queue, why, error, deliveries, at }) {
+  const name = job ?? "an unreadable message";
+  const button = (text, method, path) => el("button", { type: "button", class: "small", "aria-label": `${text} ${name}`,
+    on: { click: () => act(method, `/v1/dead-letters/${letter}${path}`) } }, text);
+  const facts = [deliveries ? `${deliveries} deliveries` : null, at ? moment(at) : null].filter(Boolean).join(", ");
+  return el("li", { class: "row" }, chip(queue), el("span", { class: "name" }, name, " ",
+    el("span", { class: "bad" }, [why, error].filter(Boolean).join(": "))), el("span", { class: "age" }, facts),
+  el("span", { class: "acts" }, job ? button("Retry", "POST", "/retry") : null, button("Drop", "DELETE", "")));
+}
+
+async function act(method, path) {
+  try {
+    await call(method, path);
+    say(byId("dead-told"), "");
+    await load();
+  } catch (error) {
+    say(byId("dead-told"), error.message);
+  }
 }
 
 export function start() {
   on(["system", "session"], () => {
-    const dead = state.session?.operator ? state.system?.dead ?? 0 : 0;
+    const dead = (state.session?.operator && state.system?.dead) || 0;
     byId("dead").hidden = !dead;
     if (dead && dead !== seen) load().catch((error) => say(byId("dead-told"), error.message));
     seen = dead;
