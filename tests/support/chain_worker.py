@@ -12,6 +12,7 @@ b"break"                the context of the card breaks
 b"break once /a/file"   the same, which creates the file with the child's pid; a transcript if it exists
 b"break until /a/file"  the same until the file exists
 b"until /a/file"        the Scribe runs until the file exists; it creates /a/file.begun when it begins
+no UTF-8                BadAudio from `prepare`
 """
 
 import logging
@@ -69,7 +70,7 @@ class Scribe(Told):
 
     def prepare(self, ask):
         text = script_of(ask.data)
-        if text == "bad":
+        if text == "bad" or "\ufffd" in text:
             raise BadAudio(f"{ask.name} is not audio.")
         if text.startswith("full once ") and not Path(text[10:]).exists():
             Path(text[10:]).touch()

@@ -1,4 +1,7 @@
-"""The OpenAPI descriptions of the routes: their forms are read from the request, so that FastAPI cannot derive them."""
+"""The OpenAPI descriptions of the routes: their forms are read from the request, so that FastAPI cannot derive them.
+
+FastAPI drops nulls from the schema, examples too: what can be null is not called required.
+"""
 
 from typing import Any
 
@@ -51,7 +54,7 @@ _FIELDS: JsonObject = {
 _GOLEM: JsonObject = {
     "job": "b1f3c2d4e5f60718293a4b5c6d7e8f90",
     "intent": {"label": "lights_on", "score": 0.93, "scores": {"lights_on": 0.93}, "method": "cosine"},
-    "reply": None,
+    "reply": {"text": "The lights are on.", "prompt": "Turn on the lights.", "seed": 7, "new_tokens": 6},
     "stages": {},
     "speech_s": 1.1,
     "guards": [],
@@ -74,21 +77,13 @@ _STREAM = (
     'data: {"type":"transcript.text.done","text":"Turn on the lights."}\n\n'
 )
 _SRT = "1\n00:00:00,000 --> 00:00:01,300\nTurn on the lights.\n\n"
-_ERROR: JsonObject = {
-    "error": {
-        "message": "Missing required parameter: 'file'.",
-        "type": "invalid_request_error",
-        "param": "file",
-        "code": "missing_required_parameter",
-    }
-}
 _ERROR_SCHEMA: JsonObject = {
     "type": "object",
     "required": ["error"],
     "properties": {
         "error": {
             "type": "object",
-            "required": ["message", "type", "param", "code"],
+            "required": ["message", "type"],
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
@@ -101,7 +96,7 @@ _ERROR_SCHEMA: JsonObject = {
 _TEXT_SCHEMA: JsonObject = {
     "type": "object",
     "required": ["text", "golem"],
-    "properties": {"text": {"type": "string"}, "golem": {"type": "object", "required": ["job", "intent", "reply"]}},
+    "properties": {"text": {"type": "string"}, "golem": {"type": "object", "required": ["job"]}},
 }
 _MODEL_SCHEMA: JsonObject = {
     "type": "object",
@@ -117,8 +112,26 @@ _MODEL_SCHEMA: JsonObject = {
 _MODEL: JsonObject = {"id": "whisper-1", "object": "model", "created": 0, "owned_by": "golem-chain", "stage": "scribe"}
 
 
-def _error(what: str) -> dict[str, Any]:
-    return {"description": what, "content": {"application/json": {"schema": _ERROR_SCHEMA, "example": _ERROR}}}
+def _error(what: str, message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """Describe an answer that is an error, with an example."""
+    example = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {"description": what, "content": {"application/json": {"schema": _ERROR_SCHEMA, "example": example}}}
+
+
+_BAD, _OURS = "invalid_request_error", "server_error"
+_NOT_FOUND = _error(
+    "There is no such model.",
+    "The model `whisper-large-v3` does not exist: use whisper-1, golem or openai/whisper-tiny.",
+    _BAD,
+    "model_not_found",
+    "model",
+)
+_AWAY = _error(
+    "Try again later: Retry-After says when.",
+    "The server cannot reach its queue: try again in a moment.",
+    _OURS,
+    "broker_away",
+)
 
 
 def form() -> dict[str, Any]:
@@ -144,13 +157,30 @@ HEARD: dict[int | str, dict[str, Any]] = {
             "text/event-stream": {"schema": {"type": "string"}, "example": _STREAM},
         },
     },
-    400: _error("A field or the recording is wrong."),
-    404: _error("There is no such model."),
-    409: _error("The job was cancelled."),
-    413: _error("The recording is too large."),
-    500: _error("The job failed."),
-    503: _error("Try again later: Retry-After says when."),
-    504: _error("The job took too long."),
+    400: _error(
+        "A field or the recording is wrong.",
+        "Missing required parameter: 'file'.",
+        _BAD,
+        "missing_required_parameter",
+        "file",
+    ),
+    404: _NOT_FOUND,
+    409: _error("The job was cancelled.", "The job was cancelled.", _BAD, "cancelled"),
+    413: _error(
+        "The recording is too large or too long.",
+        "The audio is 300 MiB, above the limit of 256 MiB: shorten it, or raise GOLEM_AUDIO_MAX_BYTES.",
+        _BAD,
+        "audio_above_limit",
+        "file",
+    ),
+    500: _error(
+        "The job failed.",
+        "The scribe failed unexpectedly (ValueError): see the worker's log.",
+        _OURS,
+        "internal_error",
+    ),
+    503: _AWAY,
+    504: _error("The job took too long.", "The scribe exceeded its time limit.", _OURS, "time_limit"),
 }
 #: The answers about models.
 MODELS: dict[int | str, dict[str, Any]] = {
@@ -170,10 +200,10 @@ MODELS: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    503: _error("The queue cannot be reached."),
+    503: _AWAY,
 }
 MODEL: dict[int | str, dict[str, Any]] = {
     200: {"description": "The model.", "content": {"application/json": {"schema": _MODEL_SCHEMA, "example": _MODEL}}},
-    404: _error("There is no such model."),
-    503: _error("The queue cannot be reached."),
+    404: _NOT_FOUND,
+    503: _AWAY,
 }

@@ -44,7 +44,8 @@ def test_every_curl_line_is_answered(door, folder, command):
 
 def test_the_program_prints_words_intent_and_reply(door, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    shown, names = StringIO(), {}
+    shown = StringIO()
+    names: dict = {}
     with redirect_stdout(shown):
         for block in blocks("python"):
             exec(block.replace(ADDRESS, door), names)
