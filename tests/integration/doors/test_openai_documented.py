@@ -5,6 +5,7 @@ import re
 import subprocess
 from contextlib import redirect_stdout
 from io import StringIO
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_every_curl_line_is_answered(door, folder, command):
 def test_the_program_prints_words_intent_and_reply(door, folder, monkeypatch):
     monkeypatch.chdir(folder)
     shown = StringIO()
-    names: dict = {}
+    names: dict[str, Any] = {}
     with redirect_stdout(shown):
         for block in blocks("python"):
             exec(block.replace(ADDRESS, door), names)
