@@ -59,12 +59,12 @@ class Door:
         await self.pipeline.close()
 
 
-def door_of(request: Request) -> Door:
+async def door_of(request: Request) -> Door:
     """Return the door of a request."""
     return cast("Door", request.app.state.door)
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Return who asks. The guard has let it in."""
     state: dict[str, Any] = request.scope["state"]
     return cast("Caller", state["caller"])
