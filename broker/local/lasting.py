@@ -21,10 +21,9 @@ from typing import Literal
 import redis
 
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.local import embedded
+from golem_chain.broker.local import embedded, system
 from golem_chain.broker.local.data_folder import DataFolder
 from golem_chain.broker.local.process import die_with_parent
-from golem_chain.broker.local.system import STAGES, WORKERS, end, ended, need_worker, start_worker
 from golem_chain.broker.local.worker_log import WorkerLog
 from golem_chain.shared.settings import Settings
 
@@ -55,7 +54,7 @@ class LastingSystem:
 
         `say` gets the sentences for the terminal.
         """
-        need_worker()
+        system.need_worker()
         self._say, self._given = say, settings
         self.phase: Phase = "starting"
         self.sentence = _STARTING
@@ -84,7 +83,7 @@ class LastingSystem:
             self._ending.set()
             process = self._process
         if process is not None:
-            end(process, self._given.stop_s + _MORE_S)
+            system.end(process, self._given.stop_s + _MORE_S)
         if self._thread.ident is not None:
             self._thread.join()
         self._opened.close()
@@ -109,7 +108,7 @@ class LastingSystem:
         self._tell("pulling", _PULLING)
         code = self._run(
             lambda: subprocess.Popen(
-                [*WORKERS, "ensure", *STAGES],
+                [*system.WORKERS, "ensure", *system.STAGES],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
                 start_new_session=True,
@@ -123,10 +122,10 @@ class LastingSystem:
         self._tell("starting", _STARTING)
         self._log.last = ""
         code = self._run(self._start_worker, self._await_claim)
-        return ended(code, self._log.last).rstrip(".") + "."
+        return system.ended(code, self._log.last).rstrip(".") + "."
 
     def _start_worker(self) -> "subprocess.Popen[bytes]":
-        worker = start_worker(["--name", NODE], self._server.url, {"GOLEM_REDIS_WAIT": "0"}, subprocess.PIPE)
+        worker = system.start_worker(["--name", NODE], self._server.url, {"GOLEM_REDIS_WAIT": "0"}, subprocess.PIPE)
         assert worker.stdout is not None
         self._log.follow(worker.stdout)
         return worker

@@ -96,9 +96,11 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
         return None
     if chain is None:
         raise BadSetting("GOLEM_SERVE_TLS_KEY is set without a certificate: set GOLEM_SERVE_TLS_CERT too.")
-    for name, path in (("CERT", chain), ("KEY", key)):
-        if path is not None:
-            _read(path, f"GOLEM_SERVE_TLS_{name}")
+    _read(chain, "GOLEM_SERVE_TLS_CERT")
+    if key is not None and b"ENCRYPTED" in _read(key, "GOLEM_SERVE_TLS_KEY"):
+        raise BadSetting(
+            f"The key in {key} is encrypted: decrypt it with openssl pkey, and let nobody but this user read the file."
+        )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -109,10 +111,9 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _read(path: Path, setting: str) -> None:
+def _read(path: Path, setting: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        return path.read_bytes()
     except OSError as exc:
         raise BadSetting(f"{setting}={path} cannot be read: {exc.strerror}.") from None
 
@@ -120,6 +121,4 @@ def _read(path: Path, setting: str) -> None:
 def _unfit(exc: ssl.SSLError, chain: str, key: str) -> str:
     if exc.reason == "KEY_VALUES_MISMATCH":
         return f"The key in {key} does not belong to the certificate in {chain}."
-    if exc.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ", "PROBLEMS_GETTING_PASSWORD"):
-        return f"The key in {key} is encrypted: decrypt it with openssl pkey, and keep the file readable by this user."
     return f"{chain} and {key} are not a certificate and its key as PEM ({exc.reason or 'unreadable'})."
