@@ -51,7 +51,7 @@ def tell_runs(texts):
 
 def script_of(data):
     """Return the text that scripts the Scribe."""
-    return (data[44:] if data.startswith(b"RIFF") else data).decode()
+    return (data[44:] if data.startswith(b"RIFF") else data).decode(errors="replace")
 
 
 class Told(StubEngine):

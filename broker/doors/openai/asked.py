@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeAlias, TypedDict, get_args
 
 from golem_chain.broker.doors.errors import HttpError
-from golem_chain.broker.doors.intake.forms import Form, Upload
+from golem_chain.broker.doors.intake.forms import Form
+from golem_chain.broker.doors.intake.uploads import Upload
 from golem_chain.shared.languages import code_of
 from golem_chain.shared.records import PROMPT_MOST, Task
 from golem_chain.shared.text import visible

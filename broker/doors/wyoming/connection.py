@@ -9,8 +9,8 @@ from wyoming.event import Event, async_write_event
 from wyoming.ping import Pong
 
 from golem_chain.broker.doors.door import Caller, Door
-from golem_chain.broker.doors.intake.forms import Upload
 from golem_chain.broker.doors.intake.requests import submit
+from golem_chain.broker.doors.intake.uploads import Upload
 from golem_chain.broker.doors.wyoming import answers
 from golem_chain.broker.doors.wyoming.description import Description
 from golem_chain.broker.doors.wyoming.events import BadEvent, Incoming, payload_of, read_event

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from golem_chain.broker.doors.intake.forms import Upload
+from golem_chain.broker.doors.intake.uploads import Upload
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes

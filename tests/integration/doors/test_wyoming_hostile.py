@@ -54,8 +54,8 @@ CHUNK = {"rate": 16000, "width": 2, "channels": 1}
     "data",
     [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(400) + b"\n",
-        os.urandom(100_000) + b"\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random.Random(1).randbytes(400) + b"\n",
+        random.Random(2).randbytes(100_000) + b"\n",
         b"\0" * (1 << 20),
         b"{" * (1 << 20),
         b"[" * 60_000 + b"\n",

@@ -41,9 +41,7 @@ def test_axe_finds_nothing_while_empty_busy_and_with_an_outcome(visit, look, hel
 @pytest.mark.parametrize("look", ["phone", "dark phone"])
 def test_nothing_is_wider_than_a_phone(visit, look):
     page = visit(**LOOKS[look])
-    page.set_input_files(
-        "#files", files(**{"a_name_without_any_space_that_is_longer_than_a_phone_is_wide": b"w" * 300})
-    )
+    page.set_input_files("#files", files(a_name_without_any_space_that_is_longer_than_a_phone_is_wide=b"w" * 300))
     row = result(page, "a_name_without").first
     expect(row).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golem_chain.broker.doors.errors import HttpError
-from golem_chain.broker.doors.intake.forms import Form, Upload
+from golem_chain.broker.doors.intake.forms import Form
+from golem_chain.broker.doors.intake.uploads import Upload
 from golem_chain.broker.doors.openai.asked import read
 from golem_chain.shared.records import PROMPT_MOST
 
