@@ -19,7 +19,7 @@ from golem_chain.shared.text import visible
 #: What a page of GOLEM_SERVE_ORIGINS may send, and may see of an answer.
 _SENT = "authorization, content-type, idempotency-key, last-event-id, x-request-id"
 _SEEN = (
-    "x-request-id, retry-after, location, content-disposition, x-ratelimit-limit-requests, "
+    "x-request-id, x-golem-job, retry-after, location, content-disposition, x-ratelimit-limit-requests, "
     "x-ratelimit-remaining-requests, x-ratelimit-reset-requests"
 )
 _PREFLIGHT_S = 600  # how long a browser keeps the answer to a preflight

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 import h11
@@ -41,6 +42,8 @@ class Connection(H11Protocol):
     _owes: Debt | None = None
     _debt: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _since = 0.0  # when the last request ended, by the clock of the loop
+    _over = False  # answered without the application: nothing more is read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Take the connection. If there are too many, the one that has waited longest for a request is closed."""
@@ -59,6 +62,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
+        if self._over:
+            return
         super().data_received(data)
         self._watch()
 
@@ -101,12 +106,10 @@ class Connection(H11Protocol):
         """Since when, seconds."""
         return self.loop.time() - self._since if self._since else 0.0
 
-    _since = 0.0
-
     def _watch(self) -> None:
         """Set the deadline of what the client owes now. Bytes do not move it, or a byte a second would do forever."""
-        owes: Debt | None = None
-        if not self.transport.is_closing():
+        owes: Debt | None = "rest" if self._over else None
+        if not self._over and not self.transport.is_closing():
             if self.conn.their_state is h11.IDLE and (self.conn.trailing_data[0] or not self.timeout_keep_alive_task):
                 owes = "head"
             elif self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:
@@ -127,10 +130,12 @@ class Connection(H11Protocol):
         """Close a connection on which no head came, or not all of one."""
         if self.conn.trailing_data[0]:
             self._answer(408, f"The head of the request did not come within {limits.HEAD_S:g} s.", "timeout")
-        self.transport.close()
+            self._watch()
+        else:
+            self.transport.close()
 
     def _answer(self, status: int, message: str, code: str) -> None:
-        """Answer without the application, and close."""
+        """Answer without the application, and close: after LINGER_S, or when the client does."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             told = errors.shape(status, message, code)
             body = errors.encoded(told)
@@ -149,4 +154,9 @@ class Connection(H11Protocol):
             if self.cycle is not None:
                 self.cycle.disconnected = True  # whatever the application still answers has no place to go
                 self.cycle.message_event.set()
-        self.transport.close()
+            self._over = True
+            if self.transport.can_write_eof():
+                with suppress(OSError):  # the client may have gone
+                    self.transport.write_eof()
+        else:
+            self.transport.close()
