@@ -1,5 +1,6 @@
 """All settings, read once from GOLEM_* variables and `.env`. Errors name the key and the reason."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -77,13 +78,26 @@ def _hosts(value: Any) -> Any:
     return hosts
 
 
+def _networks(value: Any) -> Any:
+    """Parse `10.0.0.7,172.16.0.0/12`; names would have to be looked up at each request."""
+    if not isinstance(value, str):
+        return value
+    networks = tuple(part.strip() for part in value.split(",") if part.strip())
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError("use addresses or networks separated by commas, such as 10.0.0.7,172.16.0.0/12") from None
+    return networks
+
+
 def _origins(value: Any) -> Any:
-    """Parse `https://app.example.org,http://localhost:3000`."""
+    """Parse `https://app.example.org,http://localhost:3000`; some programs have one such as app://obsidian.md."""
     if not isinstance(value, str):
         return value
     origins = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
     for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9_.-]+(:\d{1,5})?", origin):
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
             raise ValueError("use origins separated by commas, such as https://app.example.org")
     return origins
 
@@ -186,8 +200,8 @@ class Settings(BaseSettings):
     serve_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
         (), description="Web pages of other origins that may use the API (CORS), such as https://app.example.org"
     )
-    serve_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = Field(
-        (), description="Addresses of reverse proxies whose X-Forwarded headers are believed"
+    serve_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (), description="Addresses or networks of reverse proxies whose X-Forwarded headers are believed"
     )
     api_keys: str | None = Field(
         None,

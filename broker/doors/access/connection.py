@@ -51,6 +51,7 @@ class Connection(H11Protocol):
         if len(self.connections) > limits.connections():
             waiting = [one for one in self.connections if isinstance(one, Connection) and one.is_waiting]
             max(waiting or [self], key=lambda one: one.waited_s).transport.abort()
+        transport.set_write_buffer_limits(high=0)  # tells of every byte that the client has not taken
         self._since = self.loop.time()
         self._watch()
 
@@ -76,7 +77,8 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The client is behind with reading."""
         super().pause_writing()
-        self._unread = self._unread or self.loop.call_later(limits.WRITE_S, self.transport.abort)
+        if self._unread is None:
+            self._expect_reading()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
@@ -84,6 +86,19 @@ class Connection(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _expect_reading(self) -> None:
+        """Look again in WRITE_S, and cut a client that has taken next to nothing of what waits for it now. Until it has
+        taken all, nothing is added."""
+        left = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self.transport.get_write_buffer_size() > left - limits.BODY_RATE * limits.WRITE_S:
+                self.transport.abort()
+            else:
+                self._expect_reading()
+
+        self._unread = self.loop.call_later(limits.WRITE_S, look)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the name is uvicorn's
         """Answer what is not HTTP: 400, or 431 for a head that is too long."""

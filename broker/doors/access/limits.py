@@ -10,7 +10,7 @@ HEAD_S = 15.0
 #: A kept connection without a request. Longer than the 60 s that nginx and Caddy keep theirs at most: the side that
 #: closes first may close upon a request.
 KEEP_ALIVE_S = 75
-#: A client that takes nothing of its answer for this long is cut off.
+#: A client that takes less than BODY_RATE of its answer for this long is cut off.
 WRITE_S = 60.0
 #: How long the rest of a body is read, and dropped, after an answer that did not need it: a client that is cut off
 #: while it sends may never see the answer.
