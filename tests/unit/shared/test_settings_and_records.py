@@ -75,6 +75,13 @@ def test_a_size_is_shown_in_at_most_four_digits(count):
         ("PREFIX", "", "use 1 to 32 letters, digits"),
         ("PREFIX", "x" * 33, "use 1 to 32 letters, digits"),
         ("PREFIX", "golem\n", "use 1 to 32 letters, digits"),
+        ("SERVE_PROXIES", "proxy", "use addresses or networks"),
+        ("SERVE_PROXIES", "10.0.0.1/8", "use addresses or networks"),
+        ("SERVE_PROXIES", "*", "use addresses or networks"),
+        ("SERVE_ORIGINS", "*", "use origins"),
+        ("SERVE_ORIGINS", "null", "use origins"),
+        ("SERVE_ORIGINS", "https://app.example/path", "use origins"),
+        ("SERVE_HOSTS", "https://golem.example", "use host names"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_key_and_value(monkeypatch, key, value, why):
@@ -84,6 +91,14 @@ def test_a_bad_setting_is_named_with_its_key_and_value(monkeypatch, key, value, 
     assert f"GOLEM_{key}" in caught.value.message
     assert why in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_door_knows_its_proxies_and_the_origins_that_may_use_it(monkeypatch):
+    monkeypatch.setenv("GOLEM_SERVE_PROXIES", "10.0.0.7, 172.16.0.0/12,::1")
+    monkeypatch.setenv("GOLEM_SERVE_ORIGINS", "https://App.example/,app://obsidian.md,http://[::1]:3000")
+    settings = Settings.read()
+    assert settings.serve_proxies == ("10.0.0.7", "172.16.0.0/12", "::1")
+    assert settings.serve_origins == ("https://app.example", "app://obsidian.md", "http://[::1]:3000")
 
 
 def test_settings_come_from_the_environment_before_the_file(monkeypatch, tmp_path):
