@@ -65,6 +65,8 @@ def rules(prefix: str) -> dict[str, str]:
             f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zrevrangebyscore "
             "+zscore +zremrangebyrank +expire +pexpire +persist +hincrby +hset +hsetnx +hexists +hgetall +hmget "
             "+exists +xadd +xread +fcall) "
+            # the submitter's own label sets: likewise
+            f"(~{keys.label_sets('*')} +hget +hset +hdel +hkeys +hlen +hexists +expire) "
             # the secret of ids from content: SETNX creates it, and nothing replaces it
             f"(~{keys.salt} +get +setnx) "
             # the job, its labels, vocabulary and Outcome

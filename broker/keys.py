@@ -8,7 +8,7 @@ shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the se
 message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
 group         golem:group:<name>  golem:group-ends:<name>
-lists         golem:expiring  golem:outbox  golem:owner:<hash>
+lists         golem:expiring  golem:outbox  golem:owner:<hash>  golem:label-sets:<hash>
 webhook       golem:webhook:<id>  golem:webhooks:<origin>  golem:webhooks  golem:webhooks-dead  golem:webhooks-ready
 system        golem:wire  golem:salt  golem:totals
 kombu         golem:bindings:<exchange>, and the channels golem:fanout:<database>.<exchange>
@@ -81,6 +81,11 @@ class Keys:
     def owner(self, hashed: str) -> str:
         """The jobs of one submitter: id -> when it was submitted, Unix seconds of the server (sorted set, bounded)."""
         return f"{self.prefix}:owner:{hashed}"
+
+    def label_sets(self, hashed: str) -> str:
+        """The label sets that one submitter has stored: name -> JSON (hash, bounded); expires a while after one of them
+        was last used."""
+        return f"{self.prefix}:label-sets:{hashed}"
 
     @property
     def expiring(self) -> str:

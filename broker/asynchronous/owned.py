@@ -1,14 +1,16 @@
 """One owner's view of a pipeline: every job that it is asked for must be one of the owner's."""
 
+import asyncio
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 
 from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
+from golem_chain.broker.jobs.label_sets import LabelSets
 from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.ownership import Owned, Seen
 from golem_chain.broker.jobs.records import Finished
@@ -16,7 +18,7 @@ from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.submission import Asked
 from golem_chain.shared.errors import BadRequest, GroupCancelled, UnknownGroup
-from golem_chain.shared.records import JobOptions, Outcome
+from golem_chain.shared.records import JobOptions, LabelSet, Outcome
 from golem_chain.shared.text import NAME
 
 #: Jobs whose owner is remembered. An owner never changes.
@@ -114,6 +116,31 @@ class OwnedPipeline:
         found = await self._pipeline.call(lambda: self._summaries.look(self._owner, jobs))
         return [one and one._replace(group=self._outside(one.group)) for one in found]
 
+    async def label_set(self, name: str) -> LabelSet | None:
+        """Return a label set that the owner has stored; None if there is none of this name."""
+        return await self._pipeline.call(self._label_sets.get, name)
+
+    async def label_sets(self) -> list[str]:
+        """Return the names of the label sets that the owner has stored."""
+        return await self._pipeline.call(self._label_sets.names)
+
+    async def put_label_set(self, name: str, labels: LabelSet) -> None:
+        """Store a label set. Raises BadLabels if it is too large or there are too many."""
+        await self._pipeline.call(self._label_sets.put, name, labels)
+
+    async def drop_label_set(self, name: str) -> bool:
+        """Delete a stored label set; return False if there is none of this name."""
+        return await self._pipeline.call(self._label_sets.drop, name)
+
+    def announced(self) -> AbstractAsyncContextManager[asyncio.Event]:
+        """Yield an event that is set whenever a job has ended, whose ever it is: see `AsyncPipeline.announced`."""
+        return self._pipeline.announced()
+
+    async def clock(self) -> float:
+        """Return the server's time, Unix seconds."""
+        seconds, micros = await self._pipeline.call(self._pipeline.client.time)
+        return seconds + micros / 1e6
+
     async def record(self, job: str) -> Finished:
         """Return what is stored of a job, with the full answers of the stages that it has finished."""
         return await self._pipeline.call(lambda: self._jobs.record(job))
@@ -132,6 +159,10 @@ class OwnedPipeline:
     def _jobs(self) -> Owned:
         settings = self._pipeline.settings
         return Owned(self._pipeline.client, Keys(settings.prefix), settings.keep_s, self._owner)
+
+    @property
+    def _label_sets(self) -> LabelSets:
+        return LabelSets(self._pipeline.client, Keys(self._pipeline.settings.prefix), self._owner)
 
     @property
     def _summaries(self) -> Summaries:

@@ -7,15 +7,15 @@ async with AsyncPipeline() as pipeline:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from golem_chain.broker.asynchronous.bridge import in_thread, pause, run
 from golem_chain.broker.asynchronous.connection import Client
-from golem_chain.broker.asynchronous.ends import Ends
+from golem_chain.broker.asynchronous.ends import Ends, Waiter
 from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.listing import Listed
@@ -197,6 +197,16 @@ class AsyncPipeline:
             async with aclosing(self._pipeline.ends.wait(jobs, timeout_s)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
+
+    @asynccontextmanager
+    async def announced(self) -> AsyncIterator[asyncio.Event]:
+        """Yield an event that is set whenever a job of the system has ended. An announcement can be lost: look now and
+        then without one."""
+        waiter = Waiter(())
+        bell = waiter.bell or asyncio.Event()
+        with reaching(self.settings):
+            async with self._pipeline.ends.joined(waiter):
+                yield bell
 
     async def progress(self, jobs: Iterable[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""

@@ -10,8 +10,9 @@ from pydantic_core import from_json
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.shared.records import Failure
 
-#: Bytes that are read of an Outcome: its name, state and error, and the beginning of its text come first.
-HEAD_BYTES = 8192
+#: Bytes that are read of an Outcome: its name, state and error, and the beginning of its text come first. Of a longer
+#: one the end is read for the intent: what follows are the scores of up to 1,000 labels, and a reply.
+HEAD_BYTES, TAIL_BYTES = 8192, 64 * 1024
 #: Characters of a text that are shown.
 SHOWN = 200
 _FIELDS = ("job", "at", "lane", "group", "owner", "tag", "ended_at", "intent")
@@ -78,18 +79,17 @@ class Summaries:
             fields, head, listed_at = answers[3 * n : 3 * n + 3]
             stored = _Stored(id, dict(zip(_FIELDS, fields, strict=True)), head, listed_at)
             found.append(stored if stored.known and stored.is_of(owner) else None)
-        self._look_further([one for one in found if one and not one.head])
+        self._look_for_progress([one for one in found if one and not one.head])
+        self._look_for_intents([one for one in found if one and one.is_cut])
         return [one.summary() if one else None for one in found]
 
-    def _look_further(self, unended: "list[_Stored]") -> None:
+    def _look_for_progress(self, unended: "list[_Stored]") -> None:
         """Look which of these jobs are in hand, and for what was said in those that have passed the Scribe."""
-        if not unended:
-            return
         with self._client.pipeline(transaction=False) as pipe:
             for one in unended:
                 pipe.zscore(self._keys.unacked_index, one.fields["tag"] or b"")
                 pipe.hget(self._keys.job(one.id), "transcript")
-            answers = pipe.execute(raise_on_error=False)
+            answers = pipe.execute(raise_on_error=False) if unended else []
         for n, one in enumerate(unended):
             held, transcript = answers[2 * n : 2 * n + 2]
             if isinstance(transcript, Exception):
@@ -100,17 +100,31 @@ class Summaries:
                     raise held
                 one.running = held is not None
 
+    def _look_for_intents(self, cut: "list[_Stored]") -> None:
+        """Read the ends of Outcomes that are longer than what was read."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for one in cut:
+                pipe.getrange(self._keys.outcome(one.id), -TAIL_BYTES, -1)
+            tails = pipe.execute() if cut else []
+        for one, tail in zip(cut, tails, strict=True):
+            one.tail = tail
+
 
 class _Stored:
     """What was read of a job. Anybody who may submit can have written it."""
 
     def __init__(self, id: str, fields: dict[str, bytes | None], head: bytes, listed_at: float | None) -> None:
         self.id, self.fields, self.head, self.listed_at = id, fields, head, listed_at
-        self.running, self.transcript = False, cast("bytes | None", None)
+        self.running, self.transcript, self.tail = False, cast("bytes | None", None), b""
 
     @property
     def known(self) -> bool:
         return bool(self.head or self.fields["job"])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the intent is in a part of the Outcome that was not read. The hash lacks that of a last stage."""
+        return len(self.head) == HEAD_BYTES and not self.fields["intent"]
 
     @property
     def at(self) -> str | None:
@@ -124,7 +138,8 @@ class _Stored:
     def summary(self) -> Summary:
         asked, outcome = _object(self.fields["job"]), _object(self.head)
         said = _inner(outcome, "transcript").get("text") or _object(self.transcript).get("text") or asked.get("text")
-        meant = _object(self.fields["intent"]).get("label") or asked.get("intent")
+        meant = _inner(outcome, "intent") or _object(self.fields["intent"]) or _intent_in(self.tail)
+        label = meant.get("label") or asked.get("intent")
         submitted_at = asked.get("submitted_at") if self.listed_at is None else self.listed_at
         return Summary(
             job=self.id,
@@ -136,7 +151,7 @@ class _Stored:
             submitted_at=submitted_at if isinstance(submitted_at, int | float) else 0.0,
             ended_at=_number(self.fields["ended_at"]) if outcome else None,
             error=_failure(outcome),
-            intent=str(meant) if meant else None,
+            intent=str(label) if label else None,
             text=str(said)[:SHOWN] if said else None,
         )
 
@@ -164,6 +179,12 @@ def _object(body: bytes | None) -> dict[str, Any]:
 def _inner(found: dict[str, Any], field: str) -> dict[str, Any]:
     inner = found.get(field)
     return inner if isinstance(inner, dict) else {}
+
+
+def _intent_in(tail: bytes) -> dict[str, Any]:
+    """Return the intent in the end of an Outcome. In a text of its, each quote has a backslash before it."""
+    _, _, found = tail.rpartition(b',"intent":{')
+    return _object(b"{" + found) if found else {}
 
 
 def _failure(outcome: dict[str, Any]) -> Failure | None:

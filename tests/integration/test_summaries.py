@@ -5,11 +5,11 @@ import json
 import pytest
 
 from golem_chain.broker.connection import connect
-from golem_chain.broker.jobs.summaries import HEAD_BYTES, SHOWN, Place, Summaries
+from golem_chain.broker.jobs.summaries import HEAD_BYTES, SHOWN, TAIL_BYTES, Place, Summaries
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.owner import owner_of
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.shared.records import Failure, Outcome, Transcript
+from golem_chain.shared.records import Failure, Intent, Outcome, Transcript
 
 keys = Keys()
 
@@ -74,12 +74,15 @@ def test_a_job_is_shown_with_where_it_is_and_how_it_ended(pipeline, summaries, c
 
 def test_a_transcript_of_hours_costs_no_more_than_its_head(pipeline, summaries, client, owner):
     job = pipeline.submit(b"audio", id="long", name="long.wav")
-    said = "wörter " * 1_000_000
-    end(pipeline, job, transcript=Transcript(text=said))
+    said = 'wörter ,"intent":{"label":"forged"} ' * 200_000
+    scores = {f"label number {n}": 0.001 for n in range(1000)}
+    intent = Intent(label="lights_on", score=0.9, scores=scores, method="entailment")
+    end(pipeline, job, transcript=Transcript(text=said), intent=intent)
     before = int(client.info("stats")["total_net_output_bytes"])
     [found] = summaries.look(owner, [job])
     assert found.text == said[:SHOWN]
-    assert int(client.info("stats")["total_net_output_bytes"]) - before < HEAD_BYTES + 20_000
+    assert found.intent == "lights_on"
+    assert int(client.info("stats")["total_net_output_bytes"]) - before < HEAD_BYTES + TAIL_BYTES + 20_000
 
 
 def test_only_the_owner_sees_a_job_and_one_of_an_older_release_is_that_of_its_list(pipeline, summaries, client, owner):

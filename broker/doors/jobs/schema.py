@@ -1,0 +1,60 @@
+"""Parts that the routes of this API share: parameters, what the schema says of answers, and the look at one job."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import Path
+from pydantic import BaseModel, Field
+
+from golem_chain.broker.asynchronous.owned import OwnedPipeline
+from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.jobs.outcomes import unknown
+from golem_chain.broker.jobs.summaries import Summary
+from golem_chain.shared.text import NAME
+
+#: Types of parameters of a path.
+JobId = Annotated[str, Path(pattern=f"^{NAME}$", description="The id of a job", examples=["8b1c55d0f2c94a0b9a3d6f1e"])]
+GroupName = Annotated[str, Path(pattern=f"^{NAME}$", description="The name of a group", examples=["night"])]
+
+
+class ErrorInside(BaseModel):
+    """What is wrong."""
+
+    message: str = Field(description="One sentence", examples=["There is no job 'x'."])
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that it is about")
+    code: str | None = Field(description="For programs; it does not change", examples=["unknown_job"])
+
+
+class Error(BaseModel):
+    """An answer other than 2xx, in the shape of OpenAI's API."""
+
+    error: ErrorInside
+
+
+def failing(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """Return what the schema says of answers with an error: `failing(s404="there is no such job")`."""
+    return {int(status[1:]): {"model": Error, "description": why} for status, why in reasons.items()}
+
+
+#: What the schema says of a stream of events.
+EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Server-sent events; comments keep the connection alive",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    **failing(s400="Last-Event-ID is no id of this stream", s404="There is no such job or group"),
+}
+
+
+async def found(jobs: OwnedPipeline, id: str, keep_s: float = 0.0) -> Summary:
+    """Return a job of the caller's in short. Raises UnknownJob."""
+    [one] = await jobs.summaries([id])
+    if one is None:
+        raise unknown(id, keep_s)
+    return one
+
+
+def no_event_id() -> HttpError:
+    """Return the error for a Last-Event-ID that no event of the stream had."""
+    message = "Last-Event-ID is no id of this stream: give one that an event showed, or none."
+    return HttpError(400, message, "invalid_value", "after")
