@@ -12,6 +12,7 @@ from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
 from golem_chain.broker.jobs.label_sets import LabelSets
 from golem_chain.broker.jobs.listing import Listed
+from golem_chain.broker.jobs.outcomes import unknown
 from golem_chain.broker.jobs.ownership import Owned, Seen
 from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
@@ -115,6 +116,13 @@ class OwnedPipeline:
         """Return each job in short; None for one that is unknown."""
         found = await self._pipeline.call(lambda: self._summaries.look(self._owner, jobs))
         return [one and one._replace(group=self._outside(one.group)) for one in found]
+
+    async def summary(self, job: str) -> Summary:
+        """Return a job in short."""
+        [found] = await self.summaries([job])
+        if found is None:
+            raise unknown(job, self._pipeline.settings.keep_s)
+        return found
 
     async def label_set(self, name: str) -> LabelSet | None:
         """Return a label set that the owner has stored; None if there is none of this name."""

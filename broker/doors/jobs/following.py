@@ -12,7 +12,7 @@ from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.intake.sse import Event, EventStream, last_event_id
 from golem_chain.broker.doors.jobs import views
 from golem_chain.broker.doors.jobs.feed import Feed, Listener
-from golem_chain.broker.doors.jobs.schema import EVENTS, JobId, found, no_event_id
+from golem_chain.broker.doors.jobs.schema import EVENTS, JobId, no_event_id
 from golem_chain.broker.jobs.summaries import Summary
 
 router = APIRouter(tags=["jobs"])
@@ -87,7 +87,7 @@ async def follow_one(id: JobId, request: Request, door: TheDoor, caller: TheCall
     it told is not told again.
     """
     jobs = door.jobs_of(caller)
-    await found(jobs, id)
+    await jobs.summary(id)  # an unknown one is told before the answer begins
     return EventStream(door, _one_of(feeds, caller.owner, jobs, id, last_event_id(request)))
 
 

@@ -9,7 +9,7 @@ from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.jobs import views
 from golem_chain.broker.doors.jobs.downloads import MEDIA_TYPES, disposition
-from golem_chain.broker.doors.jobs.schema import JobId, failing, found
+from golem_chain.broker.doors.jobs.schema import JobId, failing
 from golem_chain.broker.doors.jobs.views import JobDetail, JobView
 from golem_chain.broker.jobs.subtitles import render
 from golem_chain.shared.records import Intent, Outcome, Transcript
@@ -32,7 +32,7 @@ async def cancel_job(id: JobId, door: TheDoor, caller: TheCaller) -> JobView:
     as it is."""
     jobs = door.jobs_of(caller)
     await jobs.cancel(id)
-    return views.of_summary(await found(jobs, id))
+    return views.of_summary(await jobs.summary(id))
 
 
 @router.post(
@@ -43,7 +43,7 @@ async def next_job(id: JobId, door: TheDoor, caller: TheCaller) -> JobView:
     jobs = door.jobs_of(caller)
     if not await jobs.promote(id):
         raise HttpError(409, f"Job {id} has already ended: it cannot be moved.", "already_ended")
-    return views.of_summary(await found(jobs, id))
+    return views.of_summary(await jobs.summary(id))
 
 
 @router.get(
@@ -77,7 +77,7 @@ async def get_result(
 
 
 async def _detail(jobs: OwnedPipeline, id: str) -> JobDetail:
-    one = await found(jobs, id)
+    one = await jobs.summary(id)
     outcome = await jobs.outcome(id) if one.state in views.ENDED else None
     transcript, intent = (outcome.transcript, outcome.intent) if outcome else await _answers(jobs, id)
     shown = views.of_summary(one).model_dump()

@@ -1,14 +1,11 @@
-"""Parts that the routes of this API share: parameters, what the schema says of answers, and the look at one job."""
+"""Parts that the routes of this API share: parameters, and what the schema says of answers."""
 
 from typing import Annotated, Any, Final
 
 from fastapi import Path
 from pydantic import BaseModel, Field
 
-from golem_chain.broker.asynchronous.owned import OwnedPipeline
 from golem_chain.broker.doors.errors import HttpError
-from golem_chain.broker.jobs.outcomes import unknown
-from golem_chain.broker.jobs.summaries import Summary
 from golem_chain.shared.text import NAME
 
 #: Types of parameters of a path.
@@ -44,14 +41,6 @@ EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     },
     **failing(s400="Last-Event-ID is no id of this stream", s404="There is no such job or group"),
 }
-
-
-async def found(jobs: OwnedPipeline, id: str, keep_s: float = 0.0) -> Summary:
-    """Return a job of the caller's in short. Raises UnknownJob."""
-    [one] = await jobs.summaries([id])
-    if one is None:
-        raise unknown(id, keep_s)
-    return one
 
 
 def no_event_id() -> HttpError:
