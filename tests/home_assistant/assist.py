@@ -1,4 +1,4 @@
-"""Drives a running Home Assistant as its front end does: adds a Wyoming server, builds an Assist pipeline, speaks to it.
+"""Drives a running Home Assistant as its front end does: adds a Wyoming server, makes an Assist pipeline, speaks to it.
 
 Runs in Home Assistant's own Python: python assist.py URL WYOMING_PORT
 Prints the config entry and the entities as a line of JSON. Each line that it then reads is a JSON list of recordings
@@ -11,7 +11,7 @@ import sys
 import time
 import wave
 
-import aiohttp
+import aiohttp  # type: ignore[import-not-found] # Home Assistant's Python has it
 
 USER, PASSWORD = "golem", "golem-golem"
 CHUNK_FRAMES = 1600  # a tenth of a second, as a satellite sends
@@ -80,9 +80,10 @@ async def make_pipeline(client, found):
 
 
 async def speak(client, pipeline, path):
-    """Run the pipeline from speech to reply. `answer_s`: from the last chunk of audio to the reply. The end of speech is
-    that of the recording, not what Home Assistant takes for it, so that times can be compared."""
-    socket, handler, sent_at, told = await client.socket(), None, None, {}
+    """Run the pipeline from speech to reply. `answer_s`: from the last chunk of audio to the reply. Speech ends with
+    the recording, not where Home Assistant would end it, so that times can be compared."""
+    socket, handler, sent_at = await client.socket(), b"", 0.0
+    told: dict[str, object] = {}
     run = {"type": "assist_pipeline/run", "start_stage": "stt", "end_stage": "intent", "pipeline": pipeline}
     await socket.send_json({"id": 1, **run, "input": {"sample_rate": 16000, "no_vad": True}})
     while True:

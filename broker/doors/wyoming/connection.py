@@ -9,6 +9,7 @@ from wyoming.event import Event, async_write_event
 from wyoming.ping import Pong
 
 from golem_chain.broker.doors.door import Caller, Door
+from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.intake.requests import submit
 from golem_chain.broker.doors.intake.uploads import Upload
 from golem_chain.broker.doors.wyoming import answers
@@ -68,7 +69,7 @@ class Connection:
             await self._converse()
         except (OSError, EOFError):
             pass  # it has left, or takes too long
-        except GolemError as exc:
+        except (GolemError, HttpError) as exc:
             await self._refuse(exc)
         except Exception as exc:  # noqa: BLE001 -- the trouble of one client must not reach the others
             logger.error("A Wyoming request failed: %s", type(exc).__name__)  # more could quote what was said
@@ -159,7 +160,7 @@ class Connection:
             text = text_of(event.data)
             told = text.strip() and answers.text_answer(await self._outcome(text, text_options(event.data)))
             await self._write(told or answers.NO_WORDS)
-        except GolemError as exc:
+        except (GolemError, HttpError) as exc:
             await self._write(answers.unable(exc))
 
     # -- jobs
