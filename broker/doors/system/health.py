@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from golem_chain.broker.doors.door import Door, TheDoor
+from golem_chain.broker.doors.door import TheDoor
 from golem_chain.broker.doors.system.readiness import Local, readiness
 from golem_chain.broker.doors.system.room import TheRoom
 from golem_chain.shared.errors import BrokerAway
@@ -46,11 +46,5 @@ async def ready(room: TheRoom, door: TheDoor) -> JSONResponse:
         seen = await room.reader.overview()
     except BrokerAway:
         seen = None
-    found = readiness(seen, local_of(door))
+    found = readiness(seen, Local(door.local.phase, door.local.sentence) if door.local else None)
     return JSONResponse(found._asdict(), 200 if found.ready else 503)
-
-
-def local_of(door: Door) -> Local | None:
-    """Return the state of the system that lives with the door, None for a door beside a running one."""
-    local = getattr(door, "local", None)
-    return Local(str(local.phase), getattr(local, "sentence", None)) if local else None

@@ -46,6 +46,8 @@ def _sentence(seen: JsonObject | None, live: list[JsonObject], unserved: list[st
         return local.sentence or f"The local system is {local.phase}."
     if seen is None:
         return "Redis cannot be reached: check GOLEM_REDIS_URL and that the server is running; jobs wait until it is."
+    if not live and local:
+        return "The worker is starting."
     if not live:
         return "No worker is running: start golem worker; jobs that come in wait until then."
     if unserved:

@@ -14,6 +14,7 @@ from golem_chain.broker.doors.system.metrics.scrape import Metrics
 from golem_chain.broker.doors.system.owners import Owners
 from golem_chain.broker.doors.system.reader import Reader
 from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.keys import hashed
 
 
 class Room:
@@ -34,7 +35,7 @@ class Room:
         if not ids or not self._settings.api_keys:
             return set(ids)
         with reaching(self._settings):
-            return await self._owners.own(caller.owner, ids)
+            return await self._owners.own(hashed(caller.owner), ids)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -54,4 +55,4 @@ TheRoom = Annotated[Room, Depends(room_of)]
 def check_operator(caller: Caller) -> None:
     """Raise HttpError unless the caller is an operator."""
     if not caller.operator:
-        raise HttpError(403, "This needs an operator's key.", "operator_only")
+        raise HttpError(403, "This needs the key of an operator.", "not_an_operator")

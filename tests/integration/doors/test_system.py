@@ -6,8 +6,12 @@ import threading
 import httpx
 import pytest
 
+from golem_chain.broker.doors.access import keys as keys_of_callers
+from golem_chain.broker.doors.access.keyring import KeyRing
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import timeline
+from golem_chain.shared.records import JobOptions
+from tests.support.door import serving
 
 keys = Keys()
 
@@ -110,6 +114,44 @@ def test_a_wrong_start_is_one_sentence(door, given):
     answer = httpx.get(f"{door}/v1/system/events", **given)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+class Keyed:
+    """A door with the keys of two callers."""
+
+    def __init__(self, settings):
+        self.tokens = {name: keys_of_callers.make() for name in ("ann", "bob")}
+        hashes = ",".join(f"{name}={keys_of_callers.hash_of(token)}" for name, token in self.tokens.items())
+        self.settings = settings.model_copy(update={"api_keys": hashes})
+        self.ring = KeyRing.of(self.settings)
+
+    def headers(self, name):
+        return {"authorization": f"Bearer {self.tokens[name]}"}
+
+    def submit(self, chain, name, text):
+        owner = self.ring.caller_of(self.tokens[name]).owner
+        options = JobOptions(stop="interpreter")
+        return chain.pipeline.submit_with(None, options, text=text, id=f"{name}-{text}", owner=owner)
+
+
+def test_a_key_sees_the_batches_of_all_and_the_jobs_of_its_own(chain):
+    keyed = Keyed(chain.settings)
+    with serving(keyed.settings) as url, httpx.Client(timeout=20) as client:
+        jobs = {name: keyed.submit(chain, name, f"text{n}") for n, name in enumerate(("ann", "bob"))}
+        chain.outcomes(jobs.values())
+        for name, job in jobs.items():
+            given = {"headers": keyed.headers(name), "params": {"last_s": 60}}
+            with client.stream("GET", f"{url}/v1/system/events", **given) as answer:
+                stream = Stream(answer)
+                batches = []
+                for kind, _, told in stream:
+                    if kind == "status":
+                        break
+                    batches += [told] if kind == "batch" else []
+            assert {one for told in batches for one in told["jobs"]} == {job}
+            assert sum(told["size"] for told in batches) >= 2, "how many ran is no secret"
+            assert told["dead"] is None, "only an operator sees the number of dead letters"
+        assert client.get(f"{url}/v1/system/events").status_code == 401
 
 
 def test_what_no_release_has_written_stops_no_stream(listen, chain):

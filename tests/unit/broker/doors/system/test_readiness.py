@@ -24,6 +24,7 @@ def seen(*boxes):
         (seen(), Local("pulling", "Models are pulled: 3 of 8."), (False, "reachable", 0, "pulling", "3 of 8")),
         (None, Local("starting", None), (False, "away", 0, "none", "starting")),
         (seen(), Local("failed", "The disk is full: free 2 GB."), (False, "reachable", 0, "none", "disk is full")),
+        (seen(), Local("running", "It runs."), (False, "reachable", 0, "none", "worker is starting")),
         (seen(BOX), Local("running", None), (True, "reachable", 1, "on_demand", "")),
     ],
 )
