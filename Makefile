@@ -86,11 +86,13 @@ down: ## stop what `make up` started; keeps queues and models
 bench: $(STAMP) ## run the benchmarks and write docs/performance.md (under 15 minutes)
 	@GOLEM_MODELS=bundled $(BIN)/golem bench chain --docs docs/performance.md
 
-docs: $(STAMP) ## generate docs/settings.md, docs/records.md, docs/cli.md and docs/cards.md from the code
+docs: $(STAMP) ## generate docs/settings.md, docs/records.md, docs/cli.md, docs/cards.md, docs/metrics.md and docs/grafana from the code
 	@$(BIN)/python docs/generate/settings_page.py
 	@$(BIN)/python docs/generate/records_page.py
 	@$(BIN)/python docs/generate/cli_page.py
 	@$(BIN)/python docs/generate/cards_page.py
+	@$(BIN)/python docs/generate/metrics_page.py
+	@$(BIN)/python docs/generate/grafana_dashboard.py
 
 site: $(SITE_STAMP) ## build the documentation as a website in build/site; fails on a broken link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+import golem_chain
 from golem_chain.broker.doors.system import views
 from golem_chain.broker.monitoring.counts import Counts
 from golem_chain.broker.queues import LANES, STAGES
@@ -20,6 +21,12 @@ def up(reachable: bool) -> Metric:
     """Return whether Redis answered."""
     told = "Whether Redis answered this scrape (1) or not (0). At 0 the other metrics of the system are absent."
     return _gauge("golem_up", told, [((), float(reachable))])
+
+
+def build() -> Metric:
+    """Return the release."""
+    told = "The release of this door, as a label; always 1."
+    return _gauge("golem_build_info", told, [((golem_chain.__version__,), 1.0)], "version")
 
 
 def of_system(seen: JsonObject, counts: Counts, vault_limit_bytes: int) -> Iterator[Metric]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-import golem_chain
 from golem_chain.broker.doors.system.metrics import families
 from golem_chain.broker.doors.system.metrics.batches import Batches
 from golem_chain.broker.doors.system.metrics.requests import Requests
@@ -31,29 +30,25 @@ class Metrics:
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings, self._reader = settings, reader
-        self._registry = CollectorRegistry()
-        self._system = System()
-        self._registry.register(self._system)
-        self._batches, self.requests = Batches(self._registry), Requests(self._registry)
-        ProcessCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        self.system = System()
+        self.registry.register(self.system)
+        self._batches, self.requests = Batches(self.registry), Requests(self.registry)
+        ProcessCollector(registry=self.registry)
         disable_created_metrics()  # one more series for each counter and histogram, which Prometheus does not read
         self._events: Shared[int] = Shared(lambda: reader.answer(self._batches.read))
 
     async def scrape(self) -> bytes:
         """Return all metrics. Where Redis is away, `golem_up` is 0 and the system's are absent."""
-        build = GaugeMetricFamily(
-            "golem_build_info", "The release of this door, as a label; always 1.", labels=["version"]
-        )
-        build.add_metric([golem_chain.__version__], 1)
         try:
             seen, counts = await self._reader.overview(), await self._reader.counts()
             await self._events.get()
         except BrokerAway:
-            self._system.read = [build, families.up(False)]
+            self.system.read = [families.up(False), families.build()]
         else:
             found = families.of_system(seen, counts, self._settings.vault_limit)
-            self._system.read = [build, families.up(True), *found]
-        return generate_latest(self._registry)
+            self.system.read = [families.up(True), families.build(), *found]
+        return generate_latest(self.registry)
 
     async def close(self) -> None:
         """End a reading that goes on."""
