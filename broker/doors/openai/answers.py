@@ -34,13 +34,17 @@ def text_of(outcome: Outcome, asked: Asked) -> str:
     return render(outcome, asked.format)
 
 
-def events_of(outcome: Outcome, asked: Asked) -> Iterator[JsonObject]:
-    """Yield the events of a stream: a delta for each segment, which together are the text, then the whole. Beside
-    OpenAI's fields the last one has segments, which subtitle editors read there, and words if they were asked for."""
-    said = outcome.transcript or Transcript()
+def deltas_of(said: Transcript) -> Iterator[JsonObject]:
+    """Yield the first events of a stream: one for each segment, whose texts together are the whole."""
     for piece in pieces(said):
         yield {"type": "transcript.text.delta", "delta": piece}
-    yield {"type": "transcript.text.done", **_verbose(said, asked), "golem": golem_of(outcome)}
+
+
+def done_of(outcome: Outcome, asked: Asked) -> JsonObject:
+    """Return the last event of a stream. Beside OpenAI's fields it has segments, which subtitle editors read there, and
+    words if they were asked for."""
+    said = outcome.transcript or Transcript()
+    return {"type": "transcript.text.done", **_verbose(said, asked), "golem": golem_of(outcome)}
 
 
 def pieces(said: Transcript) -> list[str]:

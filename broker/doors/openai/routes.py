@@ -1,6 +1,7 @@
 """The routes of OpenAI's audio API: a request becomes an interactive job, and its Outcome the answer."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -10,13 +11,12 @@ from golem_chain.broker.doors.door import Caller, Door, TheCaller, TheDoor
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.intake.forms import read_form
 from golem_chain.broker.doors.intake.options import options_of
-from golem_chain.broker.doors.intake.requests import outcome_of, submit
+from golem_chain.broker.doors.intake.requests import KEEPALIVE_S, outcome_of, submit, watch_outcome
 from golem_chain.broker.doors.intake.sse import Event, EventStream
 from golem_chain.broker.doors.openai import answers, failures, models, schema
 from golem_chain.broker.doors.openai.asked import Asked, read
 from golem_chain.shared.errors import GolemError
-from golem_chain.shared.json_object import JsonObject
-from golem_chain.shared.records import Outcome, Task
+from golem_chain.shared.records import Outcome, Task, Transcript
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -24,6 +24,8 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 WAIT_S = 3600.0
 #: How long the start of a stream waits for an error that has a status of its own, seconds.
 HOLD_S = 0.1
+#: How often a stream looks whether the Scribe is done while later stages run, seconds.
+LOOK_S = 0.25
 #: The header of an answer that names its job, for formats that have no place for it.
 JOB_HEADER = "x-golem-job"
 
@@ -57,7 +59,7 @@ async def _hear(request: Request, door: Door, caller: Caller, task: Task) -> Res
     job = await _submitted(door, caller, asked)
     headers = {JOB_HEADER: job}
     if asked.stream:
-        return EventStream(door, _events(request, door, caller, asked, job), hold_s=HOLD_S, headers=headers)
+        return EventStream(door, _events(door, caller, asked, job), hold_s=HOLD_S, headers=headers)
     outcome = await _done(request, door, caller, job)
     if asked.format in ("json", "verbose_json"):
         return JSONResponse(answers.json_of(outcome, asked), headers=headers)
@@ -100,10 +102,27 @@ async def _done(request: Request, door: Door, caller: Caller, job: str) -> Outco
     return outcome
 
 
-async def _events(
-    request: Request, door: Door, caller: Caller, asked: Asked, job: str
-) -> AsyncGenerator[Event | None, None]:
-    outcome = await _done(request, door, caller, job)
-    event: JsonObject
-    for event in answers.events_of(outcome, asked):
-        yield Event(event)
+async def _events(door: Door, caller: Caller, asked: Asked, job: str) -> AsyncGenerator[Event | None, None]:
+    """Yield the events of a stream. What was said comes as soon as the Scribe is done, if later stages follow."""
+    chained, told = asked.options["stop"] != "scribe", False
+    async with aclosing(watch_outcome(door, caller, job, LOOK_S if chained else KEEPALIVE_S)) as waiting:
+        async for outcome in waiting:
+            if outcome and outcome.state != "done":
+                raise failures.failed(outcome, {JOB_HEADER: job})
+            said = outcome.transcript if outcome else None
+            if chained and not (said or told):
+                said = await _said(door, caller, job)
+            if said and not told:
+                told = True
+                for delta in answers.deltas_of(said):
+                    yield Event(delta)
+            if outcome:
+                yield Event(answers.done_of(outcome, asked))
+
+
+async def _said(door: Door, caller: Caller, job: str) -> Transcript | None:
+    """Return what a job's Scribe has found, None as long as it has not, or where nobody can tell now."""
+    with suppress(GolemError):
+        handover = (await door.jobs_of(caller).record(job)).handover
+        return handover.transcript if handover else None
+    return None

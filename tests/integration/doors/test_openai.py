@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types import audio
 
 from golem_chain.broker.keys import Keys
+from tests.support.door import serving
 
 #: OpenAI plans to withdraw translations: its client warns, and its users go on.
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
@@ -130,6 +131,19 @@ def test_the_job_of_an_answer_is_named_and_interactive(door, chain):
     assert chain.pipeline.outcome(job).transcript.text == TEXT
 
 
+def test_what_was_said_is_streamed_before_the_reply(make_chain, monkeypatch):
+    monkeypatch.setenv("RUN_S", "0.6")  # of each of the three stages
+    slow = make_chain()
+    with serving(slow.settings) as url, OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        stream = client.audio.transcriptions.create(
+            model="whisper-1", file=clip("play music"), stream=True, extra_body={"labels": "music", "stop": "oracle"}
+        )
+        (said_at, said), (done_at, done) = [(time.monotonic(), event.model_dump()) for event in stream]
+    assert said["delta"] == done["text"] == "play music"
+    assert done["golem"]["reply"]["text"] == "music: play music"
+    assert done_at - said_at > 0.6
+
+
 # -- models
 
 
@@ -169,6 +183,17 @@ def test_another_model_is_not_found_and_the_answer_says_what_there_is(client, ch
     assert (info.value.type, info.value.param) == ("invalid_request_error", "model")
 
 
+def test_a_client_that_repeats_after_503_is_answered_once_a_worker_is_there(client, checkpoint):
+    with pytest.raises(openai.InternalServerError, match="No worker runs a Scribe") as info:
+        client.audio.transcriptions.create(model="openai/whisper-tiny", file=clip())
+    assert info.value.response.headers["retry-after"] == "2"
+    starting = threading.Timer(1, checkpoint, ["openai/whisper-tiny"])
+    starting.start()
+    stubborn = client.with_options(max_retries=2)
+    assert stubborn.audio.transcriptions.create(model="openai/whisper-tiny", file=clip()).text == TEXT
+    starting.join()
+
+
 def test_a_model_that_cannot_translate_is_refused_with_the_profile_that_can(client, checkpoint):
     checkpoint("whisper-tiny.en")
     with pytest.raises(openai.BadRequestError, match="GOLEM_MODELS=multilingual") as info:
@@ -205,7 +230,9 @@ def test_a_wrong_field_is_a_bad_request_that_names_it(door, fields, param, code)
 
 def test_a_file_that_is_missing_or_empty_is_told(door):
     assert post(door, files={"other": ("", b"")}).json()["error"]["code"] == "missing_required_parameter"
-    assert post(door, files={"file": ("a.wav", b"")}).json()["error"]["code"] == "audio_too_short"
+    answer = post(door, files={"file": ("a.wav", b"")})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
+    assert "a.wav" in answer.json()["error"]["message"]
 
 
 def test_audio_that_cannot_be_read_is_an_invalid_file(client):

@@ -96,7 +96,7 @@ def test_text_and_subtitles_are_plain():
 
 
 def test_the_deltas_of_a_stream_are_its_text_and_the_last_event_the_whole():
-    *deltas, done = answers.events_of(TWO, asked(stream="true"))
+    deltas, done = list(answers.deltas_of(TWO.transcript)), answers.done_of(TWO, asked(stream="true"))
     for one in deltas:
         strict(audio.TranscriptionTextDeltaEvent, one)
     assert [one["delta"] for one in deltas] == ["Turn it on.", " Now."]
@@ -105,7 +105,8 @@ def test_the_deltas_of_a_stream_are_its_text_and_the_last_event_the_whole():
 
 
 def test_a_silent_stream_has_its_end_alone():
-    [done] = answers.events_of(QUIET, asked(stream="true"))
+    assert list(answers.deltas_of(QUIET.transcript)) == []
+    done = answers.done_of(QUIET, asked(stream="true"))
     assert (done["type"], done["text"]) == ("transcript.text.done", "")
 
 
