@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from golem_chain.broker.keys import Keys
+from golem_chain.broker.monitoring import checkpoints
 from golem_chain.shared.errors import CheckpointsDiffer, ModelMissing
 from golem_chain.workers.parent.checkpoints import Agreement
 from tests.support.fleet import Fleet
@@ -38,6 +39,22 @@ def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remed
         else:
             assert "set the same GOLEM_DTYPE on both" in message
     assert 0 < client.pttl("golem:checkpoint:scribe") <= 3000, "the entry goes with the last who renews it"
+
+
+def test_producers_are_told_what_runs_and_nothing_of_what_is_damaged_or_not_theirs_to_read(client: Redis) -> None:
+    assert checkpoints.read(client, keys) == {}
+    Agreement(client, "one@a", {"oracle": checkpoint("smol"), "scribe": checkpoint("openai/tiny")}, keys).renew()
+    assert checkpoints.read(client, keys) == {"scribe": "openai/tiny", "oracle": "smol"}
+    for damaged in ("no json", "[]", '{"id": 7}', "null"):
+        client.hset(keys.checkpoint("oracle"), "checkpoint", damaged)
+        assert checkpoints.read(client, keys) == {"scribe": "openai/tiny"}
+    client.acl_setuser("blind", enabled=True, nopass=True, commands=["+hget"], reset=True)
+    try:
+        address = client.connection_pool.connection_kwargs
+        with Redis(host=address["host"], port=address["port"], username="blind", password="any") as blind:
+            assert checkpoints.read(blind, keys) == {}
+    finally:
+        client.acl_deluser("blind")
 
 
 def test_a_refused_worker_registers_nothing(client: Redis) -> None:

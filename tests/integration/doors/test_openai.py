@@ -72,22 +72,22 @@ def test_the_async_client_is_answered_alike(door, client, format):
     assert getattr(theirs, "text", theirs) == getattr(ours, "text", ours)
 
 
-def test_a_stream_has_deltas_and_one_end(client):
-    *deltas, done = client.audio.transcriptions.create(model="gpt-4o-transcribe", file=clip(), stream=True)
-    assert [type(one) for one in (*deltas, done)] == [
-        audio.TranscriptionTextDeltaEvent, audio.TranscriptionTextDoneEvent
-    ]  # fmt: skip
-    assert "".join(one.delta for one in deltas) == done.text == TEXT
-    assert done.golem["job"]
-
-
-def test_the_async_client_streams_too(door):
+@pytest.mark.parametrize("format", ["json", "text", "verbose_json"])
+def test_a_stream_has_deltas_and_one_end_in_each_format_that_can_be_streamed(door, client, format):
     async def ask():
         async with AsyncOpenAI(base_url=f"{door}/v1", api_key="none", max_retries=0) as other:
-            stream = await other.audio.transcriptions.create(model="whisper-1", file=clip(), stream=True)
+            stream = await other.audio.transcriptions.create(
+                model="whisper-1", file=clip(), response_format=format, stream=True
+            )
             return [event async for event in stream]
 
-    assert asyncio.run(ask())[-1].text == TEXT
+    ours = list(client.audio.transcriptions.create(model="whisper-1", file=clip(), response_format=format, stream=True))
+    for events in (ours, asyncio.run(ask())):
+        *deltas, done = events
+        assert {type(one) for one in deltas} == {audio.TranscriptionTextDeltaEvent}
+        assert isinstance(done, audio.TranscriptionTextDoneEvent)
+        assert "".join(one.delta for one in deltas) == done.text == TEXT
+        assert [one["text"] for one in done.model_dump()["segments"]] == [TEXT]
 
 
 def test_the_lines_of_a_stream_are_server_sent_events_without_done_mark(door):
@@ -184,7 +184,7 @@ def test_another_model_is_not_found_and_the_answer_says_what_there_is(client, ch
 
 
 def test_a_client_that_repeats_after_503_is_answered_once_a_worker_is_there(client, checkpoint):
-    with pytest.raises(openai.InternalServerError, match="No worker runs a Scribe") as info:
+    with pytest.raises(openai.InternalServerError, match="No worker tells") as info:
         client.audio.transcriptions.create(model="openai/whisper-tiny", file=clip())
     assert info.value.response.headers["retry-after"] == "2"
     starting = threading.Timer(1, checkpoint, ["openai/whisper-tiny"])
@@ -274,14 +274,17 @@ def _sleeps(chain, key):
 # -- many, impatient and stubborn clients
 
 
-def test_a_hundred_at_once_get_their_own_answers(door):
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_hundred_at_once_get_their_own_answers(door, stream):
+    async def one(client, n):
+        found = await client.audio.transcriptions.create(model="whisper-1", file=clip(f"line {n}"), stream=stream)
+        return [event async for event in found][-1].text if stream else found.text
+
     async def ask():
         async with AsyncOpenAI(base_url=f"{door}/v1", api_key="none", max_retries=0, timeout=60) as client:
-            return await asyncio.gather(
-                *(client.audio.transcriptions.create(model="whisper-1", file=clip(f"line {n}")) for n in range(100))
-            )
+            return await asyncio.gather(*(one(client, n) for n in range(100)))
 
-    assert [one.text for one in asyncio.run(ask())] == [f"line {n}" for n in range(100)]
+    assert asyncio.run(ask()) == [f"line {n}" for n in range(100)]
 
 
 def test_a_client_that_does_not_wait_leaves_the_door_as_it_was(door, client):
