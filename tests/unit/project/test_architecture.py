@@ -62,6 +62,11 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("broker/listening/endpoint.py", "import golem_chain.broker.listening.listener", "Listening is layered"),
         ("broker/cli/follow/rows.py", "import golem_chain.broker.cli.follow.report", "Following jobs is layered"),
         ("broker/cli/arguments/options.py", "import golem_chain.broker.cli.main", "The command line is layered"),
+        (
+            "broker/doors/openai/asked.py",
+            "import golem_chain.broker.doors.openai.answers",
+            "OpenAI's API is layered",
+        ),
         ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
         ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
