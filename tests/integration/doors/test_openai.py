@@ -1,9 +1,11 @@
 """OpenAI's audio API, spoken by OpenAI's own client to a door on a running chain with stub engines."""
 
 import asyncio
+import hashlib
 import json
 import threading
 import time
+from contextlib import nullcontext
 
 import httpx
 import jsonschema_rs
@@ -269,6 +271,24 @@ def test_a_job_that_somebody_cancels_ends_its_request(door, chain):
 def _sleeps(chain, key):
     job = key.decode().rpartition(":")[2]
     return chain.pipeline.outcome(job) is None
+
+
+def test_every_answer_has_a_request_id_that_the_client_shows(client):
+    assert client.audio.transcriptions.create(model="whisper-1", file=clip())._request_id
+    with pytest.raises(openai.BadRequestError) as info:
+        client.audio.transcriptions.create(model="whisper-1", file=clip("bad"))
+    assert info.value.request_id
+
+
+def test_with_keys_the_client_needs_one(chain):
+    settings = chain.settings.model_copy(update={"api_keys": f"app={hashlib.sha256(b'gk-right').hexdigest()}"})
+    with serving(settings) as url:
+        for key, room in (("gk-right", None), ("gk-wrong", openai.AuthenticationError)):
+            with OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+                with nullcontext() if room is None else pytest.raises(room):
+                    client.models.list()
+                with nullcontext() if room is None else pytest.raises(room):
+                    client.audio.transcriptions.create(model="whisper-1", file=clip())
 
 
 # -- many, impatient and stubborn clients
