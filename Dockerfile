@@ -1,4 +1,4 @@
-# One recipe for every container: EXTRAS=worker holds the models, EXTRAS=monitor is Flower without torch.
+# One recipe for every container: EXTRAS=worker holds the models; EXTRAS=serve and EXTRAS=monitor have no torch.
 FROM python:3.11-slim
 
 ARG EXTRAS=worker

@@ -11,7 +11,7 @@ COVERAGE := $(if $(TESTS),0,93)
 NO_INDEX := Could not connect|could not be audited|requests\.exceptions|ServiceError
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test chaos fuzz audit lint types format worker flower up down bench docs site readme hearing constraints clean
+.PHONY: help setup run test chaos fuzz audit lint types format worker serve flower up down bench docs site readme hearing constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,10 +71,13 @@ worker: $(STAMP) ## run a worker on this box for GOLEM_REDIS_URL; downloads the 
 	@$(BIN)/golem models pull
 	@$(BIN)/golem worker
 
+serve: $(STAMP) ## serve a web page, OpenAI's audio API, a jobs API and Wyoming: http://127.0.0.1:8000; downloads the models once
+	@GOLEM_MODELS=$(MODELS) $(BIN)/golem serve
+
 flower: $(STAMP) ## open Flower for the running system: http://127.0.0.1:5555, with a password
 	@$(BIN)/golem flower
 
-up: .env ## start Redis, a GPU worker and Flower with Docker Compose
+up: .env ## start Redis, a GPU worker, golem serve and Flower with Docker Compose
 	docker compose up --build --detach
 
 down: ## stop what `make up` started; keeps queues and models

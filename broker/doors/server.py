@@ -1,8 +1,8 @@
 """The server: ports, the system beside it, one event loop, and the order in which they end.
 
 A stop, by SIGTERM, SIGHUP or Ctrl-C: (1) no new requests, and streams of events end, which their clients resume; (2)
-open requests get GOLEM_STOP_S; (3) connections to Redis; (4) the worker, which hands back what it has in hand; (5) the
-embedded server.
+open requests get GOLEM_STOP_S; (3) Wyoming, in the same way; (4) the worker, which hands back what it has in hand; (5)
+the embedded server.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from golem_chain.broker.doors.lifecycle import ports
 from golem_chain.broker.doors.lifecycle.ending import Ending
 from golem_chain.broker.doors.lifecycle.greeting import greeting
 from golem_chain.broker.doors.lifecycle.stop import Stop
+from golem_chain.broker.doors.wyoming.server import BACKLOG, WyomingServer
 from golem_chain.broker.local.lasting import LastingSystem
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
@@ -50,8 +51,13 @@ def run(settings: Settings, say: Say, *, no_auth: bool = False, log: bool = Fals
     where = place(settings)  # raises BadSetting for a bad URL
     _set_up_log(log=log)
     with ExitStack() as opened:
-        sockets = ports.open_port(settings.serve_address, settings.serve_port, limits.BACKLOG, "GOLEM_SERVE")
-        for one in sockets:
+        http = ports.open_port(settings.serve_address, settings.serve_port, limits.BACKLOG, "GOLEM_SERVE")
+        for one in http:
+            opened.callback(one.close)
+        wyoming: list[socket.socket] = []
+        if settings.wyoming_port:
+            wyoming = ports.open_port(settings.wyoming_address, settings.wyoming_port, BACKLOG, "GOLEM_WYOMING")
+        for one in wyoming:
             opened.callback(one.close)
         stop = opened.enter_context(Stop.heard())
         local = None
@@ -61,14 +67,15 @@ def run(settings: Settings, say: Say, *, no_auth: bool = False, log: bool = Fals
             settings = local.settings
         for sentence in greeting(settings, own_system=local is not None):
             say(sentence)
-        asyncio.run(_serve(settings, local, sockets, tls, stop, say))
+        asyncio.run(_serve(settings, local, http, wyoming, tls, stop, say))
     say("Stopped; jobs that have not ended go on at the next start." if local else f"Stopped; jobs go on in {where}.")
 
 
 async def _serve(
     settings: Settings,
     local: LastingSystem | None,
-    sockets: list[socket.socket],
+    http: list[socket.socket],
+    wyoming: list[socket.socket],
     tls: ssl.SSLContext | None,
     stop: Stop,
     say: Say,
@@ -78,7 +85,11 @@ async def _serve(
     door = Door(settings, local)
     app = Ending(create_app(door))
     server = Server(_config(app, settings, tls), door)
-    asked, running = stop.within(loop), asyncio.create_task(server.serve(sockets))
+    if wyoming:
+        home = WyomingServer(door)
+        await home.start(wyoming)
+        door.beside.push_async_callback(home.stop)
+    asked, running = stop.within(loop), asyncio.create_task(server.serve(http))
     watching = asyncio.create_task(_watch_redis(settings, say))
     if local:
         local.begin()
@@ -102,6 +113,8 @@ def _config(app: Ending, settings: Settings, tls: ssl.SSLContext | None) -> uvic
     )
     config.load()
     config.ssl = tls
+    if not _debug():  # of requests that were cut it would tell as of errors
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return config
 
 

@@ -21,7 +21,8 @@ variables take precedence. An invalid value stops the program with an error that
 | variable | default | meaning |
 |---|---|---|
 """
-PLACES = {"store": "`~/.local/share/golem-chain/models`"}  # depends on the home of who asks
+#: Those that depend on the home of who asks.
+PLACES = {"store": "`~/.local/share/golem-chain/models`", "serve_data": "`~/.local/share/golem-chain/serve`"}
 
 
 def shown(key: str, default: Any) -> str:

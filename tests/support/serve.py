@@ -166,7 +166,8 @@ def _main():
     from golem_chain.broker.local import system
 
     system.WORKERS = (sys.executable, "-m", "tests.support.serve", "--as-worker")
-    create = server.create_app
+    patched = vars(server)
+    create = patched["create_app"]
 
     def create_app(door):
         app: FastAPI = create(door)
@@ -193,7 +194,7 @@ def _main():
             app.add_api_route(f"/test/{route.__name__}", route)
         return app
 
-    server.create_app = create_app
+    patched["create_app"] = create_app
     sys.argv[1:1] = ["serve"]
     main.main()
 

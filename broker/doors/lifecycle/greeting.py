@@ -1,7 +1,7 @@
 """What is said when the server starts: where it is, who may use it, where its jobs are."""
 
 from golem_chain.broker.connection import place
-from golem_chain.broker.doors.lifecycle.ports import is_loopback
+from golem_chain.broker.doors.access.browsers import is_loopback
 from golem_chain.shared.settings import Settings
 
 

@@ -1,24 +1,14 @@
 """The ports: opened before anything is started, so that what is wrong is one sentence and nothing to clean up."""
 
 import errno
-import ipaddress
 import socket
 import ssl
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from golem_chain.broker.doors.access.browsers import is_loopback
 from golem_chain.shared.errors import BadSetting
 from golem_chain.shared.settings import Settings
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine can reach an address, given as a number or as `localhost`."""
-    if address.lower() == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(address).is_loopback
-    return False
 
 
 def check_keys(settings: Settings, *, no_auth: bool) -> None:
@@ -28,7 +18,7 @@ def check_keys(settings: Settings, *, no_auth: bool) -> None:
     if not (is_loopback(settings.serve_address) or settings.api_keys or no_auth):
         raise BadSetting(
             f"GOLEM_SERVE_ADDRESS={settings.serve_address} can be reached from other machines: set GOLEM_API_KEYS "
-            "(golem keys makes one), or say --no-auth if everybody there may use this server."
+            "(golem keys add makes one), or say --no-auth if everybody there may use this server."
         )
 
 

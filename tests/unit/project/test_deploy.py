@@ -3,7 +3,10 @@
 import re
 import shutil
 import subprocess
+import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import yaml
@@ -21,15 +24,15 @@ def published():
 
 
 def test_every_port_is_bound_to_loopback_unless_env_says_otherwise():
-    assert {name for name, _ in published()} == {"redis", "flower"}
+    assert {name for name, _ in published()} == {"redis", "serve", "wyoming", "flower"}
     for name, port in published():
         assert re.match(r"\$\{[A-Z_]+_BIND:-127\.0\.0\.1\}:\d+:\d+$", port), (name, port)
 
 
 def test_compose_refuses_to_start_without_passwords():
     used = set(re.findall(r"\$\{([A-Z_]+):\?", TEXT["docker-compose.yml"]))
-    assert used == {"REDIS_PASSWORD", "GOLEM_FLOWER_AUTH"}
-    assert not re.search(r"\$\{(REDIS_PASSWORD|GOLEM_FLOWER_AUTH)(:-|\})", TEXT["docker-compose.yml"])
+    assert used == {"REDIS_PASSWORD", "GOLEM_FLOWER_AUTH", "GOLEM_API_KEYS"}
+    assert not re.search(r"\$\{(REDIS_PASSWORD|GOLEM_FLOWER_AUTH|GOLEM_API_KEYS)(:-|\})", TEXT["docker-compose.yml"])
 
 
 def test_redis_keeps_its_queue_and_its_password_is_on_no_command_line():
@@ -72,6 +75,60 @@ def test_workers_start_when_redis_answers_and_the_models_are_there():
     assert SERVICES["second-worker"]["depends_on"] == wanted
 
 
+def test_what_golem_serve_publishes_asks_for_keys_and_wyoming_is_published_only_on_request():
+    served, wyoming = SERVICES["serve"], SERVICES["wyoming"]
+    assert served["environment"]["GOLEM_API_KEYS"].startswith("${GOLEM_API_KEYS:?")
+    assert "--no-auth" not in served["command"]
+    assert served["environment"]["GOLEM_WYOMING_PORT"] == 0
+    assert "profiles" not in served
+    assert wyoming["profiles"] == ["wyoming"]
+    assert wyoming["environment"]["GOLEM_SERVE_ADDRESS"] == "127.0.0.1", "its HTTP is for the health check"
+
+
+@pytest.mark.parametrize("service", ["serve", "wyoming"])
+def test_golem_serve_can_be_started_with_what_compose_gives_it(service, monkeypatch, tmp_path):
+    from golem_chain.broker.doors.lifecycle.ports import check_keys
+    from golem_chain.shared.settings import Settings
+
+    monkeypatch.chdir(tmp_path)
+    given = SERVICES[service]["environment"] | {"GOLEM_API_KEYS": f"me={'0' * 64}"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, re.sub(r"\$\{[A-Z_]+[^}]*\}", "secret", str(value)))
+    settings = Settings.read()
+    check_keys(settings, no_auth=False)
+    assert settings.names_a_server, "it starts no system of its own"
+    inside = {settings.serve_port, settings.wyoming_port}
+    assert {int(port.rpartition(":")[2]) for port in SERVICES[service]["ports"]} <= inside
+    grace_s = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > 2 * settings.stop_s + 5
+
+
+def test_the_health_check_of_golem_serve_tells_a_server_from_none():
+    kind, *words = SERVICES["serve"]["healthcheck"]["test"]
+    assert (kind, words[0]) == ("CMD", "python")
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, format, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        asked = [sys.executable, *words[1:]]
+        asked[-1] = asked[-1].replace("8000", str(server.server_port))
+        try:
+            assert subprocess.run(asked, capture_output=True).returncode == 0
+            asked[-1] = asked[-1].replace("/health", "/gone")
+            assert subprocess.run(asked, capture_output=True).returncode != 0
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_nothing_runs_with_more_rights_than_it_needs():
     assert "USER golem" in TEXT["Dockerfile"]
     assert TEXT["Dockerfile"].index("USER golem") < TEXT["Dockerfile"].index("ENTRYPOINT")
@@ -108,7 +165,7 @@ def test_the_dockerfile_copies_what_exists_and_installs_extras_that_exist():
         assert (ROOT / name).exists(), name
         assert name.rstrip("/") in allowed, f"{name} is kept out by .dockerignore"
     builds = {service["build"]["args"]["EXTRAS"] for service in SERVICES.values() if "build" in service}
-    assert builds == {"worker", "monitor"}
+    assert builds == {"worker", "serve", "monitor"}
     assert builds <= set(EXTRAS)
     assert "--constraint constraints.txt" in TEXT["Dockerfile"]
 
@@ -128,6 +185,7 @@ def test_the_containers_commands_exist():
 )
 def test_docker_compose_accepts_the_file():
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "REDIS_PASSWORD": "x", "GOLEM_FLOWER_AUTH": "a:b"}
+    env["GOLEM_API_KEYS"] = f"me={'0' * 64}"
     done = subprocess.run(
         ["docker", "compose", "--file", ROOT / "docker-compose.yml", "--profile", "*", "config", "--quiet"],
         env=env, capture_output=True, text=True,
@@ -148,7 +206,7 @@ def test_make_help_lists_every_target():
     assert listed >= {"worker", "flower", "up", "down", "clean"}
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "types", "format", "worker", "flower"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "types", "format", "worker", "serve", "flower"])
 def test_every_target_sets_up_what_it_needs(target):
     assert re.search(rf"^{target}: \$\(STAMP\) ## ", TEXT["Makefile"], re.M)
 

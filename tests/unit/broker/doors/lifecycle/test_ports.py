@@ -16,7 +16,6 @@ def settings(**given):
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.2.1", "::1", "localhost", "LocalHost"])
 def test_loopback_needs_no_keys(address):
-    assert ports.is_loopback(address)
     ports.check_keys(settings(serve_address=address), no_auth=False)
 
 
@@ -24,7 +23,6 @@ def test_loopback_needs_no_keys(address):
     "address", ["0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "::ffff:10.0.0.1", "box.example.org", ""]
 )
 def test_any_other_address_needs_keys_or_a_word(address):
-    assert not ports.is_loopback(address)
     with pytest.raises(BadSetting, match="set GOLEM_API_KEYS"):
         ports.check_keys(settings(serve_address=address), no_auth=False)
     ports.check_keys(settings(serve_address=address), no_auth=True)
