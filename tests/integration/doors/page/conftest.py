@@ -5,7 +5,7 @@ import pytest
 from tests.support.browser import Visit, launched
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser():
     """A headless Chromium."""
     with launched() as one:
