@@ -191,6 +191,23 @@ def listen(
 
 
 @app.command()
+def serve(
+    json_: JSON = False,
+    docs: DOCS = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Requests, each beside a job without a server.")] = 200,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds of 100 clients at once.")] = 10,
+) -> None:
+    """Measure golem serve: its start, its overhead, 100 clients.
+
+    All but the start with a worker whose engines answer at once.
+    """
+    from golem_chain.benchmarks.serve.run import measure, tables
+
+    found = measure(jobs, rounds, Console(stderr=True, quiet=json_).log)
+    _show_found(found, [*tables(found)], "serve", docs, as_json=json_)
+
+
+@app.command()
 def boxes(
     json_: JSON = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 3,

@@ -158,7 +158,7 @@ FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 SUBCOMMANDS = {
     "models": ("pull", "list", "verify"),
     "eval": ("ks", "asr", "guards", "intents"),
-    "bench": ("switch", "chain", "interactive", "transcribe", "many", "listen", "boxes", "fleet"),
+    "bench": ("switch", "chain", "interactive", "transcribe", "many", "listen", "serve", "boxes", "fleet"),
 }
 
 
@@ -189,7 +189,7 @@ def evaluate(args: Args = None) -> None:
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def bench(args: Args = None) -> None:
-    """Run benchmarks: switch, chain, listen, boxes, fleet."""
+    """Run benchmarks: switch, chain, listen, serve, boxes, fleet."""
     _become(["-P", "-m", "golem_chain.benchmarks", *(args or [])])
 
 
