@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
-_LOOK_S = 1.0  # interval of looking for a Redis that is away
+_LOOK_S, _AWAY_S = 5.0, 1.0  # interval of looking for Redis, and for one that is away
 _CLOSING_S = 2  # for the connections of requests that were cut: a client may not read
 
 
@@ -90,11 +90,12 @@ async def _serve(
         await home.start(wyoming)
         door.beside.push_async_callback(home.stop)
     asked, running = stop.within(loop), asyncio.create_task(server.serve(http))
-    watching = asyncio.create_task(_watch_redis(settings, say))
+    watching = None if local else asyncio.create_task(_watch_redis(settings, say))
     if local:
         local.begin()
     await asyncio.wait([running, asked], return_when=asyncio.FIRST_COMPLETED)
-    watching.cancel()
+    if watching:
+        watching.cancel()
     app.refuse()
     door.stopping.set()
     server.should_exit = True
@@ -139,7 +140,7 @@ class Server(uvicorn.Server):
 
 
 async def _watch_redis(settings: Settings, say: Say) -> None:
-    """Say once that Redis is away, and once that it is there again, until it was seen."""
+    """Say once that Redis is away, and once that it is there again."""
     away = False
     while True:
         try:
@@ -148,11 +149,11 @@ async def _watch_redis(settings: Settings, say: Say) -> None:
             if not away:
                 say(f"{exc.message} Requests are refused meanwhile.")
             away = True
-            await asyncio.sleep(_LOOK_S)
         else:
             if away:
-                say(f"{place(settings)} answers.")
-            return
+                say(f"{place(settings)} answers again.")
+            away = False
+        await asyncio.sleep(_AWAY_S if away else _LOOK_S)
 
 
 def _set_up_log(*, log: bool) -> None:

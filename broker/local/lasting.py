@@ -1,6 +1,6 @@
-"""The lasting system of `golem serve`: a server whose jobs survive it, and a worker that is started again when it dies.
+"""The lasting system of `golem serve`: a server whose jobs survive it, and a worker; each is started again if it dies.
 
-What happens, in a thread of its own:
+The worker, in a thread of its own:
 
 pulling ──► starting ──► running        what the system waits for is `phase`, and one sentence for users
    ▲            │           │
@@ -25,6 +25,7 @@ from golem_chain.broker.local import embedded, system
 from golem_chain.broker.local.data_folder import DataFolder
 from golem_chain.broker.local.process import die_with_parent
 from golem_chain.broker.local.worker_log import WorkerLog
+from golem_chain.shared.errors import BrokerAway
 from golem_chain.shared.settings import Settings
 
 Phase = Literal["pulling", "starting", "running", "failed"]
@@ -34,6 +35,7 @@ LOG = "worker.log"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 STEADY_S = 60.0  # a worker that ran for longer did not fail at its start
 _TICK_S = 0.1
+_LOOK_S = 0.5  # interval of looking for the server
 _MORE_S = 3.0  # for a worker to stop beyond GOLEM_STOP_S, which is for what it has in hand
 
 _PULLING = "The models are being looked for, and downloaded if they are missing: the server's terminal shows progress."
@@ -61,7 +63,10 @@ class LastingSystem:
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None  # what is being waited for: a pull, or the worker
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._live, name="local system")
+        self._threads = [
+            threading.Thread(target=self._keep_worker, name="worker"),
+            threading.Thread(target=self._keep_server, name="server"),
+        ]
         with ExitStack() as opened:
             self.folder = opened.enter_context(DataFolder(settings.serve_data))
             self._server = opened.enter_context(
@@ -74,8 +79,9 @@ class LastingSystem:
         self.settings = settings.model_copy(update={"redis_url": self._server.url, "redis_wait": 0})
 
     def begin(self) -> None:
-        """Pull the missing models with progress on stderr, and start the worker: in a thread, until `close`."""
-        self._thread.start()
+        """Pull the missing models with progress on stderr, and start the worker: in threads, until `close`."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop the worker, which hands back what it has in hand after GOLEM_STOP_S, then the server."""
@@ -84,13 +90,28 @@ class LastingSystem:
             process = self._process
         if process is not None:
             system.end(process, self._given.stop_s + _MORE_S)
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
         self._opened.close()
 
-    # -- the thread
+    # -- the threads
 
-    def _live(self) -> None:
+    def _keep_server(self) -> None:
+        """Start the server again, with all that it held, if it dies. Clients wait for it."""
+        failures = 0
+        while not self._ending.wait(min(_LOOK_S * 2**failures, LONGEST_PAUSE_S)):
+            if self._server.pid is not None:
+                failures = 0
+                continue
+            self._say("The embedded server has stopped, and is started again.")
+            try:
+                self._server.restart()
+            except BrokerAway as exc:
+                failures = min(failures + 1, 10)
+                self._say(exc.message)
+
+    def _keep_worker(self) -> None:
         failures = 0
         while not self._ending.is_set():
             begun = time.monotonic()

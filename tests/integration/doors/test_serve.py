@@ -107,6 +107,24 @@ def test_a_worker_that_dies_is_started_again_and_the_job_is_run(serve, tmp_path)
     assert "the next try is in 1 s" in served.said
 
 
+def test_a_server_that_dies_is_started_again_with_its_jobs(serve, tmp_path):
+    served = serve()
+    _, url = served.worker()
+    with pipeline(url) as jobs:
+        running = jobs.submit(f"until {tmp_path}/go-on".encode())
+        waiting = jobs.submit(b"later")
+        served.until((tmp_path / "go-on.begun").exists)
+        with redis.Redis.from_url(url) as client:
+            subprocess.run(["kill", "-9", str(client.info("server")["process_id"])], check=True)
+        served.until(lambda: "The embedded server has stopped, and is started again." in served.said)
+        (tmp_path / "go-on").touch()
+        found = {outcome.job: outcome.state for outcome in jobs.wait([running, waiting], 60)}
+    assert found == {running: "done", waiting: "done"}
+    code, said = served.end()
+    assert code == 0
+    quiet(said)
+
+
 def test_a_pull_that_fails_is_said_and_tried_again(serve, tmp_path):
     (tmp_path / "away").touch()
     served = serve(PULL_FAILS=tmp_path / "away")
@@ -362,7 +380,7 @@ def test_with_a_redis_it_knows_no_model_library_and_no_celery(serve, redis_serve
     assert not (served.folder / "serve").exists()
 
 
-def test_a_redis_that_is_away_at_the_start_is_waited_for(serve, tmp_path):
+def test_a_redis_that_is_away_is_waited_for(serve, tmp_path):
     port = free_port()
     served = serve(GOLEM_REDIS_URL=f"redis://127.0.0.1:{port}/0")
     served.until(lambda: f"Redis at redis://127.0.0.1:{port}/0 cannot be reached" in served.said)
@@ -370,10 +388,11 @@ def test_a_redis_that_is_away_at_the_start_is_waited_for(serve, tmp_path):
     with start(tmp_path / "late", port=port) as server:
         with redis.Redis.from_url(server.url) as client:
             client.config_set("requirepass", "")
-        served.until(lambda: "answers." in served.said)
+        served.until(lambda: "answers again." in served.said)
+    served.until(lambda: served.said.count("cannot be reached") == 2)  # it is away once more
     code, said = served.end()
     assert code == 0
-    assert len([line for line in quiet(said).splitlines() if "cannot be reached" in line]) == 1
+    assert quiet(said).count("cannot be reached") == 2, "said once each time"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
