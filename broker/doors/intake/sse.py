@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,7 +44,8 @@ def encoded(event: Event) -> bytes:
 
 
 class EventStream(Response):
-    """The answer to a request for events: it ends with its generator, with its client, or when the server stops.
+    """The answer to a request for events: it ends with its generator, with its client, or when the server stops; an
+    answer to a POST then has the time of other answers.
 
     The generator is closed in each case, in the task that has run it. An error before anything was sent is raised, and
     answered as such; after that it is a last event `error` in the shape of the API's errors. So that a status can tell
@@ -71,7 +72,9 @@ class EventStream(Response):
         line = _Line(send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         told: asyncio.Queue[bytes] = asyncio.Queue(1)  # of one: a client that reads slowly holds the generator back
         reading = asyncio.create_task(self._read(told))
-        ends = [asyncio.create_task(_left(receive)), asyncio.create_task(self._door.stopping.wait())]
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(_left(receive))]
+        if scope["method"] == "GET":  # else it is the answer to one request, which nobody resumes: it may go on
+            ends.append(asyncio.create_task(self._door.stopping.wait()))
         getting: asyncio.Task[bytes] | None = None
         try:
             if not self._hold_s:

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -273,8 +274,6 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(serve, certificates, 
 
 def requesting(url, **given):
     """Start a request in a thread of its own; return a function that waits for the answer."""
-    from concurrent.futures import ThreadPoolExecutor
-
     pool = ThreadPoolExecutor(1)
     asked = pool.submit(lambda: httpx.get(url, timeout=60, **given))
 
@@ -306,6 +305,29 @@ def test_a_request_that_takes_longer_than_the_stop_is_told_so(serve):
     assert told.status_code == 503
     assert told.json()["error"]["code"] == "server_stopping"
     assert told.headers["retry-after"]
+    assert code == 0
+    quiet(said)
+
+
+def test_a_streamed_transcription_in_progress_is_heard_to_its_end(serve, tmp_path):
+    served = serve(GOLEM_STOP_S=20)
+    served.worker()
+    go_on = tmp_path / "go-on"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            lambda: httpx.post(
+                f"{served.url}/v1/audio/transcriptions",
+                files={"file": f"until {go_on}".encode()},
+                data={"model": "whisper-1", "stream": "true"},
+                timeout=60,
+            )
+        )
+        served.until((tmp_path / "go-on.begun").exists)
+        served.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        go_on.touch()
+        assert "transcript.text.done" in asked.result(60).text
+    code, said = served.end()
     assert code == 0
     quiet(said)
 

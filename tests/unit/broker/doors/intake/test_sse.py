@@ -49,12 +49,12 @@ class Counting:
             self.closed = True
 
 
-def streamed(made, act=None, **given):
+def streamed(made, act=None, method="GET", **given):
     """Answer with the events; return the client. `act(client, door)` runs beside it. Fails if a task is left."""
 
     async def main():
         client, door = Client(), Door(Settings.read(_env_file=None))
-        scope = {"type": "http", "path": "/events"}
+        scope = {"type": "http", "method": method, "path": "/events"}
         answering = asyncio.create_task(EventStream(door, made(), **given)(scope, client.receive, client.send))
         if act:
             await act(client, door)
@@ -116,6 +116,21 @@ def test_a_stream_ends_when_its_client_leaves_or_the_server_stops(who):
     assert made.closed
 
 
+def test_the_streamed_answer_to_a_post_is_not_cut_short_by_a_stop():
+    pause = asyncio.Event()
+    made = Counting(Event("first"), pause=pause)
+
+    async def end(client, door):
+        while not client.body:
+            await asyncio.sleep(0)
+        door.stopping.set()
+        await asyncio.sleep(0.02)
+        assert not client.ended
+        pause.set()
+
+    assert streamed(made, end, method="POST").ended
+
+
 def test_a_client_that_does_not_read_holds_the_generator_back():
     given = []
 
@@ -142,7 +157,7 @@ def test_a_client_that_does_not_read_holds_the_generator_back():
         client, door = Client(), Door(Settings.read(_env_file=None))
         acting = asyncio.create_task(leave(client, door))
         await asyncio.sleep(0)
-        await EventStream(door, made())({"type": "http", "path": "/"}, client.receive, client.send)
+        await EventStream(door, made())({"type": "http", "method": "GET", "path": "/"}, client.receive, client.send)
         await acting
         return client
 
