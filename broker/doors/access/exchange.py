@@ -1,6 +1,7 @@
 """One request and its answer, between the server and the application: what comes is bounded, what goes has headers."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,7 +34,8 @@ class Exchange:
         self._receive, self._send = receive, send
         self._pace = Pace()
         self._left_bytes: int | None = None
-        self._body_open = _has_body(scope)
+        self._said_bytes = _length(scope)
+        self._body_open = self._said_bytes > 0
         self._body_asked = not any(name == b"expect" for name, _ in scope["headers"])
         self._extra: dict[str, str] = {}
         self.status: int | None = None  # of the answer, once it has begun
@@ -41,8 +43,10 @@ class Exchange:
         self.refused: HttpError | None = None  # why the body was not read to its end
 
     def limit_body(self, size_bytes: int | None) -> None:
-        """Bound the body. None: whoever reads it counts."""
+        """Bound the body. None: whoever reads it counts. Raises HttpError if it says that it is larger."""
         self._left_bytes = size_bytes
+        if size_bytes is not None and size_bytes < self._said_bytes < math.inf:
+            raise _too_large()
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the answer."""
@@ -68,9 +72,7 @@ class Exchange:
         if self._left_bytes is not None:
             self._left_bytes -= len(body)
             if self._left_bytes < 0:
-                self.refused = HttpError(
-                    413, f"The body is larger than {limits.BODY_BYTES} bytes.", "request_too_large"
-                )
+                self.refused = _too_large()
                 return {"type": "http.disconnect"}
         return message
 
@@ -120,8 +122,15 @@ class Exchange:
                     self._body_open = message["type"] == "http.request" and message.get("more_body", False)
 
 
-def _has_body(scope: Scope) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
-        for name, value in scope["headers"]
-    )
+def _length(scope: Scope) -> float:
+    """Return how long the body will be, as far as it says: infinite for one in chunks."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return math.inf
+        if name == b"content-length":
+            return int(value)  # the server has checked it
+    return 0
+
+
+def _too_large() -> HttpError:
+    return HttpError(413, f"The body is larger than {limits.BODY_BYTES} bytes.", "request_too_large")
