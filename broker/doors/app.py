@@ -4,11 +4,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+import golem_chain
 from golem_chain.broker.doors import errors
 from golem_chain.broker.doors.access import routes as access_routes
 from golem_chain.broker.doors.access.guard import Guard
@@ -33,10 +36,20 @@ def create_app(door: Door) -> FastAPI:
         await app.state.system.close()
         await door.close()
 
-    app = FastAPI(title="Golem Chain", lifespan=living)
+    app = FastAPI(
+        title="Golem Chain",
+        version=golem_chain.__version__,
+        description="A queue for speech: files and texts become transcripts, intents and replies.",
+        docs_url=None,  # their pages load scripts from elsewhere; the schema is at /openapi.json
+        redoc_url=None,
+        responses={"default": {"model": errors.Error, "description": "An error, with one sentence"}},
+        lifespan=living,
+    )
     app.state.door, app.state.system = door, Room(door)
-    for routes in (access_routes, openai_routes, jobs_routes, system_routes, page_routes):
-        app.include_router(routes.router)
+    key = [Depends(HTTPBearer(auto_error=False))] if door.settings.api_keys else []  # shown only: the guard checks it
+    for routes in (access_routes, openai_routes, jobs_routes, system_routes):
+        app.include_router(routes.router, dependencies=key)
+    app.include_router(page_routes.router)
     for kind in (GolemError, errors.HttpError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_error)
     app.add_middleware(Guard, door=door)
@@ -47,7 +60,8 @@ def create_app(door: Door) -> FastAPI:
 async def answer_error(request: Request, exc: Exception) -> JSONResponse:
     """Answer a request that failed."""
     if isinstance(exc, HTTPException):
-        told = errors.shape(exc.status_code, f"{exc.detail}.", None)._replace(headers=exc.headers or {})
+        headers = {"allow": ", ".join(_allowed(request))} if exc.status_code == 405 else exc.headers or {}
+        told = errors.shape(exc.status_code, f"{exc.detail}.", None)._replace(headers=headers)
     elif isinstance(exc, RequestValidationError):
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
@@ -57,3 +71,10 @@ async def answer_error(request: Request, exc: Exception) -> JSONResponse:
     if told.status >= 500:
         logger.error("%s %s: %s", request.method, request.url.path, type(exc).__name__)
     return JSONResponse(told.body, told.status, headers=dict(told.headers))
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that a path has: each has a route of its own, and a router names those of one only."""
+    methods, routes = ("GET", "POST", "PUT", "DELETE"), request.app.routes
+    asked = {method: {**request.scope, "method": method} for method in methods}
+    return [method for method in methods if any(one.matches(asked[method])[0] is Match.FULL for one in routes)]

@@ -4,8 +4,25 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, Field
+
 from golem_chain.shared import errors
 from golem_chain.shared.errors import GolemError
+
+
+class ErrorInside(BaseModel):
+    """What is wrong."""
+
+    message: str = Field(description="One sentence", examples=["There is no job 'x'."])
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that it is about")
+    code: str | None = Field(description="For programs; it does not change", examples=["unknown_job"])
+
+
+class Error(BaseModel):
+    """An answer other than 2xx, in the shape of OpenAI's API."""
+
+    error: ErrorInside
 
 
 class HttpError(Exception):

@@ -23,13 +23,17 @@ from golem_chain.broker import acl
 from golem_chain.broker.cli import main
 from golem_chain.broker.connection import check_broker, connect
 from golem_chain.broker.jobs.dead_letters import Letters
+from golem_chain.broker.jobs.label_sets import LabelSets
+from golem_chain.broker.jobs.summaries import Summaries
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.monitoring import status, timeline
+from golem_chain.broker.owner import owner_of
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.transport import scripts
 from golem_chain.broker.webhooks.outbox import Outbox
 from golem_chain.broker.webhooks.policy import Policy
 from golem_chain.shared.errors import BrokerAway
+from golem_chain.shared.labels import parse_labels
 from golem_chain.shared.records import JobOptions
 from golem_chain.shared.settings import Settings
 from tests.support.blocking import Blocking
@@ -128,6 +132,23 @@ def test_with_a_user_for_each_the_whole_chain_runs_and_nothing_is_refused(users)
     assert letter.job == jobs[2]
     said = {(one[b"username"], one[b"object"]) for one in refusals(users)}
     assert said == {(b"producer", b"evalsha")}, "tried once, then it calls functions"
+
+
+def test_a_submitter_pages_through_its_list_and_stores_label_sets_but_cannot_tell_what_is_in_hand(users):
+    users.root.execute_command("ACL", "LOG", "RESET")
+    with Pipeline(users.as_("producer")) as pipeline, connect(users.as_("producer")) as client:
+        owner, job = owner_of(pipeline.settings), pipeline.submit(b"sleep 1")
+        summaries, sets = Summaries(client, keys), LabelSets(client, keys, owner)
+        assert summaries.older(owner, None, 1)[0].job == job
+        [shown] = summaries.look(owner, [job])
+        assert shown
+        assert shown.state == "waiting"
+        pipeline.cancel(job)
+        sets.put("kitchen", parse_labels("a,b"))
+        assert sets.names() == ["kitchen"]
+        assert sets.get("kitchen")
+        assert sets.drop("kitchen")
+    assert {one[b"object"] for one in refusals(users)} == {b"evalsha", keys.unacked_index.encode()}
 
 
 def test_a_webhook_goes_from_a_producer_to_its_receiver_and_nothing_is_refused(users, eventually):

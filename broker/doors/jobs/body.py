@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from golem_chain.broker.doors.jobs.asked import FILES_MOST, OPTIONS, REPLY, TEXTS_MOST
+from golem_chain.shared.records import TEXT_MOST
 
 
 def _text(description: str, **more: Any) -> dict[str, Any]:
@@ -41,20 +42,24 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
 assert set(_OPTIONS) == {*OPTIONS, *REPLY}
 
 _INTENT = _text("Of a text: the job begins at the Oracle", example="lights_on")
+_SAID: Final = {"type": "string", "minLength": 1, "maxLength": TEXT_MOST, "pattern": "\\S"}
 _FORM: Final = {
     "type": "object",
+    "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     "additionalProperties": False,
     "properties": {
         "file": {
             "type": "array",
+            "minItems": 1,
             "maxItems": FILES_MOST,
             "items": {"type": "string", "format": "binary"},
             "description": "Audio or video; once for each job",
         },
         "text": {
             "type": "array",
+            "minItems": 1,
             "maxItems": TEXTS_MOST,
-            "items": {"type": "string", "maxLength": 20_000},
+            "items": _SAID,
             "description": "What was said, instead of files; once for each job",
         },
         "name": {"type": "array", "items": {"type": "string"}, "description": "One for each job, or none"},
@@ -64,10 +69,11 @@ _FORM: Final = {
 }
 _JSON: Final = {
     "type": "object",
+    "oneOf": [{"required": ["text"]}, {"required": ["texts"]}],
     "additionalProperties": False,
     "properties": {
-        "text": _text("What was said", maxLength=20_000, example="Turn on the lights."),
-        "texts": {"type": "array", "maxItems": TEXTS_MOST, "items": {"type": "string", "maxLength": 20_000}},
+        "text": _SAID | {"description": "What was said", "example": "Turn on the lights."},
+        "texts": {"type": "array", "minItems": 1, "maxItems": TEXTS_MOST, "items": _SAID},
         "name": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "intent": _INTENT,
         **_OPTIONS,

@@ -6,10 +6,10 @@ ones. A listener that is slow is given the newest state of each job, not each st
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Protocol
 
-from golem_chain.broker.asynchronous.owned import OwnedPipeline
 from golem_chain.broker.doors.jobs.views import ENDED
 from golem_chain.broker.jobs.outcomes import AWAY_S
 from golem_chain.broker.jobs.summaries import Place, Summary
@@ -21,6 +21,19 @@ FOLLOWED, LOOKED_AT_ONCE = 1000, 200
 POLL_S, PACE_S = 0.5, 0.1
 #: Pause before the next try while Redis is away, seconds.
 AGAIN_S = 0.5
+
+
+class Jobs(Protocol):
+    """What a feed reads: the jobs of one submitter, as OwnedPipeline shows them."""
+
+    async def older(self, before: Place | None, most: int) -> list[Place]:
+        """See `OwnedPipeline.older`."""
+
+    async def summaries(self, jobs: Sequence[str]) -> list[Summary | None]:
+        """See `OwnedPipeline.summaries`."""
+
+    def announced(self) -> AbstractAsyncContextManager[asyncio.Event]:
+        """See `OwnedPipeline.announced`."""
 
 
 class Listener:
@@ -51,7 +64,7 @@ class Listener:
 class Feed:
     """The states of one submitter's jobs, in one event loop."""
 
-    def __init__(self, jobs: OwnedPipeline) -> None:
+    def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._listeners = dict[Listener, None]()
         self._states = dict[str, Summary | None]()  # of the followed jobs, in the order in which they are due

@@ -23,7 +23,10 @@ _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "text/plain": {"schema": {"type": "string"}, "example": 'lights_on="turning on the lights",lights_off'},
+            "text/plain": {
+                "schema": {"type": "string", "minLength": 1},
+                "example": 'lights_on="turning on the lights",lights_off',
+            },
             "application/json": {"schema": {"$ref": "#/components/schemas/LabelSet"}},
         },
     }

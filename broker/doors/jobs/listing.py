@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.jobs import views
-from golem_chain.broker.doors.jobs.paging import PAGE, PAGE_MOST, Filter, cursor_of, page_of, place_of
+from golem_chain.broker.doors.jobs.paging import CURSOR, PAGE, PAGE_MOST, Filter, cursor_of, page_of, place_of
 from golem_chain.broker.doors.jobs.schema import failing
 from golem_chain.broker.doors.jobs.views import JobPage, JobState
 from golem_chain.shared.records import StageName
@@ -23,7 +23,7 @@ async def list_jobs(
     stage: StageName | None = None,
     q: Annotated[str | None, Query(max_length=200, description="A part of the name, whatever its case")] = None,
     group: Annotated[str | None, Query(pattern=f"^{NAME}$")] = None,
-    after: Annotated[str | None, Query(max_length=100, description="`next` of the page before")] = None,
+    after: Annotated[str | None, Query(pattern=f"^{CURSOR}$", description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = PAGE,
 ) -> JobPage:
     """List your jobs, newest first, without those that are no longer kept (GOLEM_KEEP_S). Filters are combined. Pages

@@ -11,7 +11,8 @@ from golem_chain.broker.jobs.summaries import Place, Summary
 PAGE, PAGE_MOST = 50, 100
 #: Jobs that one request looks at for its filters, and how many of them at once.
 LOOKED_MOST, LOOKED_AT_ONCE = 1000, 100
-_CURSOR: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)_([A-Za-z0-9_.-]{1,64})")
+#: A place as clients give it back.
+CURSOR: Final = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)_([A-Za-z0-9_.-]{1,64})"
 
 Older: TypeAlias = Callable[[Place | None, int], Awaitable[list[Place]]]
 Summarise: TypeAlias = Callable[[Sequence[str]], Awaitable[list[Summary | None]]]
@@ -69,6 +70,6 @@ def place_of(cursor: str | None) -> Place | None:
     """Return the place of a cursor, None if none is given. Raises HttpError."""
     if not cursor:
         return None
-    if not (given := _CURSOR.fullmatch(cursor)):
+    if not (given := re.fullmatch(CURSOR, cursor)):
         raise HttpError(400, "after is no cursor of this list: give one that `next` showed.", "invalid_value", "after")
     return Place(float(given[1]), given[2])

@@ -3,29 +3,13 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import BaseModel, Field
 
-from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.doors.errors import Error, HttpError
 from golem_chain.shared.text import NAME
 
 #: Types of parameters of a path.
 JobId = Annotated[str, Path(pattern=f"^{NAME}$", description="The id of a job", examples=["8b1c55d0f2c94a0b9a3d6f1e"])]
 GroupName = Annotated[str, Path(pattern=f"^{NAME}$", description="The name of a group", examples=["night"])]
-
-
-class ErrorInside(BaseModel):
-    """What is wrong."""
-
-    message: str = Field(description="One sentence", examples=["There is no job 'x'."])
-    type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(description="The field that it is about")
-    code: str | None = Field(description="For programs; it does not change", examples=["unknown_job"])
-
-
-class Error(BaseModel):
-    """An answer other than 2xx, in the shape of OpenAI's API."""
-
-    error: ErrorInside
 
 
 def failing(**reasons: str) -> dict[int | str, dict[str, Any]]:
