@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 
-from golem_chain.broker.asynchronous.group import AsyncGroup
+from golem_chain.broker.asynchronous.group import PACE_S, AsyncGroup
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
 from golem_chain.broker.jobs.label_sets import LabelSets
@@ -230,10 +230,12 @@ class OwnedGroup:
         """See `Group.now`."""
         return await self._group.now()
 
-    async def wait(self, since: str = FIRST, timeout_s: float | None = None) -> AsyncGenerator[End, None]:
+    async def wait(
+        self, since: str = FIRST, timeout_s: float | None = None, pace_s: float = PACE_S
+    ) -> AsyncGenerator[End, None]:
         """See `AsyncGroup.wait`."""
         with self._shown():
-            async with aclosing(self._group.wait(since, timeout_s)) as ends:
+            async with aclosing(self._group.wait(since, timeout_s, pace_s)) as ends:
                 async for end in ends:
                     yield end
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from golem_chain.broker.doors.door import Caller, Door
-from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.doors.errors import RETRY_AFTER_S, HttpError
 from golem_chain.broker.doors.intake.forms import Form, read_form
 from golem_chain.broker.doors.intake.options import shown, wrong
 from golem_chain.broker.doors.intake.uploads import Upload
@@ -20,6 +20,10 @@ from golem_chain.shared.records import LabelSet
 FILES_MOST, TEXTS_MOST = 100, 1000
 #: Size of a request in JSON, bytes: it is held in memory. 1,000 texts of 8,000 characters.
 JSON_MOST_BYTES = 8 << 20
+#: All such bodies that a server holds while they come, bytes.
+HELD_MOST_BYTES = 64 << 20
+#: Characters of the name of a job.
+NAME_MOST = 1000
 #: Fields that stand for an option of the job, and for a parameter of the reply.
 OPTIONS: Final = (
     "labels", "vocabulary", "fillers", "language", "task", "word_times", "stop", "lane", "hotwords", "prompt",
@@ -108,7 +112,7 @@ def _wanted(given: Mapping[str, Any], files: tuple[Upload, ...]) -> Wanted:
     for name in given:
         if name not in (*_INPUT, *OPTIONS, *REPLY):
             raise wrong(str(name)[:80], f"{shown(name)} is no field of this request.", "unknown_parameter")
-    texts, names = tuple(given.get("texts", ())), tuple(name for name in given.get("name", ()))
+    texts, names = tuple(given.get("texts", ())), tuple(given.get("name", ()))
     if files and texts:
         raise wrong("text", "A request has either files or texts: send two requests.")
     if not files and not texts:
@@ -120,6 +124,8 @@ def _wanted(given: Mapping[str, Any], files: tuple[Upload, ...]) -> Wanted:
         raise wrong(
             "name", f"There are {len(names)} names for {count} jobs: give one for each, in their order, or none."
         )
+    if any(len(name) > NAME_MOST for name in names):
+        raise wrong("name", f"A name can have {NAME_MOST:,} characters: choose a shorter one.")
     intent = given.get("intent") or None
     if intent is not None and not isinstance(intent, str):
         raise wrong("intent", "intent must be a string.")
@@ -155,15 +161,22 @@ async def _json(request: Request) -> object:
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request, which is held in memory. Raises HttpError 413 within a chunk of the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise HttpError(
-                413, f"The body is above the limit of {most_bytes >> 10:,} KiB: send less.", "body_too_large"
-            )
-    return bytes(body)
+    """Return the body of a request, which is held in memory. Raises HttpError: 413 within a chunk of the limit, 503 if
+    other bodies take the memory."""
+    body, state = bytearray(), request.app.state
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            state.held_bytes = getattr(state, "held_bytes", 0) + len(chunk)
+            if len(body) > most_bytes:
+                limit = f"The body is above the limit of {most_bytes >> 10:,} KiB: send less."
+                raise HttpError(413, limit, "body_too_large")
+            if state.held_bytes > HELD_MOST_BYTES:
+                busy = "The server is reading too many large bodies: try again in a moment."
+                raise HttpError(503, busy, "busy", headers={"retry-after": str(RETRY_AFTER_S)})
+        return bytes(body)
+    finally:
+        state.held_bytes = getattr(state, "held_bytes", 0) - len(body)
 
 
 async def parsed(body: bytes) -> object:

@@ -134,8 +134,11 @@ class Feed:
 
     async def _look(self) -> None:
         """Look at the jobs that are due: those that somebody names, new ones, and the others in turn."""
-        named = {listener.job for listener in self._listeners if listener.job}
-        new = await self._new() if any(listener.job is None for listener in self._listeners) else []
+        named, new = {listener.job for listener in self._listeners if listener.job}, list[str]()
+        if any(listener.job is None for listener in self._listeners):
+            new = await self._new()
+        else:  # nobody listens to all any more
+            self._newest, self._states = None, {id: one for id, one in self._states.items() if id in named}
         for at in range(0, len(wanted := due(self._states, named, new)), LOOKED_AT_ONCE):
             part = wanted[at : at + LOOKED_AT_ONCE]
             for id, one in zip(part, await self._jobs.summaries(part), strict=True):

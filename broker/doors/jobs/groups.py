@@ -17,6 +17,8 @@ from golem_chain.broker.jobs.groups import FIRST
 
 router = APIRouter(tags=["groups"])
 _UNKNOWN = failing(s404="There is no such group")
+#: Least time between two reads for one stream, seconds: each end of any job is a reason to read.
+PACE_S = 0.2
 #: A place in the stream of a group's ends.
 CURSOR = r"\d{1,19}-\d{1,19}"
 
@@ -66,7 +68,7 @@ async def follow_group(name: GroupName, request: Request, door: TheDoor, caller:
 
 
 async def _ends_of(name: str, group: OwnedGroup, since: str) -> AsyncGenerator[Event, None]:
-    async with aclosing(group.wait(since)) as ends:
+    async with aclosing(group.wait(since, pace_s=PACE_S)) as ends:
         async for end in ends:
             since = end.cursor
             yield Event(views.of_end(end).model_dump(mode="json"), "end", since)

@@ -86,7 +86,7 @@ async def _submit_all(
 def _name_of(one: object, place: int | None) -> str:
     if isinstance(one, str):
         return "text" if place is None else f"text {place + 1}"
-    return str(getattr(one, "name", "audio"))
+    return str(getattr(one, "name", "audio"))[: asked.NAME_MOST]
 
 
 def _key_of(request: Request) -> str | None:

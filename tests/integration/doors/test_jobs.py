@@ -1,9 +1,12 @@
 """The jobs API over HTTP, on a running chain with fake engines."""
 
 import json
+import socket
 
 import httpx
 import pytest
+
+from golem_chain.broker.doors.jobs import asked
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,7 @@ def test_a_job_that_is_refused_takes_no_other_with_it(http):
         ({"text": "a", "seed": 1.5}, "seed"),
         ({"text": "a", "name": ["b", "c"]}, "name"),
         ({"text": "a", "name": 5}, "name"),
+        ({"text": "a", "name": "n" * 1001}, "name"),
         ({"text": "a", "hotwords": [5]}, "hotwords"),
         ({"texts": ["a"], "intent": 5}, "intent"),
     ],
@@ -153,6 +157,25 @@ def test_a_body_above_its_limit_is_refused(http):
         yield b'"]}'
 
     wrong(http.post("/v1/jobs", content=body(), headers={"content-type": "application/json"}), 413)
+
+
+def test_bodies_that_do_not_end_cannot_fill_the_memory_together(http, door, monkeypatch):
+    monkeypatch.setattr(asked, "HELD_MOST_BYTES", 1 << 20)
+    address = httpx.URL(door)
+    head = b"POST /v1/jobs HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n"
+    opened = []
+    try:
+        for _ in range(3):
+            slow = socket.create_connection((address.host, address.port or 80))
+            opened.append(slow)
+            slow.sendall(head % address.netloc + b'"' + b"a" * 400_000)
+        answer = opened[-1].recv(4096)
+        assert b"503" in answer.splitlines()[0]
+        assert b"retry-after" in answer
+    finally:
+        for slow in opened:
+            slow.close()
+    assert http.post("/v1/jobs", json={"text": "a" * 10_000}).status_code == 202, "what they held is free again"
 
 
 def test_a_file_and_a_text_exclude_each_other_and_a_field_is_given_once(http):
