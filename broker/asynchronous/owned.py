@@ -18,7 +18,7 @@ from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.submission import Asked
-from golem_chain.shared.errors import BadRequest, GroupCancelled, UnknownGroup
+from golem_chain.shared.errors import BadRequest, GroupCancelled, UnknownGroup, UnknownJob
 from golem_chain.shared.records import JobOptions, LabelSet, Outcome
 from golem_chain.shared.text import NAME
 
@@ -121,8 +121,12 @@ class OwnedPipeline:
         """Return a job in short."""
         [found] = await self.summaries([job])
         if found is None:
-            raise unknown(job, self._pipeline.settings.keep_s)
+            raise self.unknown(job)
         return found
+
+    def unknown(self, job: str) -> UnknownJob:
+        """Return the error for a job that there is not, or that is somebody else's."""
+        return unknown(job, self._pipeline.settings.keep_s)
 
     async def label_set(self, name: str) -> LabelSet | None:
         """Return a label set that the owner has stored; None if there is none of this name."""

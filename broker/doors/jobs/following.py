@@ -18,6 +18,8 @@ from golem_chain.broker.jobs.summaries import Summary
 router = APIRouter(tags=["jobs"])
 #: Jobs that ended shortly before the last event that a client has seen may not have been among its events, seconds.
 OVERLAP_S = 5.0
+#: How long the answer waits for the first look at a job, so that an unknown one is a 404, seconds.
+HOLD_S = 5.0
 
 
 class Feeds:
@@ -86,19 +88,22 @@ async def follow_one(id: JobId, request: Request, door: TheDoor, caller: TheCall
     Each event `job` has a JobView. With the header `Last-Event-ID` (or `?after=`) of an earlier event, the state that
     it told is not told again.
     """
-    jobs = door.jobs_of(caller)
-    await jobs.summary(id)  # an unknown one is told before the answer begins
-    return EventStream(door, _one_of(feeds, caller.owner, jobs, id, last_event_id(request)))
+    events = _one_of(feeds, caller.owner, door.jobs_of(caller), id, last_event_id(request))
+    return EventStream(door, events, hold_s=HOLD_S)
 
 
 async def _one_of(
     feeds: Feeds, owner: str, jobs: OwnedPipeline, job: str, last: str | None
 ) -> AsyncGenerator[Event, None]:
     async with feeds.joined(owner, jobs, job) as listener:
+        known = False
         while True:
             for _, one in await listener.next():
-                if one is None:  # it was no longer kept
+                if one is None and known:  # it is no longer kept
                     return
+                if one is None:
+                    raise jobs.unknown(job)
+                known = True
                 if (told := f"{one.stage}-{one.state}" if one.stage else one.state) != last:
                     yield _event(one, told)
                 last = told
