@@ -106,6 +106,7 @@ class Connection:
             if event is None:
                 return
             self.waits_since = None
+            await asyncio.sleep(0)  # what is there already is read without a pause: let the others have theirs
             await self._steps.get(event.type, self._skip)(event)  # the protocol grows: what is unknown is skipped
 
     # -- events
@@ -124,7 +125,8 @@ class Connection:
     async def _pong(self, event: Incoming) -> None:
         await self._skip(event)
         text = event.data.get("text")
-        await self._write(Pong(text if isinstance(text, str) else None).event())
+        echoed = text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
+        await self._write(Pong(echoed).event())
 
     async def _begin(self, event: Incoming) -> None:
         await self._skip(event)

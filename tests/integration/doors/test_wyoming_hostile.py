@@ -13,6 +13,7 @@ import pytest
 from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.info import Describe, Info
+from wyoming.ping import Ping
 
 from golem_chain.broker.doors.wyoming import connection, events
 from golem_chain.broker.doors.wyoming import server as module
@@ -66,6 +67,8 @@ CHUNK = {"rate": 16000, "width": 2, "channels": 1}
         event("audio-start", data=CHUNK | {"rate": 10**400}),
         event("audio-start", data=CHUNK) + event("audio-chunk", data=CHUNK | {"rate": 8000}),
         event("transcribe", data={"language": "x" * 50_000}),
+        event("transcribe", data={"language": "\ud800"}),
+        event("a\ud800" * 1000, payload_length=1 << 40),
     ],
     ids=lambda data: data[:24].decode(errors="replace").split("\n")[0],
 )
@@ -74,6 +77,52 @@ def test_what_is_no_wyoming_is_answered_with_one_sentence_and_closed(chain, data
         told = await sent(server, data)
         assert b'"type": "error"' in told
         assert len(told) < 500
+
+    conversing(chain.settings, main)
+
+
+def test_a_text_that_is_no_unicode_is_answered_like_any_other_that_cannot_be(chain):
+    async def main(server):
+        async with connected(server) as client:
+            client._writer.write(event("ping", data={"text": "\ud800"}))
+            assert (await client.read_event()).data["text"] == "?"
+            client._writer.write(event("transcript", data={"text": "on \udfff", "language": "en"}))
+            answer = await client.read_event()
+            assert answer.type == "not-handled"
+            assert "not valid Unicode" in answer.data["text"]
+            client._writer.write(event("transcribe", data={"transcript_names": ["\ud800", [1], {}]}))
+            await client.write_event(AudioStop().event())
+            assert Transcript.is_type((await client.read_event()).type)
+
+    conversing(chain.settings, main)
+
+
+def test_a_flood_of_events_does_not_hold_up_the_others(chain):
+    async def flood(reader, writer):
+        writer.write(event("describe") * 10_000)
+        with suppress(ConnectionError):
+            while await reader.read(1 << 16):
+                pass
+
+    async def flooding(server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            await flood(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def main(server):
+        floods = [asyncio.create_task(flooding(server)) for _ in range(5)]
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            began = time.perf_counter()
+            async with connected(server) as client:
+                await client.write_event(Ping().event())
+                await client.read_event()
+            assert time.perf_counter() - began < 0.8
+        for one in floods:
+            one.cancel()
+        await asyncio.wait(floods)
 
     conversing(chain.settings, main)
 
