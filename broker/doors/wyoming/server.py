@@ -11,7 +11,7 @@ from golem_chain.broker.doors.wyoming.connection import Connection
 from golem_chain.broker.doors.wyoming.description import Description
 from golem_chain.broker.doors.wyoming.events import LINE_MOST
 from golem_chain.broker.owner import owner_of
-from golem_chain.shared.errors import BadSetting, RetryableError
+from golem_chain.shared.errors import RetryableError
 from golem_chain.shared.settings import Settings
 
 #: Connections at once: Home Assistant opens one for each request. If there are as many, the one whose client has been
@@ -56,20 +56,11 @@ class WyomingServer:
         self._servers: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[None], Connection] = {}
 
-    async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """Accept connections on these sockets, which are bound and listen; `stop` closes them. None: on the address of
-        the settings. Raises BadSetting if that cannot be used."""
-        loop, settings = asyncio.get_running_loop(), self._door.settings
-        for one in sockets or ():
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections on these sockets, which are bound and listen; `stop` closes them."""
+        loop = asyncio.get_running_loop()
+        for one in sockets:
             self._servers.append(await loop.create_server(self._protocol, sock=one, backlog=BACKLOG))
-        if sockets is None:
-            address, port = settings.wyoming_address, settings.wyoming_port
-            try:
-                self._servers.append(await loop.create_server(self._protocol, address, port, backlog=BACKLOG))
-            except (OSError, UnicodeError):
-                raise BadSetting(
-                    f"Wyoming cannot listen on {address} port {port}: set GOLEM_WYOMING_ADDRESS or GOLEM_WYOMING_PORT."
-                ) from None
 
     async def stop(self) -> None:
         """Stop to listen, wait up to GOLEM_STOP_S for the answers under way, and end the connections. The jobs of those
