@@ -1,8 +1,9 @@
 """Drives a running Home Assistant as its front end does: adds a Wyoming server, makes an Assist pipeline, speaks to it.
 
 Runs in Home Assistant's own Python: python assist.py URL WYOMING_PORT
-Prints the config entry and the entities as a line of JSON. Each line that it then reads is a JSON list of recordings
-(WAV, 16 kHz, 16 bits, mono), which it speaks at once; it prints a line with what each run of the pipeline gave.
+Prints the config entry and the entities as a line of JSON. Each line that it then reads is JSON: the `paths` of
+recordings (WAV, 16 kHz, 16 bits, mono), which it speaks at once, and `vad`, whether Home Assistant is to find the end
+of speech. It prints a line with what each run of the pipeline gave.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import aiohttp  # type: ignore[import-not-found] # Home Assistant's Python has i
 
 USER, PASSWORD = "golem", "golem-golem"
 CHUNK_FRAMES = 1600  # a tenth of a second, as a satellite sends
+SILENCE = bytes(2 * 16000 * 2)  # two seconds
 
 
 class Client:
@@ -79,13 +81,13 @@ async def make_pipeline(client, found):
     return made["result"]["id"]
 
 
-async def speak(client, pipeline, path):
-    """Run the pipeline from speech to reply. `answer_s`: from the last chunk of audio to the reply. Speech ends with
-    the recording, not where Home Assistant would end it, so that times can be compared."""
+async def speak(client, pipeline, path, vad):
+    """Run the pipeline from speech to reply. `answer_s`: from the last chunk of audio to the reply; comparable without
+    `vad`, where speech ends with the recording."""
     socket, handler, sent_at = await client.socket(), b"", 0.0
     told: dict[str, object] = {}
     run = {"type": "assist_pipeline/run", "start_stage": "stt", "end_stage": "intent", "pipeline": pipeline}
-    await socket.send_json({"id": 1, **run, "input": {"sample_rate": 16000, "no_vad": True}})
+    await socket.send_json({"id": 1, **run, "input": {"sample_rate": 16000, "no_vad": not vad}})
     while True:
         message = await socket.receive_json()
         if message["type"] == "result":
@@ -99,6 +101,8 @@ async def speak(client, pipeline, path):
                 while frames := file.readframes(CHUNK_FRAMES):
                     await socket.send_bytes(handler + frames)
             sent_at = time.perf_counter()
+            if vad:
+                await socket.send_bytes(handler + SILENCE)
             await socket.send_bytes(handler)
         elif kind == "stt-end":
             told |= {"text": data["stt_output"]["text"], "heard_s": time.perf_counter() - sent_at}
@@ -122,7 +126,8 @@ async def main(url, port):
         print(json.dumps({"entry": entry, "entities": found}), flush=True)
         pipeline = await make_pipeline(client, found)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            told = await asyncio.gather(*(speak(client, pipeline, path) for path in json.loads(line)))
+            asked = json.loads(line)
+            told = await asyncio.gather(*(speak(client, pipeline, path, asked["vad"]) for path in asked["paths"]))
             print(json.dumps(told), flush=True)
 
 

@@ -120,9 +120,10 @@ class Assist:
         assert line, self.log.read_text()
         return json.loads(line)
 
-    def speak(self, *names):
+    def speak(self, *names, vad=False):
         """Speak these samples at once and return what each run gave."""
-        print(json.dumps([str(self.said[name]) for name in names]), file=self.process.stdin, flush=True)
+        asked = {"paths": [str(self.said[name]) for name in names], "vad": vad}
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
         return self._read()
 
     def submit(self, name):
@@ -179,8 +180,8 @@ def test_the_server_is_added_as_speech_to_text_and_as_a_conversation_agent(assis
 
 
 def test_a_command_is_heard_and_answered_twice_in_a_row(assist):
-    for _ in range(2):
-        (told,) = assist.speak("lights-on")
+    for vad in (True, False):
+        (told,) = assist.speak("lights-on", vad=vad)
         assert told["text"] == "Please turn on the lights in the kitchen."
         assert told["type"] == "action_done"
         assert "light" in told["reply"]
