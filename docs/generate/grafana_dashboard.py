@@ -43,7 +43,7 @@ def stat(title: str, told: str, unit: str, expr: str, *levels: tuple[float, str]
 
 def series(title: str, told: str, unit: str, *queries: Json, stacked: bool = False, **given: Any) -> Json:
     """Lines over time."""
-    custom = {"lineWidth": 1, "fillOpacity": 30 if stacked else 8, "showPoints": "never"}
+    custom: Json = {"lineWidth": 1, "fillOpacity": 30 if stacked else 8, "showPoints": "never"}
     custom |= {"stacking": {"mode": "normal" if stacked else "none"}}
     options = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
     return panel("timeseries", title, told, unit, *queries, defaults={"custom": custom}, options=options, **given)
