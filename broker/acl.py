@@ -1,6 +1,6 @@
 """Redis users with least privilege: `python -m golem_chain.broker.acl > users.acl`, an `aclfile` for redis.conf.
 
-Passwords come from GOLEM_ACL_PRODUCER, _WORKER, _DELIVERER, _MONITOR and _FLOWER; a missing one is generated and
+Passwords come from GOLEM_ACL_PRODUCER, _DOOR, _WORKER, _DELIVERER, _MONITOR and _FLOWER; a missing one is generated and
 printed to stderr. The file holds only their SHA-256. The user `default` is disabled, so anonymous access is impossible.
 The keys and channels are those of GOLEM_PREFIX, those of remote control and events of database 0. Requires Redis 7
 (selectors).
@@ -8,6 +8,7 @@ The keys and channels are those of GOLEM_PREFIX, those of remote control and eve
 | user | for | may |
 |---|---|---|
 | producer | submit, results, cancel | publish, read and end jobs, store audio and label sets; cannot read a queue |
+| door | golem serve | all that, read what a monitor may, retry and drop dead letters; no audio, no scripts |
 | worker | golem worker | all that, queues, messages in hand, results, remote control; no flush, config or other keys |
 | deliverer | golem deliver | read the outbox and Outcomes, send and keep webhooks; no jobs, no audio, no queues |
 | monitor | status, timeline, dead list | read all of Golem Chain's keys except audio and jobs; write nothing |
@@ -33,7 +34,7 @@ from golem_chain.shared.settings import Settings
 _NEVER = "-@dangerous -@admin +info"
 #: CLIENT TRACKING names every key that changes, whatever a user may read: among them are the ids of jobs.
 _EVERYBODY = "+@connection -client|tracking -@dangerous"
-USERS = ("producer", "worker", "deliverer", "monitor", "flower")
+USERS = ("producer", "door", "worker", "deliverer", "monitor", "flower")
 
 
 def rules(prefix: str) -> dict[str, str]:
@@ -47,7 +48,7 @@ def rules(prefix: str) -> dict[str, str]:
     old = f"({names} +type +lrange +hscan) " if prefix == OLD_PREFIX else ""
     # for PSUBSCRIBE Redis compares these with the pattern literally: a `*` that covers them is not enough
     remote = f"&{fanout}celery.pidbox &{fanout}celeryev/*"
-    return {
+    found = {
         "producer": (
             # no EVAL: an endless script would hold up the server. A function runs under these rules too.
             f"{_EVERYBODY} +info +fcall +multi +exec +discard +time "
@@ -104,6 +105,16 @@ def rules(prefix: str) -> dict[str, str]:
             f"+lpush +expire +pexpire +set +get {remote} +publish +subscribe +unsubscribe +psubscribe +punsubscribe"
         ),
     }
+    # what `retry.lua` names: FCALL has to be granted for all of its keys at once, with no command that reads audio
+    shared = (keys.labels("*"), keys.vocabulary("*"))
+    again = [keys.dead, keys.outcome("*"), keys.job("*"), f"{keys.audio_prefix}*", keys.vault_leaving, keys.vault_ended]
+    again += [*lanes, *map(keys.wake, STAGES), *shared, *map(keys.users, shared)]
+    found["door"] = (
+        f"{found['producer']} ({found['monitor']}) "
+        f"(%R~{keys.outbox} %R~{keys.webhooks} %R~{keys.webhooks_dead} +xlen +zrange +llen) "
+        f"({' '.join(f'~{key}' for key in again)} +fcall +exists) (~{keys.dead} +lrem)"
+    )
+    return found
 
 
 def render(passwords: Mapping[str, str], prefix: str) -> str:

@@ -41,8 +41,8 @@ def _read(name: str, package: str) -> str:
     return (files(package) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-#: The scripts that a producer runs, and where they are.
-PRODUCERS = ("register", "reserve", "submit", "promote", "forget", "end", "cancel_group")
+#: The scripts that a producer or a door runs, and where they are.
+PRODUCERS = ("register", "reserve", "submit", "promote", "forget", "end", "cancel_group", "retry")
 _JOBS = "golem_chain.broker.jobs"
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -39,6 +40,7 @@ from golem_chain.shared.settings import Settings
 from tests.support.blocking import Blocking
 from tests.support.chain import Chain
 from tests.support.deliverer import delivering
+from tests.support.door import serving
 from tests.support.paths import ROOT
 from tests.support.receiver import SECRET, Receiver
 
@@ -176,6 +178,33 @@ def test_a_webhook_goes_from_a_producer_to_its_receiver_and_nothing_is_refused(u
     assert {(one[b"username"], one[b"object"]) for one in refusals(users)} == {(b"producer", b"evalsha")}
 
 
+def test_a_door_runs_on_rights_of_its_own_and_nothing_is_refused(users, eventually):
+    users.root.execute_command("ACL", "LOG", "RESET")
+    with serving(users.as_("door")) as url, httpx.Client(base_url=url, timeout=20) as client:
+        assert client.get("/ready").status_code == 200
+        told = client.post("/v1/jobs", json={"text": "hello", "labels": "a,b"})
+        [job] = told.json()["jobs"]
+        path = f"/v1/jobs/{job['id']}"
+        outcome = eventually(lambda: client.get(path).json()["outcome"], told=lambda: refusals(users))
+        assert outcome["state"] == "done"
+        dead = users.chain.pipeline.submit(b"die", labels="a,b")
+        users.chain.outcomes([dead])
+        letters = eventually(lambda: client.get("/v1/dead-letters").json()["letters"])
+        for letter in [one["letter"] for one in letters if one["job"] == dead]:
+            assert client.post(f"/v1/dead-letters/{letter}/retry").json() == {"job": dead}, refusals(users)
+        users.chain.outcomes([dead])
+        for letter in eventually(lambda: client.get("/v1/dead-letters").json()["letters"]):
+            assert client.delete(f"/v1/dead-letters/{letter['letter']}").status_code == 204
+        scraped = client.get("/metrics").text
+        assert "golem_up 1.0" in scraped
+        for name in ("webhooks_outbox", "webhooks_dead", "webhooks_late_seconds", "vault_bytes"):
+            assert f"\ngolem_{name} " in scraped
+        assert 'golem_jobs_ended_total{state="done"}' in scraped
+        with client.stream("GET", "/v1/system/events", params={"last_s": 60}) as answer:
+            assert "event: batch" in (line for line in answer.iter_lines())
+    assert {(one[b"username"], one[b"object"]) for one in refusals(users)} <= {(b"door", b"evalsha")}
+
+
 def refusals(users):
     """Return user, reason and object of each denied command in the server's log."""
     log = users.root.execute_command("ACL", "LOG")
@@ -215,6 +244,19 @@ CLAIMS = {
                                                    "EXPIRE golem:salt 1", "RENAME golem:job:x golem:salt"],
         "touch workers": ["HSET golem:box:x a b", "HGETALL golem:box:x", "DEL golem:unacked", "SET golem:wire x",
                           "PUBLISH golem:fanout:0.celery.pidbox x"],
+    },
+    "door": {
+        "empty a queue": ["RPOP golem:queue:scribe", "DEL golem:queue:scribe", "LTRIM golem:queue:scribe 1 0",
+                          "LREM golem:queue:scribe 1 x", "DEL golem:queue:scribe:interactive", "RPOP golem:dead",
+                          "DEL golem:dead", "DEL golem:outbox", "XTRIM golem:outbox MAXLEN 0"],
+        "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
+                       f"RENAME {AUDIO} golem:job:x", f"DUMP {AUDIO}"],
+        "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "FUNCTION LOAD x"],
+        "read webhooks": ["XRANGE golem:outbox - +", "XREAD STREAMS golem:outbox 0", "HGETALL golem:webhook:x",
+                          "LRANGE golem:webhooks-dead 0 -1", "ZRANGE golem:webhooks:https://a 0 -1"],
+        "touch workers": ["HSET golem:box:x a b", "DEL golem:unacked", "HSET golem:unacked x y", "SET golem:wire x",
+                          "ZADD golem:unacked-index 0 x", "PUBLISH golem:fanout:0.celery.pidbox x",
+                          "XADD golem:events * event x"],
     },
     "worker": {
         "flush or configure the server": ["FLUSHALL", "CONFIG GET requirepass"],
@@ -387,7 +429,7 @@ def test_the_file_holds_hashes_and_made_up_passwords_are_said_once(tmp_path):
         [sys.executable, "-m", "golem_chain.broker.acl"], env=env, capture_output=True, text=True, check=True
     )
     said = dict(line.split(": ") for line in made.stderr.splitlines())
-    assert set(said) == {"producer", "deliverer", "monitor", "flower"}
+    assert set(said) == {"producer", "door", "deliverer", "monitor", "flower"}
     assert not any(secret in made.stdout for secret in (*said.values(), "chosen-by-me"))
     assert made.stdout.startswith("user default off")
 

@@ -129,9 +129,10 @@ class Keyed:
         return {"authorization": f"Bearer {self.tokens[name]}"}
 
     def submit(self, chain, name, text):
-        owner = self.ring.caller_of(self.tokens[name]).owner
+        caller = self.ring and self.ring.caller_of(self.tokens[name])
+        assert caller
         options = JobOptions(stop="interpreter")
-        return chain.pipeline.submit_with(None, options, text=text, id=f"{name}-{text}", owner=owner)
+        return chain.pipeline.submit_with(None, options, text=text, id=f"{name}-{text}", owner=caller.owner)
 
 
 def test_a_key_sees_the_batches_of_all_and_the_jobs_of_its_own(chain):

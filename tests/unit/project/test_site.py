@@ -64,7 +64,7 @@ def test_every_command_and_setting_of_a_guide_exists(name):
     text = PAGES[name].read_text()
     commands.check(commands.shown(text))
     known = {f"GOLEM_{key.upper()}" for key in Settings.model_fields} | {"GOLEM_DEBUG"}
-    users = {f"GOLEM_ACL_{user}" for user in ("WORKER", "PRODUCER", "DELIVERER", "MONITOR", "FLOWER")}
+    users = {f"GOLEM_ACL_{user}" for user in ("WORKER", "PRODUCER", "DOOR", "DELIVERER", "MONITOR", "FLOWER")}
     assert set(re.findall(r"\bGOLEM_[A-Z_]+", text)) <= known | users
 
 
