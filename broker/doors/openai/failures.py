@@ -1,5 +1,8 @@
 """Jobs that did not end well, as errors of the API: the status of the reason, and the field that is to blame. Pure."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from golem_chain.broker.doors import errors
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.shared.errors import Cancelled, Expired, GolemError
@@ -29,12 +32,20 @@ def failed(outcome: Outcome, headers: dict[str, str]) -> HttpError:
     said = told.body["error"]
     message = f"Invalid file format. {error.message}" if error.code == "bad-audio" else said["message"]
     again = {} if kind.retryable or told.status < 409 else {"x-should-retry": "false"}
-    return HttpError(told.status, message, said["code"], param_of(error), {**headers, **told.headers, **again})
+    return HttpError(told.status, message, said["code"], _PARAMS.get(error.code), {**headers, **told.headers, **again})
 
 
-def param_of(error: GolemError) -> str | None:
-    """Return the field of the form that an error is about, None if it is about none in particular."""
-    return _PARAMS.get(error.code)
+@contextmanager
+def naming_fields() -> Iterator[None]:
+    """Let an error that a field is to blame for name the field."""
+    try:
+        yield
+    except GolemError as exc:
+        if (param := _PARAMS.get(exc.code)) is None:
+            raise
+        told = errors.of(exc)
+        said = told.body["error"]
+        raise HttpError(told.status, said["message"], said["code"], param, told.headers) from None
 
 
 def error_of(outcome: Outcome) -> GolemError:

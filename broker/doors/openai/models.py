@@ -46,7 +46,7 @@ def check(id: str | None, checkpoints: Mapping[str, str]) -> None:
     if scribe is None:
         raise HttpError(
             503,
-            f"No worker tells which Scribe it runs, so {_shown(id)} cannot be checked: start a worker, or use whisper-1.",
+            f"No worker tells which Scribe it runs, so {_shown(id)} cannot be checked: start one, or use whisper-1.",
             "no_worker",
             "model",
             {"retry-after": "2"},

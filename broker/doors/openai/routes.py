@@ -6,7 +6,6 @@ from contextlib import aclosing, suppress
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from golem_chain.broker.doors import errors
 from golem_chain.broker.doors.door import Caller, Door, TheCaller, TheDoor
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.intake.forms import read_form
@@ -55,8 +54,9 @@ async def get_model(model: str, door: TheDoor) -> Response:
 
 
 async def _hear(request: Request, door: Door, caller: Caller, task: Task) -> Response:
-    asked = read(await read_form(request, door, caller), task)
-    job = await _submitted(door, caller, asked)
+    with failures.naming_fields():
+        asked = read(await read_form(request, door, caller), task)
+        job = await _submitted(door, caller, asked)
     headers = {JOB_HEADER: job}
     if asked.stream:
         return EventStream(door, _events(door, caller, asked, job), hold_s=HOLD_S, headers=headers)
@@ -68,17 +68,10 @@ async def _hear(request: Request, door: Door, caller: Caller, task: Task) -> Res
 
 
 async def _submitted(door: Door, caller: Caller, asked: Asked) -> str:
-    """Submit the job and return its id. What is wrong with it names the field."""
-    try:
-        await _check(door, asked)
-        options = await options_of(lane="interactive", **asked.options)
-        return await submit(door, caller, asked.file, options, identity="request")
-    except GolemError as exc:
-        if (param := failures.param_of(exc)) is None:
-            raise
-        told = errors.of(exc)
-        said = told.body["error"]
-        raise HttpError(told.status, said["message"], said["code"], param, told.headers) from None
+    """Submit the job and return its id."""
+    await _check(door, asked)
+    options = await options_of(lane="interactive", stored=door.jobs_of(caller).label_set, **asked.options)
+    return await submit(door, caller, asked.file, options, identity="request")
 
 
 async def _check(door: Door, asked: Asked) -> None:

@@ -126,6 +126,14 @@ def test_labels_give_the_intent_and_stop_the_reply(client):
     assert found.golem["reply"]["text"] == "music: play music"
 
 
+def test_a_label_set_that_the_caller_has_stored_is_named_by_its_name(door, client):
+    httpx.put(f"{door}/v1/labels/rooms", json={"labels": [{"name": "kitchen"}, {"name": "hall"}]}).raise_for_status()
+    found = client.audio.transcriptions.create(
+        model="whisper-1", file=clip("light the hall"), extra_body={"labels": "@rooms"}
+    )
+    assert found.model_dump()["golem"]["intent"]["label"] == "hall"
+
+
 def test_the_job_of_an_answer_is_named_and_interactive(door, chain):
     answer = post(door, response_format="text")
     job = answer.headers["x-golem-job"]
@@ -235,6 +243,12 @@ def test_a_file_that_is_missing_or_empty_is_told(door):
     answer = post(door, files={"file": ("a.wav", b"")})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
     assert "a.wav" in answer.json()["error"]["message"]
+
+
+def test_a_file_above_the_limit_is_413_and_named(chain):
+    with serving(chain.settings.model_copy(update={"audio_max_bytes": 1000})) as url:
+        answer = post(url, files={"file": clip("x" * 1001)})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (413, "file")
 
 
 def test_audio_that_cannot_be_read_is_an_invalid_file(client):
