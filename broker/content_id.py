@@ -39,13 +39,14 @@ class ContentIds:
     def named(self, job: Job, again: str | None = None) -> Job:
         """Return a job whose id is UNNAMED under the id of its content, or of another try after the job `again`. Its
         audio has its SHA-256, and label set and vocabulary are part of the record. Raises BrokerAway."""
-        id = content_id(self._salt(), digest(job), again)
+        id = content_id(self.salt(), digest(job), again)
         audio = job.audio
         if audio and audio.key == f"vault:{UNNAMED}":
             audio = audio.model_copy(update={"key": f"vault:{id}"})
         return job.model_copy(update={"id": id, "audio": audio})
 
-    def _salt(self) -> bytes:
+    def salt(self) -> bytes:
+        """Return the secret. Raises BrokerAway."""
         if self._known is None:
             with reaching(self._settings):
                 found = cast("bytes | None", self._client.get(self._key))

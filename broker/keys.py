@@ -3,7 +3,7 @@
 All begin with the system's prefix (GOLEM_PREFIX), here `golem`, so that several systems and other Celery apps can share
 a database:
 
-job           golem:job:<id>  golem:outcome:<id>  golem:vault:<hash of id>
+job           golem:job:<id>  golem:outcome:<id>  golem:vault:<hash of id>  golem:upload:<random>
 shared data   golem:labels:<sha256>  golem:vocabulary:<sha256>, each with the set of jobs that use it
 message       golem:queue:<name>  golem:unacked  golem:unacked-index  golem:holders  golem:deliveries  golem:crashes
 box           golem:box:<node>  golem:boxes  golem:claim:<queue>  golem:checkpoint:<stage>
@@ -135,6 +135,10 @@ class Keys:
     def audio(self, id: str) -> str:
         """The bytes of a job's audio."""
         return self.audio_prefix + hashed(id)
+
+    def upload(self, name: str) -> str:
+        """Audio that is on its way: the bytes that have come. It expires UNCLAIMED_S after the last of them."""
+        return f"{self.prefix}:upload:{name}"
 
     @property
     def audio_prefix(self) -> str:

@@ -23,6 +23,7 @@ from golem_chain.broker.jobs.listing import Listed, Listing
 from golem_chain.broker.jobs.options import make_options
 from golem_chain.broker.jobs.outcomes import Outcomes, unknown
 from golem_chain.broker.jobs.records import Jobs
+from golem_chain.broker.jobs.uploads import Uploaded, Uploads
 from golem_chain.broker.jobs.vault import Vault
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
@@ -59,7 +60,8 @@ class Pipeline:
         """Work with this client. `pause`: see Vault; `apart`: see Submitter."""
         keys, vault = Keys(self.settings.prefix), Vault(self.settings, client, pause)
         self._client, self._jobs = client, Jobs(client, keys)
-        self._submitter = Submitter(self.settings, client, self._jobs, vault, apart)
+        self.uploads = Uploads(self.settings, client, pause)
+        self._submitter = Submitter(self.settings, client, self._jobs, vault, self.uploads, apart)
         self._outcomes = Outcomes(self.settings, client)
         self._groups = Groups(client, keys, self._outcomes)
         self._listing = Listing(client, keys, owner_of(self.settings))
@@ -128,7 +130,7 @@ class Pipeline:
 
     def submit_with(
         self,
-        audio: str | Path | bytes | None,
+        audio: str | Path | bytes | Uploaded | None,
         options: JobOptions,
         *,
         text: str | None = None,
@@ -140,7 +142,8 @@ class Pipeline:
         wait_s: float = 60.0,
         owner: str | None = None,
     ) -> str:
-        """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text.
+        """Like `submit`, with prepared options that several jobs can share. `audio` is None for a text; Uploaded
+        is what came in through `uploads`.
 
         With `id_from`, `again` is the id of a job of the same content that failed: this one is derived from it too, so
         that the content runs once more, and once only. `owner` is another name than GOLEM_OWNER's under which the job
@@ -150,6 +153,14 @@ class Pipeline:
             raise BadRequest("The id is given, and is to be derived from the content: choose one of the two.")
         wanted = None if id_from else id or uuid.uuid4().hex
         return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s, again, owner)
+
+    def digest(self, asked: Asked, options: JobOptions) -> str:
+        """Return a hash of what is asked: the same again has the same. Raises what `submit` raises."""
+        return self._submitter.digest(asked, options)
+
+    def salt(self) -> bytes:
+        """Return the secret of the system from which ids are derived: see `broker.content_id`."""
+        return self._submitter.salt()
 
     def submit_many(
         self,

@@ -19,7 +19,8 @@ from golem_chain.broker.connection import reaching
 from golem_chain.broker.content_id import UNNAMED, ContentIds
 from golem_chain.broker.jobs.options import validated
 from golem_chain.broker.jobs.publisher import Publisher
-from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs
+from golem_chain.broker.jobs.records import INLINE_BYTES, Jobs, digest
+from golem_chain.broker.jobs.uploads import Uploaded, Uploads
 from golem_chain.broker.jobs.vault import Vault, read_file, within
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.owner import owner_of
@@ -40,7 +41,7 @@ AT_ONCE = 200
 class Asked(NamedTuple):
     """What a job begins with: audio, or a text, which may have its intent."""
 
-    audio: str | Path | bytes | None = None
+    audio: str | Path | bytes | Uploaded | None = None
     text: str | None = None
     intent: str | None = None
 
@@ -96,8 +97,8 @@ def check_options(options: JobOptions) -> None:
     check_used(Job(id="any", name="any", audio=AudioRef(key="vault:any", size_bytes=0), **dict(options)))
 
 
-#: A job and the bytes for the vault (None: there is no audio, or it is a `file:` reference).
-Described: TypeAlias = tuple[Job, bytes | None]
+#: A job and the bytes for the vault, or the upload that has them (None: no audio, or a `file:` reference).
+Described: TypeAlias = tuple[Job, bytes | Uploaded | None]
 
 
 class Submitter:
@@ -109,10 +110,11 @@ class Submitter:
         client: redis.Redis,
         jobs: Jobs,
         vault: Vault,
+        uploads: Uploads,
         apart: Callable[[Callable[[], Described]], Described] = lambda describe: describe(),
     ) -> None:
         self._settings, self._client, self._jobs, self._vault = settings, client, jobs, vault
-        self._apart = apart
+        self._apart, self._uploads = apart, uploads
         self._publisher = Publisher(client, Keys(settings.prefix), owner_of(settings))
         self._content_ids = ContentIds(settings, client)
 
@@ -131,7 +133,7 @@ class Submitter:
         replicas = self._settings.redis_wait
         self._check_webhook(job.webhook)
         with reaching(self._settings), confirmed_by_replicas(self._client, replicas, self._settings, [job.id]):
-            if data is not None and not self._jobs.register(job):
+            if data is not None and not self._registered(job, data):
                 return job.id
             self._store(job, data, options, wait_s)
             # if its answer is lost, the job may run: what it needs is kept for an hour
@@ -151,6 +153,13 @@ class Submitter:
         while part := list(islice(requests, AT_ONCE)):
             yield from self._submit_part(part, options, wait_s)
 
+    def _registered(self, job: Job, data: bytes | Uploaded) -> bool:
+        """Store the record of a job with audio; return False if it was submitted before, and drop an upload of it."""
+        fresh = self._jobs.register(job)
+        if not fresh and isinstance(data, Uploaded):
+            self._uploads.discard(data.upload)
+        return fresh
+
     def _submit_part(self, part: Sequence[Request], options: JobOptions, wait_s: float) -> Iterator[Submitted]:
         """Audio takes space until its job has ended: before a job waits for some, those before it are published. Once
         one has waited in vain, the others of the part do not."""
@@ -168,7 +177,7 @@ class Submitter:
                 try:
                     job, data = self.describe(asked, options, id, name)
                     ids[place] = job.id
-                    if data is not None and not self._jobs.register(job):
+                    if data is not None and not self._registered(job, data):
                         done[place] = False
                         continue
                     try:
@@ -195,6 +204,17 @@ class Submitter:
         with reaching(self._settings):
             return self._publisher.promote(id)
 
+    # -- ids
+
+    def digest(self, asked: Asked, options: JobOptions) -> str:
+        """Return a hash of what is asked: of the audio's bytes or the text, and all options that change the answers.
+        Reads the audio if it is a file. Raises what `describe` raises, but for Redis."""
+        return digest(self._read(asked, options, None, None)[0])
+
+    def salt(self) -> bytes:
+        """Return the secret of the system's derived ids. Raises BrokerAway."""
+        return self._content_ids.salt()
+
     # -- building the job
 
     def describe(
@@ -202,19 +222,23 @@ class Submitter:
     ) -> Described:
         """Return the job and the bytes for the vault."""
         read = partial(self._read, asked, options, id, name)
-        job, data = read() if asked.audio is None else self._apart(read)
+        reads_bytes = isinstance(asked.audio, str | Path | bytes)
+        job, data = self._apart(read) if reads_bytes else read()
         return self._light(self._content_ids.named(job, again) if id is None else job), data
 
     def _read(self, asked: Asked, options: JobOptions, id: str | None, name: str | None) -> Described:
         from_content, id = id is None, id or UNNAMED
         if options.vocabulary and options.labels:
             with_labels(options.vocabulary, options.labels)  # fail here rather than in the worker
-        audio, data = asked.audio, None
+        audio: str | Path | bytes | Uploaded | None = asked.audio
+        data: bytes | Uploaded | None = audio if isinstance(audio, Uploaded) else None
         ref = self._file(Path(audio), hashed=from_content) if isinstance(audio, str | Path) else None
-        if audio is not None and ref is None:
+        if isinstance(audio, Uploaded):
+            ref = AudioRef(key=f"vault:{id}", size_bytes=audio.size_bytes, sha256=audio.sha256)
+        elif audio is not None and ref is None:
             data = audio if isinstance(audio, bytes) else read_file(Path(audio), self._settings.audio_max_bytes)
             ref = self._bytes(id, data)
-        shown = "text" if audio is None else "audio" if isinstance(audio, bytes) else str(audio)
+        shown = "text" if audio is None else str(audio) if isinstance(audio, str | Path) else "audio"
         name = storable(shown if name is None else name)
         with validated():
             wanted = {field: getattr(options, field) for field in JobOptions.model_fields}
@@ -273,11 +297,13 @@ class Submitter:
 
     # -- storing what the job brings along
 
-    def _store(self, job: Job, data: bytes | None, options: JobOptions, wait_s: float) -> None:
+    def _store(self, job: Job, data: bytes | Uploaded | None, options: JobOptions, wait_s: float) -> None:
         """Put audio, label set and vocabulary into the vault. If that fails, delete audio and record as far as
         possible; the rest expires. The label set comes last: another job's end shortens the time that one is kept."""
         try:
-            if data is not None and job.audio:
+            if isinstance(data, Uploaded):
+                self._uploads.claim(job.id, data)
+            elif data is not None and job.audio:
                 self._vault.put(job.id, data, job.audio, wait_s)
             if options.labels and job.labels_key:
                 self._vault.put_labels(options.labels, wait_s)

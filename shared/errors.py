@@ -51,6 +51,12 @@ class UnknownGroup(BadRequest):
     code = "unknown-group"
 
 
+class IdTaken(BadRequest):
+    """The id belongs to a job with another request."""
+
+    code = "id-taken"
+
+
 class BadWebhook(BadRequest):
     """The URL of a webhook is invalid or not allowed, or nothing would deliver to it."""
 
@@ -197,6 +203,12 @@ class HubAway(RetryableError):
     """The model hub or the package index cannot be reached."""
 
     code = "hub-away"
+
+
+class UploadLost(RetryableError):
+    """Audio that was being uploaded is no longer in the vault."""
+
+    code = "upload-lost"
 
 
 class VaultFull(RetryableError):

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -156,6 +157,18 @@ class OwnedPipeline:
     async def record(self, job: str) -> Finished:
         """Return what is stored of a job, with the full answers of the stages that it has finished."""
         return await self._pipeline.call(lambda: self._jobs.record(job))
+
+    async def states(self, jobs: Sequence[str]) -> list[str | None]:
+        """Return for each of the jobs the state of its Outcome, `waiting` if there is none, None if it is unknown."""
+        return await self._pipeline.call(lambda: self._jobs.states(jobs))
+
+    async def want(self, job: str) -> None:
+        """Note that a client asks for a job again."""
+        await self._pipeline.call(lambda: self._jobs.want(job, time.time()))
+
+    async def wanted(self, job: str, since: float) -> bool:
+        """Return whether a client has asked for a job again since this Unix time."""
+        return await self._pipeline.call(lambda: self._jobs.wanted(job, since))
 
     async def unfinished(self, most: int) -> int:
         """Return how many of the newest `most` jobs have not ended."""

@@ -20,10 +20,11 @@ from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.options import make_options
+from golem_chain.broker.jobs.uploads import Uploaded
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import checkpoints
 from golem_chain.broker.pipeline import Pipeline
-from golem_chain.broker.submission import Submitted
+from golem_chain.broker.submission import Asked, Submitted
 from golem_chain.shared.records import (
     JobOptions,
     LabelSet,
@@ -121,7 +122,7 @@ class AsyncPipeline:
 
     async def submit_with(
         self,
-        audio: str | Path | bytes | None,
+        audio: str | Path | bytes | Uploaded | None,
         options: JobOptions,
         *,
         text: str | None = None,
@@ -220,6 +221,22 @@ class AsyncPipeline:
     async def cancel(self, job: str) -> Outcome:
         """Cancel a job and return its Outcome: see `Pipeline.cancel`."""
         return await run(self._pipeline.cancel, job)
+
+    async def digest(self, asked: Asked, options: JobOptions) -> str:
+        """Return a hash of what is asked: see `Pipeline.digest`."""
+        return await run(self._pipeline.digest, asked, options)
+
+    async def salt(self) -> bytes:
+        """Return the secret from which ids are derived: see `Pipeline.salt`."""
+        return await run(self._pipeline.salt)
+
+    async def append(self, upload: str, before_bytes: int, part: bytes, expected_bytes: int, wait_s: float) -> None:
+        """Append a part to an upload: see `Uploads.append`."""
+        await self._undone(self.call(self._pipeline.uploads.append, upload, before_bytes, part, expected_bytes, wait_s))
+
+    async def discard(self, upload: str) -> None:
+        """Drop an upload: see `Uploads.discard`."""
+        await self.call(self._pipeline.uploads.discard, upload)
 
     @property
     def client(self) -> Client:

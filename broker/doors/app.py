@@ -16,6 +16,7 @@ from golem_chain.broker.doors import errors
 from golem_chain.broker.doors.access import routes as access_routes
 from golem_chain.broker.doors.access.guard import Guard
 from golem_chain.broker.doors.door import Door
+from golem_chain.broker.doors.intake.uploads import Leftovers
 from golem_chain.broker.doors.jobs import routes as jobs_routes
 from golem_chain.broker.doors.openai import routes as openai_routes
 from golem_chain.broker.doors.page import routes as page_routes
@@ -52,6 +53,7 @@ def create_app(door: Door) -> FastAPI:
     app.include_router(page_routes.router)
     for kind in (GolemError, errors.HttpError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_error)
+    app.add_middleware(Leftovers)
     app.add_middleware(Guard, door=door)
     app.add_middleware(Measured, requests=app.state.system.metrics.requests)  # the last one is the outermost
     return app

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import Depends, Request
 
@@ -38,6 +38,18 @@ def local_caller(settings: Settings) -> Caller:
     return Caller("local", owner_of(settings), operator=True)
 
 
+class Part(Protocol):
+    """Something that all requests of a door share. It is made from the door, and closed with it."""
+
+    def __init__(self, door: "Door") -> None: ...
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+
+PartT = TypeVar("PartT", bound=Part)
+
+
 class Door:
     """What all requests of one server share. Lives in one event loop."""
 
@@ -45,6 +57,7 @@ class Door:
         self.settings, self.local = settings, local  # the system that this process runs, if it does
         self.pipeline = AsyncPipeline(settings)
         self.beside = AsyncExitStack()  # what ends when the last request has ended, such as Wyoming
+        self._parts: dict[type[Part], Part] = {}
         self.stopping = asyncio.Event()  # set before the server waits for open requests: streams end then
         self._local, self._known = owner_of(settings), Known()
 
@@ -53,9 +66,17 @@ class Door:
         plain = caller.owner == self._local  # `golem status --group` and the page then agree
         return OwnedPipeline(self.pipeline, caller.owner, plain=plain, known=self._known)
 
+    def part(self, kind: "type[PartT]") -> PartT:
+        """Return the one object of a kind that all requests share, made at the first use."""
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        return cast("PartT", self._parts[kind])
+
     async def close(self) -> None:
-        """Close what runs beside the requests, then the connections."""
+        """Close what runs beside the requests, and the parts, then the connections."""
         await self.beside.aclose()
+        for part in self._parts.values():
+            await part.close()
         await self.pipeline.close()
 
 

@@ -11,6 +11,7 @@ import redis
 from golem_chain.broker.jobs.outcomes import CHUNK, unknown
 from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.keys import Keys, hashed
+from golem_chain.broker.transport.scripts import Script
 from golem_chain.shared.records import Job, Outcome
 
 
@@ -38,6 +39,7 @@ class Owned:
     def __init__(self, client: redis.Redis, keys: Keys, keep_s: float, owner: str) -> None:
         self._client, self._keys, self._keep_s = client, keys, keep_s
         self._listed, self._owner = keys.owner(owner), hashed(owner).encode()
+        self._update = Script(client, "update")
 
     def check(self, ids: Sequence[str]) -> None:
         """Raise UnknownJob for the first job that is unknown or somebody else's; the sentence is the same."""
@@ -80,6 +82,31 @@ class Owned:
             heard = heard if outcome is None and at == "scribe" else None
             found[id] = Seen(id, named.job, at, lane or "bulk", group, heard, outcome, ended_at)
         return found
+
+    def states(self, ids: Sequence[str]) -> list[str | None]:
+        """Return for each of the jobs the state of its Outcome, `waiting` if there is none; None if it is unknown,
+        somebody else's, or not submitted yet. One round trip."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hget(self._keys.job(id), "owner")
+                pipe.get(self._keys.outcome(id))
+            answers = pipe.execute() if ids else []
+        return [
+            None if owner != self._owner else Outcome.model_validate_json(body).state if body else "waiting"
+            for owner, body in zip(answers[::2], answers[1::2], strict=True)
+        ]
+
+    def want(self, id: str, now: float) -> None:
+        """Note that a client asks for a job again, at this Unix time of its own."""
+        self._update(keys=[self._keys.job(id)], args=["wanted", f"{now:.3f}"])
+
+    def wanted(self, id: str, since: float) -> bool:
+        """Return whether a client has asked for a job again since this Unix time."""
+        found = cast("bytes | None", self._client.hget(self._keys.job(id), "wanted"))
+        try:
+            return found is not None and float(found) >= since
+        except ValueError:  # producers may write it
+            return False
 
     def unfinished(self, most: int) -> int:
         """Return how many of the newest `most` jobs have not ended. Costs two commands for each 200 of them."""

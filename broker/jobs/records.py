@@ -2,8 +2,9 @@
 
 Fields of the hash: `job` (the full record), `digest` (of the request), `queued` (its message is published), `at` (the
 stage that it waits for or is in) and `tag` (of the message that runs it), `lane`, `group`, `webhook`, `expires_at` (by
-the server's clock), `ended_at` (likewise), `owner` (a hash of the submitter's name, see `broker.owner`), and for each
-finished stage its answer (`transcript` with segments, `intent` with all scores, `reply`) and cost (`run:<stage>`).
+the server's clock), `ended_at` (likewise), `owner` (a hash of the submitter's name, see `broker.owner`), `wanted` (when
+a client asked for it again), and for each finished stage its answer (`transcript` with segments, `intent` with all
+scores, `reply`) and cost (`run:<stage>`).
 While a long recording is transcribed: `heard` (seconds, of seconds) and `heard-so-far` (what resumes it).
 """
 
@@ -21,7 +22,7 @@ from golem_chain.broker.keys import UNCLAIMED_S, Keys
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.scripts import Script
 from golem_chain.broker.wire import WIRE
-from golem_chain.shared.errors import BadLabels, BadRequest, BadVocabulary
+from golem_chain.shared.errors import BadLabels, BadVocabulary, IdTaken
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import CHAIN, Handover, Job, LabelSet, Record, StageRun, Vocabulary
 
@@ -76,9 +77,9 @@ def _body(job: Job) -> str:
     return job.model_dump_json(exclude_defaults=True)
 
 
-def taken(id: str) -> BadRequest:
+def taken(id: str) -> IdTaken:
     """Return the error for an id that another request has."""
-    return BadRequest(f"The id {id} belongs to another job (other audio, labels or parameters): choose another id.")
+    return IdTaken(f"The id {id} belongs to another job (other audio, labels or parameters): choose another id.")
 
 
 class Jobs:

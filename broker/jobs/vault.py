@@ -33,7 +33,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.shared.text import visible
 
-_RESERVED, _CALL_AGAIN = 1, -1  # returned by the script
+_NO_SPACE, _CALL_AGAIN = 0, -1  # returned by the scripts that reserve
 
 
 class Vault:
@@ -92,8 +92,14 @@ class Vault:
         keys, limit = self._keys, self._settings.vault_limit
         touched = [keys.vault_total, keys.vault_sizes, keys.vault_leaving, keys.vault_ended]
         args: list[str | int] = [keys.vault_name(key), size_bytes, limit, UNCLAIMED_S, f"{keys.prefix}:"]
+        self.attempted(lambda: int(cast("int", self._reserve(keys=touched, args=[*args]))), wait_s)
+
+    def attempted(self, attempt: Callable[[], int], wait_s: float) -> int:
+        """Run a script that reserves space until there is some, for up to `wait_s` seconds, and return what it
+        returns. Raises VaultFull."""
+        limit = self._settings.vault_limit
         end, pause_s = time.monotonic() + wait_s, 0.02
-        while (answer := int(cast("int", self._reserve(keys=touched, args=[*args])))) != _RESERVED:
+        while (answer := attempt()) in (_NO_SPACE, _CALL_AGAIN):
             if answer == _CALL_AGAIN:  # each call drops entries, so this ends
                 continue
             if time.monotonic() >= end:
@@ -103,6 +109,7 @@ class Vault:
                 )
             self._pause(min(pause_s, max(0.0, end - time.monotonic())))
             pause_s = min(pause_s * 1.5, 0.5)
+        return answer
 
     @property
     def size_bytes(self) -> int:

@@ -42,7 +42,10 @@ def _read(name: str, package: str) -> str:
 
 
 #: The scripts that a producer or a door runs, and where they are.
-PRODUCERS = ("register", "reserve", "submit", "promote", "forget", "end", "cancel_group", "retry")
+PRODUCERS = (
+    "register", "reserve", "submit", "promote", "forget", "end", "cancel_group", "append", "claim", "discard", "update",
+    "retry",
+)  # fmt: skip
 _JOBS = "golem_chain.broker.jobs"
 
 

@@ -30,7 +30,9 @@ def run(chain):
 
 
 async def ended(owned, job):
-    return [outcome async for outcome in owned.wait([job], 60)][0]
+    async for outcome in owned.wait([job], 60):
+        return outcome
+    raise AssertionError(f"{job} has not ended")
 
 
 async def sentence(awaitable, kind=UnknownJob):

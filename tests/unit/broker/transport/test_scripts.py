@@ -23,7 +23,7 @@ def header(package, name):
 
 
 def test_all_scripts_were_found():
-    assert len(SCRIPTS) == 25
+    assert len(SCRIPTS) == 28
 
 
 @pytest.mark.parametrize(("package", "name"), SCRIPTS)

@@ -1,0 +1,27 @@
+"""The desk: what the requests of one door share when they bring jobs and wait for them."""
+
+from golem_chain.broker.doors.door import Caller, Door
+from golem_chain.broker.doors.intake.allowance import Allowance
+from golem_chain.broker.doors.intake.presence import Presence
+
+
+class Desk:
+    """One for each door: `door.part(Desk)`."""
+
+    def __init__(self, door: Door) -> None:
+        self.presence = Presence(door.settings.serve_leave_s)
+        self._allowances: dict[str, Allowance] = {}  # by owner
+
+    def allowance_of(self, caller: Caller) -> Allowance | None:
+        """Return how many more jobs a caller may have, None for any number."""
+        most = caller.limits.queued
+        if most is None:
+            return None
+        found = self._allowances.get(caller.owner)
+        if found is None or found.most != most:  # the keys may be changed while the server runs
+            found = self._allowances[caller.owner] = Allowance(most)
+        return found
+
+    async def close(self) -> None:
+        """Cancel no job any more."""
+        self.presence.close()
