@@ -33,6 +33,8 @@ def read(client: "Redis", keys: Keys) -> Snapshot:
     lasting: dict[str, list[str] | None] = {
         key: [] if key.startswith(keys.outcome("")) else [own[key]] for key in _without_expiry(client, own)
     }
+    # an upload belongs to no job, so that it always expires
+    lasting |= dict.fromkeys(_without_expiry(client, [key for key in found if key.startswith(keys.upload(""))]), [])
     if keys_cut:  # the record of the audio's job may be among the other keys
         lasting |= dict.fromkeys(key for key in lasting if own[key] == key.removeprefix(keys.audio_prefix))
     shared = _shared(client, keys, {key for key in found if keys.is_shared(key) or key.startswith(_users(keys))})

@@ -18,6 +18,7 @@ from golem_chain.broker.doors.intake.forms import read_form, read_json
 from golem_chain.broker.doors.intake.options import options_of
 from golem_chain.broker.doors.intake.requests import outcome_of, submit
 from golem_chain.broker.keys import Keys
+from golem_chain.shared.json_object import JsonObject
 from tests.support.door import serving
 
 keys = Keys()
@@ -33,16 +34,16 @@ def caller_of(request):
 
 def add_routes(app):
     @app.post("/t/form")
-    async def form(request: Request, door: TheDoor) -> dict:
+    async def form(request: Request, door: TheDoor) -> JsonObject:
         read = await read_form(request, door, caller_of(request), 3)
         return {"fields": read.fields, "files": [[one.name, one.size_bytes, one.sha256] for one in read.files]}
 
     @app.post("/t/json")
-    async def as_json(request: Request) -> dict:
+    async def as_json(request: Request) -> JsonObject:
         return await read_json(request)
 
     @app.post("/t/submit")
-    async def handed_in(request: Request, door: TheDoor) -> dict:
+    async def handed_in(request: Request, door: TheDoor) -> JsonObject:
         caller, read = caller_of(request), await read_form(request, door, caller_of(request))
         key = request.headers.get("idempotency-key")
         options = await options_of(stop=read.one("stop") or "scribe", language=read.one("language"))
@@ -54,7 +55,7 @@ def add_routes(app):
         }
 
     @app.post("/t/wait")
-    async def waited_for(request: Request, door: TheDoor) -> dict:
+    async def waited_for(request: Request, door: TheDoor) -> JsonObject:
         caller = caller_of(request)
         read = await read_form(request, door, caller)
         job = await submit(door, caller, read.files[0], await options_of(stop="scribe"), identity="request")
@@ -182,8 +183,8 @@ def test_files_that_are_not_expected_are_refused_and_leave_nothing(url, left_not
 
 
 def test_audio_as_the_body_has_its_fields_in_the_query(url):
-    sent = {"content": b"sound", "headers": {"content-type": "audio/wav"}}
-    found = httpx.post(f"{url}/t/form?name=clip.wav&a=1", **sent).json()
+    headers = {"content-type": "audio/wav"}
+    found = httpx.post(f"{url}/t/form?name=clip.wav&a=1", content=b"sound", headers=headers).json()
     assert found["fields"] == [["name", "clip.wav"], ["a", "1"]]
     assert found["files"][0][:2] == ["clip.wav", 5]
 

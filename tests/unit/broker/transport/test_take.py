@@ -49,7 +49,7 @@ def test_a_producer_cannot_hold_up_the_server_with_a_long_message_or_placeholder
     submit = scripts.load("submit", "golem_chain.broker.jobs")
     touched = (keys.job("job"), keys.outcome("job"), keys.vault_leaving, keys.vault_ended)
     written = (keys.audio("job"), keys.queue("scribe"), keys.wake("scribe"))
-    rest = (keys.wire, WIRE, "bulk", "", "", keys.expiring, 0, keys.owner("me"), 10, 10)
+    rest = (keys.wire, WIRE, "bulk", "", "", keys.expiring, 0, keys.owner("me"), 10, 10, "me")
     with pytest.raises(redis.ResponseError, match="too long"):
         client.eval(submit, 4, *touched, "digest", "record", "job", *written, message, "scribe", mark, *rest)
     assert not client.exists(keys.queue("scribe"))
