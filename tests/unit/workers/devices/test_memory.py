@@ -168,6 +168,20 @@ def test_a_first_product_and_convolution_run_before_the_context_is_measured(monk
     assert any("conv" in name for name in ran)
 
 
+
+def test_on_a_card_attention_runs_in_kernels_that_need_no_plan_for_each_shape(monkeypatch):
+    used = torch.backends.cuda.cudnn_sdp_enabled()
+    monkeypatch.setattr(memory_module, "warm_up", lambda device: None)
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        open_memory(torch.device("cpu"))
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+        open_memory(torch.device("cuda", 0))
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(used)
+
+
 def test_the_arithmetic_of_a_context_never_gives_less_than_nothing():
     assert context_bytes(free=7, total=10, reserved=1) == 2
     assert context_bytes(free=9, total=10, reserved=4) == 0  # the driver may report a segment late
