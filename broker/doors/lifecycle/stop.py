@@ -25,9 +25,13 @@ class Stop:
     @classmethod
     @contextmanager
     def heard(cls) -> Iterator[Self]:
-        """Hear signals during the block, in the main thread. Until `within` the first one raises SystemExit."""
+        """Hear signals during the block, in the main thread. Until `within` the first one raises SystemExit.
+
+        One that is ignored stays so, as SIGHUP under nohup.
+        """
         stop = cls()
-        before = {number: signal.signal(number, stop._hear) for number in HEARD}
+        heard = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop._hear) for number in heard}
         try:
             yield stop
         finally:
