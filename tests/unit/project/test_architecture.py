@@ -62,6 +62,15 @@ def test_the_source_tree_keeps_every_contract(copy):
         ("broker/listening/endpoint.py", "import golem_chain.broker.listening.listener", "Listening is layered"),
         ("broker/cli/follow/rows.py", "import golem_chain.broker.cli.follow.report", "Following jobs is layered"),
         ("broker/cli/arguments/options.py", "import golem_chain.broker.cli.main", "The command line is layered"),
+        ("broker/doors/door.py", "import golem_chain.broker.doors.app", "The doors are layered"),
+        (
+            "broker/doors/lifecycle/greeting.py",
+            "import golem_chain.broker.doors.lifecycle.ports",
+            "What the server begins",
+        ),
+        ("broker/doors/wyoming/events.py", "import golem_chain.broker.doors.wyoming.connection", "Wyoming is layered"),
+        ("broker/doors/jobs/paging.py", "import golem_chain.broker.doors.jobs.listing", "The jobs API is layered"),
+        ("broker/pipeline.py", "import fastapi", "Web libraries are known"),
         (
             "broker/doors/openai/asked.py",
             "import golem_chain.broker.doors.openai.answers",
