@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from starlette.routing import Match
 
 import golem_chain
 from golem_chain.broker.doors import errors
+from golem_chain.broker.doors.access import paths
 from golem_chain.broker.doors.access import routes as access_routes
 from golem_chain.broker.doors.access.guard import Guard
 from golem_chain.broker.doors.door import Door
@@ -28,6 +30,19 @@ from golem_chain.shared.errors import GolemError
 logger = logging.getLogger(__name__)
 
 
+class Application(FastAPI):
+    """FastAPI's application, whose schema tells which routes need no key."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the schema."""
+        schema = super().openapi()
+        for path, operations in schema["paths"].items():
+            if paths.need_of(path) == "nothing":
+                for operation in operations.values():
+                    operation.pop("security", None)
+        return schema
+
+
 def create_app(door: Door) -> FastAPI:
     """Return the ASGI application of a door. It closes the door when the server stops."""
 
@@ -37,12 +52,13 @@ def create_app(door: Door) -> FastAPI:
         await app.state.system.close()
         await door.close()
 
-    app = FastAPI(
+    app = Application(
         title="Golem Chain",
         version=golem_chain.__version__,
         description="A queue for speech: files and texts become transcripts, intents and replies.",
         docs_url=None,  # their pages load scripts from elsewhere; the schema is at /openapi.json
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to a URL made of the Host header, and a key would go along
         responses={"default": {"model": errors.Error, "description": "An error, with one sentence"}},
         lifespan=living,
     )

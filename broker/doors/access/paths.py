@@ -13,8 +13,9 @@ _OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json", "/favicon
 _OPEN_BELOW = "/static/"
 _OPERATOR = frozenset({"/metrics", "/v1/dead-letters"})
 _OPERATOR_BELOW = "/v1/dead-letters/"
-#: Forms with files, which stream to the vault.
+#: What streams to the vault: forms with files, and audio as it is.
 _UPLOADS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs"})
+_UPLOADED = ("multipart/form-data", "audio/", "video/", "application/octet-stream")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 #: Names under which clients of other servers put keys into URLs.
@@ -35,7 +36,7 @@ def is_page(path: str) -> bool:
 
 def body_limit(path: str, content_type: str) -> int | None:
     """Return the most bytes of a body, None where the form's reader counts by itself."""
-    upload = path in _UPLOADS and content_type.lstrip().lower().startswith("multipart/form-data")
+    upload = path in _UPLOADS and content_type.lstrip().lower().startswith(_UPLOADED)
     return None if upload else limits.BODY_BYTES
 
 

@@ -117,6 +117,7 @@ def test_a_key_in_a_query_is_refused_however_it_is_written(query):
 
 
 def test_only_forms_with_files_are_not_bounded_here():
-    assert paths.body_limit("/v1/jobs", "multipart/form-data; boundary=x") is None
+    for kind in ("multipart/form-data; boundary=x", " Multipart/Form-Data", "audio/wav", "application/octet-stream"):
+        assert paths.body_limit("/v1/jobs", kind) is None
     for path, kind in (("/v1/jobs", "application/json"), ("/v1/labels/check", "multipart/form-data"), ("/v1/jobs", "")):
         assert paths.body_limit(path, kind) == limits.BODY_BYTES
