@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from golem_chain.broker.asynchronous.ending import end
 from golem_chain.broker.doors import errors
 from golem_chain.broker.doors.door import Door
 from golem_chain.shared.json_object import JsonObject
@@ -99,10 +100,7 @@ class EventStream(Response):
                 await line.send(encoded(Event(errors.of(exc).body, "error")))
             await line.end()
         finally:
-            tasks = [task for task in (reading, getting, *ends) if task]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end([task for task in (reading, getting, *ends) if task])
 
     async def _read(self, told: asyncio.Queue[bytes]) -> None:
         """Read the generator to its end, and close it, in one task."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
+from golem_chain.broker.asynchronous.ending import end
 from golem_chain.broker.doors.jobs.views import ENDED
 from golem_chain.broker.jobs.outcomes import AWAY_S
 from golem_chain.broker.jobs.summaries import Place, Summary
@@ -102,8 +103,7 @@ class Feed:
         self._states.clear()
         self._newest = None
         if reading:
-            reading.cancel()
-            await asyncio.wait([reading])
+            await end([reading])
 
     # -- reading
 

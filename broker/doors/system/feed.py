@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import redis
 
+from golem_chain.broker.asynchronous.ending import end
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.doors.system.reader import Reader
 from golem_chain.shared.errors import BrokerAway
@@ -133,10 +134,7 @@ class Feed:
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(tasks)
 
     # -- reading
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from golem_chain.broker.asynchronous.bridge import run
 from golem_chain.broker.asynchronous.connection import Client
+from golem_chain.broker.asynchronous.ending import end
 from golem_chain.broker.connection import place, reaching
 from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import counts, status
@@ -46,8 +47,7 @@ class Shared(Generic[T]):
     async def close(self) -> None:
         """End a reading that goes on."""
         if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end([self._task])
 
 
 class Reader:
