@@ -44,7 +44,7 @@ class Guard:
         self._keys = KeyRing.of(door.settings)
         # Whoever has no key may see the page only; an owner that nobody knows has no jobs.
         self._keyless = Caller("nobody", uuid.uuid4().hex) if self._keys else local_caller(door.settings)
-        self._wrong, self._used = Buckets(), Buckets()
+        self._wrong, self._warned, self._used = Buckets(), Buckets(), Buckets()
         self._busy: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,7 +135,7 @@ class Guard:
         taken = self._wrong.take(place, now, limits.WRONG_KEYS, 1 / limits.WRONG_KEY_S)
         if taken.wait_s:
             raise _later("Too many wrong keys came from your address.", "rate_limit_exceeded", taken.wait_s)
-        if taken.tokens < 1:
+        if taken.tokens < 1 and not self._warned.take(place, now, 1, 1 / limits.WARN_S).wait_s:
             logger.warning(
                 "%d wrong API keys came from %s: more are refused unseen for a while.", limits.WRONG_KEYS, place
             )

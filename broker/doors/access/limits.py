@@ -42,6 +42,7 @@ REQUESTS_OF_KEY = 300
 #: Wrong keys from one address: this many at once, and then one every WRONG_KEY_S.
 WRONG_KEYS = 20
 WRONG_KEY_S = 3.0
+WARN_S = 600.0  # between two lines of the log about one address
 #: Addresses, or keys, whose rates are known; the one that was seen least recently is forgotten.
 NAMES = 4096
 

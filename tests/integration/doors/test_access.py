@@ -125,7 +125,7 @@ def test_the_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing
         assert caplog.text.count("The API keys stay as they were") == 1
 
 
-def test_wrong_keys_from_one_address_are_limited_and_the_right_one_is_not(chain, file, given):
+def test_wrong_keys_from_one_address_are_limited_and_the_right_one_is_not(chain, file, given, caplog):
     with (
         serving(chain.settings.model_copy(update={"api_keys": f"@{file}"})) as url,
         httpx.Client(base_url=url) as client,
@@ -135,6 +135,8 @@ def test_wrong_keys_from_one_address_are_limited_and_the_right_one_is_not(chain,
         ]
         assert seen[0] == 401
         assert seen[-1] == 429
+        assert caplog.text.count("wrong API keys came from 127.0.0.1") == 1
+        assert "golem_29" not in caplog.text
         assert client.get("/v1/session", headers={"authorization": f"Bearer {given['alice']}"}).status_code == 200
 
 
