@@ -18,8 +18,10 @@ from golem_chain.shared.errors import BrokerAway
 
 #: Jobs that are followed for those who listen to all, and jobs that one reading looks at.
 FOLLOWED, LOOKED_AT_ONCE = 1000, 200
-#: Interval of the readings, and the shortest one, after the end of a job, seconds.
-POLL_S, PACE_S = 0.5, 0.1
+#: Interval of the readings, and the shortest pause after one, seconds: the end of any job is a reason to read.
+POLL_S, PACE_S = 0.5, 0.03
+#: A pause lasts this many times as long as the reading, at least, so that long readings leave time for others.
+PAUSES = 4
 #: Pause before the next try while Redis is away, seconds.
 AGAIN_S = 0.5
 
@@ -114,11 +116,13 @@ class Feed:
                 async with self._jobs.announced() as self._bell:
                     while True:
                         self._bell.clear()
+                        began = time.monotonic()
                         await self._look()
                         answered = time.monotonic()
-                        await asyncio.sleep(PACE_S)
+                        pause_s = max(PACE_S, PAUSES * (answered - began))
+                        await asyncio.sleep(pause_s)
                         with suppress(TimeoutError):
-                            async with asyncio.timeout(POLL_S - PACE_S):
+                            async with asyncio.timeout(max(0.0, POLL_S - pause_s)):
                                 await self._bell.wait()
             except BrokerAway:
                 if time.monotonic() - answered > AWAY_S:
