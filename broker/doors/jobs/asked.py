@@ -182,6 +182,14 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
 async def parsed(body: bytes) -> object:
     """Return what a body in JSON says. Raises HttpError."""
     try:
-        return await asyncio.to_thread(json.loads, body)
+        return await asyncio.to_thread(_loads, body)
+    except UnicodeEncodeError:
+        raise wrong(None, "The body has half a surrogate pair, which is no character: send it in UTF-8.") from None
     except (ValueError, RecursionError):
         raise wrong(None, "The body is not JSON: check its quotes and commas.", "invalid_json") from None
+
+
+def _loads(body: bytes) -> object:
+    found = json.loads(body)
+    json.dumps(found, ensure_ascii=False).encode()  # JSON can spell what no UTF-8 can hold
+    return found

@@ -16,7 +16,9 @@ from golem_chain.shared.records import LabelSet
 from golem_chain.shared.text import NAME
 
 router = APIRouter(tags=["labels"])
-SetName = Annotated[str, Path(pattern=f"^{NAME}$", description="The name of a label set", examples=["kitchen"])]
+NameOfSet = Annotated[str, Path(pattern=f"^{NAME}$", description="The name of a label set", examples=["kitchen"])]
+#: Read once: they are a file of this package.
+BUILT_IN = built_in()
 _INVALID = failing(s400="The labels are invalid", s413="They are too large")
 #: What the schema says of a body with labels.
 _BODY = {
@@ -33,17 +35,24 @@ _BODY = {
 }
 
 
-class SetNames(BaseModel):
-    """The label sets that `labels=@name` names."""
+class SetName(BaseModel):
+    """A label set that `labels=@name` names."""
 
-    stored: list[str] = Field(description="Those that you have stored", examples=[["kitchen"]])
-    built_in: list[str] = Field(description="Those that are always there", examples=[["default", "keywords"]])
+    name: str = Field(examples=["kitchen"])
+    built_in: bool = Field(description="Whether it is always there; else you have stored it")
+
+
+class SetNames(BaseModel):
+    """The label sets that there are."""
+
+    labels: list[SetName] = Field(description="Your own first")
 
 
 @router.get("/v1/labels", response_model=SetNames)
 async def list_labels(door: TheDoor, caller: TheCaller) -> SetNames:
-    """List the names of the label sets that there are."""
-    return SetNames(stored=await door.jobs_of(caller).label_sets(), built_in=list(built_in()))
+    """List the names of the label sets that there are. A set of your own goes before a built-in one of its name."""
+    own = [SetName(name=name, built_in=False) for name in await door.jobs_of(caller).label_sets()]
+    return SetNames(labels=own + [SetName(name=name, built_in=True) for name in BUILT_IN])
 
 
 @router.post("/v1/labels/check", response_model=LabelSet, responses=_INVALID, openapi_extra=_BODY)
@@ -53,7 +62,7 @@ async def check_labels(request: Request, door: TheDoor, caller: TheCaller) -> La
 
 
 @router.get("/v1/labels/{name}", response_model=LabelSet, responses=failing(s404="There is no such label set"))
-async def get_labels(name: SetName, door: TheDoor, caller: TheCaller) -> LabelSet:
+async def get_labels(name: NameOfSet, door: TheDoor, caller: TheCaller) -> LabelSet:
     """Show a label set."""
     if found := await door.jobs_of(caller).label_set(name):
         return found
@@ -61,7 +70,7 @@ async def get_labels(name: SetName, door: TheDoor, caller: TheCaller) -> LabelSe
 
 
 @router.put("/v1/labels/{name}", response_model=LabelSet, responses=_INVALID, openapi_extra=_BODY)
-async def put_labels(name: SetName, request: Request, door: TheDoor, caller: TheCaller) -> LabelSet:
+async def put_labels(name: NameOfSet, request: Request, door: TheDoor, caller: TheCaller) -> LabelSet:
     """Store a label set: a text as in `--labels`, or a LabelSet as JSON. One of the same name is replaced. Your sets
     are kept for 30 days after one of them was last used."""
     found = await _read(request, door, caller)
@@ -71,7 +80,7 @@ async def put_labels(name: SetName, request: Request, door: TheDoor, caller: The
 
 
 @router.delete("/v1/labels/{name}", status_code=204, responses=failing(s404="There is no such label set"))
-async def delete_labels(name: SetName, door: TheDoor, caller: TheCaller) -> Response:
+async def delete_labels(name: NameOfSet, door: TheDoor, caller: TheCaller) -> Response:
     """Delete a stored label set. Jobs that were submitted with it keep their labels."""
     if not await door.jobs_of(caller).drop_label_set(name):
         raise _unknown(name)

@@ -144,7 +144,11 @@ def test_a_bad_field_is_named_in_one_sentence(http, body, param):
     assert wrong(http.post("/v1/jobs", json=body), 400)["param"] == param
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000]
+    + [b'{"text": "a", "%s": "\\ud800"}' % name for name in (b"name", b"prompt", b"webhook", b"hotwords", b"\\ud800")],
+)
 def test_a_body_that_is_no_json_object_is_refused(http, body):
     wrong(http.post("/v1/jobs", content=body, headers={"content-type": "application/json"}), 400)
 
@@ -291,7 +295,10 @@ def test_a_group_is_counted_listed_and_cancelled(http, eventually):
 def test_a_stored_label_set_is_used_by_its_name(http, ended):
     put = http.put("/v1/labels/kitchen", content='lights="turning lights on|lamps",stop')
     assert put.json()["labels"][0] == {"name": "lights", "phrasings": ["turning lights on", "lamps"], "prompt": None}
-    assert http.get("/v1/labels").json()["stored"] == ["kitchen"]
+    assert http.get("/v1/labels").json()["labels"][:2] == [
+        {"name": "kitchen", "built_in": False},
+        {"name": "default", "built_in": True},
+    ]
     assert http.get("/v1/labels/kitchen").json() == put.json()
     job = http.post("/v1/jobs", json={"text": "stop", "labels": "@kitchen"}).json()["jobs"][0]["id"]
     assert ended(job)["intent_result"]["scores"] == {"lights": 0.0, "stop": 0.9}
@@ -306,7 +313,7 @@ def test_a_stored_label_set_is_used_by_its_name(http, ended):
 def test_labels_that_cannot_be_used_are_refused_by_the_check_and_by_the_store(http, body):
     for answer in (http.post("/v1/labels/check", content=body), http.put("/v1/labels/bad", content=body)):
         wrong(answer, 413 if len(body) > 500_000 else 400)
-    assert "bad" not in http.get("/v1/labels").json()["stored"]
+    assert "bad" not in [one["name"] for one in http.get("/v1/labels").json()["labels"]]
 
 
 def test_the_number_of_stored_sets_is_bounded(http):
