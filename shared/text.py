@@ -1,6 +1,7 @@
 """Makes untrusted text safe to display: a file name must not move the cursor or reverse the line. Names that we choose
 ourselves have the form of NAME and are safe as they are."""
 
+import re
 import unicodedata
 
 #: The id of a job, and the name of a group, as the fields of `shared/records.py` have them: a regular expression.
@@ -8,6 +9,8 @@ NAME = r"[A-Za-z0-9_.-]{1,64}"
 
 #: Control, format (bidi marks among them), surrogate, private use, unassigned, line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: Halves of surrogate pairs that stand for no byte of a file name.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def visible(text: str, most: int | None = None) -> str:
@@ -25,5 +28,7 @@ def visible(text: str, most: int | None = None) -> str:
 
 
 def storable(text: str) -> str:
-    r"""The text as valid Unicode: bytes of a file name that are not UTF-8 are escaped as `\xff`."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""The text as valid Unicode: bytes of a file name that are not UTF-8 are escaped as `\xff`, and halves of
+    surrogate pairs, which JSON can spell, as `\ud800`."""
+    whole = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
