@@ -168,7 +168,6 @@ def test_a_first_product_and_convolution_run_before_the_context_is_measured(monk
     assert any("conv" in name for name in ran)
 
 
-
 def test_on_a_card_attention_runs_in_kernels_that_need_no_plan_for_each_shape(monkeypatch):
     used = torch.backends.cuda.cudnn_sdp_enabled()
     monkeypatch.setattr(memory_module, "warm_up", lambda device: None)
