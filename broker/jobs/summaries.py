@@ -1,5 +1,6 @@
 """The jobs of one submitter as a list shows them: where each is, or how it ended, without the whole of its results."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,7 +16,7 @@ from golem_chain.shared.records import Failure
 HEAD_BYTES, TAIL_BYTES = 8192, 64 * 1024
 #: Characters of a text that are shown.
 SHOWN = 200
-_FIELDS = ("job", "at", "lane", "group", "owner", "tag", "ended_at", "intent")
+_FIELDS = ("job", "at", "lane", "group", "owner", "tag", "ended_at", "intent", "heard")
 
 
 class Place(NamedTuple):
@@ -39,6 +40,7 @@ class Summary(NamedTuple):
     error: Failure | None
     intent: str | None  # the label
     text: str | None  # what was said, its first 200 characters
+    heard: tuple[float, float] | None = None  # seconds of how many, while a long recording is transcribed
 
 
 class Summaries:
@@ -153,6 +155,7 @@ class _Stored:
             error=_failure(outcome),
             intent=str(label) if label else None,
             text=str(said)[:SHOWN] if said else None,
+            heard=_heard(self.fields["heard"]) if not outcome and self.at == "scribe" else None,
         )
 
 
@@ -162,9 +165,16 @@ def _text(found: bytes | None) -> str | None:
 
 def _number(found: bytes | None) -> float | None:
     try:
-        return float(found) if found else None
+        number = float(found) if found else math.nan
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
+
+
+def _heard(found: bytes | None) -> tuple[float, float] | None:
+    heard, _, whole = (found or b"").partition(b"/")
+    heard_s, whole_s = _number(heard), _number(whole)
+    return None if heard_s is None or whole_s is None else (heard_s, whole_s)
 
 
 def _object(body: bytes | None) -> dict[str, Any]:

@@ -72,6 +72,17 @@ def test_a_job_is_shown_with_where_it_is_and_how_it_ended(pipeline, summaries, c
     assert failed.submitted_at == summaries.older(owner, None, 1)[0].submitted_at
 
 
+def test_a_long_recording_shows_how_much_of_it_was_heard(pipeline, summaries, client, owner):
+    job = pipeline.submit(b"audio")
+    assert summaries.look(owner, [job])[0].heard is None
+    client.hset(keys.job(job), "heard", "61.5/3600.0")
+    assert summaries.look(owner, [job])[0].heard == (61.5, 3600.0)
+    client.hset(keys.job(job), "heard", "nan/x")
+    assert summaries.look(owner, [job])[0].heard is None
+    client.hset(keys.job(job), mapping={"heard": "61.5/3600.0", "at": "interpreter"})
+    assert summaries.look(owner, [job])[0].heard is None
+
+
 def test_a_transcript_of_hours_costs_no_more_than_its_head(pipeline, summaries, client, owner):
     job = pipeline.submit(b"audio", id="long", name="long.wav")
     said = 'wörter ,"intent":{"label":"forged"} ' * 200_000

@@ -104,11 +104,17 @@ async def _one_of(
                 if one is None:
                     raise jobs.unknown(job)
                 known = True
-                if (told := f"{one.stage}-{one.state}" if one.stage else one.state) != last:
+                if (told := _state_of(one)) != last:
                     yield _event(one, told)
                 last = told
                 if one.state in views.ENDED:
                     return
+
+
+def _state_of(one: Summary) -> str:
+    """Return how a job is, as the id of an event."""
+    heard = f"{one.heard[0]:.1f}" if one.heard else None
+    return "-".join(filter(None, (one.stage, one.state, heard)))
 
 
 def _event(one: Summary, id: str) -> Event:

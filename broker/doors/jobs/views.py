@@ -33,6 +33,8 @@ class JobView(BaseModel):
     error: Problem | None = Field(description="Why it failed, was cancelled or expired")
     intent: str | None = Field(description="The label, once it is known", examples=["lights_on"])
     text: str | None = Field(description="What was said, its first 200 characters", examples=["Turn on the lights."])
+    heard_s: float | None = Field(description="Of a long recording that is being transcribed: seconds that were")
+    duration_s: float | None = Field(description="Its length, seconds; null for any other job")
 
 
 class JobDetail(JobView):
@@ -115,6 +117,8 @@ def of_summary(one: Summary) -> JobView:
         error=problem,
         intent=one.intent,
         text=one.text,
+        heard_s=one.heard[0] if one.heard else None,
+        duration_s=one.heard[1] if one.heard else None,
     )
 
 
