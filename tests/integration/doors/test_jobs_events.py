@@ -12,6 +12,7 @@ import pytest
 
 from golem_chain.broker.doors.door import Door
 from golem_chain.broker.doors.jobs import following
+from golem_chain.shared.settings import Settings
 from tests.support.door import serving
 
 
@@ -227,3 +228,35 @@ def test_a_server_that_stops_ends_its_streams_at_once(chain):
     for thread in threads:
         thread.join()
     assert len(ended) == 2
+
+
+def test_streams_ride_out_a_restart_of_redis(start_server, tmp_path):
+    server = start_server(tmp_path, appendonly=True, fsync="always")
+    settings = Settings.read(_env_file=None, redis_url=server.url)
+    told: dict[str, list] = {"all": [], "one": [], "group": []}
+
+    def listen(url, name, path):
+        with httpx.Client(base_url=url, timeout=60) as own, listening(own, path) as events:
+            for kind, _, data in events:
+                told[name].append((kind, data))
+                if data.get("state") == "cancelled" and name != "group":
+                    return
+
+    try:
+        with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as http:
+            [job] = submit(http, "words", group="kept")
+            paths = {"all": "/v1/jobs/events", "one": f"/v1/jobs/{job}/events", "group": "/v1/groups/kept/events"}
+            threads = [threading.Thread(target=listen, args=(url, *one)) for one in paths.items()]
+            for thread in threads:
+                thread.start()
+            while not (told["all"] and told["one"]):
+                time.sleep(0.01)
+            server.restart()
+            assert http.delete(f"/v1/jobs/{job}").json()["state"] == "cancelled"
+            for thread in threads:
+                thread.join(60)
+            assert not any(thread.is_alive() for thread in threads)
+    finally:
+        server.stop()
+    assert [told[name][-1][1]["state"] for name in ("all", "one")] == ["cancelled", "cancelled"]
+    assert [kind for kind, _ in told["group"]] == ["end", "group"]
