@@ -1,11 +1,9 @@
-"""Requests that bring files and fields: multipart and urlencoded forms, audio as it is, and JSON, each bounded.
+"""Requests that bring files and fields: multipart and urlencoded forms, and audio as it is, each bounded.
 
 Fields and files may come in any order. What is above a limit is refused while it comes.
 """
 
-import json
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -13,9 +11,9 @@ from python_multipart.multipart import parse_options_header
 
 from golem_chain.broker.doors.door import Caller, Door
 from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.doors.intake.bodies import body_of
 from golem_chain.broker.doors.intake.multipart import FIELDS_BYTES, FIELDS_MOST, Parts
 from golem_chain.broker.doors.intake.uploads import Incoming, Limit, Upload, file_name, incoming_of, limit_of
-from golem_chain.shared.json_object import JsonObject
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ async def read_form(request: Request, door: Door, caller: Caller, files_most: in
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind == b"application/x-www-form-urlencoded":
-        body = await _body(request, FIELDS_BYTES)
+        body = await body_of(request, FIELDS_BYTES)
         return Form(_pairs(body.decode("latin-1")))
     limit, announced_bytes = limit_of(caller, door.settings), _announced(request)
     if kind == b"multipart/form-data":
@@ -55,38 +53,9 @@ async def read_form(request: Request, door: Door, caller: Caller, files_most: in
     raise HttpError(415, "Send the request as a form: multipart/form-data.", "unsupported_media_type")
 
 
-async def read_json(request: Request, most_bytes: int = FIELDS_BYTES) -> JsonObject:
-    """Read a body that is a JSON object. Raises HttpError 400, 413 and 415, ClientDisconnect."""
-    kind, _ = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"application/json":
-        raise HttpError(415, "Send the request as JSON: application/json.", "unsupported_media_type")
-    body = await _body(request, most_bytes)
-    try:
-        found = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise HttpError(400, "The body is not valid JSON.", "invalid_json") from None
-    if not isinstance(found, dict):
-        raise HttpError(400, "The body must be a JSON object.", "invalid_json")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _announced(request: Request) -> int:
     given = request.headers.get("content-length", "")
     return int(given) if given.isdecimal() and len(given) < 20 else 0
-
-
-async def _body(request: Request, most_bytes: int) -> bytes:
-    """Return a body that is small."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise HttpError(413, f"The body has more than {most_bytes // 1024} KiB.", "request_too_large")
-    return bytes(body)
 
 
 def _pairs(query: str) -> tuple[tuple[str, str], ...]:

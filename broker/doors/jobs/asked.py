@@ -1,7 +1,5 @@
 """What a request asks for: its files or texts with their options, from a form or from JSON."""
 
-import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,18 +8,17 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from golem_chain.broker.doors.door import Caller, Door
-from golem_chain.broker.doors.errors import RETRY_AFTER_S, HttpError
+from golem_chain.broker.doors.intake.bodies import is_json, read_json
 from golem_chain.broker.doors.intake.forms import Form, read_form
 from golem_chain.broker.doors.intake.options import shown, wrong
 from golem_chain.broker.doors.intake.uploads import Upload
+from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.records import LabelSet
 
 #: Files and texts of one request.
 FILES_MOST, TEXTS_MOST = 100, 1000
 #: Size of a request in JSON, bytes: it is held in memory. 1,000 texts of 8,000 characters.
 JSON_MOST_BYTES = 8 << 20
-#: All such bodies that a server holds while they come, bytes.
-HELD_MOST_BYTES = 64 << 20
 #: Characters of the name of a job.
 NAME_MOST = 1000
 #: Fields that stand for an option of the job, and for a parameter of the reply.
@@ -60,8 +57,8 @@ class Wanted:
 
 async def read(request: Request, door: Door, caller: Caller) -> Wanted:
     """Read a request. Raises HttpError, and what `read_form` raises."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        return of_json(await _json(request))
+    if is_json(request):
+        return of_json(await read_json(request, JSON_MOST_BYTES))
     return of_form(await read_form(request, door, caller, FILES_MOST))
 
 
@@ -82,10 +79,8 @@ def of_form(form: Form) -> Wanted:
     return _wanted(given, form.files)
 
 
-def of_json(given: object) -> Wanted:
+def of_json(given: JsonObject) -> Wanted:
     """Return what a JSON body asks for. Pure. Raises HttpError."""
-    if not isinstance(given, dict):
-        raise wrong(None, 'The body must be a JSON object, such as {"text": "turn on the lights"}.')
     if "text" in given and "texts" in given:
         raise wrong("texts", "text and texts exclude each other: give one of them.")
     texts = given.get("texts", [given["text"]] if "text" in given else [])
@@ -153,43 +148,3 @@ def label_set_of(given: object) -> LabelSet:
         first = exc.errors()[0]
         where = ".".join(["labels", *map(str, first["loc"])])
         raise wrong("labels", f"{where[:80]} in the label set: {first['msg']}.", "bad_labels") from None
-
-
-async def _json(request: Request) -> object:
-    """Return the body. Raises HttpError."""
-    return await parsed(await body_of(request, JSON_MOST_BYTES))
-
-
-async def body_of(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request, which is held in memory. Raises HttpError: 413 within a chunk of the limit, 503 if
-    other bodies take the memory."""
-    body, state = bytearray(), request.app.state
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            state.held_bytes = getattr(state, "held_bytes", 0) + len(chunk)
-            if len(body) > most_bytes:
-                limit = f"The body is above the limit of {most_bytes >> 10:,} KiB: send less."
-                raise HttpError(413, limit, "body_too_large")
-            if state.held_bytes > HELD_MOST_BYTES:
-                busy = "The server is reading too many large bodies: try again in a moment."
-                raise HttpError(503, busy, "busy", headers={"retry-after": str(RETRY_AFTER_S)})
-        return bytes(body)
-    finally:
-        state.held_bytes = getattr(state, "held_bytes", 0) - len(body)
-
-
-async def parsed(body: bytes) -> object:
-    """Return what a body in JSON says. Raises HttpError."""
-    try:
-        return await asyncio.to_thread(_loads, body)
-    except UnicodeEncodeError:
-        raise wrong(None, "The body has half a surrogate pair, which is no character: send it in UTF-8.") from None
-    except (ValueError, RecursionError):
-        raise wrong(None, "The body is not JSON: check its quotes and commas.", "invalid_json") from None
-
-
-def _loads(body: bytes) -> object:
-    found = json.loads(body)
-    json.dumps(found, ensure_ascii=False).encode()  # JSON can spell what no UTF-8 can hold
-    return found

@@ -7,8 +7,9 @@ from pydantic import BaseModel, Field
 
 from golem_chain.broker.doors.door import Caller, Door, TheCaller, TheDoor
 from golem_chain.broker.doors.errors import HttpError
+from golem_chain.broker.doors.intake.bodies import body_of, is_json, read_json
 from golem_chain.broker.doors.intake.options import about, options_of, wrong
-from golem_chain.broker.doors.jobs.asked import body_of, label_set_of, parsed
+from golem_chain.broker.doors.jobs.asked import label_set_of
 from golem_chain.broker.doors.jobs.schema import failing
 from golem_chain.broker.jobs.label_sets import SET_MOST_BYTES
 from golem_chain.shared.labels import built_in
@@ -89,12 +90,11 @@ async def delete_labels(name: NameOfSet, door: TheDoor, caller: TheCaller) -> Re
 
 async def _read(request: Request, door: Door, caller: Caller) -> LabelSet:
     """Return the checked label set of a body. Raises HttpError."""
-    body = await body_of(request, 2 * SET_MOST_BYTES)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        given: LabelSet | str = label_set_of(await parsed(body))
+    if is_json(request):
+        given: LabelSet | str = label_set_of(await read_json(request, 2 * SET_MOST_BYTES))
     else:
         try:
-            given = body.decode("utf-8").strip("\r\n")
+            given = (await body_of(request, 2 * SET_MOST_BYTES)).decode("utf-8").strip("\r\n")
         except UnicodeDecodeError:
             raise wrong("labels", "The labels are not valid UTF-8: send them in UTF-8.") from None
     found = (await options_of(labels=given, stored=door.jobs_of(caller).label_set)).labels

@@ -14,7 +14,8 @@ from fastapi import Request
 
 from golem_chain.broker.doors.app import create_app
 from golem_chain.broker.doors.door import Caller, Limits, TheDoor
-from golem_chain.broker.doors.intake.forms import read_form, read_json
+from golem_chain.broker.doors.intake.bodies import read_json
+from golem_chain.broker.doors.intake.forms import read_form
 from golem_chain.broker.doors.intake.options import options_of
 from golem_chain.broker.doors.intake.requests import outcome_of, submit
 from golem_chain.broker.keys import Keys
@@ -40,7 +41,7 @@ def add_routes(app):
 
     @app.post("/t/json")
     async def as_json(request: Request) -> JsonObject:
-        return await read_json(request)
+        return await read_json(request, 1 << 20)
 
     @app.post("/t/submit")
     async def handed_in(request: Request, door: TheDoor) -> JsonObject:

@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from golem_chain.broker.doors.jobs import asked
+from golem_chain.broker.doors.intake import bodies
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_body_above_its_limit_is_refused(http):
 
 
 def test_bodies_that_do_not_end_cannot_fill_the_memory_together(http, door, monkeypatch):
-    monkeypatch.setattr(asked, "HELD_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(bodies, "HELD_MOST_BYTES", 1 << 20)
     address = httpx.URL(door)
     head = b"POST /v1/jobs HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n"
     opened = []

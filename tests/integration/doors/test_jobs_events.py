@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -233,7 +234,7 @@ def test_a_server_that_stops_ends_its_streams_at_once(chain):
 def test_streams_ride_out_a_restart_of_redis(start_server, tmp_path):
     server = start_server(tmp_path, appendonly=True, fsync="always")
     settings = Settings.read(_env_file=None, redis_url=server.url)
-    told: dict[str, list] = {"all": [], "one": [], "group": []}
+    told: dict[str, list[Any]] = {"all": [], "one": [], "group": []}
 
     def listen(url, name, path):
         with httpx.Client(base_url=url, timeout=60) as own, listening(own, path) as events:
