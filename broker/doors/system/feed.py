@@ -9,8 +9,7 @@ import json
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import redis
@@ -68,9 +67,14 @@ class Listener:
     def add(self, entry: Entry) -> None:
         """Queue an entry; a listener that is too far behind gets no more."""
         if len(self.entries) >= BEHIND_MOST:
-            self.dropped = True
+            self.drop()
         if not self.dropped:
             self.entries.append(entry)
+        self.bell.set()
+
+    def drop(self) -> None:
+        """End it after what is queued."""
+        self.dropped = True
         self.bell.set()
 
     def show(self, status: Status) -> None:
@@ -90,7 +94,8 @@ class Feed:
     async def listen(self, start: Start) -> AsyncGenerator[Entry | Status, None]:
         """Yield past events, the status, then both as they come. Ends for a listener that is too far behind.
         Raises BrokerAway if Redis is away at the start."""
-        async with self._joined() as listener:
+        listener = await self._join()
+        try:
             last: Id = (0, 0)
             for entry in await self._replay(start):
                 yield entry
@@ -108,29 +113,36 @@ class Feed:
                 if listener.status:
                     status, listener.status = listener.status, None
                     yield status
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._leave(listener)))
 
-    @asynccontextmanager
-    async def _joined(self) -> AsyncIterator[Listener]:
-        """Let a listener be told during the block. The first one starts the tasks, the last one ends them."""
-        listener = Listener()
+    async def _join(self) -> Listener:
+        """Return a listener that is told from now on. The first one starts the tasks."""
         async with self._turn:
             if any(task.done() for task in self._tasks):
                 await self._stop()
             if not self._tasks:
                 last = await self._newest()
                 self._tasks = [asyncio.create_task(self._tail(last)), asyncio.create_task(self._poll())]
+                for task in self._tasks:
+                    task.add_done_callback(self._ended)
+            listener = Listener()
             self._listeners[listener] = None
-        try:
-            yield listener
-        finally:
-            del self._listeners[listener]
-            if not self._listeners:
-                await asyncio.shield(asyncio.ensure_future(self._leave()))
+            return listener
 
-    async def _leave(self) -> None:
+    async def _leave(self, listener: Listener) -> None:
+        """Tell a listener no longer. The last one ends the tasks."""
+        del self._listeners[listener]
         async with self._turn:
             if not self._listeners:
                 await self._stop()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody listens to a task that has failed: they come again, which starts it."""
+        if not task.cancelled() and (exc := task.exception()):
+            logger.error("The feed of events failed: %s", type(exc).__name__)
+            for listener in self._listeners:
+                listener.drop()
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, []
@@ -168,8 +180,8 @@ class Feed:
     # -- the tasks
 
     async def _tail(self, last: str) -> None:
-        key = self._reader.keys.events
-        while True:
+        key, task = self._reader.keys.events, asyncio.current_task()
+        while not (task and task.cancelling()):  # asyncio.wait_for, which redis-py reads by, can swallow it before 3.12
             try:
                 found: Any = await self._reader.client.asynchronous.xread({key: last}, count=100, block=BLOCK_MS)
             except redis.RedisError:
