@@ -36,7 +36,7 @@ async def stream(room: Room, caller: Caller, start: Start) -> AsyncGenerator[Eve
                 yield Event(views.event(told.told, own), told.told["kind"], told.id)
             elif told.seen is not None:
                 away = False
-                yield Event(views.system(told.seen, caller.operator), "status")
+                yield Event(room.told(told.seen, caller.operator), "status")
             elif not away:
                 away = True
                 yield Event(errors.of(BrokerAway("")).body, "away")

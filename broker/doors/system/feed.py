@@ -33,7 +33,7 @@ BLOCK_MS, AGAIN_S = 5000, 1.0
 REPLAY_S = 5.0
 
 Id: TypeAlias = tuple[int, int]
-_ID: Final = re.compile(r"(\d{1,15})-(\d{1,15})")
+_ID: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
 
 
 class Entry(NamedTuple):

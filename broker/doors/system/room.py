@@ -1,5 +1,6 @@
 """What the routes of this room share, for the life of a server."""
 
+import json
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -15,6 +16,7 @@ from golem_chain.broker.doors.system.owners import Owners
 from golem_chain.broker.doors.system.reader import Reader
 from golem_chain.broker.jobs.dead_letters import Letters
 from golem_chain.broker.keys import hashed
+from golem_chain.shared.json_object import JsonObject
 
 
 class Room:
@@ -26,6 +28,7 @@ class Room:
         self.metrics = Metrics(door.settings, self.reader)
         self._plain = Client(door.settings)  # letters are bytes
         self.letters = Letters(self._plain, self.reader.keys)
+        self._told: dict[bool, tuple[JsonObject, str]] = {}  # by whether it is an operator's
         self._settings, self._owners = door.settings, Owners(self.reader.client, self.reader.keys)
 
     async def own(self, caller: Caller, jobs: object) -> set[str]:
@@ -36,6 +39,13 @@ class Room:
             return set(ids)
         with reaching(self._settings):
             return await self._owners.own(hashed(caller.owner), ids)
+
+    def told(self, seen: JsonObject, operator: bool) -> str:
+        """Return an overview as JSON. It is made once for all listeners."""
+        made = self._told.get(operator)
+        if made is None or made[0] is not seen:
+            made = self._told[operator] = seen, json.dumps(views.system(seen, operator), separators=(",", ":"))
+        return made[1]
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,6 +11,7 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.workers.child.celery_events import Announcer
 from golem_chain.workers.child.telemetry import Telemetry
+from golem_chain.workers.residency.runner import Served
 from tests.support.residency import make
 
 keys = Keys()
@@ -87,3 +88,41 @@ def test_where_redis_is_away_it_is_waited_for_once_an_event(caplog):
         assert engine.loaded
     assert (len(asked), stream.sent) == (1, [])
     assert "The load event was not written to the timeline: away" in caplog.text
+
+
+def told(client):
+    fields = {key.decode(): value.decode() for key, value in client.hgetall("golem:box:box").items()}
+    return status.of_box(fields, 0.0)
+
+
+def test_a_box_counts_its_loads_unloads_and_switches_by_stage(client):
+    residency, standing = watched(client, lambda _: None)
+    for stage in ("a", "b", "a"):
+        with residency.use(stage):
+            pass
+    residency.unload_all("idle")
+    with residency.use("b"):
+        pass
+    standing.tell(residency)
+    seen = told(client)
+    assert (seen["loads_of"]["a"], seen["loads_of"]["b"], seen["loads"]) == (2, 2, 4)
+    assert (seen["unloads_of"]["a"], seen["unloads_of"]["b"]) == (2, 1)
+    assert seen["switches"] == 2, "after the idle unload nothing had to make room"
+    assert (seen["unloads_of"]["scribe"], seen["ooms_of"]["scribe"]) == (0, 0)
+
+
+def test_an_out_of_memory_is_counted_for_its_stage(client):
+    residency, standing = watched(client, lambda _: None)
+    with residency.use("a"):
+        pass
+    residency.ran_out("a", 2)
+    standing.tell(residency)
+    assert told(client)["ooms_of"]["a"] == 1
+
+
+def test_a_batch_tells_how_long_each_of_its_jobs_waited(client):
+    residency, standing = watched(client, lambda _: None)
+    standing.on_batch("a", ["one", "two"], [1.23456, None], Served([], load_s=0.5, compute_s=0.25), 1.0, 100, residency)
+    [event] = timeline.read(client, 0, keys)
+    assert (event["jobs"], event["queued_s"]) == (["one", "two"], [1.2346, None])
+    assert (event["load_s"], event["compute_s"], event["size"]) == (0.5, 0.25, 2)
