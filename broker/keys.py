@@ -48,8 +48,8 @@ class Keys:
 
     @property
     def totals(self) -> str:
-        """How many jobs have ended in each state since the system began (hash); never expires. Producers may add to
-        it."""
+        """How many jobs were submitted and have ended in each state since the system began (hash); never expires.
+        Producers may add to it."""
         return f"{self.prefix}:totals"
 
     # -- jobs: expire GOLEM_KEEP_S after the Outcome was written, or UNCLAIMED_S after registration if never published

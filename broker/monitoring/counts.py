@@ -1,4 +1,4 @@
-"""The counts of a system that cost the same however many jobs there are: ends, webhooks, the vault's bytes."""
+"""The counts of a system that cost the same however many jobs there are: jobs, webhooks, the vault's bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ class Counts:
     """What was counted. None: the Redis user may not read it, or somebody else has written there."""
 
     ended: Mapping[str, int] | None = field(default_factory=dict)  # by state, since the system began
+    submitted: int | None = 0  # since then
     outbox: int | None = 0  # ends that no deliverer has accepted yet
     late_s: float | None = 0.0  # how long the first webhook has been due
     webhooks_dead: int | None = 0
@@ -33,12 +34,13 @@ def read(client: redis.Redis, keys: Keys) -> Counts:
         pipe.zrange(keys.webhooks, 0, 0, withscores=True)
         pipe.llen(keys.webhooks_dead)
         pipe.get(keys.vault_total)
-        clock, ended, outbox, due, dead, stored = pipe.execute(raise_on_error=False)
+        clock, totals, outbox, due, dead, stored = pipe.execute(raise_on_error=False)
     if isinstance(clock, redis.RedisError):
         raise clock
     now = clock[0] + clock[1] / 1e6
     return Counts(
-        _ended(ended) if isinstance(ended, dict) else None,
+        _ended(totals) if isinstance(totals, dict) else None,
+        (_number(totals.get("submitted", 0)) or 0) if isinstance(totals, dict) else None,
         _number(outbox),
         max([now - at for _, at in due if at < now], default=0.0) if isinstance(due, list) else None,
         _number(dead),

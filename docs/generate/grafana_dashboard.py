@@ -95,7 +95,10 @@ def queues() -> Iterator[Json]:
     oldest = query("max by (stage, lane) (golem_queue_oldest_seconds)", "{{stage}} {{lane}}")
     yield series("Age of the next message", "How long the message that is next has waited.", "s", oldest)
     ends = query(f"60 * {rate('golem_jobs_ended_total', 'state')}", "{{state}}")
-    yield series("Ends per minute", "Jobs that ended, by state.", "none", ends, stacked=True)
+    submitted = query("60 * max(rate(golem_jobs_submitted_total[$__rate_interval]))", "submitted")
+    yield series(
+        "Jobs per minute", "Jobs that were submitted, and those that ended, by state.", "none", ends, submitted
+    )
 
 
 def times() -> Iterator[Json]:

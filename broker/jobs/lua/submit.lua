@@ -12,7 +12,7 @@
 --           the submitter
 -- reads     job, outcome, wire version, group
 -- writes    job, audio, vault leaving, vault ended, users, label sets, vocabularies, queue, wake mark, group, deadlines,
---           jobs of the submitter
+--           jobs of the submitter, totals
 -- returns   1; 0 if the job was submitted before; -1 if the id belongs to another request; -2 if the group is cancelled;
 --           the error WIRE if the system has another wire version
 local job, outcome, leaving, ended = unpack(KEYS)
@@ -62,6 +62,7 @@ if counters then
   redis.pcall('PERSIST', counters)
   redis.pcall('PERSIST', ends)
 end
+redis.pcall('HINCRBY', job:match('^[^:]*') .. ':totals', 'submitted', 1)
 redis.pcall('ZADD', owner, string.format('%.6f', now), id)
 redis.pcall('ZREMRANGEBYRANK', owner, 0, -1 - owned_most)
 redis.pcall('EXPIRE', owner, owned_s)

@@ -64,6 +64,7 @@ def test_an_end_is_counted_and_a_batch_lands_in_the_histograms(door, chain, late
 
     assert grown("golem_jobs_ended_total", state="done") == 2
     assert grown("golem_jobs_ended_total", state="failed") == 1
+    assert grown("golem_jobs_submitted_total") == 3
     assert grown("golem_stage_waiting_seconds_count", stage="oracle") == 2
     assert grown("golem_stage_waiting_seconds_count", stage="scribe") == 3
     batches = grown("golem_batch_jobs_count", stage="scribe")
@@ -101,12 +102,13 @@ def test_requests_are_counted_by_the_template_of_their_route(door, later):
         httpx.get(f"{door}/nowhere/{n}")
     httpx.post(f"{door}/v1/dead-letters/x/retry", content=b"x" * 1000)
     httpx.request("BREW", f"{door}/health")
+    httpx.get(f"{door}/health")
     after = later(door)
     given = {"route": "/v1/dead-letters/{letter}", "method": "DELETE", "status": "404"}
     assert after("golem_http_requests_total", **given) - (before("golem_http_requests_total", **given) or 0) == 3
     assert after("golem_http_requests_total", route="none", method="GET", status="404") >= 3
-    assert after.sum("golem_http_requests_total", method="other", status="405") == 1
-    assert after("golem_http_first_byte_seconds_count", route="/health") is not None
+    assert after.sum("golem_http_requests_total", method="other") == 1
+    assert after("golem_http_first_byte_seconds_count", route="/health") == 1
     assert after("golem_http_requests_under_way") == 1, "the scrape itself"
     assert "nowhere" not in after.text
 

@@ -58,6 +58,8 @@ def _counts(counts: Counts, vault_limit_bytes: int) -> Iterator[Metric]:
     )
     ended = [((state,), count) for state, count in (counts.ended or {}).items()]
     yield _counter("golem_jobs_ended", told, ended, "state")
+    told = "Jobs that were submitted since the system began."
+    yield _counter("golem_jobs_submitted", told, [((), counts.submitted)])
     told = "Ends that a URL has to be told and that no deliverer has accepted yet."
     yield _gauge("golem_webhooks_outbox", told, [((), counts.outbox)])
     told = "How long the first webhook has been due, 0 if none is."

@@ -81,9 +81,15 @@ def test_what_is_no_id_of_a_stream_is_none(text):
 def test_what_is_not_known_is_no_sample_rather_than_a_zero():
     seen = {
         family.name: family.samples
-        for family in families.of_system(overview(), Counts(None, None, None, None, None), 1)
+        for family in families.of_system(overview(), Counts(None, None, None, None, None, None), 1)
     }
-    for name in ("golem_jobs_ended", "golem_webhooks_outbox", "golem_webhooks_dead", "golem_vault_bytes"):
+    for name in (
+        "golem_jobs_ended",
+        "golem_jobs_submitted",
+        "golem_webhooks_outbox",
+        "golem_webhooks_dead",
+        "golem_vault_bytes",
+    ):
         assert seen[name] == []
     assert seen["golem_box_budget_bytes"] == []
     assert seen["golem_vault_limit_bytes"][0].value == 1
