@@ -1,10 +1,12 @@
 """What the pages about golem serve say to type works as it stands there."""
 
+import json
 import re
 import shutil
 import subprocess
 from contextlib import redirect_stdout
 from io import StringIO
+from typing import Any
 
 import pytest
 
@@ -63,6 +65,42 @@ def test_every_curl_line_of_the_page_on_serving_is_answered(door, folder):
     for line in lines:
         if line.startswith("curl "):
             typed(line, door, folder)
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for block in blocks("openai-clients.md", "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("curl ")
+    ],
+)
+def test_every_curl_line_of_the_page_on_openais_clients_is_answered(door, folder, line):
+    shown = typed(line, door, folder)
+    if "srt" in line:
+        assert "-->" in shown
+    elif "stream" in line:
+        assert "transcript.text.done" in shown
+    else:
+        json.loads(shown)
+
+
+def test_the_program_for_openais_client_prints_words_events_intent_and_reply(door, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    shown = StringIO()
+    names: dict[str, Any] = {}
+    with redirect_stdout(shown):
+        for block in blocks("openai-clients.md", "python"):
+            exec(block.replace(ADDRESS, door), names)
+    names["client"].close()
+    assert shown.getvalue().splitlines() == [
+        "yes",
+        "transcript.text.delta",
+        "transcript.text.done",
+        "music_stop music_stop: yes",
+    ]
 
 
 def test_the_program_prints_states_words_and_intent(door, folder, monkeypatch):
