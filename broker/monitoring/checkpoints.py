@@ -9,9 +9,9 @@ from golem_chain.broker.queues import STAGES
 
 
 def read(client: redis.Redis, keys: Keys) -> dict[str, str]:
-    """Return the id of each stage's checkpoint, such as `whisper-tiny.en`, in chain order; a stage that no live worker
-    serves has none. A Redis user who may not ask, such as a producer's, is told of none. Raises redis.RedisError if
-    Redis fails."""
+    """Return the id of each stage's checkpoint, such as `whisper-tiny.en`, in chain order; of a folder its name, since
+    paths of workers are nobody's business. A stage that no live worker serves has none. A Redis user who may not ask,
+    such as a producer's, is told of none. Raises redis.RedisError if Redis fails."""
     with client.pipeline(transaction=False) as pipe:
         for stage in STAGES:
             pipe.hget(keys.checkpoint(stage), "checkpoint")
@@ -32,4 +32,6 @@ def _id(body: object) -> str | None:
     except ValueError:
         return None
     id = told.get("id") if isinstance(told, dict) else None
-    return id if isinstance(id, str) else None
+    if not isinstance(id, str):
+        return None
+    return id.rpartition("/")[2] if id.startswith("/") else id

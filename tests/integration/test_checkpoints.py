@@ -1,5 +1,6 @@
 """Agreement on checkpoints: a worker with different ones does not start until the others are gone."""
 
+import json
 import os
 import signal
 import time
@@ -48,6 +49,9 @@ def test_producers_are_told_what_runs_and_nothing_of_what_is_damaged_or_not_thei
     for damaged in ("no json", "[]", '{"id": 7}', "null"):
         client.hset(keys.checkpoint("oracle"), "checkpoint", damaged)
         assert checkpoints.read(client, keys) == {"scribe": "openai/tiny"}
+    folder = json.dumps({"id": "/home/somebody/models/whisper-ours"})
+    client.hset(keys.checkpoint("oracle"), "checkpoint", folder)
+    assert checkpoints.read(client, keys)["oracle"] == "whisper-ours"
     client.acl_setuser("blind", enabled=True, nopass=True, commands=["+hget"], reset=True)
     try:
         address = client.connection_pool.connection_kwargs

@@ -73,7 +73,7 @@ def _known(checkpoints: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _model(id: str, stage: str) -> JsonObject:
     """`created` is unknown: 0."""
-    owner = id.partition("/")[0] if "/" in id.strip("/") and not id.startswith("/") else _OWNER
+    owner = id.partition("/")[0] if "/" in id else _OWNER
     return {"id": id, "object": "model", "created": 0, "owned_by": owner, "stage": stage}
 
 
