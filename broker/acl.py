@@ -57,6 +57,8 @@ def rules(prefix: str) -> dict[str, str]:
             f"({written} +lpush +rpush +zadd +fcall +time) "
             # the audio: written and never read
             f"(%W~{keys.audio_prefix}* +set +del +unlink +persist +pexpire +fcall) "
+            # uploads of doors that have expired are dropped by whoever needs their space
+            f"(%W~{keys.upload('*')} +unlink +fcall) "
             f"(%R~{keys.wire} +get) (%R~{keys.webhooks_ready} +get) "
             # deadlines and what is told to URLs: they list ids
             f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
@@ -112,7 +114,9 @@ def rules(prefix: str) -> dict[str, str]:
     found["door"] = (
         f"{found['producer']} ({found['monitor']}) "
         f"(%R~{keys.outbox} %R~{keys.webhooks} %R~{keys.webhooks_dead} +xlen +zrange +llen) "
-        f"({' '.join(f'~{key}' for key in again)} +fcall +exists) (~{keys.dead} +lrem)"
+        f"({' '.join(f'~{key}' for key in again)} +fcall +exists) (~{keys.dead} +lrem) "
+        # uploads: RENAME reads its source, so that it makes audio of an upload and nothing of audio
+        f"(~{keys.upload('*')} %W~{keys.audio_prefix}* +append +strlen +expire +rename +unlink +fcall)"
     )
     return found
 

@@ -182,6 +182,15 @@ def test_a_door_runs_on_rights_of_its_own_and_nothing_is_refused(users, eventual
     users.root.execute_command("ACL", "LOG", "RESET")
     with serving(users.as_("door")) as url, httpx.Client(base_url=url, timeout=20) as client:
         assert client.get("/ready").status_code == 200
+        sent = {"file": ("a.wav", b"hello" * 100_000)}
+        heard = client.post("/v1/audio/transcriptions", files=sent, data={"model": "whisper-1"})
+        assert heard.json()["text"] == "hello" * 100_000, refusals(users)
+        assert client.post("/v1/audio/transcriptions", files={"file": ("a.wav", b"")}).status_code == 400
+        users.root.zadd(keys.vault_leaving, {"upload:old": 1})
+        users.root.hset(keys.vault_sizes, "upload:old", 5)
+        with Pipeline(users.as_("producer")) as pipeline:
+            pipeline.cancel(pipeline.submit(b"what expires makes room"))
+        assert not users.root.hexists(keys.vault_sizes, "upload:old"), refusals(users)
         told = client.post("/v1/jobs", json={"text": "hello", "labels": "a,b"})
         [job] = told.json()["jobs"]
         path = f"/v1/jobs/{job['id']}"
@@ -202,7 +211,8 @@ def test_a_door_runs_on_rights_of_its_own_and_nothing_is_refused(users, eventual
         assert 'golem_jobs_ended_total{state="done"}' in scraped
         with client.stream("GET", "/v1/system/events", params={"last_s": 60}) as answer:
             assert "event: batch" in (line for line in answer.iter_lines())
-    assert {(one[b"username"], one[b"object"]) for one in refusals(users)} <= {(b"door", b"evalsha")}
+    allowed = {(b"door", b"evalsha"), (b"producer", b"evalsha")}
+    assert {(one[b"username"], one[b"object"]) for one in refusals(users)} <= allowed
 
 
 def refusals(users):
@@ -229,7 +239,8 @@ CLAIMS = {
                      "ZRANGE golem:expiring 0 -1", "DEL golem:expiring", "XRANGE golem:outbox - +",
                      "XREAD STREAMS golem:outbox 0", "DEL golem:outbox", "XTRIM golem:outbox MAXLEN 0"],
         "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
-                       f"RENAME {AUDIO} golem:job:x"],
+                       f"RENAME {AUDIO} golem:job:x", "GET golem:upload:x", "APPEND golem:upload:x y",
+                       "SET golem:upload:x y", "STRLEN golem:upload:x", f"RENAME golem:upload:x {AUDIO}"],
         "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "EVAL while(true)do(1)end 0",
                         "FUNCTION LOAD x"],
         "read dead letters": ["LRANGE golem:dead 0 -1", "LRANGE golem:dying 0 -1"],
@@ -250,7 +261,10 @@ CLAIMS = {
                           "LREM golem:queue:scribe 1 x", "DEL golem:queue:scribe:interactive", "RPOP golem:dead",
                           "DEL golem:dead", "DEL golem:outbox", "XTRIM golem:outbox MAXLEN 0"],
         "read audio": [f"GET {AUDIO}", f"GETRANGE {AUDIO} 0 9", f"COPY {AUDIO} golem:job:x",
-                       f"RENAME {AUDIO} golem:job:x", f"DUMP {AUDIO}"],
+                       f"RENAME {AUDIO} golem:job:x", f"RENAME {AUDIO} golem:upload:x", f"DUMP {AUDIO}",
+                       f"RENAME {AUDIO} {AUDIO}1", "GET golem:upload:x", "GETRANGE golem:upload:x 0 9",
+                       "RENAME golem:upload:x golem:job:x", "COPY golem:upload:x golem:job:x",
+                       "DUMP golem:upload:x"],
         "run scripts": ["EVAL return(1) 0", "EVALSHA ff 0", "SCRIPT LOAD return(1)", "FUNCTION LOAD x"],
         "read webhooks": ["XRANGE golem:outbox - +", "XREAD STREAMS golem:outbox 0", "HGETALL golem:webhook:x",
                           "LRANGE golem:webhooks-dead 0 -1", "ZRANGE golem:webhooks:https://a 0 -1"],
