@@ -33,10 +33,10 @@ def read(client: "Redis", keys: Keys) -> Snapshot:
     lasting: dict[str, list[str] | None] = {
         key: [] if key.startswith(keys.outcome("")) else [own[key]] for key in _without_expiry(client, own)
     }
-    # an upload belongs to no job, so that it always expires
-    lasting |= dict.fromkeys(_without_expiry(client, [key for key in found if key.startswith(keys.upload(""))]), [])
     if keys_cut:  # the record of the audio's job may be among the other keys
         lasting |= dict.fromkeys(key for key in lasting if own[key] == key.removeprefix(keys.audio_prefix))
+    uploads = [key for key in found if key.startswith(keys.upload(""))]
+    lasting |= {key: [] for key in _without_expiry(client, uploads)}  # no job keeps one: it always expires
     shared = _shared(client, keys, {key for key in found if keys.is_shared(key) or key.startswith(_users(keys))})
     jobs |= _jobs(client, keys, {job for users in shared.values() for job in users or ()} - jobs.keys())
     again = _shared(client, keys, shared)  # a job that has just ended is no longer among the users

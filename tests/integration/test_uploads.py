@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+import redis
 
 from golem_chain.broker.jobs.uploads import Uploaded, Uploads
 from golem_chain.broker.jobs.vault import Vault
@@ -159,3 +160,53 @@ def test_bytes_and_an_upload_of_the_same_content_have_the_same_id(settings, uplo
         assert pipeline.digest(Asked(WHOLE), options) != pipeline.digest(Asked(WHOLE), JobOptions())
         id = pipeline.submit_with(WHOLE, options, id_from="content")
         assert pipeline.submit_with(sent(uploads), options, id_from="content") == id
+
+
+class Struck(BaseException):
+    """The door dies here."""
+
+
+class Mortal(redis.Redis):
+    """A client that dies at a command: before it is sent, or before its answer is read."""
+
+    left, late = 1_000_000, False
+
+    def execute_command(self, *args, **options):
+        self.left -= 1
+        if self.left < 0:
+            if self.late:
+                super().execute_command(*args, **options)
+            raise Struck
+        return super().execute_command(*args, **options)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_door_that_dies_at_any_command_of_an_upload_leaves_what_expires_or_a_job(settings, client, monkeypatch, late):
+    monkeypatch.setattr("golem_chain.broker.pipeline.connect", lambda given: Mortal.from_url(given.redis_url))
+    commands, struck = 0, True
+    while struck:
+        client.flushall()
+        with Pipeline(settings) as pipeline:
+            pipeline.salt()
+            mortal = pipeline._client
+            assert isinstance(mortal, Mortal)
+            mortal.left, mortal.late = commands, late
+            try:
+                pipeline.submit_with(sent(pipeline.uploads, expected=20), JobOptions(), id="a")
+                struck = False
+            except Struck:
+                commands += 1
+            mortal.left = 1_000_000
+            jobs = client.llen(keys.queue("scribe"))
+            lasting = {key for key in client.scan_iter("golem:[ujv]*:*") if client.ttl(key) == -1}
+            assert lasting == ({keys.job("a").encode(), keys.audio("a").encode()} if jobs else set())
+            left = {
+                name.decode() for name in client.zrangebyscore(keys.vault_leaving, 0, 0)
+            }  # the next booking drops it
+            assert booked(client)[1].keys() - left == {
+                keys.vault_name(key.decode()) for key in client.scan_iter("golem:[uv]*:*")
+            }
+            pipeline.submit_with(sent(pipeline.uploads), JobOptions(), id="a")  # its client tries again
+            assert client.llen(keys.queue("scribe")) == 1
+            assert client.get(keys.audio("a")) == WHOLE
+    assert commands >= 6

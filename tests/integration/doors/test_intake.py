@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import redis
 from fastapi import Request
 
 from golem_chain.broker.doors.app import create_app
@@ -20,7 +21,9 @@ from golem_chain.broker.doors.intake.options import options_of
 from golem_chain.broker.doors.intake.requests import outcome_of, submit
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.json_object import JsonObject
+from golem_chain.shared.settings import Settings
 from tests.support.door import serving
+from tests.support.serve import Served
 
 keys = Keys()
 LEAVE_S = 0.5
@@ -66,13 +69,18 @@ def add_routes(app):
     return app
 
 
-@pytest.fixture(scope="module")
-def url(chain):
-    settings = chain.settings.model_copy(update={"serve_leave_s": LEAVE_S, "vault_limit": 16 << 20})
+@pytest.fixture(scope="module", autouse=True)
+def _routes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.support.door.create_app", lambda door: add_routes(create_app(door)))
-        with serving(settings) as url:
-            yield url
+        yield
+
+
+@pytest.fixture(scope="module")
+def url(chain, _routes):
+    settings = chain.settings.model_copy(update={"serve_leave_s": LEAVE_S, "vault_limit": 16 << 20})
+    with serving(settings) as url:
+        yield url
 
 
 @pytest.fixture
@@ -240,7 +248,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(url, client, left_not
 
 
 def test_what_is_announced_as_too_large_is_refused_before_it_comes(url, client):
-    slow = Slow(url, "/t/wait", 50 << 20)
+    slow = Slow(url, "/t/wait", 6 << 20)
     status, body = slow.answer()
     assert status == 413
     assert "limit of your key" in body["error"]["message"]
@@ -361,3 +369,39 @@ def chain_jobs(chain, data):
         if held and held.rstrip() == data:
             found.append(job)
     return found
+
+
+def test_a_client_that_returns_at_another_server_keeps_its_job(chain):
+    settings = chain.settings.model_copy(update={"serve_leave_s": 1.0})
+    with serving(settings) as first, serving(settings) as second:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{first}/t/wait", files=files(b"sleep 2.5"), timeout=httpx.Timeout(20, read=0.3))
+        again = httpx.post(f"{second}/t/wait", files=files(b"sleep 2.5"), timeout=60).json()
+    assert again["state"] == "done"
+
+
+def test_a_server_that_stops_cancels_no_job_of_its_clients(start_server, tmp_path, eventually):
+    with start_server(tmp_path / "server") as server, redis.Redis.from_url(server.url) as client:
+        served = Served(tmp_path, GOLEM_REDIS_URL=server.url, GOLEM_STOP_S=0.3, GOLEM_SERVE_LEAVE_S=0)
+        slow = Slow(served.url, "/v1/audio/transcriptions", 400)
+        slow.send(b'sound\r\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n')
+        slow.send(b" " * (400 - slow.sent))
+        eventually(lambda: client.llen(keys.lane("scribe", "interactive")))
+        code, said = served.end()
+        slow.close()
+        assert code == 0, said
+        assert not list(client.scan_iter("golem:outcome:*"))
+
+
+def test_a_redis_that_goes_away_in_the_middle_of_an_upload_is_told_as_such(start_server, tmp_path):
+    with start_server(tmp_path) as server:
+        settings = Settings.read(_env_file=None, redis_url=server.url)
+        with serving(settings) as url:
+            slow = Slow(url, "/t/form", 2_000_000)
+            slow.send(b"x" * 600_000)
+            time.sleep(0.2)
+            server.stop()
+            slow.send(b"x" * 600_000)
+            status, body = slow.answer()
+            slow.close()
+    assert (status, body["error"]["code"]) == (503, "broker_away")

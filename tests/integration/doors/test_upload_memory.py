@@ -66,7 +66,8 @@ class Memory:
         (self._folder / "clear_refs").write_text("5")
 
     def read(self, field):
-        return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", (self._folder / "status").read_text())[1])
+        [size_kib] = re.findall(rf"{field}:\s+(\d+) kB", (self._folder / "status").read_text())
+        return 1024 * int(size_kib)
 
 
 @pytest.fixture

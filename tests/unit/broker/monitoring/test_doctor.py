@@ -111,7 +111,7 @@ def test_a_key_of_an_ended_job_that_never_expires_is_found(client, pipeline, wro
     assert key in wrong()["expiry"]
 
 
-@pytest.mark.parametrize("key", ["golem:vault:nobody", "golem:labels:00", "golem:vocabulary:00"])
+@pytest.mark.parametrize("key", ["golem:vault:nobody", "golem:labels:00", "golem:vocabulary:00", "golem:upload:whole"])
 def test_a_key_without_expiry_that_belongs_to_no_job_is_found(client, wrong, key):
     client.set(key, "x")
     client.set("golem:vault-total", "5")  # not of a job
@@ -215,6 +215,7 @@ def test_what_is_too_much_to_read_is_not_called_wrong_and_said(client, settings,
     for n in range(3 * snapshot_reader.STEP):
         client.set(f"other:{n}", "x")
     client.delete(keys.queue(STAGES[0]))
+    client.set(keys.upload("a"), "x", ex=60)
     found = {one.check: one for one in delivery.examine(client, settings.lease_s, keys)}
     assert "among the first" in found["expiry"].message
     assert "among the first" not in found["leases"].message

@@ -78,8 +78,14 @@ def test_the_id_of_a_key_is_none_of_a_request():
 
 def test_how_a_job_is_treated_is_a_part_of_its_request():
     options = JobOptions()
-    changed = [{"lane": "interactive"}, {"group": "g"}, {"expires_s": 9.0}, {"webhook": "https://a"}]
-    made = [request_digest("d", options.model_copy(update=one)) for one in ({}, *changed)]
+    changed: list[dict[str, object]] = [
+        {},
+        {"lane": "interactive"},
+        {"group": "g"},
+        {"expires_s": 9.0},
+        {"webhook": "https://a"},
+    ]
+    made = [request_digest("d", options.model_copy(update=one)) for one in changed]
     assert len({*made, request_digest("e", options)}) == 6
     assert made[0] == request_digest("d", JobOptions(labels=None))
 
