@@ -73,6 +73,15 @@ class Ends:
                     del waiter.pending[told.job]
                     yield told
 
+    async def stay(self) -> None:
+        """Stay subscribed until `close`, or until cancelled, so that a wait begins without a connection of its own."""
+        while True:
+            waiter = Waiter(())
+            async with self.joined(waiter):
+                if not isinstance(await waiter.told.get(), redis.RedisError):
+                    return
+            await asyncio.sleep(AGAIN_S)  # the server was away for long
+
     @asynccontextmanager
     async def joined(self, waiter: Waiter) -> AsyncIterator["_Listening"]:
         """Let a waiter be told of ends during the block. The last one to leave ends the subscription."""
@@ -179,11 +188,12 @@ class _Listening:
                     self._due.update(dict.fromkeys(self._waiting))
                     self._subscribed.set()
                     self._ring()
+                    self._work.set()
                 if name is not None:
                     self._ring()
                     if job := self._named.get(name):
                         self._announced[job] = None
-                self._work.set()
+                        self._work.set()
         finally:
             self._subscribed.clear()
             with suppress(*AWAY):
@@ -197,8 +207,9 @@ class _Listening:
         turns, turn_at = turns_of(self._waiting), time.monotonic() + outcomes.POLL_S
         while True:
             await self._subscribed.wait()
+            left_s = max(0.0, turn_at - time.monotonic()) if self._waiting else None  # those of groups look themselves
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, turn_at - time.monotonic())):
+                async with asyncio.timeout(left_s):
                     await self._work.wait()
             self._work.clear()
             if self._waiting and time.monotonic() >= turn_at:

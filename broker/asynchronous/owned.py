@@ -59,12 +59,20 @@ class OwnedPipeline:
         self._mark = "" if plain else f"{hashlib.sha256(owner.encode()).hexdigest()[:_MARK_DIGITS]}."
 
     async def submit(
-        self, asked: Asked, options: JobOptions, *, id: str, name: str | None = None, wait_s: float = 1.0
+        self,
+        asked: Asked,
+        options: JobOptions,
+        *,
+        id: str,
+        name: str | None = None,
+        wait_s: float = 1.0,
+        secret: bool = False,
     ) -> str:
-        """Submit a job under an id and return it: see `Pipeline.submit_with`."""
+        """Submit a job under an id and return it: see `Pipeline.submit_with`. `secret`: nobody else can know the id, so
+        that the job is the owner's, whoever submits it first."""
         options = self._inside(options)
         with self._shown():
-            return await self._pipeline.submit_with(
+            job = await self._pipeline.submit_with(
                 asked.audio,
                 options,
                 text=asked.text,
@@ -74,6 +82,9 @@ class OwnedPipeline:
                 wait_s=wait_s,
                 owner=self._owner,
             )
+        if secret:
+            self._known.add(self._owner, job)
+        return job
 
     async def outcome(self, job: str) -> Outcome | None:
         """Return a job's Outcome, None while it is unfinished."""

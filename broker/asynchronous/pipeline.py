@@ -209,6 +209,10 @@ class AsyncPipeline:
             async with self._pipeline.ends.joined(waiter):
                 yield bell
 
+    async def stay_subscribed(self) -> None:
+        """Stay subscribed to the ends of jobs until `close`: for a server, whose clients' waits are short and many."""
+        await self._pipeline.ends.stay()
+
     async def progress(self, jobs: Iterable[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""
         return await run(self._pipeline.progress, jobs)

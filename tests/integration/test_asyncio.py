@@ -8,6 +8,7 @@ import time
 import pytest
 
 from golem_chain.broker import submission
+from golem_chain.broker.asynchronous import ends
 from golem_chain.broker.asynchronous.connection import CONNECTIONS, Client
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.connection import connect
@@ -197,6 +198,54 @@ def test_a_timeout_around_a_command_ends_it_although_the_server_hangs(settings, 
 
 
 # -- closing, and a server that is away
+
+
+def test_a_quiet_group_is_waited_for_without_spinning(settings, monkeypatch):
+    looks, look = 0, ends._Listening._look_once
+
+    async def counted(listening):
+        nonlocal looks
+        looks += 1
+        await look(listening)
+
+    monkeypatch.setattr(ends._Listening, "_look_once", counted)
+
+    async def main(pipeline):
+        await pipeline.submit(text="a", group="quiet")
+        assert [end async for end in pipeline.group("quiet").wait(timeout_s=2.5)] == []
+
+    run(settings, main)
+    assert looks < 20
+
+
+def test_who_stays_subscribed_waits_without_new_connections(settings, client):
+    async def main(pipeline):
+        staying = asyncio.create_task(pipeline.stay_subscribed())
+        await until(lambda: connections(client, "pubsub") == 1)
+        await pipeline.submit(text="a", id="warm")
+        before = client.info("stats")["total_connections_received"]
+        for n in range(20):
+            job = await pipeline.submit(text="a", id=f"job{n}")
+            waiting = asyncio.create_task(first(pipeline, job))
+            await asyncio.sleep(0)
+            await pipeline.cancel(job)
+            assert [outcome.state for outcome in await waiting] == ["cancelled"]
+        assert client.info("stats")["total_connections_received"] - before <= 2
+        staying.cancel()
+        await asyncio.wait([staying])
+        await until(lambda: connections(client, "pubsub") == 0)
+
+    run(settings, main)
+
+
+def test_closing_ends_a_stay(settings):
+    async def main(pipeline):
+        staying = asyncio.create_task(pipeline.stay_subscribed())
+        await asyncio.sleep(0.1)
+        await pipeline.close()
+        await asyncio.wait_for(staying, 10)
+
+    run(settings, main)
 
 
 def test_closing_ends_the_waits_with_a_sentence(settings):

@@ -191,7 +191,7 @@ def test_one_bad_job_of_many_is_named_and_the_others_are_submitted(pipeline, cli
     assert "none.wav" in done[1].error.message
     pipeline.submit(text="other words", id="taken")
     done = pipeline.submit_many(texts=["a", "b"], ids=["taken", "free"])
-    assert [one.error and one.error.code for one in done] == ["bad-request", None]
+    assert [one.error and one.error.code for one in done] == ["id-taken", None]
     with pytest.raises(BadRequest, match="2 jobs have 1 ids"):
         pipeline.submit_many(texts=["a", "b"], ids=["free"])
 

@@ -1,5 +1,7 @@
 """The desk: what the requests of one door share when they bring jobs and wait for them."""
 
+import asyncio
+
 from golem_chain.broker.doors.door import Caller, Door
 from golem_chain.broker.doors.intake.allowance import Allowance
 from golem_chain.broker.doors.intake.presence import Presence
@@ -10,6 +12,7 @@ class Desk:
 
     def __init__(self, door: Door) -> None:
         self.presence = Presence(door.settings.serve_leave_s)
+        self._subscribed = asyncio.create_task(door.pipeline.stay_subscribed())
         self._allowances: dict[str, Allowance] = {}  # by owner
 
     def allowance_of(self, caller: Caller) -> Allowance | None:
@@ -23,5 +26,7 @@ class Desk:
         return found
 
     async def close(self) -> None:
-        """Cancel no job any more."""
+        """Cancel no job any more, and hear of no end."""
         self.presence.close()
+        self._subscribed.cancel()
+        await asyncio.wait([self._subscribed])

@@ -67,7 +67,7 @@ async def submit(
         found = identities.Found(id, known=(await owned.states([id]))[0] is not None)
     async with _place(door, caller, owned, known=found.known):
         try:
-            job = await owned.submit(given, options, id=found.id, name=shown)
+            job = await owned.submit(given, options, id=found.id, name=shown, secret=True)
         except IdTaken:
             message = "This Idempotency-Key was used for another request: use a new key for each request."
             raise HttpError(422, message, "idempotency_key_reused") from None
