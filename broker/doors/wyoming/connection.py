@@ -75,7 +75,7 @@ class Connection:
             logger.error("A Wyoming request failed: %s", type(exc).__name__)  # more could quote what was said
             await self._refuse(exc)
         finally:
-            self._recording = None
+            await self._forget()
             await self._close()
 
     @property
@@ -130,31 +130,42 @@ class Connection:
 
     async def _begin(self, event: Incoming) -> None:
         await self._skip(event)
-        self._options, self._recording = speech_options(event.data), None
+        await self._forget()
+        self._options = speech_options(event.data)
 
     async def _start(self, event: Incoming) -> None:
         await self._skip(event)
-        self._recording = Recording(format_of(event.data, self._door.settings), self._door.settings)
+        options = self._options
+        await self._forget()
+        self._options, form = options, format_of(event.data, self._door.settings)
+        self._recording = Recording(self._door, self._caller, form)
 
     async def _add(self, event: Incoming) -> None:
         form = format_of(event.data, self._door.settings)
         if self._recording is None:  # from a client that leaves out audio-start
-            self._recording = Recording(form, self._door.settings)
+            self._recording = Recording(self._door, self._caller, form)
         if form != self._recording.form:
             raise BadEvent("The audio changes its format: send all chunks in the format of audio-start.")
         self._recording.check_room(event.payload_bytes)
         async with aclosing(payload_of(event, self._reader)) as pieces:
             async for piece in pieces:
-                self._recording.add(piece)
+                await self._recording.add(piece)
 
     async def _transcribe(self, event: Incoming) -> None:
         await self._skip(event)
         recording, options = self._recording, self._options or speech_options({})
-        self._recording = self._options = None
-        if recording is None or not recording.size_bytes:
-            await self._write(answers.NO_SPEECH)
-            return
-        await self._write(answers.speech_answer(await self._outcome(recording.finish(), options)))
+        if recording and recording.size_bytes:
+            answer = answers.speech_answer(await self._outcome(await recording.finish(), options))
+        else:
+            answer = answers.NO_SPEECH
+        await self._forget()
+        await self._write(answer)
+
+    async def _forget(self) -> None:
+        """Drop the recording that was coming in, if there is one."""
+        recording, self._recording, self._options = self._recording, None, None
+        if recording:
+            await recording.drop()
 
     async def _reply(self, event: Incoming) -> None:
         await self._skip(event)

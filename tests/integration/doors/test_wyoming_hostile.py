@@ -149,6 +149,23 @@ def test_a_recording_above_the_limit_is_refused_before_its_bytes_are_sent(chain)
     conversing(settings, main)
 
 
+def test_a_long_recording_is_not_held_in_memory(chain):
+    process, chunk = psutil.Process(), bytes(1 << 20)
+
+    async def main(server):
+        async with connected(server) as client:
+            await client.write_event(AudioStart(**FORMAT).event())
+            for n in range(100):
+                await client.write_event(AudioChunk(audio=chunk, **FORMAT).event())
+                if n == 5:
+                    before = process.memory_info().rss
+            client._writer.write(event("ping"))  # answered once all of it was read
+            await client.read_event()
+            assert process.memory_info().rss - before < 20e6
+
+    conversing(chain.settings, main)
+
+
 def test_a_recording_that_stops_to_come_is_ended(chain, monkeypatch):
     monkeypatch.setattr(connection, "SILENT_S", 0.2)
 

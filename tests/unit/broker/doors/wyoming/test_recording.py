@@ -5,6 +5,7 @@ import wave
 
 import pytest
 
+from golem_chain.broker.doors.door import Caller, Door, Limits
 from golem_chain.broker.doors.wyoming.recording import Format, Recording, format_of
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
@@ -15,22 +16,12 @@ def settings():
     return Settings.read(_env_file=None)
 
 
-def recorded(form, settings, *pieces):
-    recording = Recording(form, settings)
-    for piece in pieces:
-        recording.check_room(len(piece))
-        recording.add(piece)
-    return recording
-
-
 @pytest.mark.parametrize("form", [Format(8000, 1, 1), Format(16000, 2, 1), Format(44100, 3, 2), Format(48000, 4, 6)])
-def test_the_file_has_the_format_and_the_samples(form, settings):
+def test_the_file_has_the_format_and_the_samples_though_its_length_was_unknown(form):
     samples = bytes(range(form.width * form.channels)) * 10
-    upload = recorded(form, settings, samples[:7], samples[7:]).finish()
-    assert upload.size_bytes == len(upload.data)
-    with wave.open(io.BytesIO(upload.data)) as file:
+    with wave.open(io.BytesIO(form.header() + samples)) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (form.rate, form.width, form.channels)
-        assert file.readframes(1 << 30) == samples
+        assert file.readframes(1 << 20) == samples
 
 
 def test_the_format_is_read_from_an_event(settings):
@@ -68,16 +59,22 @@ def test_a_format_above_a_limit_names_the_setting(told, setting, settings):
         format_of(told, settings)
 
 
-def test_a_file_above_the_limit_is_refused_before_its_last_chunk_is_read():
-    settings = Settings.read(_env_file=None, audio_max_bytes=1044)
-    recording = recorded(Format(16000, 2, 1), settings, bytes(1000))
-    assert recording.finish().size_bytes <= 1044
-    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_BYTES"):
-        recording.check_room(1)
+def recording(upload_bytes=None, **given):
+    caller = Caller("one", "secret", limits=Limits(upload_bytes=upload_bytes))
+    return Recording(Door(Settings.read(_env_file=None, **given)), caller, Format(8000, 1, 1))
 
 
-def test_so_is_one_that_lasts_too_long():
-    settings = Settings.read(_env_file=None, audio_max_s=2)
-    recording = recorded(Format(8000, 1, 1), settings, bytes(16_000))
-    with pytest.raises(AudioAboveLimit, match="GOLEM_AUDIO_MAX_S"):
-        recording.check_room(1)
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"audio_max_bytes": 1044}, "GOLEM_AUDIO_MAX_BYTES"),
+        ({"vault_limit": 1044}, "GOLEM_VAULT_LIMIT"),
+        ({"upload_bytes": 1044}, "the limit of your key"),
+        ({"audio_max_s": 0.125}, "GOLEM_AUDIO_MAX_S"),
+    ],
+)
+def test_a_chunk_that_would_exceed_a_limit_is_refused_before_it_is_read(given, why):
+    one = recording(**given)
+    one.check_room(1000)
+    with pytest.raises(AudioAboveLimit, match=why):
+        one.check_room(1001)
