@@ -66,11 +66,15 @@ class Description:
         self._looking: asyncio.Task[None] | None = None
         self._seen_at: float | None = None  # by the loop's clock
 
-    async def event(self) -> Event:
-        """Return the `info` event within _LOOK_S, as it was known before if Redis takes longer."""
+    def look(self) -> None:
+        """Begin to look the description up, unless that was done a moment ago."""
         now = asyncio.get_running_loop().time()
         if self._looking is None and (self._seen_at is None or now - self._seen_at > _NEW_S):
             self._looking = asyncio.create_task(self._look())
+
+    async def event(self) -> Event:
+        """Return the `info` event within _LOOK_S, as it was known before if Redis takes longer."""
+        self.look()
         if self._looking:
             await asyncio.wait([self._looking], timeout=_LOOK_S)
         return self._info.event()

@@ -58,6 +58,7 @@ class WyomingServer:
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept connections on these sockets, which are bound and listen; `stop` closes them."""
+        self._description.look()
         loop = asyncio.get_running_loop()
         for one in sockets:
             self._servers.append(await loop.create_server(self._protocol, sock=one, backlog=BACKLOG))
