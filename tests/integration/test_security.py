@@ -43,6 +43,7 @@ from tests.support.deliverer import delivering
 from tests.support.door import serving
 from tests.support.paths import ROOT
 from tests.support.receiver import SECRET, Receiver
+from tests.support.wyoming import connected, conversing, replied, say, transcribed, until
 
 keys = Keys()
 
@@ -213,6 +214,27 @@ def test_a_door_runs_on_rights_of_its_own_and_nothing_is_refused(users, eventual
             assert "event: batch" in (line for line in answer.iter_lines())
     allowed = {(b"door", b"evalsha"), (b"producer", b"evalsha")}
     assert {(one[b"username"], one[b"object"]) for one in refusals(users)} <= allowed
+
+
+def test_so_does_wyoming(users):
+    users.root.execute_command("ACL", "LOG", "RESET")
+
+    def waiting():
+        return next((one.job for one in users.chain.pipeline.mine() if one.state == "waiting"), None)
+
+    async def main(server):
+        heard = await transcribed(server, b"turn it on")
+        assert heard.data["text"] == "turn it on", refusals(users)
+        assert (await replied(server, "lights_on")).type == "handled"
+        async with connected(server) as client:
+            await say(client, b"sleep 5")
+            job = await until(
+                lambda: next((one for one in users.chain.pipeline.mine() if one.state == "waiting"), None)
+            )
+        await until(lambda: users.chain.pipeline.outcome(job.job))
+
+    conversing(users.as_("door"), main)
+    assert {(one[b"username"], one[b"object"]) for one in refusals(users)} <= {(b"door", b"evalsha")}
 
 
 def refusals(users):

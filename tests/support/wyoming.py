@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from contextlib import asynccontextmanager
 
 from wyoming.asr import Transcribe, Transcript
@@ -38,6 +39,15 @@ def conversing(settings, main, timeout_s=60):
         assert not left, left
 
     asyncio.run(running())
+
+
+async def until(condition, within_s=30):
+    """Wait for a condition and return its value."""
+    end = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    return found
 
 
 @asynccontextmanager

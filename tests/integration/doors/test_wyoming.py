@@ -15,7 +15,7 @@ from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.doors.wyoming import connection, description
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.settings import Settings
-from tests.support.wyoming import FORMAT, connected, conversing, replied, say, transcribed
+from tests.support.wyoming import FORMAT, connected, conversing, replied, say, transcribed, until
 
 
 def listed(chain):
@@ -31,14 +31,6 @@ def running(chain):
 def asked_of(chain, job):
     """What was asked of a job."""
     return json.loads(chain.client.hget(Keys(chain.settings.prefix).job(job), "job"))
-
-
-async def until(condition, within_s=30):
-    end = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
-    return found
 
 
 # -- speech and text

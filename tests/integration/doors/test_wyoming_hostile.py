@@ -81,6 +81,19 @@ def test_what_is_no_wyoming_is_answered_with_one_sentence_and_closed(chain, data
     conversing(chain.settings, main)
 
 
+def test_a_web_page_cannot_speak_wyoming_through_http(chain):
+    before = chain.pipeline.mine(0, 1)
+    body = event("transcript", data={"text": "lights_on"}) * 3
+
+    async def main(server):
+        for head in (b"POST / HTTP/1.1", b'{"type": "describe"} / HTTP/1.1', b""):
+            told = await sent(server, head + b"\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n" + body)
+            assert b"handled" not in told
+
+    conversing(chain.settings, main)
+    assert chain.pipeline.mine(0, 1) == before
+
+
 def test_a_text_that_is_no_unicode_is_answered_like_any_other_that_cannot_be(chain):
     async def main(server):
         async with connected(server) as client:
