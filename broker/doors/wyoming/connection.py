@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 IDLE_S, SILENT_S = 300.0, 30.0
 #: How long a client may take to accept an answer, and how long one that was refused may go on sending, seconds.
 WRITE_S, LINGER_S = 10.0, 1.0
+#: How long the end of a connection waits for Redis, seconds.
+TIDY_S = 5.0
 #: How long after a job's deadline its Outcome may come, seconds.
 GRACE_S = 10.0
 #: Bytes of a payload that nothing needs.
@@ -165,7 +167,9 @@ class Connection:
         """Drop the recording that was coming in, if there is one."""
         recording, self._recording, self._options = self._recording, None, None
         if recording:
-            await recording.drop()
+            with suppress(TimeoutError):  # it expires
+                async with asyncio.timeout(TIDY_S):
+                    await recording.drop()
 
     async def _reply(self, event: Incoming) -> None:
         await self._skip(event)
@@ -195,8 +199,9 @@ class Connection:
             waiting.cancel(), leaving.cancel()
             await asyncio.gather(waiting, leaving, return_exceptions=True)
             if outcome is None:
-                with suppress(GolemError):
-                    await jobs.cancel(job)
+                with suppress(GolemError, TimeoutError):  # it expires
+                    async with asyncio.timeout(TIDY_S):
+                        await jobs.cancel(job)
 
     async def _wait(self, job: str) -> Outcome:
         async with aclosing(self._door.jobs_of(self._caller).wait([job], ANSWER_S + GRACE_S)) as outcomes:

@@ -11,6 +11,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
+from golem_chain.broker.asynchronous.owned import OwnedPipeline
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
 from golem_chain.broker.doors.wyoming import connection, description
 from golem_chain.broker.keys import Keys
@@ -282,6 +283,29 @@ def test_a_stopping_server_cancels_what_takes_too_long(chain, tmp_path):
     finally:
         gate.touch()
     assert chain.outcomes([listed(chain)[0].job]).popitem()[1].state == "cancelled"
+
+
+def test_a_stopping_server_does_not_wait_for_a_queue_that_does_not_answer(chain, monkeypatch, tmp_path):
+    monkeypatch.setattr(connection, "TIDY_S", 0.2)
+    gate = tmp_path / "gate"
+
+    async def hanging(*_):
+        await asyncio.sleep(60)
+
+    async def main(server):
+        async with connected(server) as client:
+            await say(client, f"until {gate}".encode())
+            await until(lambda: (tmp_path / "gate.begun").exists())
+            monkeypatch.setattr(OwnedPipeline, "cancel", hanging)
+            began = time.monotonic()
+            await server.stop()
+            assert time.monotonic() - began < 5
+
+    try:
+        conversing(chain.settings.model_copy(update={"stop_s": 0.2}), main)
+    finally:
+        gate.touch()
+    chain.outcomes([listed(chain)[0].job])
 
 
 # -- description

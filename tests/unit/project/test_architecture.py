@@ -76,6 +76,11 @@ def test_the_source_tree_keeps_every_contract(copy):
             "import golem_chain.broker.doors.openai.answers",
             "OpenAI's API is layered",
         ),
+        (
+            "broker/doors/wyoming/answers.py",
+            "import golem_chain.broker.doors.wyoming.connection",
+            "Wyoming is layered",
+        ),
         ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
         ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
