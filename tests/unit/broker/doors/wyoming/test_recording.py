@@ -3,12 +3,14 @@
 import io
 import wave
 
+import numpy as np
 import pytest
 
 from golem_chain.broker.doors.door import Caller, Door, Limits
 from golem_chain.broker.doors.wyoming.recording import Format, Recording, format_of
 from golem_chain.shared.errors import AudioAboveLimit, BadAudio
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.stages.scribe.audio.containers import decode_blocks
 
 
 @pytest.fixture
@@ -22,6 +24,17 @@ def test_the_file_has_the_format_and_the_samples_though_its_length_was_unknown(f
     with wave.open(io.BytesIO(form.header() + samples)) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (form.rate, form.width, form.channels)
         assert file.readframes(1 << 20) == samples
+
+
+@pytest.mark.parametrize("tail", [b"", b"\x01"], ids=["whole", "half a sample"])
+@pytest.mark.parametrize(("width", "dtype"), [(1, np.uint8), (2, "<i2"), (4, "<i4")])
+def test_a_worker_decodes_it_at_every_width(width, dtype, tail):
+    ramp = np.linspace(-0.9, 0.9, 900).reshape(-1, 2)
+    full = 127 if width == 1 else 2 ** (8 * width - 1) - 1
+    samples = (ramp * full + (128 if width == 1 else 0)).astype(dtype).tobytes()
+    (block,) = decode_blocks(Format(22050, width, 2).header() + samples + tail)
+    assert block.rate == 22050
+    assert np.allclose(block.samples, ramp, atol=0.02)
 
 
 def test_the_format_is_read_from_an_event(settings):
