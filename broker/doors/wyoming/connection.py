@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from wyoming.event import Event, async_write_event
@@ -54,7 +54,7 @@ class Connection:
         self._reader, self._writer, self._gone = reader, writer, gone
         self._options: JobOptions | None = None  # of the recording that comes
         self._recording: Recording | None = None
-        self.waits_since: float | None = None  # for an event of the client, by the loop's clock
+        self.waits_since: float | None = None  # for bytes of the client, by the loop's clock
         self._steps: dict[str, Callable[[Incoming], Awaitable[None]]] = {
             "describe": self._describe,
             "ping": self._pong,
@@ -116,9 +116,20 @@ class Connection:
     async def _skip(self, event: Incoming) -> None:
         if event.payload_bytes > UNUSED_MOST:
             raise BadEvent(f"The event {event.type[:40]!a} needs no payload, and has {event.payload_bytes:,} bytes.")
-        async with aclosing(payload_of(event, self._reader)) as pieces:
+        async with aclosing(self._pieces(event)) as pieces:
             async for _ in pieces:
                 pass
+
+    async def _pieces(self, event: Incoming) -> AsyncGenerator[bytes, None]:
+        """Yield the payload in pieces; `waits_since` tells that the next one is waited for."""
+        async with aclosing(payload_of(event, self._reader)) as pieces:
+            while True:
+                self.waits_since = asyncio.get_running_loop().time()
+                piece = await anext(pieces, None)
+                self.waits_since = None
+                if piece is None:
+                    return
+                yield piece
 
     async def _describe(self, event: Incoming) -> None:
         await self._skip(event)
@@ -149,7 +160,7 @@ class Connection:
         if form != self._recording.form:
             raise BadEvent("The audio changes its format: send all chunks in the format of audio-start.")
         self._recording.check_room(event.payload_bytes)
-        async with aclosing(payload_of(event, self._reader)) as pieces:
+        async with aclosing(self._pieces(event)) as pieces:
             async for piece in pieces:
                 await self._recording.add(piece)
 

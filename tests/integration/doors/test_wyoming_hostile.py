@@ -17,7 +17,7 @@ from wyoming.ping import Ping
 
 from golem_chain.broker.doors.wyoming import connection, events
 from golem_chain.broker.doors.wyoming import server as module
-from tests.support.wyoming import FORMAT, connected, conversing, replied, transcribed
+from tests.support.wyoming import FORMAT, connected, conversing, replied, transcribed, until
 
 
 @pytest.fixture(autouse=True)
@@ -245,11 +245,16 @@ def test_recordings_that_have_stalled_do_not_keep_it_out_either(chain, monkeypat
 
     async def main(server):
         lines = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
-        for _, writer in lines:
+        for n, (_, writer) in enumerate(lines):
             writer.write(event("audio-start", data=CHUNK))
+            if n % 2:  # in the middle of a chunk
+                writer.write(event("audio-chunk", data=CHUNK, payload_length=1 << 20) + bytes(100_000))
         await asyncio.sleep(0.5)
-        assert (await transcribed(server, b"turn it on")).data["text"] == "turn it on"
-        for _, writer in lines:
+        for _ in lines:
+            assert (await transcribed(server, b"turn it on")).data["text"] == "turn it on"
+        spared = [await asyncio.open_connection("127.0.0.1", server.port) for _ in lines]
+        await until(lambda: all(reader.at_eof() or reader.exception() for reader, _ in lines))
+        for _, writer in (*lines, *spared):
             writer.close()
 
     conversing(chain.settings, main)
