@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -98,10 +99,12 @@ class Assist:
         self.env = {"GOLEM_REDIS_URL": server.url, "GOLEM_MODELS": "bundled"}
         self.pipeline = Pipeline(Settings.read(_env_file=None, redis_url=server.url))
         self.said = {name: self._wav(name) for name in ("lights-on", "timer", "silence")}
+        self.said["too long"] = self._wav("lights-on", 5)
 
-    def _wav(self, name):
-        path = self.folder / f"{name}.wav"
-        soundfile.write(path, *soundfile.read(SAMPLES / f"{name}.flac", dtype="int16"), subtype="PCM_16")
+    def _wav(self, name, times=1):
+        path = self.folder / f"{name}-{times}.wav"
+        sound, rate = soundfile.read(SAMPLES / f"{name}.flac", dtype="int16")
+        soundfile.write(path, np.tile(sound, times), rate, subtype="PCM_16")
         return path
 
     def connect(self, url, port):
@@ -161,7 +164,8 @@ def assist(start_server, tmp_path_factory):
         serve = [*made.golem, "serve", "--port", ours, "--wyoming-port", wyoming]
         hass = [PYTHON, "-m", "homeassistant", "-c", config, "--skip-pip"]
         for name, words in (("worker", [*made.golem, "worker"]), ("serve", serve), ("home-assistant", hass)):
-            programs.append(Program(words, folder / f"{name}.log", made.env))
+            limit = {"GOLEM_AUDIO_MAX_S": "10"} if name == "serve" else {}
+            programs.append(Program(words, folder / f"{name}.log", made.env | limit))
         programs[1].until(lambda: answers(f"http://127.0.0.1:{ours}/ready"))
         programs[2].until(lambda: answers(f"http://127.0.0.1:{http}/api/"))
         made.connect(f"http://127.0.0.1:{http}", wyoming)
@@ -195,6 +199,11 @@ def test_two_at_once_are_each_answered(assist):
 
 def test_silence_is_no_command(assist):
     assert assist.speak("silence") == [{"error": "stt-no-text-recognized"}]
+
+
+def test_a_recording_that_is_refused_is_an_error_and_the_next_one_is_heard(assist):
+    assert assist.speak("too long") == [{"error": "stt-stream-failed"}]
+    assert assist.speak("timer")[0]["text"] == "Set a timer for five minutes."
 
 
 def test_a_reply_comes_about_as_soon_as_that_of_golem_submit(assist):
