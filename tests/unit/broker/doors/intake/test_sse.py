@@ -131,6 +131,30 @@ def test_the_streamed_answer_to_a_post_is_not_cut_short_by_a_stop():
     assert streamed(made, end, method="POST").ended
 
 
+def test_a_generator_that_swallows_a_cancellation_ends_all_the_same():
+    closed = []
+
+    async def deaf():
+        try:
+            yield Event("first")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                yield Event("in the way of an answer that came at the same time")
+                yield Event("which nobody reads")
+                await asyncio.sleep(60)
+        finally:
+            closed.append(True)
+
+    async def leave(client, door):
+        while b"first" not in client.body:
+            await asyncio.sleep(0)
+        client.leaves.set()
+
+    streamed(deaf, leave)
+    assert closed == [True]
+
+
 def test_a_client_that_does_not_read_holds_the_generator_back():
     given = []
 
