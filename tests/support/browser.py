@@ -31,7 +31,9 @@ class Visit:
     """One visit to a door's page, in a context of its own."""
 
     def __init__(self, browser, url, **context):
-        self.url, self.problems, self.asked = url, [], []
+        self.url = url
+        self.problems: list[str] = []
+        self.asked: list[str] = []  # URLs
         self.context = browser.new_context(**DESKTOP | context)
         self.page = self.context.new_page()
         self.page.on("console", self._said)

@@ -7,8 +7,8 @@ from tests.support.browser import Visit, launched
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium."""
-    with launched() as one:
+    """A headless Chromium, for which voice.example is this machine."""
+    with launched("--host-resolver-rules=MAP voice.example 127.0.0.1") as one:
         yield one
 
 

@@ -75,7 +75,9 @@ def test_a_label_set_that_cannot_be_read_is_said_at_the_upload(visit):
     page.get_by_text("Options").click()
     page.get_by_label("Labels").fill("@/etc/passwd")
     page.set_input_files("#files", files(sly=b"no"))
-    expect(page.get_by_role("list", name="Uploads").get_by_role("alert")).to_contain_text("@")
+    expect(page.get_by_role("list", name="Uploads").get_by_role("alert")).to_contain_text(
+        "There is no stored label set"
+    )
 
 
 def test_a_failed_job_says_what_to_do(visit):

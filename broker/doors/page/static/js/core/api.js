@@ -46,10 +46,11 @@ const json = (content) => ({ body: JSON.stringify(content), headers: { "content-
 /** Save a file that needs the key: a link could not carry it. */
 export async function save(path, name) {
   const answer = await request("GET", path);
-  const told = /filename\*?=(?:UTF-8'')?"?([^";]+)/i.exec(answer.headers.get("content-disposition") ?? "");
+  const told = answer.headers.get("content-disposition") ?? "";
+  const named = /filename\*=UTF-8''([^;]+)/i.exec(told) ?? /filename="([^"]+)"/i.exec(told);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
-  link.download = told ? decodeURIComponent(told[1]) : name;
+  link.download = named ? decodeURIComponent(named[1]) : name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -23,11 +23,11 @@ function summarize() {
   byId("ask-summary").textContent = names.length ? `Options: ${names.join(", ")}` : "Options";
 }
 
-/** Offer the caller's stored label sets as `@name`. */
+/** Offer the label sets that have names. */
 export async function offerLabels() {
   try {
-    const { labels } = await call("GET", "/v1/labels");
-    fill(byId("label-sets"), labels.map((one) => el("option", { value: `@${one.name ?? one}` })));
+    const { stored, built_in: builtIn } = await call("GET", "/v1/labels");
+    fill(byId("label-sets"), [...stored, ...builtIn].map((name) => el("option", { value: `@${name}` })));
   } catch {
     fill(byId("label-sets"));
   }

@@ -4,6 +4,7 @@ import { byId, el, keyed, say } from "../core/dom.js";
 import { moment } from "../core/format.js";
 import { chip } from "../core/stages.js";
 import { on, state } from "../core/store.js";
+import { watch } from "./queue.js";
 
 let seen = null;
 
@@ -24,8 +25,9 @@ function row({ letter, job, queue, why, error, deliveries, at }) {
 
 async function act(method, path) {
   try {
-    await call(method, path);
+    const told = await call(method, path);
     say(byId("dead-told"), "");
+    if (told) watch(told.job);
     await load();
   } catch (error) {
     say(byId("dead-told"), error.message);

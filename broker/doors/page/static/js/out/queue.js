@@ -3,6 +3,7 @@ import { call } from "../core/api.js";
 import { byId, keyed, say } from "../core/dom.js";
 import { age, count } from "../core/format.js";
 import { on, set, state, tell } from "../core/store.js";
+import { follow } from "../core/stream.js";
 import { open, refresh } from "./outcome.js";
 import { ended, isOpen, queued } from "./rows.js";
 
@@ -26,6 +27,16 @@ export function heard(job) {
   state.jobs.set(job.id, job);
   tell(["jobs"]);
   refresh(job.id);
+}
+
+/** Follow one job until it ends: one that was retried is no news to the stream of all jobs. */
+export function watch(id) {
+  const stop = new AbortController();
+  const path = `/v1/jobs/${encodeURIComponent(id)}/events`;
+  return follow(path, stop.signal, (kind, job) => {
+    heard(job);
+    if (!isOpen(job)) stop.abort();
+  }, (error) => error?.status !== 404); // of somebody else
 }
 
 const act = async (kind, job) => {

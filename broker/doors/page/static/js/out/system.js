@@ -15,7 +15,9 @@ export function told({ away, queueAway, system, ready }) {
   if (!system) return { kind: "wait", text: "Asking the server…" };
   const boxes = Object.values(system.boxes);
   if (!boxes.length) {
-    if (ready?.models === "pulling") return { kind: "wait", text: ready.sentence ?? "The models are downloaded, once." };
+    const sentence = ready?.sentence ?? "";
+    if (ready?.models === "pulling" || /is starting/.test(sentence)) return { kind: "wait", text: sentence };
+    if (sentence && !sentence.startsWith("No worker")) return { kind: "bad", text: sentence };
     return { kind: "bad", text: "No worker is running, so jobs wait. On the machine with the card, with the same "
       + "GOLEM_REDIS_URL as this server, run", command: "golem worker" };
   }
