@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,8 +11,8 @@ from playwright.sync_api import expect, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 #: What a browser says of an answer above 399, which is no fault of the page.
 _ANSWERED = "Failed to load resource: the server responded with a status of"
-DESKTOP = {"viewport": {"width": 1440, "height": 1000}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 1000}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 expect.set_options(timeout=20_000)
 
 

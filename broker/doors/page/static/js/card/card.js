@@ -102,7 +102,7 @@ function actor({ id, name, from, to }) {
     made.classList.toggle("busy", held && busy && !still());
     say(where, held ? (busy ? "at work" : "on the card") : busy ? "comes next" : "off the card");
     const waits = state.system?.queues?.[id];
-    const oldest = waits?.oldest_s ? `, oldest ${age(waits.oldest_s)}` : "";
+    const oldest = waits?.oldest_s >= 1 ? ` · ${age(waits.oldest_s)}` : "";
     say(queue, waits?.waiting ? `${waits.waiting} waiting${oldest}` : "nothing waits");
   };
   return made;

@@ -72,7 +72,8 @@ function facts(lane, mine) {
   const waiting = lanes.reduce((sum, one) => sum + one.waiting, 0);
   const oldest = Math.max(...lanes.map((one) => one.oldest_s ?? 0), 0);
   const own = mine > SHOWN ? ` · the first ${SHOWN} of ${mine}` : "";
-  return waiting ? `${count(waiting, "message")} waiting, oldest ${age(oldest)}${own}` : own.slice(3);
+  const since = oldest >= 1 ? `, oldest ${age(oldest)}` : "";
+  return waiting ? `${count(waiting, "message")} waiting${since}${own}` : own.slice(3);
 }
 
 function showResults() {
