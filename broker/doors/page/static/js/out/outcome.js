@@ -5,11 +5,12 @@ import { duration, moment } from "../core/format.js";
 import { choice, costs, guards, intent, reply, section } from "./answers.js";
 import { audioOf, keep } from "./audio.js";
 import { player } from "./player.js";
-import { chipOf } from "./rows.js";
+import { chipOf, isOpen } from "./rows.js";
 import { transcript } from "./transcript.js";
 
 const FORMATS = ["txt", "srt", "vtt", "json"];
 let shown = null; // the job's id
+let state = null; // its state as it is shown
 let playing = null;
 
 /** Open a job. */
@@ -22,8 +23,8 @@ export async function open(id) {
   await load();
 }
 
-/** Show the open job again if it is this one: it has changed. */
-export const refresh = (id) => id === shown && byId("outcome").open && load();
+/** Show the open job again if it is this one and has changed: what plays would stop. */
+export const refresh = (job) => job.id === shown && (isOpen(job) || job.state !== state) && load();
 
 async function load() {
   const id = shown;
@@ -36,6 +37,7 @@ async function load() {
 }
 
 function show(job) {
+  state = job.state;
   stopPlaying();
   const told = job.outcome ?? {};
   const heard = told.transcript ?? job.transcript;
@@ -63,13 +65,11 @@ function hearing(job, heard) {
 }
 
 /** Put a player into its place, or say where the audio is. */
-async function listen(id, heard, place, words) {
+function listen(id, heard, place, words) {
   const file = audioOf(id);
   if (!file) return heard.duration_s ? fill(place, ...elsewhere(id, heard, place, words)) : undefined;
-  const made = await player(place, file, heard.duration_s);
-  if (id !== shown || !place.isConnected) return made.close();
-  playing = made;
-  words.follow(made.audio);
+  playing = player(place, file, heard.duration_s);
+  words.follow(playing.audio);
   return undefined;
 }
 

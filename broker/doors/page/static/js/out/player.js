@@ -1,8 +1,9 @@
 // Plays a recording and draws its waveform, with wavesurfer once it is needed.
-import { byId } from "../core/dom.js";
+import { byId, el } from "../core/dom.js";
 
 const DRAWN_S = 900; // longer recordings take too much memory as samples: they are played without a waveform
 const HEIGHT = 56;
+const RATE = 8000; // Hz: enough to draw, and half of what the Scribe hears
 let template = null; // the style of wavesurfer's shadow tree while it is being made
 
 /**
@@ -20,13 +21,14 @@ const policy = window.trustedTypes?.createPolicy("default", {
   },
 });
 
-/** Return a player in `parent` of a file: `play(at_s)`, `toggle()`, `on(kind, fn)`, `close()`. */
-export async function player(parent, file, durationS) {
+/** Return a player in `parent` of a file: `audio`, `play(at_s)`, `close()`. The waveform comes when it is drawn. */
+export function player(parent, file, durationS) {
+  const url = URL.createObjectURL(file);
   const audio = byId("audio").content.firstElementChild.cloneNode(true);
+  audio.src = url;
   parent.append(audio);
-  const wave = durationS <= DRAWN_S ? await waveform(parent, audio, file).catch(() => null) : null;
-  const url = wave ? null : URL.createObjectURL(file); // wavesurfer makes and revokes its own
-  if (url) audio.src = url;
+  const stop = new AbortController();
+  if (durationS <= DRAWN_S) draw(parent, audio, file, stop.signal).catch(() => {}); // some formats play but do not decode
   return {
     audio,
     play(at) {
@@ -34,27 +36,30 @@ export async function player(parent, file, durationS) {
       return audio.play();
     },
     close() {
+      stop.abort();
       audio.pause();
-      wave?.destroy();
-      if (url) URL.revokeObjectURL(url);
+      URL.revokeObjectURL(url);
       parent.replaceChildren();
     },
   };
 }
 
-async function waveform(parent, audio, file) {
+async function draw(parent, audio, file, signal) {
+  const context = new OfflineAudioContext(1, 1, RATE);
+  const sound = await context.decodeAudioData(await file.arrayBuffer());
   const { default: WaveSurfer } = await import("../../vendor/wavesurfer.esm.js");
+  if (signal.aborted) return;
   const style = getComputedStyle(document.documentElement);
   const [wave, played] = ["--muted", "--scribe"].map((name) => style.getPropertyValue(name).trim());
-  const drawn = document.createElement("div");
-  drawn.className = "wave";
-  drawn.setAttribute("aria-hidden", "true");
+  const drawn = el("div", { class: "wave", "aria-hidden": "true" });
   parent.prepend(drawn);
   template = "";
-  let made;
   try {
-    made = WaveSurfer.create({ container: drawn, media: audio, height: HEIGHT, barWidth: 2, barGap: 1, barRadius: 1,
-      waveColor: wave, progressColor: played, cursorColor: played, cursorWidth: 2 });
+    // with peaks it fetches nothing, which the policy would not allow
+    const made = WaveSurfer.create({ container: drawn, media: audio, height: HEIGHT, peaks: [sound.getChannelData(0)],
+      duration: sound.duration, barWidth: 2, barGap: 1, barRadius: 1, waveColor: wave, progressColor: played,
+      cursorColor: played, cursorWidth: 2 });
+    signal.addEventListener("abort", () => made.destroy());
     if (policy && template) {
       const sheet = new CSSStyleSheet();
       sheet.replaceSync(template);
@@ -63,6 +68,4 @@ async function waveform(parent, audio, file) {
   } finally {
     template = null;
   }
-  await made.loadBlob(file);
-  return made;
 }

@@ -26,7 +26,7 @@ export async function load(more = false) {
 export function heard(job) {
   state.jobs.set(job.id, job);
   tell(["jobs"]);
-  refresh(job.id);
+  refresh(job);
 }
 
 /** Follow one job until it ends: one that was retried is no news to the stream of all jobs. */
