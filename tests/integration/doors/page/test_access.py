@@ -38,7 +38,7 @@ def test_a_wrong_key_is_said_and_a_right_one_lets_in(visit, locked, given):
     question = page.get_by_role("dialog", name="Key")
     expect(question).to_contain_text("asks for a key")
     enter(page, "gk_wrong")
-    expect(question).to_contain_text("refused")
+    expect(question).to_contain_text("not valid")
     page.keyboard.press("Escape")
     expect(question).to_be_visible()
     enter(page, given[1]["alice"])

@@ -26,7 +26,7 @@ async function enter() {
       return;
     } catch (error) {
       if (error.status === 401) {
-        if (Object.keys(key.authorization()).length) why = `${error.message} The server refused this key.`;
+        if (Object.keys(key.authorization()).length) why = error.message;
         key.forget();
         await key.ask(why);
       } else {

@@ -21,15 +21,18 @@ export function sentence({ kind, stage, seconds = 0, size, reason, weights_bytes
 }
 
 function panel(name) {
+  const over = el("div", { class: "over-time" });
+  const nothing = el("p", { class: "muted" }, "Nothing has run here yet. Send a recording, and watch the models take turns.");
   const title = el("h3", {}, name);
   const facts = el("p", { class: "facts" });
   const bar = el("div", { class: "residents" });
   const plot = el("div", { class: "plot", "aria-hidden": "true" });
   const readout = el("p", { class: "readout", "aria-hidden": "true" });
-  const legend = [["▲", "load"], ["▼", "unload"], ["■", "out of memory"], ["╌", "budget"], ["▒", "the worker itself"], ["▬", "batches"]];
+  const legend = [["▲", "load"], ["▼", "unload"], ["■", "out of memory"], ["╌", "budget"], ["▒", "the worker"], ["▬", "batches"]];
   const turns = el("ol", { class: "turns", "aria-label": `Latest turns on ${name}` });
   const made = el("article", { class: "box", data: { box: name } }, el("header", {}, title, facts), bar,
-    el("div", { class: "over-time" }, el("div", {}, plot, readout), turns));
+    nothing, over);
+  over.append(el("div", {}, plot, readout), turns);
   let drawn = null;
   const tell = (event) => (event ? say(readout, `${clock(event.at)} ${sentence(event)}`)
     : fill(readout, legend.map(([sign, word]) => el("span", {}, el("i", {}, sign), word))));
@@ -42,8 +45,11 @@ function panel(name) {
     fill(bar, ...residents(told, events));
     keyed(turns, [...events].reverse().slice(0, LISTED), (one) => `${one.at}${one.kind}${one.stage}`, turn);
     made.classList.toggle("gone", !told);
+    nothing.hidden = events.length > 0;
+    over.hidden = !events.length;
   };
   made.draw = () => {
+    if (over.hidden) return;
     drawn ??= chart(plot, tell);
     const told = state.system?.boxes[name];
     drawn.draw({ events: state.events.filter((one) => one.box === name), told, now: now(), window_s: windowS });
@@ -103,7 +109,7 @@ function actor({ id, name, from, to }) {
     say(where, held ? (busy ? "at work" : "on the card") : busy ? "comes next" : "off the card");
     const waits = state.system?.queues?.[id];
     const oldest = waits?.oldest_s >= 1 ? ` · ${age(waits.oldest_s)}` : "";
-    say(queue, waits?.waiting ? `${waits.waiting} waiting${oldest}` : "nothing waits");
+    say(queue, `${waits?.waiting ?? 0} waiting${oldest}`);
   };
   return made;
 }
@@ -125,6 +131,7 @@ function show() {
 
 export function start() {
   on(["system", "events", "jobs"], show);
+  show();
   onTheme(() => panels.forEach((one) => one.recolour()));
   new ResizeObserver(() => panels.forEach((one) => one.resize())).observe(byId("boxes"));
   for (const choice of document.querySelectorAll("input[name=window]")) {
