@@ -39,7 +39,6 @@ class Owned:
     def __init__(self, client: redis.Redis, keys: Keys, keep_s: float, owner: str) -> None:
         self._client, self._keys, self._keep_s = client, keys, keep_s
         self._listed, self._owner = keys.owner(owner), hashed(owner).encode()
-        self._update = Script(client, "update")
 
     def check(self, ids: Sequence[str]) -> None:
         """Raise UnknownJob for the first job that is unknown or somebody else's; the sentence is the same."""
@@ -98,7 +97,7 @@ class Owned:
 
     def want(self, id: str, now: float) -> None:
         """Note that a client asks for a job again, at this Unix time of its own."""
-        self._update(keys=[self._keys.job(id)], args=["wanted", f"{now:.3f}"])
+        Script(self._client, "update")(keys=[self._keys.job(id)], args=["wanted", f"{now:.3f}"])
 
     def wanted(self, id: str, since: float) -> bool:
         """Return whether a client has asked for a job again since this Unix time."""

@@ -9,6 +9,7 @@ from the server (`TIME`), so that boxes with different clocks agree on when a le
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +25,7 @@ _CONSTANTS = f"local DEAD_MOST, HOLD_S = {DEAD_MOST}, {HOLD_S}\n"
 _INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 
 
+@cache
 def load(name: str, package: str = __package__) -> str:
     """Return the text of a package's `lua/<name>.lua` with its includes, without comment lines: it is sent to Redis."""
     text = _read(name, package)
