@@ -62,7 +62,7 @@ def rules(prefix: str) -> dict[str, str]:
             f"(%R~{keys.wire} +get) (%R~{keys.webhooks_ready} +get) "
             # deadlines and what is told to URLs: they list ids
             f"(%W~{keys.expiring} +zadd +zrem +fcall) (%W~{keys.outbox} +xadd +fcall) "
-            # how many jobs were submitted and have ended: HINCRBY answers with the number, and so needs both permissions
+            # how many jobs were submitted and have ended: HINCRBY answers with the number, so it needs both permissions
             f"(~{keys.totals} +hincrby) "
             # the submitter's own list, and groups: who knows the name can read them
             f"(~{keys.owner('*')} ~{keys.group('*')} ~{keys.group_ends('*')} +zadd +zrevrange +zrevrangebyscore "

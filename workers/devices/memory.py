@@ -216,8 +216,8 @@ def open_memory(device: torch.device) -> Memory:
 
 
 def choose_attention() -> None:
-    """Leave attention to PyTorch's own kernels. On cards from Hopper on, PyTorch prefers cuDNN's, which builds a plan for
-    each new shape: over 0.1 s for each length that a text grows to, measured on an H100 with torch 2.11."""
+    """Leave attention to PyTorch's own kernels. On cards from Hopper on, PyTorch prefers cuDNN's, which builds a plan
+    for each new shape: over 0.1 s for each length that a text grows to, measured on an H100 with torch 2.11."""
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 

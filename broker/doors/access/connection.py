@@ -51,7 +51,7 @@ class Connection(H11Protocol):
         if len(self.connections) > limits.connections():
             waiting = [one for one in self.connections if isinstance(one, Connection) and one.is_waiting]
             max(waiting or [self], key=lambda one: one.waited_s).transport.abort()
-        # Tells of every byte that the client has not taken. Not 0: then TLS pauses at an empty buffer, and stays paused.
+        # Tells of every byte that the client has not taken. Not 0: TLS pauses at an empty buffer then, and stays paused
         transport.set_write_buffer_limits(high=1)
         self._since = self.loop.time()
         self._watch()

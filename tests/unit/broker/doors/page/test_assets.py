@@ -51,7 +51,7 @@ def test_nothing_stands_inline_in_the_page():
 
 
 def test_every_file_that_is_named_is_there_and_every_module_is_used():
-    named = {path for path in re.findall(r'(?:src|href)="/static/([^"]+)"', OURS["index.html"])}
+    named = set(re.findall(r'(?:src|href)="/static/([^"]+)"', OURS["index.html"]))
     for name, text in OURS.items():
         for path in re.findall(r'(?:from|import\()\s*"([./][^"]+)"', text):
             named.add(resolved(name, path))
