@@ -1,4 +1,4 @@
-"""The page: `/` and its files, which anybody may read who reaches the door. They hold no data: the page asks for a key."""
+"""The page: `/` and its files, which anybody may read. They hold no data: the page asks for a key."""
 
 import asyncio
 
