@@ -265,9 +265,9 @@ card's nominal memory and compute capability. `make docs` writes this page, and 
 computation. [Memory](memory.md#measured-on-an-h100) has what was measured on a card, an H100.
 
 Assumed is a driver's context of {format_bytes(CONTEXT)}; a worker measures it (726 MB on an H100). What other programs
-hold at the first reading counts as context too, up to 1 GiB, because the driver reports only the sum. Sizes are those of
-the published shapes. The default budget is 80 % of the memory, which is taken in GiB. The table is for `GOLEM_RESIDENT=auto`; with
-the default, `1`, one model stays at a time.
+hold at the first reading counts as context too, up to 1 GiB, because the driver reports only the sum. Sizes are those
+of the published shapes. The default budget is 80 % of the memory, which is taken in GiB. The table is for
+`GOLEM_RESIDENT=auto`; with the default, `1`, one model stays at a time.
 
 ## What stays resident
 
