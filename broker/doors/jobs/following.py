@@ -40,7 +40,7 @@ class Feeds:
                 del self._feeds[owner]
 
 
-def feeds_of(request: Request) -> Feeds:
+async def feeds_of(request: Request) -> Feeds:
     """Return the feeds of a server."""
     state = request.app.state
     if not hasattr(state, "feeds"):

@@ -2,25 +2,34 @@
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from golem_chain.broker.asynchronous.owned import OwnedGroup
 from golem_chain.broker.doors.door import TheCaller, TheDoor
 from golem_chain.broker.doors.intake.sse import Event, EventStream, last_event_id
 from golem_chain.broker.doors.jobs import views
+from golem_chain.broker.doors.jobs.ends import AllEnds
 from golem_chain.broker.doors.jobs.schema import EVENTS, GroupName, failing, no_event_id
 from golem_chain.broker.doors.jobs.views import GroupEnds, GroupView
 from golem_chain.broker.jobs.groups import FIRST
 
 router = APIRouter(tags=["groups"])
 _UNKNOWN = failing(s404="There is no such group")
-#: Least time between two reads for one stream, seconds: each end of any job is a reason to read.
-PACE_S = 0.2
 #: A place in the stream of a group's ends.
 CURSOR = r"\d{1,19}-\d{1,19}"
+
+
+async def ends_of(request: Request) -> AllEnds:
+    """Return the ends that a server reads."""
+    state = request.app.state
+    if not hasattr(state, "ends"):
+        state.ends = AllEnds()
+    return cast("AllEnds", state.ends)
+
+
+TheEnds = Annotated[AllEnds, Depends(ends_of)]
 
 
 @router.get("/v1/groups/{name}", response_model=GroupView, responses=_UNKNOWN)
@@ -53,7 +62,9 @@ async def list_ends(
 
 
 @router.get("/v1/groups/{name}/events", response_class=Response, responses=EVENTS)
-async def follow_group(name: GroupName, request: Request, door: TheDoor, caller: TheCaller) -> EventStream:
+async def follow_group(
+    name: GroupName, request: Request, door: TheDoor, caller: TheCaller, followed: TheEnds
+) -> EventStream:
     """Follow a group until all its jobs have ended.
 
     Each event `end` has a GroupEnd, the last event `group` a GroupView. With the header `Last-Event-ID` (or `?after=`)
@@ -64,12 +75,13 @@ async def follow_group(name: GroupName, request: Request, door: TheDoor, caller:
     if not re.fullmatch(CURSOR, since):
         raise no_event_id()
     await group.status()
-    return EventStream(door, _ends_of(name, group, since))
+    return EventStream(door, _ends_of(followed, caller.owner, group, since))
 
 
-async def _ends_of(name: str, group: OwnedGroup, since: str) -> AsyncGenerator[Event, None]:
-    async with aclosing(group.wait(since, pace_s=PACE_S)) as ends:
-        async for end in ends:
-            since = end.cursor
-            yield Event(views.of_end(end).model_dump(mode="json"), "end", since)
-    yield Event(views.of_group(name, await group.status()).model_dump(mode="json"), "group", since)
+async def _ends_of(followed: AllEnds, owner: str, group: OwnedGroup, since: str) -> AsyncGenerator[Event, None]:
+    async with followed.joined(owner, group) as ends:
+        while page := await ends.after(since):
+            for event in page:
+                yield event
+            since = event.id or since
+    yield Event(views.of_group(group.name, await group.status()).model_dump(mode="json"), "group", since)
