@@ -1,11 +1,14 @@
 """What the pages about golem serve say to type works as it stands there."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from contextlib import redirect_stdout
 from io import StringIO
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -65,6 +68,22 @@ def test_every_curl_line_of_the_page_on_serving_is_answered(door, folder):
     for line in lines:
         if line.startswith("curl "):
             typed(line, door, folder)
+
+
+@needs_curl
+def test_every_curl_line_of_the_page_on_metrics_is_answered(door, chain, folder):
+    lines = [line for block in blocks("metrics.md", "sh") for line in block.splitlines() if line.startswith("curl ")]
+    assert len(lines) == 5
+    chain.outcomes([chain.pipeline.submit(b"yes", labels="a,b")])
+    for line in lines:
+        if "events" not in line:
+            assert typed(line, door, folder)
+            continue
+        command = ["bash", "-c", CURL + line.replace(ADDRESS, door)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as following:
+            assert following.stdout
+            assert "event: batch\n" in list(takewhile(lambda one: one != "event: status\n", following.stdout))
+            os.killpg(following.pid, signal.SIGTERM)
 
 
 @needs_curl
