@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import redis
 
 from golem_chain.benchmarks.chain.interactive import percentile
@@ -48,6 +49,7 @@ class Findings:
     served_s: list[float] = field(default_factory=list)  # the same over HTTP
     idle_bytes: int = 0
     peak_bytes: int = 0
+    cpu_s: float = 0.0  # of the server, for one streamed request
     first_s: dict[str, list[float]] = field(default_factory=dict)  # of streams, by how they arrive
     whole_s: dict[str, list[float]] = field(default_factory=dict)
 
@@ -71,6 +73,8 @@ def measure(jobs: int, rounds: int, say: Say) -> Findings:
                 found.direct_s.append(direct_s)
                 found.served_s.append(served_s)
         found.idle_bytes = found.peak_bytes = resident_bytes(pid)
+        server = psutil.Process(pid)
+        before_s = _cpu_s(server)
         for way, spread_s in ((f"within {WITHIN_S:g} s", WITHIN_S), ("in the same moment", 0.0)):
             say(f"{CLIENTS} clients, {rounds} rounds, {way}")
             answers: list[Timed] = []
@@ -81,7 +85,13 @@ def measure(jobs: int, rounds: int, say: Say) -> Findings:
                 raise GolemError(f"{len(wrong)} of {len(answers)} requests failed, the first with status {wrong[0]}.")
             found.first_s[way] = [one.first_s for one in answers]
             found.whole_s[way] = [one.whole_s for one in answers]
+        found.cpu_s = (_cpu_s(server) - before_s) / sum(map(len, found.first_s.values()))
     return found
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _start(found: Findings) -> None:
@@ -243,9 +253,9 @@ def tables(found: Findings) -> Iterator[Table]:
         ],
     )
     yield Table(
-        "Memory of the server, MB",
-        ("idle", f"most with {CLIENTS} clients"),
-        [(f"{found.idle_bytes / 1e6:.0f}", f"{found.peak_bytes / 1e6:.0f}")],
+        "The server itself",
+        ("memory idle, MB", f"most with {CLIENTS} clients, MB", "CPU of a streamed request, ms"),
+        [(f"{found.idle_bytes / 1e6:.0f}", f"{found.peak_bytes / 1e6:.0f}", f"{1000 * found.cpu_s:.1f}")],
     )
     yield target_table(targets(found))
 

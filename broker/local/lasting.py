@@ -56,7 +56,7 @@ class LastingSystem:
 
         `say` gets the sentences for the terminal.
         """
-        system.need_worker()
+        system.need_worker("set GOLEM_REDIS_URL to a running system")
         self._say, self._given = say, settings
         self.phase: Phase = "starting"
         self.sentence = _STARTING

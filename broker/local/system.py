@@ -48,13 +48,11 @@ class PrivateSystem:
         raise WorkerEnded(ended(code, words[-1] if words else ""))
 
 
-def need_worker() -> None:
-    """Raise MissingExtra if the model libraries are not installed, without importing them."""
+def need_worker(otherwise: str = "send the files to another machine with golem submit") -> None:
+    """Raise MissingExtra if the model libraries are not installed, without importing them. `otherwise`: what to do
+    without them."""
     if find_spec("torch") is None or find_spec("transformers") is None:
-        raise MissingExtra(
-            "The model libraries are not installed: pip install 'golem-chain[worker]', "
-            "or send the files to another machine with golem submit."
-        )
+        raise MissingExtra(f"The model libraries are not installed: pip install 'golem-chain[worker]', or {otherwise}.")
 
 
 def pull_missing(stages: Sequence[str] = STAGES) -> None:

@@ -20,16 +20,17 @@ from pathlib import Path
 from tests.support.paths import python_path
 
 START_S = 60.0
+STUBS, REAL = ("tests.support.serve",), ("golem_chain.broker.cli", "serve")
 
 
 class Served:
     """A running `golem serve` with a folder of its own."""
 
-    def __init__(self, folder, *args, port=None, wait=True, **env):
+    def __init__(self, folder, *args, port=None, wait=True, program=STUBS, **env):
         self.folder, self.port = folder, port or free_port()
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.serve", "--port", str(self.port), "--wyoming-port", "0", *args],
+            [sys.executable, "-m", *program, "--port", str(self.port), "--wyoming-port", "0", *args],
             env=os.environ
             | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "GOLEM_SERVE_DATA": str(folder / "serve")}
             | {key: str(value) for key, value in env.items()},

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
-from golem_chain.broker.local import worker_log
+from golem_chain.broker.local import system, worker_log
 from golem_chain.broker.local.data_folder import DataFolder
-from golem_chain.broker.local.lasting import LONGEST_PAUSE_S, pause_s
+from golem_chain.broker.local.lasting import LONGEST_PAUSE_S, LastingSystem, pause_s
 from golem_chain.broker.local.worker_log import WorkerLog
-from golem_chain.shared.errors import BadSetting
+from golem_chain.shared.errors import BadSetting, MissingExtra
+from golem_chain.shared.settings import Settings
 
 
 def test_pauses_grow_and_stay_bearable():
@@ -54,6 +55,14 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BadSetting, match=r"GOLEM_SERVE_DATA=.*/file/below cannot be used"):
         DataFolder(tmp_path / "file" / "below")
+
+
+def test_without_the_model_libraries_it_is_said_what_to_do_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(system, "find_spec", lambda name: None)
+    settings = Settings.read(_env_file=None, serve_data=tmp_path / "serve")
+    with pytest.raises(MissingExtra, match=r"pip install 'golem-chain\[worker\]', or set GOLEM_REDIS_URL to a running"):
+        LastingSystem(settings, print)
+    assert not (tmp_path / "serve").exists()
 
 
 def test_the_log_remembers_its_last_line_and_does_not_grow_for_ever(tmp_path, monkeypatch):
