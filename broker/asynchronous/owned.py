@@ -169,6 +169,10 @@ class OwnedPipeline:
         """Return what is stored of a job, with the full answers of the stages that it has finished."""
         return await self._pipeline.call(lambda: self._jobs.record(job))
 
+    async def known(self, jobs: Sequence[str]) -> bool:
+        """Return whether there is a record under any of these ids, whoever's."""
+        return await self._pipeline.call(lambda: self._jobs.known(jobs))
+
     async def states(self, jobs: Sequence[str]) -> list[str | None]:
         """Return for each of the jobs the state of its Outcome, `waiting` if there is none, None if it is unknown."""
         return await self._pipeline.call(lambda: self._jobs.states(jobs))

@@ -82,6 +82,10 @@ class Owned:
             found[id] = Seen(id, named.job, at, lane or "bulk", group, heard, outcome, ended_at)
         return found
 
+    def known(self, ids: Sequence[str]) -> bool:
+        """Return whether there is a record under any of these ids: one command, where most often there is none."""
+        return bool(self._client.exists(*map(self._keys.job, ids)))
+
     def states(self, ids: Sequence[str]) -> list[str | None]:
         """Return for each of the jobs the state of its Outcome, `waiting` if there is none; None if it is unknown,
         somebody else's, or not submitted yet. One round trip."""

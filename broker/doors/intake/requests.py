@@ -142,10 +142,12 @@ def present(door: Door, caller: Caller, job: str) -> Iterator[Wait]:
 async def _found(door: Door, caller: Caller, given: Asked, options: JobOptions) -> identities.Found:
     """Return the job of the same request, or a new id for it."""
     digest = identities.request_digest(await door.pipeline.digest(given, options), options)
-    salt = await door.pipeline.salt()
+    salt, owned = await door.pipeline.salt(), door.jobs_of(caller)
     search = identities.Search(salt, caller.owner, digest, identities.window_of(time.time()))
+    if not await owned.known(search.ids):
+        search.tell([None] * len(search.ids))
     while search.ids:
-        search.tell(await door.jobs_of(caller).states(search.ids))
+        search.tell(await owned.states(search.ids))
     return search.found or identities.Found(uuid.uuid4().hex, known=False)
 
 
