@@ -81,6 +81,11 @@ def test_the_source_tree_keeps_every_contract(copy):
             "import golem_chain.broker.doors.wyoming.connection",
             "Wyoming is layered",
         ),
+        (
+            "broker/doors/intake/presence.py",
+            "import golem_chain.broker.doors.intake.requests",
+            "What comes in is layered",
+        ),
         ("broker/listening/agreement.py", "import redis", "What a listener decides is pure"),
         ("workers/child/requests.py", "import golem_chain.workers.parent.worker", "A worker is layered"),
         ("workers/residency/eviction.py", "import golem_chain.workers.child.tasks", "A worker is layered"),
