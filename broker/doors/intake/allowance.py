@@ -1,8 +1,9 @@
-"""How many jobs that have not ended a caller may have: counted in Redis now and then, and from memory in between."""
+"""What a caller may have at once: jobs that have not ended, and space of the vault for bytes that have not come yet."""
 
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -44,3 +45,25 @@ class Allowance:
             yield
         finally:
             self._submitting -= 1
+
+
+class Ahead:
+    """Space that is booked for what uploads have announced. One caller gets a part of the vault in this way: otherwise
+    a few who announce much and send nothing would keep all others out. An upload beyond it finds space as it comes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._taken: Counter[str] = Counter()  # bytes by owner
+
+    def take(self, owner: str, size_bytes: int) -> bool:
+        """Take space; return False if the caller would have too much."""
+        if self._taken[owner] + size_bytes > self._most_bytes:
+            return False
+        self._taken[owner] += size_bytes
+        return True
+
+    def give_back(self, owner: str, size_bytes: int) -> None:
+        """The upload has ended."""
+        self._taken[owner] -= size_bytes
+        if not self._taken[owner]:
+            del self._taken[owner]

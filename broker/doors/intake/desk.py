@@ -3,7 +3,7 @@
 import asyncio
 
 from golem_chain.broker.doors.door import Caller, Door
-from golem_chain.broker.doors.intake.allowance import Allowance
+from golem_chain.broker.doors.intake.allowance import Ahead, Allowance
 from golem_chain.broker.doors.intake.presence import Presence
 
 
@@ -12,6 +12,7 @@ class Desk:
 
     def __init__(self, door: Door) -> None:
         self.presence = Presence(door.settings.serve_leave_s)
+        self.ahead = Ahead(door.settings.vault_limit // 2)
         self._subscribed = asyncio.create_task(door.pipeline.stay_subscribed())
         self._allowances: dict[str, Allowance] = {}  # by owner
 

@@ -12,6 +12,7 @@ from python_multipart.multipart import parse_options_header
 from golem_chain.broker.doors.door import Caller, Door
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.intake.bodies import body_of
+from golem_chain.broker.doors.intake.desk import Desk
 from golem_chain.broker.doors.intake.multipart import FIELDS_BYTES, FIELDS_MOST, Parts
 from golem_chain.broker.doors.intake.uploads import Incoming, Limit, Upload, file_name, incoming_of, limit_of
 
@@ -45,11 +46,11 @@ async def read_form(request: Request, door: Door, caller: Caller, files_most: in
     if kind == b"multipart/form-data":
         if files_most and announced_bytes > files_most * limit.size_bytes + FIELDS_BYTES:
             limit.check(announced_bytes)
-        incoming = _Files(request, door, limit, announced_bytes if files_most == 1 else 0)
+        incoming = _Files(request, door, caller, limit, announced_bytes if files_most == 1 else 0)
         return await _multipart(request, options.get(b"boundary", b""), incoming, files_most)
     if files_most and (kind.startswith((b"audio/", b"video/")) or kind == b"application/octet-stream"):
         limit.check(announced_bytes)
-        return await _raw(request, _Files(request, door, limit, announced_bytes))
+        return await _raw(request, _Files(request, door, caller, limit, announced_bytes))
     raise HttpError(415, "Send the request as a form: multipart/form-data.", "unsupported_media_type")
 
 
@@ -74,12 +75,18 @@ class _Files:
 
     request: Request
     door: Door
+    caller: Caller
     limit: Limit
     expected_bytes: int
     whole: list[Upload] = field(default_factory=list)
 
     def begin(self, name: str) -> Incoming:
-        incoming = Incoming(self.door, file_name(name), self.limit, self.expected_bytes)
+        ahead, owner = self.door.part(Desk).ahead, self.caller.owner
+        expected = min(self.expected_bytes, self.limit.size_bytes)
+        taken = ahead.take(owner, expected)
+        incoming = Incoming(self.door, file_name(name), self.limit, expected if taken else 0)
+        if taken:
+            incoming.on_end(lambda: ahead.give_back(owner, expected))
         incoming_of(self.request.scope).append(incoming)
         return incoming
 

@@ -6,6 +6,7 @@ A door holds PART_BYTES of each upload and no more: a part is stored before more
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -80,6 +81,11 @@ class Incoming:
         self._upload, self._stored_bytes = Uploads.begin(), 0
         self._part, self._hash = bytearray(), hashlib.sha256()
         self._whole: Upload | None = None
+        self._on_end: Callable[[], None] | None = None
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Call this once, when no more bytes come."""
+        self._on_end = call
 
     async def write(self, data: bytes | bytearray) -> None:
         """Take the next bytes. Raises AudioAboveLimit, VaultFull, UploadLost, BrokerAway."""
@@ -97,6 +103,7 @@ class Incoming:
         if self._part:
             await self._store(bytes(self._part))
             self._part.clear()
+        self._end()
         sha256 = self._hash.hexdigest()
         uploaded = Uploaded(self._upload, self.size_bytes, sha256)
         self._whole = Upload(self.name, self.size_bytes, sha256, uploaded=uploaded)
@@ -104,9 +111,15 @@ class Incoming:
 
     async def drop(self) -> None:
         """Drop what has come, unless a job has it. If that fails, it expires."""
+        self._end()
         if self._stored_bytes and not (self._whole and self._whole.kept):
             with suppress(GolemError):
                 await self._door.pipeline.discard(self._upload)
+
+    def _end(self) -> None:
+        call, self._on_end = self._on_end, None
+        if call:
+            call()
 
     async def _store(self, part: bytes) -> None:
         self._hash.update(part)

@@ -247,6 +247,25 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(url, client, left_not
     left_nothing()
 
 
+def test_a_caller_who_announces_much_and_sends_little_books_half_of_the_vault(url, client, left_nothing, eventually):
+    before, announced = booked(client), UPLOAD_MOST
+    slow = [Slow(url, "/t/wait", announced) for _ in range(4)]
+    for one in slow:
+        one.send(b"x" * 300_000)
+    eventually(lambda: len(uploading(client)) == 4)
+    assert booked(client) < before + 2 * announced + 2 * 300_000 < before + (16 << 20) // 2
+    other = httpx.post(f"{url}/t/form", files=files(b"x" * 1_000_000), headers={"x-caller": "bert"})
+    assert other.status_code == 200
+    for one in slow:
+        one.close()
+    left_nothing()
+    again = Slow(url, "/t/wait", announced)
+    again.send(b"x" * 300_000)
+    eventually(lambda: booked(client) >= before + announced - 1000)
+    again.close()
+    left_nothing()
+
+
 def test_what_is_announced_as_too_large_is_refused_before_it_comes(url, client):
     slow = Slow(url, "/t/wait", 6 << 20)
     status, body = slow.answer()

@@ -6,7 +6,7 @@ import pytest
 
 from golem_chain.broker.doors.errors import HttpError
 from golem_chain.broker.doors.intake import allowance
-from golem_chain.broker.doors.intake.allowance import Allowance
+from golem_chain.broker.doors.intake.allowance import Ahead, Allowance
 
 
 class Redis:
@@ -95,3 +95,11 @@ def test_a_submit_that_fails_takes_no_place_for_good():
         assert await submitted(one, server)
 
     asyncio.run(work())
+
+
+def test_space_for_what_is_announced_is_bounded_for_each_caller_and_comes_back():
+    ahead = Ahead(100)
+    assert [ahead.take("anna", 60), ahead.take("anna", 60), ahead.take("anna", 40)] == [True, False, True]
+    assert ahead.take("bert", 100)
+    ahead.give_back("anna", 60)
+    assert [ahead.take("anna", 61), ahead.take("anna", 60)] == [False, True]
