@@ -48,12 +48,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Take the connection. If there are too many, the one that has waited longest for a request is closed."""
         super().connection_made(transport)
-        if len(self.connections) > limits.connections():
-            waiting = [one for one in self.connections if isinstance(one, Connection) and one.is_waiting]
-            max(waiting or [self], key=lambda one: one.waited_s).transport.abort()
-        # Tells of every byte that the client has not taken. Not 0: TLS pauses at an empty buffer then, and stays paused
-        transport.set_write_buffer_limits(high=1)
         self._since = self.loop.time()
+        self._make_room()
+        # Tells of every byte that the client has not taken. Not 0: with TLS it pauses at an empty buffer, and stays so.
+        transport.set_write_buffer_limits(high=1)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,14 +111,20 @@ class Connection(H11Protocol):
         """An upgrade, to HTTP/2 or a WebSocket, is ignored as RFC 9110 allows, and is no line of the log."""
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether no request is in progress."""
-        return self.cycle is None or self.cycle.response_complete
+    def waits_since(self) -> float | None:
+        """Since when no request is in progress, by the clock of the loop; None if one is, or the connection closes."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return None if busy or self.transport.is_closing() else self._since
 
-    @property
-    def waited_s(self) -> float:
-        """Since when, seconds."""
-        return self.loop.time() - self._since if self._since else 0.0
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for a request, if there are too many: this one at worst."""
+        most = limits.connections()
+        if len(self.connections) <= most:
+            return
+        ours = [one for one in self.connections if isinstance(one, Connection)]
+        if sum(not one.transport.is_closing() for one in ours) > most:  # one that closes is gone soon
+            waiting = [(since, one) for one in ours if (since := one.waits_since) is not None]
+            min(waiting, key=lambda pair: pair[0])[1].transport.abort()
 
     def _watch(self) -> None:
         """Set the deadline of what the client owes now. Bytes do not move it, or a byte a second would do forever."""

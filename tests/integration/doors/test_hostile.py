@@ -156,6 +156,17 @@ def test_a_body_that_is_held_in_memory_is_bounded(process, length):
     assert ask(process.port, data)[0] in (404, 413)
 
 
+def is_closed(connection):
+    """Whether the server has closed a connection on which nothing is to be read."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
 def test_an_honest_client_takes_the_place_of_a_silent_one(chain, monkeypatch, eventually):
     monkeypatch.setattr(limits, "connections", lambda: 20)
     with serving(chain.settings) as url, ExitStack() as opened:
@@ -165,6 +176,8 @@ def test_an_honest_client_takes_the_place_of_a_silent_one(chain, monkeypatch, ev
             assert httpx.get(f"{url}/v1/session", timeout=10).status_code == 200
         silent[0].settimeout(10)
         assert silent[0].recv(1) == b""  # the one that was silent for longest
+        eventually(lambda: sum(is_closed(one) for one in silent) >= 40, 10)
+        assert not is_closed(silent[-1])
 
 
 def test_a_client_that_does_not_read_is_cut(process, eventually):
