@@ -37,6 +37,8 @@ def test_a_wrong_key_is_said_and_a_right_one_lets_in(visit, locked, given):
     page = visit(locked)
     question = page.get_by_role("dialog", name="Key")
     expect(question).to_contain_text("asks for a key")
+    enter(page, "ключ 🔑")
+    expect(question).to_contain_text("That is no key")
     enter(page, "gk_wrong")
     expect(question).to_contain_text("not valid")
     page.keyboard.press("Escape")

@@ -5,7 +5,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from tests.support.browser import drop, files, result
+from tests.support.browser import Visit, drop, files, result
+from tests.support.door import serving
 
 
 def test_a_dropped_file_becomes_words_an_intent_and_a_reply(visit):
@@ -78,6 +79,16 @@ def test_a_label_set_that_cannot_be_read_is_said_at_the_upload(visit):
     expect(page.get_by_role("list", name="Uploads").get_by_role("alert")).to_contain_text(
         "There is no stored label set"
     )
+
+
+def test_a_file_above_the_limit_is_refused_before_it_is_sent(browser, chain):
+    with serving(chain.settings.model_copy(update={"audio_max_bytes": 1000})) as url:
+        visit = Visit(browser, url)
+        expect(visit.page.get_by_role("status").filter(has_text="box")).to_be_visible()
+        visit.page.set_input_files("#files", files(large=b"x" * 1001))
+        expect(visit.page.get_by_role("alert").filter(has_text="takes files of up to 1.0 kB")).to_be_visible()
+        assert not any(asked.endswith("/v1/jobs") for asked in visit.asked)
+        visit.close()
 
 
 def test_a_failed_job_says_what_to_do(visit):

@@ -1,10 +1,14 @@
 """What the page says when something is missing, and that it recovers by itself."""
 
+from urllib.parse import urlsplit
+
+import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import Visit, files, result
 from tests.support.door import serving
+from tests.support.wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +45,28 @@ def test_an_operator_sees_a_dead_letter_and_retries_it(browser, weak, tmp_path):
         visit.close()
 
 
-def test_a_server_that_leaves_is_said_and_found_again(browser, chain):
-    with serving(chain.settings) as url:
-        visit = Visit(browser, url)
-        expect(visit.page.get_by_text("The Scribe hears")).to_be_visible()
-        expect(visit.page.get_by_role("status").filter(has_text="1 box")).to_be_visible()
-        visit.context.set_offline(True)
-        visit.page.evaluate("location.hash")
-    visit.problems.clear()
-    expect(visit.page.get_by_role("alert").filter(has_text="The server does not answer")).to_be_visible()
-    visit.problems.clear()
+@pytest.fixture
+def wire(door):
+    """The network between the browser and the door."""
+    one = Wire(f"redis://of@{urlsplit(door).netloc}/")
+    yield one
+    one.close()
+
+
+def test_a_server_that_cannot_be_reached_is_said_and_the_page_goes_on_where_it_was(browser, door, wire):
+    visit = Visit(browser, f"http://127.0.0.1:{urlsplit(wire.url).port}")
+    expect(visit.page.get_by_role("status").filter(has_text="1 box")).to_be_visible()
+    wire.cut()
+    notice = visit.page.get_by_role("alert").filter(has_text="The server does not answer")
+    expect(notice).to_be_visible()
+    visit.page.set_input_files("#files", files(sent_meanwhile=b"kept by the page"))
+    httpx.post(f"{door}/v1/jobs", files={"file": ("meanwhile.wav", b"missed by the stream")}).raise_for_status()
+    expect(visit.page.get_by_role("list", name="Uploads")).to_contain_text("waits")
+    wire.mend()
+    expect(notice).to_be_hidden()
+    for name in ("meanwhile.wav", "sent_meanwhile.wav"):
+        expect(result(visit.page, name).first).to_be_visible()
+    visit.problems = [one for one in visit.problems if "net::ERR" not in one]
     visit.close()
 
 

@@ -56,6 +56,7 @@ const ofSystem = (kind, data) => {
 
 async function live() {
   await enter();
+  set({ events: [], jobs: new Map() }); // of another key, perhaps
   options.offerLabels();
   const jobs = () => queue.load().catch((error) => broken(error));
   await jobs();

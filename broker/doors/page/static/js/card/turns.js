@@ -1,18 +1,18 @@
 // What the events of one box mean: which model lay in memory when, what ran, and what each change cost. Pure.
 
-/** Events kept: older ones fall off the chart. */
+/** Events kept: older ones fall off the chart, and of a flood the newest are enough to draw. */
 export const KEPT_S = 900;
+export const MOST = 4000;
 
-/** Append an event, in the order of its end; drop what is too old or was there already. */
+/** Add an event to those that are there, in the order of their ends. */
 export function remember(events, event, now) {
-  if (events.some((one) => same(one, event))) return events;
-  const kept = events.filter((one) => one.at > now - KEPT_S);
-  const after = kept.findLastIndex((one) => one.at <= event.at);
-  kept.splice(after + 1, 0, event);
-  return kept;
+  let at = events.length;
+  while (at > 0 && events[at - 1].at > event.at) at -= 1;
+  events.splice(at, 0, event);
+  const old = events.findIndex((one) => one.at > now - KEPT_S);
+  events.splice(0, Math.max(old < 0 ? events.length : old, events.length - MOST));
+  return events;
 }
-
-const same = (a, b) => a.at === b.at && a.kind === b.kind && a.stage === b.stage && a.box === b.box;
 
 /** The names of all boxes that report or have reported, in alphabetical order. */
 export function boxesOf(system, events) {

@@ -9,6 +9,7 @@ export class ApiError extends Error {
   }
 }
 
+const LONGEST_MS = 20_000; // for an answer that is no stream
 const AWAY = "The server does not answer. Is golem serve still running?";
 
 /** Return the response to a request. Throws ApiError. */
@@ -37,7 +38,7 @@ export function failure(status, text) {
 /** Return the JSON of an answer, null if it has none. */
 export async function call(method, path, content) {
   const sent = content === undefined ? {} : json(content);
-  const answer = await request(method, path, sent);
+  const answer = await request(method, path, { ...sent, signal: AbortSignal.timeout(LONGEST_MS) });
   return answer.status === 204 ? null : answer.json();
 }
 

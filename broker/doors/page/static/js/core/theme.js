@@ -1,14 +1,15 @@
 // Light and dark: the system's choice until the reader makes one.
 import { byId, say } from "./dom.js";
+import { stored } from "./storage.js";
 
-const KEPT = "golem-theme";
+const chosen = stored("localStorage", "golem-theme");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const changed = [];
 
 /** Call `fn` when the colours have changed. */
 export const onTheme = (fn) => changed.push(fn);
 
-export const isDark = () => (localStorage.getItem(KEPT) ?? (dark.matches ? "dark" : "light")) === "dark";
+export const isDark = () => (chosen.get() ?? (dark.matches ? "dark" : "light")) === "dark";
 
 /** Whether the reader asked for less motion. */
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -22,7 +23,7 @@ function show() {
 export function start() {
   dark.addEventListener("change", show);
   byId("theme").addEventListener("click", () => {
-    localStorage.setItem(KEPT, isDark() ? "light" : "dark");
+    chosen.set(isDark() ? "light" : "dark");
     show();
   });
   show();

@@ -7,8 +7,9 @@ import { keep } from "../out/audio.js";
 import { asked } from "./options.js";
 
 const AT_ONCE = 3;
-const TRIES = 6; // with waits of 1, 2, 4, 8, 16 s where the server is away or asks to come back
-const AGAIN = new Set([0, 429, 503]);
+const AGAIN = new Set([0, 429, 503]); // the server is away, or asks to come back
+const FIRST_MS = 1000; // the first wait; doubled up to LAST_MS
+const LAST_MS = 15_000;
 const queue = [];
 let running = 0;
 
@@ -52,6 +53,11 @@ function next() {
 
 async function send(one) {
   const { name, fields, file, row, bar, told, signal } = one;
+  const most = state.session?.limits?.upload_bytes;
+  if (file && most && file.size > most) {
+    failed(one, { message: `${name} has ${bytes(file.size)}; this server takes files of up to ${bytes(most)}.` });
+    return;
+  }
   const key = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
   const progress = (share) => {
     bar.value = share;
@@ -69,15 +75,15 @@ async function send(one) {
   }
 }
 
-/** Send until the server took it: under one key, so that it is one job however often it arrives. */
+/** Send until the server has answered: under one key, so that it is one job however often it arrives. */
 async function persistently(make, key, progress, signal, told) {
-  for (let tries = 1; ; tries += 1) {
+  for (let wait = FIRST_MS; ; wait = Math.min(LAST_MS, 2 * wait)) {
     try {
       return await upload("/v1/jobs", make(), { headers: { "idempotency-key": key }, progress, signal });
     } catch (error) {
-      if (!AGAIN.has(error.status) || tries === TRIES) throw error;
-      say(told, "waits");
-      await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** tries));
+      if (!AGAIN.has(error.status)) throw error;
+      say(told, `waits: ${error.message}`);
+      await new Promise((resolve) => setTimeout(resolve, wait));
       if (signal.aborted) throw new DOMException("Stopped.", "AbortError");
     }
   }
@@ -110,6 +116,7 @@ function failed({ row, bar, told, cancel }, error) {
 }
 
 export function start() {
+  window.addEventListener("beforeunload", (event) => running && event.preventDefault()); // an upload would be lost
   byId("text-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = byId("text").value.trim();

@@ -10,6 +10,7 @@ import { ended, isOpen, queued } from "./rows.js";
 const PAGE = 50; // jobs of one request
 const LANES = ["interactive", "bulk"];
 const SHOWN = 200; // rows of a list
+const KEPT = 2000; // jobs that have ended
 let cursor = null; // where the next page of older jobs begins
 
 /** Read the newest jobs; `more`: the page after those that were read. */
@@ -22,9 +23,14 @@ export async function load(more = false) {
   tell(["jobs"]);
 }
 
-/** Take a job's new state from the stream. */
+/** Take a job's new state from the stream. Of very many that have ended, the oldest are forgotten. */
 export function heard(job) {
+  const before = state.jobs.get(job.id);
+  if (before && isOpen(before) && !isOpen(job)) say(byId("news"), `${job.name}: ${job.state}`); // for screen readers
   state.jobs.set(job.id, job);
+  if (state.jobs.size > KEPT + PAGE) {
+    for (const { id } of newest().filter((one) => !isOpen(one)).slice(KEPT)) state.jobs.delete(id);
+  }
   tell(["jobs"]);
   refresh(job);
 }
