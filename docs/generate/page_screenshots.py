@@ -47,6 +47,7 @@ def main() -> None:
         wait_for_all(light)
         phone = visit(browser, url, color_scheme="light", viewport=PHONE, is_mobile=True)
         phone.wait_for_timeout(1500)
+        phone.evaluate("document.querySelector('.card').scrollIntoView()")
         phone.screenshot(path=FIGURES / "serve-phone.png")
         light.emulate_media(color_scheme="dark")
         ended = light.get_by_role("list", name="Jobs that ended").get_by_role("listitem")

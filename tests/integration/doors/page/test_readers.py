@@ -45,6 +45,8 @@ def test_nothing_is_wider_than_a_phone(visit, look):
     row = result(page, "a_name_without").first
     expect(row).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+    model = page.get_by_role("list", name="The three models").get_by_role("listitem").first
+    assert model.evaluate("(element) => element.clientWidth") > 300, "one below the other"
     row.get_by_role("button").click()
     expect(page.get_by_role("dialog").get_by_role("heading", name="Heard")).to_be_visible()
     assert page.evaluate("document.getElementById('outcome').scrollWidth") <= PHONE["viewport"]["width"]

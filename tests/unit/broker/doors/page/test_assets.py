@@ -82,6 +82,12 @@ def test_the_whole_page_weighs_less_than_200_kilobytes():
     assert sum(len(asset.data) for asset in loaded_at_once.values()) < MOST_BYTES
 
 
+def test_every_block_of_a_style_sheet_is_closed():
+    sheets = {name: text for name, text in OURS.items() if name.endswith(".css")}
+    assert len(sheets) == 4
+    assert {name: text.count("{") - text.count("}") for name, text in sheets.items()} == dict.fromkeys(sheets, 0)
+
+
 def test_modules_are_short():
     assert {name: text.count("\n") for name, text in OURS.items() if text.count("\n") > 210} == {}
 

@@ -32,7 +32,11 @@ export function chart(parent, readout) {
     };
   }
 
-  const top = () => Math.max(1, box?.told?.budget_bytes ?? 0, ...(box?.peaks ?? [])) * 1.06;
+  /** The top of the axis: the budget is in sight unless it is several times what was ever used. */
+  const top = () => {
+    const [budget, used] = [box?.told?.budget_bytes ?? 0, Math.max(1, ...(box?.peaks ?? []))];
+    return 1.06 * (budget > 4 * used ? 1.25 * used : Math.max(budget, used));
+  };
   const ago = (at) => (Math.abs(box.now - at) < 0.5 ? "now" : `−${Math.round(box.now - at)} s`);
   const steps = (from, to) => {
     const step = { 60: 15, 300: 60, 900: 180 }[Math.round(to - from)] ?? (to - from) / 5;
