@@ -61,7 +61,7 @@ def test_labels_of_the_form_are_those_that_the_interpreter_chooses_from(visit):
     page = visit()
     page.get_by_text("Options").click()
     page.get_by_label("Labels").fill("feed_the_cat,walk_the_dog")
-    page.get_by_label("Intent", exact=True).check()
+    page.get_by_role("radio", name="Intent").check()
     page.set_input_files("#files", files(pets=b"please feed_the_cat now"))
     row = result(page, "pets.wav")
     expect(row).to_contain_text("feed_the_cat")

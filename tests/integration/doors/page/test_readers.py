@@ -56,7 +56,10 @@ def tab_to(page, name, most=80):
     """Press Tab until the element with this accessible name has the focus."""
     for _ in range(most):
         page.keyboard.press("Tab")
-        focused = page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.textContent ?? '').trim()")
+        focused = page.evaluate(
+            """() => document.activeElement === document.body ? "" :
+                document.activeElement.ariaLabel ?? document.activeElement.textContent"""
+        )
         if name in focused:
             return
     raise AssertionError(f"{name} was not reached in {most} steps")

@@ -108,7 +108,7 @@ function begin(id, name, { file, lane, intent, group = null }) {
 function failed({ row, bar, told, cancel }, error) {
   bar.remove();
   row.classList.add("failed");
-  row.setAttribute("role", "alert");
+  told.setAttribute("role", "alert");
   say(told, error.message);
   cancel.textContent = "Dismiss";
   cancel.setAttribute("aria-label", "Dismiss this message");
