@@ -51,6 +51,11 @@ def test_a_batch_computes_in_the_last_part_of_its_time(ask):
     assert (one["from"], one["computed"], one["to"], one["size"]) == (11, 11.5, 12, 3)
 
 
+def test_a_box_that_reports_no_longer_is_shown_while_its_events_are(ask):
+    assert ask("card/turns", f"m.boxesOf({{boxes: {{b: {{}}}}}}, {json.dumps([LOAD, RAN])})") == ["a", "b"]
+    assert ask("card/turns", "m.boxesOf(null, [])") == []
+
+
 def test_events_are_kept_in_order_and_for_fifteen_minutes(ask):
     told = ask("card/turns", f"{json.dumps([NEXT, LOAD, RAN])}.reduce((all, one) => m.remember(all, one, 20), [])")
     assert [one["at"] for one in told] == [10, 12, 14]

@@ -59,11 +59,10 @@ async function live() {
   set({ events: [], jobs: new Map() }); // of another key, perhaps
   options.offerLabels();
   const jobs = () => queue.load().catch((error) => broken(error));
-  await jobs();
   const leave = new AbortController();
   await Promise.race([
     follow("/v1/jobs/events", leave.signal, (kind, data) => kind === "job" && queue.heard(data), (error) => {
-      if (!error) jobs(); // what happened while the stream was broken
+      if (!error) jobs(); // what happened before the stream was open
       return broken(error);
     }),
     follow(`/v1/system/events?last_s=${KEPT_S}`, leave.signal, ofSystem, broken),
