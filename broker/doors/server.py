@@ -6,6 +6,7 @@ the embedded server.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -89,6 +90,8 @@ async def _serve(
         home = WyomingServer(door)
         await home.start(wyoming)
         door.beside.push_async_callback(home.stop)
+    gc.collect()
+    gc.freeze()  # what lives for ever is not looked through while a hundred clients come at once
     asked, running = stop.within(loop), asyncio.create_task(server.serve(http))
     watching = None if local else asyncio.create_task(_watch_redis(settings, say))
     if local:
