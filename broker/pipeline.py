@@ -154,14 +154,6 @@ class Pipeline:
         wanted = None if id_from else id or uuid.uuid4().hex
         return self._submitter.submit(Asked(audio, text, intent), options, wanted, name, wait_s, again, owner)
 
-    def digest(self, asked: Asked, options: JobOptions) -> str:
-        """Return a hash of what is asked: the same again has the same. Raises what `submit` raises."""
-        return self._submitter.digest(asked, options)
-
-    def salt(self) -> bytes:
-        """Return the secret of the system from which ids are derived: see `broker.content_id`."""
-        return self._submitter.salt()
-
     def submit_many(
         self,
         audio: Iterable[str | Path | bytes] = (),

@@ -40,12 +40,9 @@ class AsyncGroup:
         """See `Group.now`."""
         return await run(self._group.now)
 
-    async def wait(
-        self, since: str = FIRST, timeout_s: float | None = None, pace_s: float = PACE_S
-    ) -> AsyncGenerator[End, None]:
+    async def wait(self, since: str = FIRST, timeout_s: float | None = None) -> AsyncGenerator[End, None]:
         """Yield the jobs as they end, until all that were submitted have ended or `timeout_s` have passed (None: no
-        limit). `since` goes on after the cursor of an earlier end. Survives a restart of Redis. `pace_s` is the least
-        time between two reads, seconds."""
+        limit). `since` goes on after the cursor of an earlier end. Survives a restart of Redis."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         await self.status()
         answered, waiter = time.monotonic(), Waiter(())
@@ -71,7 +68,7 @@ class AsyncGroup:
                         return
                     if not page:
                         await _rung(bell, until)
-                        await asyncio.sleep(max(0.0, read_at + pace_s - time.monotonic()))
+                        await asyncio.sleep(max(0.0, read_at + PACE_S - time.monotonic()))
 
 
 async def _rung(bell: asyncio.Event, until: float | None) -> None:

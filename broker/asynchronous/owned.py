@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 
-from golem_chain.broker.asynchronous.group import PACE_S, AsyncGroup
-from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.group import AsyncGroup
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
 from golem_chain.broker.jobs.label_sets import LabelSets
 from golem_chain.broker.jobs.listing import Listed
@@ -54,7 +54,9 @@ class OwnedPipeline:
     `plain`: groups have the names that are given, as on the command line; else each owner has names of its own.
     """
 
-    def __init__(self, pipeline: AsyncPipeline, owner: str, *, plain: bool = True, known: Known | None = None) -> None:
+    def __init__(
+        self, pipeline: ServingPipeline, owner: str, *, plain: bool = True, known: Known | None = None
+    ) -> None:
         self._pipeline, self._owner, self._known = pipeline, owner, known or Known()
         self._mark = "" if plain else f"{hashlib.sha256(owner.encode()).hexdigest()[:_MARK_DIGITS]}."
 
@@ -157,7 +159,7 @@ class OwnedPipeline:
         return await self._pipeline.call(self._label_sets.drop, name)
 
     def announced(self) -> AbstractAsyncContextManager[asyncio.Event]:
-        """Yield an event that is set whenever a job has ended, whose ever it is: see `AsyncPipeline.announced`."""
+        """Yield an event that is set whenever a job has ended, whose ever it is: see `ServingPipeline.announced`."""
         return self._pipeline.announced()
 
     async def clock(self) -> float:
@@ -262,12 +264,10 @@ class OwnedGroup:
         """See `Group.now`."""
         return await self._group.now()
 
-    async def wait(
-        self, since: str = FIRST, timeout_s: float | None = None, pace_s: float = PACE_S
-    ) -> AsyncGenerator[End, None]:
+    async def wait(self, since: str = FIRST, timeout_s: float | None = None) -> AsyncGenerator[End, None]:
         """See `AsyncGroup.wait`."""
         with self._shown():
-            async with aclosing(self._group.wait(since, timeout_s, pace_s)) as ends:
+            async with aclosing(self._group.wait(since, timeout_s)) as ends:
                 async for end in ends:
                     yield end
 

@@ -7,22 +7,21 @@ async with AsyncPipeline() as pipeline:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from golem_chain.broker.asynchronous.bridge import in_thread, pause, run
 from golem_chain.broker.asynchronous.connection import Client
-from golem_chain.broker.asynchronous.ends import Ends, Waiter
+from golem_chain.broker.asynchronous.ends import Ends
 from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.connection import reaching
 from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.options import make_options
 from golem_chain.broker.jobs.uploads import Uploaded
 from golem_chain.broker.keys import Keys
-from golem_chain.broker.monitoring import checkpoints
 from golem_chain.broker.pipeline import Pipeline
 from golem_chain.broker.submission import Asked, Submitted
 from golem_chain.shared.records import (
@@ -51,6 +50,12 @@ class _Bridged(Pipeline):
 
     def group_of(self, name: str) -> AsyncGroup:
         return AsyncGroup(name, self._groups, self.ends, self.settings)
+
+    def digest(self, asked: Asked, options: JobOptions) -> str:
+        return self._submitter.digest(asked, options)
+
+    def salt(self) -> bytes:
+        return self._submitter.salt()
 
 
 class AsyncPipeline:
@@ -199,59 +204,13 @@ class AsyncPipeline:
                 async for outcome in outcomes:
                     yield outcome
 
-    @asynccontextmanager
-    async def announced(self) -> AsyncIterator[asyncio.Event]:
-        """Yield an event that is set whenever a job of the system has ended. An announcement can be lost: look now and
-        then without one."""
-        waiter = Waiter(())
-        bell = waiter.bell or asyncio.Event()
-        with reaching(self.settings):
-            async with self._pipeline.ends.joined(waiter):
-                yield bell
-
-    async def stay_subscribed(self) -> None:
-        """Stay subscribed to the ends of jobs until `close`: for a server, whose clients' waits are short and many."""
-        await self._pipeline.ends.stay()
-
     async def progress(self, jobs: Iterable[str]) -> dict[str, int]:
         """Return for each stage how many of these jobs have finished it or have ended."""
         return await run(self._pipeline.progress, jobs)
 
-    async def checkpoints(self) -> dict[str, str]:
-        """Return the id of each stage's checkpoint that live workers run: see `broker.monitoring.checkpoints.read`."""
-        with reaching(self.settings):
-            return await run(checkpoints.read, self._client, Keys(self.settings.prefix))
-
     async def cancel(self, job: str) -> Outcome:
         """Cancel a job and return its Outcome: see `Pipeline.cancel`."""
         return await run(self._pipeline.cancel, job)
-
-    async def digest(self, asked: Asked, options: JobOptions) -> str:
-        """Return a hash of what is asked: see `Pipeline.digest`."""
-        return await run(self._pipeline.digest, asked, options)
-
-    async def salt(self) -> bytes:
-        """Return the secret from which ids are derived: see `Pipeline.salt`."""
-        return await run(self._pipeline.salt)
-
-    async def append(self, upload: str, before_bytes: int, part: bytes, expected_bytes: int, wait_s: float) -> None:
-        """Append a part to an upload: see `Uploads.append`."""
-        await self._undone(self.call(self._pipeline.uploads.append, upload, before_bytes, part, expected_bytes, wait_s))
-
-    async def discard(self, upload: str) -> None:
-        """Drop an upload: see `Uploads.discard`."""
-        await self.call(self._pipeline.uploads.discard, upload)
-
-    @property
-    def client(self) -> Client:
-        """The connection, for code inside of `call`."""
-        return self._client
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call code that is written for redis-py's synchronous client, over `client`; the event loop goes on meanwhile.
-        It may not block in another way."""
-        with reaching(self.settings):
-            return await run(function, *args, **kwargs)
 
     async def close(self) -> None:
         """End the waits that go on, and close the connections."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 from fastapi import Depends, Request
 
 from golem_chain.broker.asynchronous.owned import Known, OwnedPipeline
-from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.local.lasting import LastingSystem
 from golem_chain.broker.owner import owner_of
 from golem_chain.shared.settings import Settings
@@ -55,7 +55,7 @@ class Door:
 
     def __init__(self, settings: Settings, local: LastingSystem | None = None) -> None:
         self.settings, self.local = settings, local  # the system that this process runs, if it does
-        self.pipeline = AsyncPipeline(settings)
+        self.pipeline = ServingPipeline(settings)
         self.beside = AsyncExitStack()  # what ends when the last request has ended, such as Wyoming
         self._parts: dict[type[Part], Part] = {}
         self.stopping = asyncio.Event()  # set before the server waits for open requests: streams end then

@@ -11,6 +11,7 @@ from golem_chain.broker import submission
 from golem_chain.broker.asynchronous import ends
 from golem_chain.broker.asynchronous.connection import CONNECTIONS, Client
 from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.connection import connect
 from golem_chain.broker.jobs import outcomes, vault
 from golem_chain.broker.jobs.outcomes import Outcomes
@@ -28,7 +29,7 @@ def run(settings, main):
     """Run a coroutine function with a pipeline of its own; fail if it leaves a task behind."""
 
     async def running():
-        async with AsyncPipeline(settings) as pipeline:
+        async with ServingPipeline(settings) as pipeline:
             await main(pipeline)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "tasks were left behind"
 

@@ -286,8 +286,8 @@ def test_a_submit_whose_answer_is_lost_can_be_repeated_while_the_job_runs(chain,
     monkeypatch.setenv("RUN_S", "0.5")  # the job is under way when the answer is lost
     chain.start_worker()
 
-    def lose_the_answer(self, job):
-        send(self, job)
+    def lose_the_answer(self, job, owner=None):
+        send(self, job, owner)
         eventually(lambda: chain.client.hexists(keys.job("twice"), "transcript"))
         raise redis.ConnectionError
 

@@ -97,13 +97,13 @@ def test_the_audio_of_a_job_that_is_sent_again_is_there_at_every_moment(pipeline
 def test_a_second_producer_of_the_same_job_leaves_its_audio_as_it_is_needed(pipeline, settings, client, monkeypatch):
     submit = Publisher.submit
 
-    def overtaken(jobs, job):
+    def overtaken(jobs, job, owner=None):
         with monkeypatch.context() as patch, Pipeline(settings) as first:
             patch.setattr(Publisher, "submit", submit)
             assert first.submit(b"sound", id="mine") == "mine"
         vault = Vault(settings, client)
         vault.put("mine", b"sound", job.audio)  # the second one was between two of its steps
-        return submit(jobs, job)
+        return submit(jobs, job, owner)
 
     monkeypatch.setattr(Publisher, "submit", overtaken)
     assert pipeline.submit(b"sound", id="mine") == "mine"

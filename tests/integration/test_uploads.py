@@ -156,8 +156,9 @@ def test_two_uploads_of_one_registered_job_are_booked_once(settings, client, upl
 def test_bytes_and_an_upload_of_the_same_content_have_the_same_id(settings, uploads):
     with Pipeline(settings) as pipeline:
         options = JobOptions(language="en")
-        assert pipeline.digest(Asked(WHOLE), options) == pipeline.digest(Asked(sent(uploads)), options)
-        assert pipeline.digest(Asked(WHOLE), options) != pipeline.digest(Asked(WHOLE), JobOptions())
+        digest = pipeline._submitter.digest
+        assert digest(Asked(WHOLE), options) == digest(Asked(sent(uploads)), options)
+        assert digest(Asked(WHOLE), options) != digest(Asked(WHOLE), JobOptions())
         id = pipeline.submit_with(WHOLE, options, id_from="content")
         assert pipeline.submit_with(sent(uploads), options, id_from="content") == id
 
@@ -187,7 +188,7 @@ def test_a_door_that_dies_at_any_command_of_an_upload_leaves_what_expires_or_a_j
     while struck:
         client.flushall()
         with Pipeline(settings) as pipeline:
-            pipeline.salt()
+            pipeline._submitter.salt()
             mortal = pipeline._client
             assert isinstance(mortal, Mortal)
             mortal.left, mortal.late = commands, late

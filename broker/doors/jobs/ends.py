@@ -48,7 +48,7 @@ class Ends:
         await asyncio.sleep(max(0.0, self._read_at + PACE_S - time.monotonic()))
         self._read_at = time.monotonic()
         found: list[End] = []
-        async with aclosing(self._group.wait(cursor, pace_s=PACE_S)) as ends:
+        async with aclosing(self._group.wait(cursor)) as ends:
             async for first in ends:
                 found.append(first)
                 break

@@ -8,7 +8,7 @@ from typing import TypedDict
 from wyoming.event import Event
 from wyoming.info import AsrModel, AsrProgram, Attribution, HandleModel, HandleProgram, Info
 
-from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.doors.wyoming.languages import answered_in, heard_by
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.labels import default_labels
@@ -59,7 +59,7 @@ def wordings_of(settings: Settings) -> tuple[str, ...]:
 class Description:
     """The description for clients that ask, looked up again while they do."""
 
-    def __init__(self, pipeline: AsyncPipeline) -> None:
+    def __init__(self, pipeline: ServingPipeline) -> None:
         self._pipeline, self._settings = pipeline, pipeline.settings
         self._wordings: tuple[str, ...] | None = None
         self._info = self._with({})

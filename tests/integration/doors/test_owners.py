@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from golem_chain.broker.asynchronous.owned import GROUP_MOST, Known, OwnedPipeline
-from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.submission import Asked
 from golem_chain.shared.errors import BadRequest, GroupCancelled, UnknownGroup, UnknownJob
 from golem_chain.shared.records import JobOptions
@@ -20,7 +20,7 @@ def run(chain):
 
     def run(work):
         async def inside():
-            async with AsyncPipeline(chain.settings) as pipeline:
+            async with ServingPipeline(chain.settings) as pipeline:
                 known = Known()
                 return await work(*(OwnedPipeline(pipeline, one, plain=False, known=known) for one in (MINE, OTHER)))
 

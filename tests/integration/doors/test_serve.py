@@ -333,6 +333,7 @@ def test_a_streamed_transcription_in_progress_is_heard_to_its_end(serve, tmp_pat
         time.sleep(1)
         go_on.touch()
         assert "transcript.text.done" in asked.result(60).text
+    served.process.wait(30)
     code, said = served.end()
     assert code == 0
     quiet(said)

@@ -12,7 +12,7 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
 from golem_chain.broker.asynchronous.owned import OwnedPipeline
-from golem_chain.broker.asynchronous.pipeline import AsyncPipeline
+from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.doors.wyoming import connection, description
 from golem_chain.broker.keys import Keys
 from golem_chain.shared.settings import Settings
@@ -355,7 +355,7 @@ def test_a_description_does_not_wait_for_a_queue_that_does_not_answer(monkeypatc
     async def hanging(_):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(AsyncPipeline, "checkpoints", hanging)
+    monkeypatch.setattr(ServingPipeline, "checkpoints", hanging)
 
     async def main(wyoming):
         assert await described_s(wyoming) < 0.1

@@ -29,7 +29,7 @@ class Group:
         first = int(since.partition("-")[0])
         return [End(f"{n + 1}-0", f"job-{n}", "done", None) for n in range(first, min(self.ended, first + 200))]
 
-    async def wait(self, since, timeout_s=None, pace_s=0.0):
+    async def wait(self, since, timeout_s=None):
         while True:
             if self.expired:
                 raise UnknownGroup("There is no group 'night'.")
