@@ -1,5 +1,6 @@
 """The routes of OpenAI's audio API: a request becomes an interactive job, and its Outcome the answer."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 #: How long a request waits for its job, seconds. Clients give up earlier: the `openai` package after 600 s.
 WAIT_S = 3600.0
-#: How long the start of a stream waits for an error that has a status of its own, seconds.
+#: How long after the request came the start of its stream waits for an error that has a status of its own, seconds.
 HOLD_S = 0.1
 #: How often a stream looks whether the Scribe is done while later stages run, seconds.
 LOOK_S = 0.25
@@ -54,12 +55,14 @@ async def get_model(model: str, door: TheDoor) -> Response:
 
 
 async def _hear(request: Request, door: Door, caller: Caller, task: Task) -> Response:
+    began = time.monotonic()
     with failures.naming_fields():
         asked = read(await read_form(request, door, caller), task)
         job = await _submitted(door, caller, asked)
     headers = {JOB_HEADER: job}
     if asked.stream:
-        return EventStream(door, _events(door, caller, asked, job), hold_s=HOLD_S, headers=headers)
+        hold_s = max(0.0, began + HOLD_S - time.monotonic())
+        return EventStream(door, _events(door, caller, asked, job), hold_s=hold_s, headers=headers)
     outcome = await _done(request, door, caller, job)
     if asked.format in ("json", "verbose_json"):
         return JSONResponse(answers.json_of(outcome, asked), headers=headers)
