@@ -197,11 +197,11 @@ class Pipeline:
         """
         return self._submitter.promote(job) or (self.outcome(job) is None and self._submitter.promote(job))
 
-    def mine(self, first: int = 0, most: int = 50, owner: str | None = None) -> list[Listed]:
+    def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
         """Return the jobs that this owner has submitted (GOLEM_OWNER), newest first, without those that have expired:
-        `most` of them from place `first` on. `owner`: as in `submit_with`."""
+        `most` of them from place `first` on."""
         with reaching(self.settings):
-            return self._listing.page(first, most, owner)
+            return self._listing.page(first, most)
 
     def group(self, name: str) -> "Group":
         """Return a group of jobs. Costs nothing and does not fail if there is none."""

@@ -12,9 +12,8 @@ from golem_chain.broker.asynchronous.group import AsyncGroup
 from golem_chain.broker.asynchronous.serving import ServingPipeline
 from golem_chain.broker.jobs.groups import FIRST, End, GroupStatus
 from golem_chain.broker.jobs.label_sets import LabelSets
-from golem_chain.broker.jobs.listing import Listed
 from golem_chain.broker.jobs.outcomes import unknown
-from golem_chain.broker.jobs.ownership import Owned, Seen
+from golem_chain.broker.jobs.ownership import Owned
 from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.jobs.summaries import Place, Summaries, Summary
 from golem_chain.broker.keys import Keys
@@ -110,17 +109,6 @@ class OwnedPipeline:
         """Move a waiting job before all others; return False if it has ended."""
         await self._check([job])
         return await self._pipeline.promote(job)
-
-    async def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
-        """Return the owner's jobs, newest first, without those that have expired: `most` of them from place `first`."""
-        return await self._pipeline.mine(first, most, self._owner)
-
-    async def look(self, jobs: Sequence[str]) -> dict[str, Seen]:
-        """Return those of the jobs that there are, as they are now, in one round trip."""
-        seen = await self._pipeline.call(lambda: self._jobs.look(jobs))
-        for job in seen:
-            self._known.add(self._owner, job)
-        return {job: one._replace(group=self._outside(one.group)) for job, one in seen.items()}
 
     async def older(self, before: Place | None, most: int) -> list[Place]:
         """Return the next `most` of the owner's jobs, newest first, after a place of the list; None: the newest."""

@@ -181,9 +181,9 @@ class AsyncPipeline:
         """Move a waiting job before all others: see `Pipeline.promote`."""
         return await run(self._pipeline.promote, job)
 
-    async def mine(self, first: int = 0, most: int = 50, owner: str | None = None) -> list[Listed]:
+    async def mine(self, first: int = 0, most: int = 50) -> list[Listed]:
         """Return the jobs that this owner has submitted, newest first: see `Pipeline.mine`."""
-        return await run(self._pipeline.mine, first, most, owner)
+        return await run(self._pipeline.mine, first, most)
 
     def group(self, name: str) -> AsyncGroup:
         """Return a group of jobs. Costs nothing and does not fail if there is none."""

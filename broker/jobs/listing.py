@@ -23,27 +23,25 @@ class Listing:
     """The jobs of one submitter on one Redis server."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str) -> None:
-        self._client, self._keys, self._owner = client, keys, owner
+        self._client, self._keys, self._owner = client, keys, keys.owner(owner)
 
-    def page(self, first: int, most: int, owner: str | None = None) -> list[Listed]:
-        """Return up to `most` jobs from place `first` on, newest first, without those that have expired. `owner`: of
-        another submitter."""
-        listed = self._keys.owner(owner or self._owner)
-        found = self._client.zrevrange(listed, first, first + most - 1, withscores=True) if most > 0 else []
+    def page(self, first: int, most: int) -> list[Listed]:
+        """Return up to `most` jobs from place `first` on, newest first, without those that have expired."""
+        found = self._client.zrevrange(self._owner, first, first + most - 1, withscores=True) if most > 0 else []
         rows = [(id.decode(errors="replace"), at) for id, at in cast("list[tuple[bytes, float]]", found)]
         with self._client.pipeline(transaction=False) as pipe:
             for id, _ in rows:
                 pipe.hmget(self._keys.job(id), "job", "at")
                 pipe.get(self._keys.outcome(id))
             answers = pipe.execute() if rows else []
-        page = []
+        listed = []
         for n, (id, submitted_at) in enumerate(rows):
             (record, at), body = answers[2 * n], answers[2 * n + 1]
             if body:
                 outcome = Outcome.model_validate_json(body)
-                page.append(Listed(id, outcome.name, outcome.state, None, submitted_at))
+                listed.append(Listed(id, outcome.name, outcome.state, None, submitted_at))
             elif record:
                 named = Finished({b"job": record}, ended=False).handover
                 name = named.job.name if named else id
-                page.append(Listed(id, name, "waiting", at.decode(errors="replace") if at else None, submitted_at))
-        return page
+                listed.append(Listed(id, name, "waiting", at.decode(errors="replace") if at else None, submitted_at))
+        return listed

@@ -4,7 +4,7 @@ The hash of each job tells its submitter, by a hash of the name under which its 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import redis
 
@@ -12,25 +12,7 @@ from golem_chain.broker.jobs.outcomes import CHUNK, unknown
 from golem_chain.broker.jobs.records import Finished
 from golem_chain.broker.keys import Keys, hashed
 from golem_chain.broker.transport.scripts import Script
-from golem_chain.shared.records import Job, Outcome
-
-
-class Seen(NamedTuple):
-    """A job as it is now."""
-
-    id: str
-    job: Job  # as it was submitted
-    at: str | None  # the stage that it waits for or is in; None once it has ended
-    lane: str
-    group: str | None
-    heard: str | None  # of a long recording that is being transcribed: seconds/of seconds
-    outcome: Outcome | None  # None: it has not ended
-    ended_at: float | None  # Unix seconds, the server's clock
-
-    @property
-    def state(self) -> str:
-        """The state of the Outcome, or `waiting` while there is none."""
-        return self.outcome.state if self.outcome else "waiting"
+from golem_chain.shared.records import Outcome
 
 
 class Owned:
@@ -59,28 +41,6 @@ class Owned:
         if fields.get(b"owner") != self._owner:
             raise unknown(id, self._keep_s)
         return Finished(fields, bool(ended))
-
-    def look(self, ids: Sequence[str]) -> dict[str, Seen]:
-        """Return those of the jobs that are known and this submitter's, in the order of `ids`, in one round trip."""
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for id in ids:
-                pipe.hmget(self._keys.job(id), "owner", "job", "at", "lane", "group", "heard")
-                pipe.get(self._keys.outcome(id))
-                pipe.pttl(self._keys.outcome(id))
-            (seconds, micros), *rows = pipe.execute()
-        found = {}
-        for n, id in enumerate(ids):
-            (owner, *fields), body, left_ms = rows[3 * n : 3 * n + 3]
-            named = Finished({b"job": fields[0]}, ended=False).handover if fields[0] else None
-            if owner != self._owner or named is None:
-                continue
-            at, lane, group, heard = (one.decode(errors="replace") if one else None for one in fields[1:])
-            outcome = Outcome.model_validate_json(body) if body else None
-            ended_at = seconds + micros / 1e6 + left_ms / 1000 - self._keep_s if body and left_ms > 0 else None
-            heard = heard if outcome is None and at == "scribe" else None
-            found[id] = Seen(id, named.job, at, lane or "bulk", group, heard, outcome, ended_at)
-        return found
 
     def known(self, ids: Sequence[str]) -> bool:
         """Return whether there is a record under any of these ids: one command, where most often there is none."""

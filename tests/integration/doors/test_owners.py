@@ -55,10 +55,10 @@ def test_a_job_of_somebody_else_is_as_unknown_as_one_that_never_was(run):
         for call in calls.values():
             told = await sentence(call(other, job))
             assert told == (await sentence(call(other, "no-job"))).replace("no-job", job)
-        assert await other.look([job, "no-job"]) == {}
-        assert [one.job for one in await other.mine()] == []
+        assert await other.summaries([job, "no-job"]) == [None, None]
+        assert await other.older(None, 50) == []
         assert (await mine.outcome(job)).state == "done"
-        assert [one.job for one in await mine.mine()] == [job]
+        assert [one.job for one in await mine.older(None, 50)] == [job]
         assert (await mine.record(job)).answers["transcript"].text == "hello"
 
     run(work)
@@ -70,11 +70,13 @@ def test_a_look_tells_where_each_job_is_and_when_it_ended(run):
         first = await mine.submit(Asked(text="hello"), OPTIONS, id="first", name="greeting")
         await ended(mine, first)
         second = await mine.submit(Asked(b"sleep 30"), OPTIONS.model_copy(update={"group": "night"}), id="second")
-        seen = await mine.look(["second", "nothing", "first"])
-        assert list(seen) == ["second", "first"]
-        assert (seen["first"].state, seen["first"].job.name, seen["first"].at) == ("done", "greeting", None)
-        assert seen["first"].ended_at - seen["first"].job.submitted_at < 60
-        assert (seen["second"].state, seen["second"].at, seen["second"].group) == ("waiting", "scribe", "night")
+        while (await mine.summary(second)).state == "waiting":
+            await asyncio.sleep(0.02)
+        running, nothing, over = await mine.summaries(["second", "nothing", "first"])
+        assert nothing is None
+        assert (over.state, over.name, over.stage) == ("done", "greeting", None)
+        assert over.ended_at - over.submitted_at < 60
+        assert (running.state, running.stage, running.group) == ("running", "scribe", "night")
         assert await mine.unfinished(100) == 1
         assert await mine.unfinished(0) == 0
         await mine.cancel(second)
