@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from golem_chain.broker.local.process import is_alive
 from golem_chain.shared.errors import BadSetting
 
 _LOCK = "lock"
@@ -57,7 +58,7 @@ class DataFolder:
                 return
             except BlockingIOError:
                 holder = self._holder()
-                if time.monotonic() > end or (holder is not None and _alive(holder)):
+                if time.monotonic() > end or (holder is not None and is_alive(holder)):
                     who = f" (process {holder})" if holder is not None else ""
                     raise BadSetting(
                         f"Another golem serve{who} uses {self.path}: stop it, or give this one another folder in "
@@ -69,13 +70,3 @@ class DataFolder:
         with suppress(ValueError):
             return int(os.pread(self.lock, 20, 0))
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -1,10 +1,11 @@
-"""Child processes that cannot outlive this one: the kernel kills them even if this process is killed."""
+"""Processes of this machine: children that the kernel kills even if this process is killed, and whether one lives."""
 
 import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -24,3 +25,17 @@ def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether there is a process of this id. A zombie counts as dead."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True

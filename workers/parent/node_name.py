@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from golem_chain.broker.keys import Keys
+from golem_chain.broker.local.process import is_alive
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import BadSetting
@@ -41,7 +42,7 @@ class NodeName:
         end, least = time.monotonic() + EXPIRY_S + 0.5, None
         while holder := self._claim():
             host, pid, left_ms = (part.decode() if isinstance(part, bytes) else part for part in holder)
-            if host == self._host and not _alive(int(pid)):
+            if host == self._host and not is_alive(int(pid)):
                 self._free(host, pid)
                 continue
             renewed = least is not None and int(left_ms) > least
@@ -86,16 +87,3 @@ def _this_host() -> str:
         return f"{socket.gethostname()}/{boot.read_text().strip()}/{space.readlink()}"
     except OSError:
         return socket.gethostname()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    try:  # a zombie counts as dead
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
