@@ -16,6 +16,7 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+_WIDEST_BEAM = 10
 #: The Scribe's guards in the order they run; `workers/stages/scribe/guards.py` documents them.
 GUARDS = ("level", "vad", "no_speech", "annotation", "loop", "invention")
 
@@ -39,6 +40,15 @@ def _budget(value: str | int | float | None) -> int | float | None:
     if not 0 < share <= 1:
         raise ValueError(f"{value!r} is not a share of memory: use more than 0% and at most 100%")
     return share
+
+
+def _beam(value: Any) -> Any:
+    """`auto`, or a number from 1 to 10."""
+    if value == "auto":
+        return value
+    if not str(value).strip().isdecimal() or not 1 <= int(value) <= _WIDEST_BEAM:
+        raise ValueError(f"{value!r} is not a beam size: use auto, or a number from 1 to {_WIDEST_BEAM}")
+    return int(value)
 
 
 def _batch(value: Any) -> Any:
@@ -236,8 +246,22 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`")
     dtype: Literal["auto", "fast", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Data type of the weights in memory; auto: by device (float32 on a CPU); fast: like auto, but "
-        "bfloat16 for the Oracle and an NLI Interpreter on a CPU with bfloat16 instructions",
+        description="Data type of the weights in memory; auto: the fastest that was proved to answer alike on this "
+        "machine (`golem models prove`), without a proof by device (float32 on a CPU); fast: like auto without a "
+        "proof, but bfloat16 for the Oracle and an NLI Interpreter on a CPU with bfloat16 instructions",
+    )
+    bits: Literal["auto", "off", "8", "4"] = Field(
+        "auto",
+        description="Packed weights in memory, 8 or 4 bits each; auto: only if the budget would not hold the model "
+        "otherwise; off: never",
+    )
+    prove: Literal["idle", "off"] = Field(
+        "idle", description="idle: a worker that has nothing to do proves which data types answer alike; off: never"
+    )
+    agree: Literal["weights", "exact"] = Field(
+        "weights",
+        description="What the workers of a system must have in common: weights: the checkpoints; exact: the data types "
+        "that run too",
     )
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="CPU threads for the models; 0: all cores, but no more than the container's CPU quota"
@@ -269,6 +293,11 @@ class Settings(BaseSettings):
         "full",
         description="fast: on a CPU, skip most of the padding for recordings under 20 s; a few words may differ. "
         "Ignored on a card, where it is slower",
+    )
+    scribe_beam: Annotated[Literal["auto"] | int, BeforeValidator(_beam)] = Field(
+        "auto",
+        description="Beam size of the Scribe's search, 1 (greedy) to 10; auto: 5 where it helps, by the voiced length "
+        "and by the log-probability of the greedy text",
     )
     scribe_previous: Literal["off", "on"] = Field(
         "off",

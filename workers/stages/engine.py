@@ -1,6 +1,6 @@
 """The Engine protocol that every stage implements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -95,3 +95,22 @@ class Dividing(Sizing, Protocol):
     """An engine that can run any batch in portions: of at most the size `at_once`, which is set before each run."""
 
     at_once: int
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An engine that answers the items of a batch one by one, and takes others in their places: a row that is done
+    leaves, and an item that waits begins. At most `slots` run at once, which is set before each run."""
+
+    slots: int
+
+    def run_each(
+        self,
+        batch: Sequence[Any],
+        give: Callable[[int, Any], None],
+        more: Callable[[int], Sequence[Any]],
+    ) -> None:
+        """Run a batch. `give(place, answer)` is called once for each item as soon as it is done, with a GolemError in
+        place of the answer of one that failed alone; places count the batch, then what `more` gave, in order. `more(n)`
+        is asked for at most n further items when n slots are free, and gives none if nothing waits."""
+        ...

@@ -1,0 +1,1 @@
+"""Packed weights: 8 bits by row and 4 bits by group, on disk and in memory."""

@@ -1,0 +1,22 @@
+"""How other code reads a module's weights, packed or not: never through its `weight`."""
+
+from typing import Any, cast
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+
+def dense(module: Any, dtype: torch.dtype) -> torch.Tensor:
+    """The weights of a linear layer or an embedding, (out, in) or (count, width), as `dtype`. Those of a plain module
+    in its own dtype are not copied; packed ones are unpacked."""
+    return cast(torch.Tensor, module.weight).to(dtype)
+
+
+def project(module: Any, rows: torch.Tensor) -> torch.Tensor:
+    """A linear layer applied to rows, (…, in) → (…, out), with its bias if it has one."""
+    return cast(torch.Tensor, module(rows))
+
+
+def embed(module: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The rows of an embedding for ids, int64 (…) → (…, width), in the dtype that the model's rows run in."""
+    return F.embedding(ids, module.weight)
