@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from golem_chain.shared.errors import ModelChanged, ModelCorrupt, ModelMissing
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store.formats.safetensors_files import FLOATS, ITEM_BYTES, map_tensors, read_header
 from golem_chain.workers.store.hostcache import HostCache, HostCopy
 from golem_chain.workers.store.manifest import Checkpoint, check_sizes, hashes, read, verify_if_touched
@@ -36,7 +37,13 @@ class Weights:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         host: HostCache | None = None,
+        *,
+        bits: int | None = None,
+        product: torch.dtype | None = None,
     ) -> None:
+        """`bits`: 8 or 4, packed weights; `product`: the dtype in which the Scribe's encoder multiplies, if it was
+        chosen (None: the Scribe decides)."""
+        self.bits, self.product = bits, product
         self.checkpoint = checkpoint
         self._host = host if torch.device(device).type == "cuda" else None
         self.device = torch.device(device)
@@ -49,6 +56,12 @@ class Weights:
     def folder(self) -> Path:
         """The folder with config and tokenizer."""
         return self.checkpoint.folder
+
+    @property
+    def precision(self) -> Precision:
+        """The form in which this model runs."""
+        product = None if self.product in (None, self.dtype) else _name(self.product)
+        return Precision(_name(self.dtype), self.bits, product)
 
     @cached_property
     def config(self) -> Any:
@@ -158,6 +171,10 @@ class Weights:
         if missing or not files:
             raise ModelCorrupt(f"{missing or self.folder} is missing: run `golem models pull` again.")
         return files
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def read_config(folder: Path) -> Any:

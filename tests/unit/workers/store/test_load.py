@@ -273,3 +273,12 @@ def test_a_file_that_was_altered_without_a_pull_is_still_damage(tmp_path):
     path.write_text(path.read_text().replace("gelu", "relu"))
     with pytest.raises(ModelCorrupt, match="altered"):
         weights.load()
+
+
+def test_what_runs_is_named(tmp_path):
+    checkpoint, make = stored(tmp_path, "gpt2"), type(gpt2())
+    assert Weights(checkpoint, make).precision.name == "float32"
+    whole = Weights(checkpoint, make, product=torch.float32)
+    assert whole.precision.name == "float32"  # a product in the rows' own dtype is no other form
+    mixed = Weights(checkpoint, make, product=torch.bfloat16)
+    assert mixed.precision.name == "float32 with bfloat16 products"
