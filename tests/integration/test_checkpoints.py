@@ -17,8 +17,8 @@ from tests.support.fleet import Fleet
 keys = Keys()
 
 
-def checkpoint(id: str, dtype: str = "float16") -> dict[str, str]:
-    return {"id": id, "fingerprint": f"{id}-fingerprint", "dtype": dtype}
+def checkpoint(id: str, precision: str = "float16") -> dict[str, str]:
+    return {"id": id, "fingerprint": f"{id}-fingerprint", "precision": precision}
 
 
 def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remedy(client: Redis) -> None:
@@ -31,15 +31,25 @@ def test_the_same_checkpoints_agree_and_a_differing_one_names_both_and_the_remed
         with pytest.raises(CheckpointsDiffer) as refused:
             Agreement(client, "four@c", {"oracle": checkpoint("smol"), "scribe": other}, keys).renew()
         message = refused.value.message
-        assert f"{other['id']} ({other['dtype']}, {other['fingerprint'][:8]})" in message
+        assert f"{other['id']} ({other['precision']}, {other['fingerprint'][:8]})" in message
         assert "but that of two@b" in message or "but that of one@a" in message
         assert "tiny (float16, tiny-fin)" in message
-        if other["dtype"] == "float16":
+        if other["precision"] == "float16":
             assert "golem models pull" in message
             assert "GOLEM_SCRIBE_MODEL" in message
         else:
-            assert "set the same GOLEM_DTYPE on both" in message
+            assert "set the same GOLEM_DTYPE on both, or GOLEM_AGREE=weights" in message
     assert 0 < client.pttl("golem:checkpoint:scribe") <= 3000, "the entry goes with the last who renews it"
+
+
+def test_boxes_that_agree_on_the_weights_may_differ_in_precision_but_not_in_what_they_agree_on(client: Redis) -> None:
+    weights = {"id": "tiny", "fingerprint": "abc"}
+    Agreement(client, "one@a", {"scribe": weights}, keys).renew()
+    Agreement(client, "two@b", {"scribe": dict(weights)}, keys).renew()
+    with pytest.raises(CheckpointsDiffer, match="set the same GOLEM_AGREE on both") as refused:
+        Agreement(client, "three@c", {"scribe": weights | {"precision": "float32"}}, keys).renew()
+    assert "this box is tiny (float32, abc)" in refused.value.message
+    assert "is tiny (abc)" in refused.value.message
 
 
 def test_producers_are_told_what_runs_and_nothing_of_what_is_damaged_or_not_theirs_to_read(client: Redis) -> None:

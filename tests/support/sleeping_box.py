@@ -116,7 +116,7 @@ if __name__ == "__main__":
                 name,
                 register=lambda app: register(app, settings),
                 checkpoints={
-                    stage: {"id": models, "fingerprint": f"{models}-hash", "dtype": "float32"} for stage in STAGES
+                    stage: {"id": models, "fingerprint": f"{models}-hash", "precision": "float32"} for stage in STAGES
                 }
                 if models
                 else None,

@@ -1,7 +1,10 @@
-"""Which dtype a stage runs in, by name: pure and without torch, so that a worker's parent can ask too."""
+"""Which form a stage runs in, by name: pure and without torch, so that a worker's parent can ask too."""
+
+from dataclasses import replace
 
 from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.cpu import fast_at_bfloat16, read_flags
+from golem_chain.workers.devices.precision import Precision
 
 
 def dtype_name(
@@ -31,6 +34,29 @@ def dtype_name(
     if asked == "fast" and (stage == "oracle" or (stage == "interpreter" and cross_encoder)):
         return "bfloat16" if fast_at_bfloat16(read_flags() if flags is None else flags) else "float32"
     return "float32"
+
+
+def choose(
+    asked: str,
+    bits: str,
+    card: Card | None,
+    stage: str,
+    *,
+    proved: Precision | None = None,
+    cross_encoder: bool = False,
+    flags: frozenset[str] | None = None,
+) -> Precision:
+    """The form that a stage runs in: for GOLEM_DTYPE=auto the `proved` one, if a proof has found any; otherwise that of
+    `dtype_name`, with bfloat16 products in the Scribe's encoder on a CPU with bfloat16 instructions. GOLEM_BITS
+    (`bits`) packs the weights of either; `auto` and `off` do not: what a budget makes necessary is known later."""
+    packed = int(bits) if bits in ("8", "4") else None
+    if asked == "auto" and proved is not None and proved.bits == packed:
+        return proved
+    dtype = dtype_name(asked, card, stage, cross_encoder=cross_encoder, flags=flags)
+    products = stage == "scribe" and asked in ("auto", "fast") and card is None
+    fast = products and fast_at_bfloat16(read_flags() if flags is None else flags)
+    form = Precision(dtype, None, "bfloat16" if fast and dtype == "float32" else None)
+    return replace(form, bits=packed)
 
 
 def computes_as(stored: str, running: str) -> str:

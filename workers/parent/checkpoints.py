@@ -16,23 +16,25 @@ from golem_chain.broker.transport import scripts
 from golem_chain.shared.errors import CheckpointsDiffer, GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
-from golem_chain.workers.child.device import dtype_of
+from golem_chain.workers.child.device import precision_of
 from golem_chain.workers.parent.node_name import EXPIRY_S, RENEW_S
 from golem_chain.workers.store.manifest import find
 
 logger = get_logger(__name__)
 
-#: Stage -> id, fingerprint and the dtype that runs, which must be equal on every box.
+#: Stage -> id and fingerprint, with GOLEM_AGREE=exact the precision that runs too: equal on every box.
 Checkpoints = Mapping[str, Mapping[str, str]]
 
 
 def installed(settings: Settings, stages: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return this box's checkpoints of the stages. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
-    found = {stage: find(settings, stage) for stage in stages}
-    return {
-        stage: {"id": one.id, "fingerprint": one.fingerprint, "dtype": dtype_of(settings, stage, one)}
-        for stage, one in sorted(found.items())
-    }
+    found: dict[str, dict[str, str]] = {}
+    for stage in sorted(stages):
+        one = find(settings, stage)
+        found[stage] = {"id": one.id, "fingerprint": one.fingerprint}
+        if settings.agree == "exact":
+            found[stage]["precision"] = precision_of(settings, one)
+    return found
 
 
 class Agreement:
@@ -112,12 +114,14 @@ def _read(text: str) -> Mapping[str, str]:
 def _remedy(stage: str, mine: Mapping[str, str], other: Mapping[str, str]) -> str:
     if mine.get("fingerprint") != other.get("fingerprint"):
         return f"pull the same checkpoint on both (golem models pull, GOLEM_MODELS, GOLEM_{stage.upper()}_MODEL)"
-    if " from " in f"{mine.get('dtype')}{other.get('dtype')}":
+    if ("precision" in mine) != ("precision" in other):
+        return "set the same GOLEM_AGREE on both"
+    if " from " in f"{mine.get('precision')}{other.get('precision')}":
         return "pull it again on both with the same GOLEM_DTYPE"
-    return "set the same GOLEM_DTYPE on both"
+    return "set the same GOLEM_DTYPE on both, or GOLEM_AGREE=weights"
 
 
 def _named(checkpoint: Mapping[str, str]) -> str:
-    """`whisper-tiny.en (float16, 1a2b3c4d)`"""
-    fingerprint = checkpoint.get("fingerprint", "")[:8]
-    return f"{checkpoint.get('id', '?')} ({checkpoint.get('dtype', '?')}, {fingerprint})"
+    """`whisper-tiny.en (float16, 1a2b3c4d)`, `whisper-tiny.en (1a2b3c4d)`"""
+    known = [checkpoint.get("precision", ""), checkpoint.get("fingerprint", "")[:8]]
+    return f"{checkpoint.get('id', '?')} ({', '.join(part for part in known if part)})"

@@ -16,8 +16,9 @@ TURING, AMPERE = Card("GTX 1650", (7, 5), 4 << 30), Card("RTX 3050", (8, 6), 8 <
 
 def compared(monkeypatch, tmp_path, card, stage="oracle", stored="bfloat16", **given):
     monkeypatch.setattr(device, "ask", lambda wanted: Found("cuda:0" if card else "cpu", card))
-    checkpoint: Any = SimpleNamespace(dtype=stored, folder=tmp_path)
-    return device.dtype_of(Settings.read(_env_file=None, **given), stage, checkpoint)
+    monkeypatch.setattr(device, "_registered", {})
+    checkpoint: Any = SimpleNamespace(stage=stage, dtype=stored, folder=tmp_path, fingerprint="abc")
+    return device.precision_of(Settings.read(_env_file=None, agree="exact", **given), checkpoint)
 
 
 def test_boxes_with_the_same_files_differ_if_their_cards_run_them_differently(monkeypatch, tmp_path):
@@ -30,7 +31,9 @@ def test_boxes_with_other_files_agree_if_they_run_the_same(monkeypatch, tmp_path
     """One was pulled for a CPU, the other for a card."""
     for stored in ("float32", "float16"):
         assert compared(monkeypatch, tmp_path, TURING, "scribe", stored) == "float16"
-    assert compared(monkeypatch, tmp_path, None, "scribe", "float32") == "float32"
+    for flags, told in ((frozenset(), "float32"), (frozenset({"avx512_bf16"}), "float32 with bfloat16 products")):
+        monkeypatch.setattr("golem_chain.workers.devices.dtype.read_flags", lambda flags=flags: flags)
+        assert compared(monkeypatch, tmp_path, None, "scribe", "float32") == told
 
 
 def test_a_classifier_counts_as_what_fast_makes_of_it(monkeypatch, tmp_path):
