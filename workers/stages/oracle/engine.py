@@ -35,6 +35,8 @@ _PROMPT_COST = 10
 ROW_TOKENS = 360
 #: Maximum tokens of a prompt, even if the model's context is longer: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
+#: Rows that run at once, unless residency sets another number before a run.
+SLOTS = 16
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Oracle:
         self._tokenizer: Tokenizer = None
         self._prefix: list[int] | None = None
         self._read: Any = None  # key/value cache of the prefix: on the device, so dropped with the weights
+        self.slots = SLOTS
 
     @property
     def weights_bytes(self) -> int:
@@ -178,9 +181,27 @@ class Oracle:
 
     def run(self, batch: Sequence[Prompt]) -> list[Reply | GolemError]:
         """A Reply for each Prompt, or a ModelCorrupt if its logits are not finite."""
+        replies: dict[int, Reply | GolemError] = {}
+        self.run_each(batch, replies.__setitem__, lambda _: ())
+        return [replies[place] for place in range(len(batch))]
+
+    def run_each(
+        self,
+        batch: Sequence[Prompt],
+        give: Callable[[int, Reply | GolemError], None],
+        more: Callable[[int], Sequence[Prompt]],
+    ) -> None:
+        """Run a batch in which rows that are done make room for others (`Streaming` in `workers/stages/engine.py`)."""
         assert self.model is not None, "the oracle ran while it was not loaded"
-        if not batch:
-            return []
+        waiting, place = list(batch), 0
+        while waiting:
+            for reply in self._run(waiting[: self.slots]):
+                give(place, reply)
+                place += 1
+            waiting = waiting[self.slots :]
+            waiting += more(self.slots - len(waiting)) if len(waiting) < self.slots else ()
+
+    def _run(self, batch: Sequence[Prompt]) -> list[Reply | GolemError]:
         prefix = self.prefix
         if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in batch):
             prefix = []

@@ -278,3 +278,22 @@ def test_a_reply_costs_its_new_tokens_and_silence_next_to_nothing(plain: Held) -
     assert usual == oracle.cost(cue("lights " * 50)) == oracle.cost(cue("lights", max_new_tokens=40))
     assert long > 8 * usual
     assert oracle.cost(cue("", label="noise")) < usual / 2
+
+
+def test_what_waits_takes_the_places_of_replies_that_are_done(chat: Held) -> None:
+    oracle = engine(chat)
+    cues = [cue(TEXTS[n % 8], n, max_new_tokens=3 + 5 * (n % 4)) for n in range(11)]
+    alone = [ask(oracle, one)[0] for one in cues]
+    items: list[Any] = [made.item for made in map(oracle.prepare, cues) if isinstance(made, Ready)]
+    waiting, given = items[3:], list[tuple[int, Any]]()
+
+    def more(free: int) -> list[Any]:
+        assert 0 < free <= 4
+        taken = waiting[:free]
+        del waiting[:free]
+        return taken
+
+    oracle.slots = 4
+    oracle.run_each(items[:3], lambda place, reply: given.append((place, reply)), more)
+    assert sorted(place for place, _ in given) == list(range(11)), "each item is answered once"
+    assert [reply for _, reply in sorted(given, key=lambda pair: pair[0])] == alone
