@@ -10,6 +10,7 @@ the preparation of requests: an exception between any two instructions of it cou
 decoders may drop it. Inside `polled`, it is interrupted only where it calls `poll`, between two blocks of audio. A step
 that is broken off in the middle is lost, so that a batch of bulk gives way there only while it can afford it
 (`lanes.affords`); between two steps, which is where `gives_way` is asked and `step` is called, nothing is lost.
+An answer that is given out in the middle of a run is `whole`: written to Redis, or not begun.
 """
 
 import signal
@@ -58,7 +59,7 @@ class Watch:
         self._polled = False  # likewise
         self._busy = threading.Event()
         self._started = False
-        self._step_at = 0.0
+        self._step_at = self._unkept_s = 0.0  # when the step began, and what it held then that would be lost
         self._computed_s = self._lost_s = 0.0  # bulk: in all, and in steps that were broken off
 
     @contextmanager
@@ -101,9 +102,21 @@ class Watch:
             raise GaveWay
 
     @contextmanager
+    def whole(self, unkept_s: float) -> Iterator[None]:
+        """What is not interrupted inside `breakable`, such as a write to Redis. A step ends with it; `unkept_s` of what
+        was computed by then would still be lost, seconds."""
+        opened, self._open = self._open, False
+        try:
+            yield
+        finally:
+            self._stepped()
+            self._unkept_s = unkept_s
+            self._open = opened
+
+    @contextmanager
     def polled(self) -> Iterator[None]:
         """Allow interruption inside the block, which is one step, but only where it calls `poll`."""
-        self._step_at = self._clock()
+        self._step_at, self._unkept_s = self._clock(), 0.0
         self._polled = True
         try:
             yield
@@ -120,7 +133,7 @@ class Watch:
     def breakable(self) -> Iterator[None]:
         """Allow interruption inside the block, which is one step, or several divided by `step`. Raises BrokenOff if a
         watched job has ended, GaveWay if the jobs give way to an interactive one."""
-        self._step_at = self._clock()
+        self._step_at, self._unkept_s = self._clock(), 0.0
         self._open = True
         try:
             yield
@@ -131,7 +144,7 @@ class Watch:
     def _stepped(self) -> None:
         now = self._clock()
         self._computed_s += now - self._step_at
-        self._step_at = now
+        self._step_at, self._unkept_s = now, 0.0
 
     def _on_signal(self, signum: int, frame: object) -> None:
         del signum, frame
@@ -143,7 +156,7 @@ class Watch:
         if not self._jobs or self._wanted is not self._jobs:
             return
         if self._why is GaveWay:
-            step_s = self._clock() - self._step_at  # a step may have begun since the poll
+            step_s = self._unkept_s + self._clock() - self._step_at  # a step may have begun since the poll
             if not self.gives_way() or not lanes.affords(step_s, self._lost_s, self._computed_s):
                 return
             self._lost_s += step_s

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from golem_chain.workers.residency.events import Event
     from golem_chain.workers.residency.manager import Residency
     from golem_chain.workers.residency.pace import Pace
-    from golem_chain.workers.residency.runner import Give, Served, Spent
+    from golem_chain.workers.residency.spent import Give, Served, Spent
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ class ChildRuntime:
                 served = serve(
                     *(self.residency, stage, requests, around, following, ready, alive),
                     preparing=self.watch.polled,
+                    within=self.watch.whole,
+                    at_once=self.settings.batch_of(stage),
                     may_put_off=give is not None,
                     interactive=interactive,
                     interactive_go_on=interactive_go_on,

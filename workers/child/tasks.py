@@ -27,7 +27,7 @@ from golem_chain.workers.child.runtime import Build, ChildRuntime
 from golem_chain.workers.devices.faults import first_line, is_out_of_memory
 
 if TYPE_CHECKING:
-    from golem_chain.workers.residency.runner import Spent
+    from golem_chain.workers.residency.spent import Spent
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from golem_chain.broker.queues import STAGES
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
-from golem_chain.workers.residency.runner import Served
+from golem_chain.workers.residency.spent import Served
 
 logger = logging.getLogger(__name__)
 

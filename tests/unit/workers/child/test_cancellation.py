@@ -227,3 +227,45 @@ def test_a_take_with_an_interactive_job_gives_way_to_nobody() -> None:
     assert lanes.yields(["bulk", "bulk"], waiting=True)
     assert not lanes.yields(["bulk", "interactive"], waiting=True)
     assert not lanes.yields(["bulk"], waiting=False)
+
+
+def test_an_answer_given_out_in_the_middle_of_a_run_is_written_whole(watch: Watch, ends: Ends) -> None:
+    ends.jobs, steps = {"b"}, []
+
+    def work() -> None:
+        with watch.watching(["a", "b"]), watch.breakable():
+            with watch.whole(0.0):
+                ends.looked_at(3)
+                steps.append("written")
+            time.sleep(120)
+            steps.append("ran")
+
+    with pytest.raises(BrokenOff):
+        work()
+    assert steps == ["written"]
+
+
+def test_what_the_rows_have_computed_counts_as_lost_and_what_was_given_does_not(
+    watch: Watch, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [0.0], []
+
+    def affords(step_s: float, lost_s: float, computed_s: float) -> bool:
+        asked.append((step_s, lost_s, computed_s))
+        return True
+
+    monkeypatch.setattr(lanes, "affords", affords)
+    timed = Watch(ends, lambda: ends.waiting, every_s=0.02, clock=lambda: now[0])
+    ends.waiting = True
+
+    def work() -> None:
+        with timed.watching(["a", "b"], may_yield=True), timed.breakable():
+            now[0] = 5.0
+            with timed.whole(1.5):
+                timed.leave("a")
+            now[0] = 5.5
+            time.sleep(120)
+
+    with pytest.raises(GaveWay):
+        work()
+    assert asked == [(2.0, 0.0, 5.0)]

@@ -11,7 +11,7 @@ from golem_chain.broker.keys import Keys
 from golem_chain.broker.monitoring import status, timeline
 from golem_chain.workers.child.celery_events import Announcer
 from golem_chain.workers.child.telemetry import Telemetry
-from golem_chain.workers.residency.runner import Served
+from golem_chain.workers.residency.spent import Served
 from tests.support.residency import make
 
 keys = Keys()

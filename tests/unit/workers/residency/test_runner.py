@@ -10,7 +10,8 @@ import pytest
 from golem_chain.shared.errors import BadAudio, GolemError, ModelAboveBudget, ModelMissing, OutOfMemory
 from golem_chain.workers.child.cancellation import BrokenOff
 from golem_chain.workers.residency.pace import Pace
-from golem_chain.workers.residency.runner import Spent, serve
+from golem_chain.workers.residency.runner import serve
+from golem_chain.workers.residency.spent import Spent
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.stub import StubEngine
 from tests.support.residency import make
