@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from golem_chain.benchmarks.report import Table
-from golem_chain.shared.errors import GolemError
+from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 
@@ -110,6 +110,29 @@ def chain(
     else:
         for table in comparison.tables(found):
             console.print(table.rich())
+
+
+@app.command()
+def large(
+    json_: JSON = False,
+    docs: DOCS = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For the weights, 14 GB while it runs; default: the system's.")
+    ] = None,
+    bits: Annotated[str, typer.Option(metavar="LIST", help="Which weights: off (bfloat16), 8 and 4 bits.")] = "off,8,4",
+) -> None:
+    """Measure larger models that take turns in 4 and 2 GiB.
+
+    Published shapes with random weights: what fits, what is refused.
+    """
+    from golem_chain.benchmarks.large.measure import BITS, measure
+    from golem_chain.benchmarks.large.report import tables, told
+
+    chosen = [one for one in bits.split(",") if one]
+    if unknown := [one for one in chosen if one not in BITS]:
+        raise BadRequest(f"--bits {unknown[0]} is not known: use {', '.join(BITS)}.")
+    found = measure(Settings.read(), folder, chosen, Console(stderr=True, quiet=json_).log)
+    _show(asdict(found), [*tables(found)], "large", docs, as_json=json_, told=told(found))
 
 
 @app.command()

@@ -79,9 +79,16 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 
 
 def write_shape(
-    stage: str, folder: Path, tokenizer_from: Path, shapes: dict[str, tuple[str, str, JsonObject, str]] = SHAPES
+    stage: str,
+    folder: Path,
+    tokenizer_from: Path,
+    shapes: dict[str, tuple[str, str, JsonObject, str]] = SHAPES,
+    *,
+    dtype: torch.dtype = torch.float32,
+    chats: bool = False,
 ) -> Path:
-    """Write a checkpoint folder as a hub would provide it: float32, weights from N(0, 0.02) with a fixed seed."""
+    """Write a checkpoint folder as a hub would provide it: weights from N(0, 0.02) with a fixed seed, one tensor in
+    memory at a time. `chats` keeps the tokenizer's chat template."""
     name, config_class, arguments, model_class = shapes[stage]
     target = folder / name
     if (target / "config.json").is_file():
@@ -103,12 +110,13 @@ def write_shape(
         for key, tensor in model.state_dict().items()
         if key not in tied
     ]
-    write_tensors(target / "model.safetensors", planned, torch.float32)
+    write_tensors(target / "model.safetensors", planned, dtype)
     for file in (*_TOKENIZER_FILES, "preprocessor_config.json", "generation_config.json"):
         wanted = stage == "scribe" or file in _TOKENIZER_FILES
         if wanted and (tokenizer_from / file).is_file():
             shutil.copy(tokenizer_from / file, target / file)
-    _plain_tokenizer(target / "tokenizer_config.json", stage)
+    if not chats:
+        _plain_tokenizer(target / "tokenizer_config.json", stage)
     if stage == "interpreter":
         _pairs_as_bart(target / "tokenizer.json", tokenizer)
     (target / "config.json").write_text(config.to_json_string())  # last: marks the folder as complete

@@ -158,7 +158,7 @@ FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 SUBCOMMANDS = {
     "models": ("pull", "list", "verify"),
     "eval": ("ks", "asr", "guards", "intents"),
-    "bench": ("switch", "chain", "interactive", "transcribe", "many", "listen", "serve", "boxes", "fleet"),
+    "bench": ("switch", "chain", "large", "interactive", "transcribe", "many", "listen", "serve", "boxes", "fleet"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Benchmark of models that one small card holds only in turns."""
