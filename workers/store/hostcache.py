@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from golem_chain.workers.store.packed.files import is_packed
+
 _ALIGN_BYTES = 256  # the alignment of CUDA's own allocator
 
 
@@ -35,10 +37,11 @@ class Layout:
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> "Layout":
-        """Lay out tensors, each aligned: floats as `dtype`, all others with their own dtype."""
+        """Lay out tensors, each aligned: floats as `dtype`, all others, and the parts of packed weights, with their own
+        dtype."""
         places, at = [], 0
         for name, tensor in tensors.items():
-            kind = dtype if tensor.is_floating_point() else tensor.dtype
+            kind = dtype if tensor.is_floating_point() and not is_packed(name) else tensor.dtype
             size = tensor.numel() * kind.itemsize
             places.append(Place(name, kind, tuple(tensor.shape), at, at + size))
             at += -(-size // _ALIGN_BYTES) * _ALIGN_BYTES

@@ -5,9 +5,11 @@ pages are the weights: nothing is copied if the dtype on disk is the dtype that 
 """
 
 import json
+import logging
+import math
 import mmap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,21 @@ from torch import nn
 
 from golem_chain.shared.errors import ModelChanged, ModelCorrupt, ModelMissing
 from golem_chain.workers.devices.precision import Precision
-from golem_chain.workers.store.formats.safetensors_files import FLOATS, ITEM_BYTES, map_tensors, read_header
+from golem_chain.workers.store import variants
+from golem_chain.workers.store.formats.safetensors_files import (
+    FLOATS,
+    ITEM_BYTES,
+    MappedFile,
+    map_tensors,
+    read_header,
+)
 from golem_chain.workers.store.hostcache import HostCache, HostCopy
 from golem_chain.workers.store.manifest import Checkpoint, check_sizes, hashes, read, verify_if_touched
+from golem_chain.workers.store.packed.blocks import Packed
+from golem_chain.workers.store.packed.files import described, gather, parts
 from golem_chain.workers.store.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 
 class Weights:
@@ -70,11 +83,16 @@ class Weights:
 
     @cached_property
     def nbytes(self) -> int:
-        """Size of the weights on the device in bytes, from the file headers, without loading them."""
-        entries = [entry for path in self._files() for entry in read_header(path).values()]
+        """Size of the weights on the device in bytes, from the file headers, without loading them; packed weights as
+        they will be."""
+        entries = {name: entry for path in self._files() for name, entry in read_header(path).items()}
+        kinds = described({name: entry.shape for name, entry in entries.items()})
+        if self.bits:
+            return self.build().nbytes(kinds, self.dtype)
         return sum(
-            entry.count * (self.dtype.itemsize if entry.dtype in FLOATS else ITEM_BYTES[entry.dtype])
-            for entry in entries
+            math.prod(shape)
+            * (self.dtype.itemsize if kind or entries[name].dtype in FLOATS else ITEM_BYTES[entries[name].dtype])
+            for name, (kind, shape) in kinds.items()
         )
 
     def load(self) -> nn.Module:
@@ -100,12 +118,24 @@ class Weights:
         return hashes(now) != hashes(self.checkpoint)
 
     def _load(self) -> nn.Module:
-        files = self._files()
         verify_if_touched(self.checkpoint)
+        variant = variants.find(self.checkpoint, self.precision)
+        if variant is None:
+            return self._load_from(self._own_files())
+        try:
+            return self._load_from([variant])
+        except ModelCorrupt as exc:
+            logger.warning("%s is not used: %s", variant, exc.message)
+            variants.discard(self.checkpoint, str(variants.name_of(self.precision)))
+            return self._load_from(self._own_files())
+
+    def _load_from(self, files: list[Path]) -> nn.Module:
         skeleton = self.build()
-        copy = self._host_copy() if self._host else None
-        tensors = copy.to(self.device) if copy else self._mapped()
-        skeleton.fill(tensors, self.device, self.dtype, str(files[0]))
+        copy = self._host_copy(files) if self._host else None
+        if copy:
+            skeleton.fill(gather(copy.to(self.device), str(files[0])), self.device, self.dtype, str(files[0]))
+        else:
+            self._fill(skeleton, files)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return skeleton.model
@@ -114,31 +144,58 @@ class Weights:
         """Read the weights while another stage computes: into pinned host memory for a card, into the page cache for a
         CPU. Cheap if they are already there."""
         if self._host:
-            self._host_copy()
+            self._host_copy(self._files())
             return
         for path in self._files():
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
                 if hasattr(mmap, "MADV_WILLNEED"):
                     mapped.madvise(mmap.MADV_WILLNEED)  # asynchronous: the kernel reads ahead
 
-    def _mapped(self) -> dict[str, torch.Tensor]:
-        tensors: dict[str, torch.Tensor] = {}
-        for path in self._files():
-            tensors |= map_tensors(path)
-        return tensors
+    def _fill(self, skeleton: Skeleton, files: list[Path]) -> None:
+        """Fill the modules from mapped files. Pages of tensors that had to be converted are let go one by one, so that
+        no more than one of them is in memory twice."""
+        mapped = [MappedFile(path) for path in files]
+        tensors = gather({name: tensor for file in mapped for name, tensor in file.tensors.items()}, str(files[0]))
+        if self._taken_as_they_are(tensors):
+            for file in mapped:
+                file.populate()
 
-    def _host_copy(self) -> HostCopy | None:
+        def copied(name: str) -> None:
+            tensor = tensors.get(name)
+            for part in parts(name, tensor) if isinstance(tensor, Packed) else (name,):
+                for file in mapped:
+                    file.release(part)
+
+        skeleton.fill(tensors, self.device, self.dtype, str(files[0]), copied)
+
+    def _taken_as_they_are(self, tensors: Mapping[str, torch.Tensor | Packed]) -> bool:
+        """Whether a load copies little of the files: then mapping all pages at once is faster."""
+        if self.bits:
+            return any(isinstance(tensor, Packed) for tensor in tensors.values())
+        return all(isinstance(t, torch.Tensor) and t.dtype in (self.dtype, torch.int64) for t in tensors.values())
+
+    def _mapped(self, files: list[Path]) -> dict[str, torch.Tensor]:
+        """The tensors as they are copied into host memory."""
+        tensors: dict[str, torch.Tensor] = {}
+        for path in files:
+            tensors |= map_tensors(path)
+        together = gather(tensors, str(files[0]))
+        if self.bits:
+            return self.build().packed(together, str(files[0]))
+        return {name: t.dense(self.dtype) if isinstance(t, Packed) else t for name, t in together.items()}
+
+    def _host_copy(self, files: list[Path]) -> HostCopy | None:
         """The pinned copy, made on first use; None if the cache has no room for it or memory cannot be pinned.
 
         A load that starts while a prefetch is making the copy waits for it.
         """
         assert self._host is not None
-        key = f"{self.folder} {self.dtype}"
+        key = f"{self.folder} {self.precision.name}"
         with self._copying:
             copy = self._host.get(key)
             if copy is None and self._host.make_room(self.nbytes):
                 try:
-                    copy = HostCopy.make(self._mapped(), self.dtype, pin=self._pin)
+                    copy = HostCopy.make(self._mapped(files), self.dtype, pin=self._pin)
                 except RuntimeError:
                     return None  # memory cannot be pinned: copy from the mapped pages instead
                 self._host.put(key, copy)
@@ -155,7 +212,7 @@ class Weights:
         """The modules without weights, built on the first call."""
         if self._skeleton is None:
             try:
-                skeleton = Skeleton(self._make, self.config, self.dtype)
+                skeleton = Skeleton(self._make, self.config, self.dtype, self.bits)
             except (AttributeError, TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as exc:
                 raise ModelCorrupt(
                     f"{self.folder / 'config.json'} does not describe a supported model ({exc}): run "
@@ -166,6 +223,11 @@ class Weights:
         return self._skeleton
 
     def _files(self) -> list[Path]:
+        """The files of weights to read: a variant in the form that runs, if the store has one."""
+        variant = variants.find(self.checkpoint, self.precision)
+        return [variant] if variant else self._own_files()
+
+    def _own_files(self) -> list[Path]:
         files = self.checkpoint.weight_files
         missing = next((path for path in files if not path.is_file()), None)
         if missing or not files:

@@ -52,8 +52,11 @@ def weight_files(names: "set[str]", read_index: Callable[[str], JsonObject]) -> 
     return parts or sorted(name for name in names if name.endswith(".gguf"))[:1]
 
 
-def convert(source: Path, target: Path, dtype: torch.dtype, report: Callable[[int, int], None]) -> tuple[str, str]:
-    """Convert the files in `source` to the store's format; return the source format and the source dtype.
+def convert(
+    source: Path, target: Path, dtype: torch.dtype, report: Callable[[int, int], None], *, packed: bool = False
+) -> tuple[str, str]:
+    """Convert the files in `source` to the store's format; return the source format and the source dtype. `packed`:
+    what the source has in packed blocks stays so, to the bit; everything else is converted.
 
     `report` gets the bytes written so far and the total. Raises ModelCorrupt if the source cannot be used.
     """
@@ -62,15 +65,19 @@ def convert(source: Path, target: Path, dtype: torch.dtype, report: Callable[[in
     if not weights:
         raise ModelCorrupt(f"{source.name} has no weights: neither safetensors, .bin nor .gguf.")
     if weights[0].endswith(".gguf"):
-        planned, kind = _from_gguf(source / weights[0], target), "GGUF"
+        planned, kind = _from_gguf(source / weights[0], target, packed), "GGUF"
     elif weights[0].startswith("model.bin"):
         planned, kind = _from_ctranslate2([source / name for name in weights], target), "CTranslate2"
     else:
         _copy_side_files(source, target, names)
         by_bin = weights[0].endswith(".bin")
         planned, kind = _from_torch([source / name for name in weights]), "PyTorch" if by_bin else "safetensors"
-    floats = {str(tensor.dtype).removeprefix("torch.") for tensor in planned if tensor.dtype.is_floating_point}
-    total, done = sum(_bytes(tensor, dtype) for tensor in planned), 0
+    floats = {
+        str(tensor.dtype).removeprefix("torch.")
+        for tensor in planned
+        if tensor.dtype.is_floating_point and not tensor.as_is
+    }
+    total, done = sum(tensor.nbytes(dtype) for tensor in planned), 0
 
     def wrote(count: int) -> None:
         nonlocal done
@@ -90,11 +97,6 @@ def read_json(path: Path) -> JsonObject:
     if not isinstance(value, dict):
         raise ModelCorrupt(f"{path.name} is missing or is not a JSON object.")
     return value
-
-
-def _bytes(tensor: Planned, dtype: torch.dtype) -> int:
-    size = dtype.itemsize if tensor.dtype.is_floating_point else tensor.dtype.itemsize
-    return int(torch.Size(tensor.shape).numel()) * size
 
 
 def _copy_side_files(source: Path, target: Path, names: "set[str]") -> None:
@@ -154,12 +156,12 @@ def _from_ctranslate2(paths: list[Path], target: Path) -> list[Planned]:
     return planned
 
 
-def _from_gguf(path: Path, target: Path) -> list[Planned]:
+def _from_gguf(path: Path, target: Path, packed: bool) -> list[Planned]:
     from golem_chain.workers.store.formats.gguf import parse
     from golem_chain.workers.store.formats.llama import llama, token_ids, tokenizer_files
 
     gguf = parse(map_file(path), path.name)
-    planned, config = llama(gguf)
+    planned, config = llama(gguf, packed=packed)
     files = {"config.json": json.dumps(config, indent=1), "generation_config.json": json.dumps(token_ids(gguf))}
     for name, text in (files | tokenizer_files(gguf)).items():
         (target / name).write_text(text, encoding="utf-8")

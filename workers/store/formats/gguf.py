@@ -13,6 +13,7 @@ import torch
 
 from golem_chain.shared.errors import ModelCorrupt
 from golem_chain.workers.store.formats.reader import Reader
+from golem_chain.workers.store.packed.blocks import LEAST_WEIGHTS
 
 Value = int | float | bool | str | list["Value"]
 Wanted = TypeVar("Wanted", int, float, str)
@@ -22,6 +23,7 @@ _REALS = {6: "f", 12: "d"}
 _BOOL, _TEXT, _ARRAY = 7, 8, 9
 _MAX_RANK = 4
 _BLOCK = 32  # elements that share one scale
+_PACKED = {2: "q4_0", 3: "q4_1", 8: "q8_0"}
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,21 @@ class Gguf:
     def tensor(self, name: str) -> torch.Tensor:
         """A tensor, dequantised exactly to float32. Raises ModelCorrupt."""
         stored = self.stored[name]
-        count = math.prod(stored.shape)
-        block, block_bytes, unpack = _KINDS[stored.kind]
+        return _KINDS[stored.kind][2](self.blocks(name)).reshape(stored.shape)
+
+    def blocks(self, name: str) -> torch.Tensor:
+        """The blocks of a tensor as they are, uint8 (n, bytes of a block)."""
+        stored = self.stored[name]
+        block, block_bytes, _ = _KINDS[stored.kind]
         start = self.base + stored.offset
-        raw = bytearray(self.data[start : start + count // block * block_bytes])
-        return unpack(torch.frombuffer(raw, dtype=torch.uint8).view(-1, block_bytes)).reshape(stored.shape)
+        raw = bytearray(self.data[start : start + math.prod(stored.shape) // block * block_bytes])
+        return torch.frombuffer(raw, dtype=torch.uint8).view(-1, block_bytes)
+
+    def packed_kind(self, name: str) -> str | None:
+        """The kind of a large matrix of packed blocks (`store/packed/blocks.py`); None for all other tensors."""
+        stored = self.stored[name]
+        large = len(stored.shape) == 2 and math.prod(stored.shape) >= LEAST_WEIGHTS
+        return _PACKED.get(stored.kind) if large else None
 
 
 def parse(data: bytes | bytearray | mmap.mmap, name: str) -> Gguf:

@@ -9,6 +9,8 @@ import torch
 from golem_chain.shared.errors import ModelCorrupt
 from golem_chain.workers.store.formats.gguf import Gguf
 from golem_chain.workers.store.formats.safetensors_files import Planned
+from golem_chain.workers.store.packed.blocks import Packed, of_gguf
+from golem_chain.workers.store.packed.files import planned as planned_parts
 
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -30,8 +32,9 @@ _RECOMPUTED = "rope_freqs.weight"  # llama.cpp's copy of what follows from the c
 _CONTROL, _USER_DEFINED = 3, 4  # token types that are matched before the text is split
 
 
-def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
-    """The tensors (float32) and config.json. Raises ModelCorrupt for another architecture or missing parts."""
+def llama(gguf: Gguf, *, packed: bool = False) -> tuple[list[Planned], dict[str, object]]:
+    """The tensors (float32) and config.json. `packed`: large matrices keep their packed blocks. Raises ModelCorrupt for
+    another architecture or missing parts."""
     if gguf.fields.get("general.architecture") != "llama":
         raise gguf.corrupt(f"its architecture is {str(gguf.fields.get('general.architecture'))[:40]!r}, not llama")
     if any(key.startswith("llama.rope.scaling.") for key in gguf.fields):
@@ -47,6 +50,11 @@ def llama(gguf: Gguf) -> tuple[list[Planned], dict[str, object]]:
         permuted = heads if ".attn_q." in name else kv_heads if ".attn_k." in name else 0
         if permuted and stored.shape[0] % (2 * permuted):
             raise gguf.corrupt(f"{name} has shape {list(stored.shape)}, which {permuted} heads do not divide")
+        kind = gguf.packed_kind(name) if packed else None
+        if kind:
+            matrix = stored.shape[0], stored.shape[1]
+            tensors += planned_parts(_rename(gguf, name), kind, matrix, False, partial(_packed, gguf, name, permuted))
+            continue
         tensors.append(
             Planned(_rename(gguf, name), stored.shape, torch.float32, partial(_tensor, gguf, name, permuted))
         )
@@ -94,9 +102,19 @@ def _rename(gguf: Gguf, name: str) -> str:
 
 
 def _tensor(gguf: Gguf, name: str, heads: int) -> torch.Tensor:
-    """Read a tensor and undo llama.cpp's interleaving of the two halves of each rotary head (`permute` in its
-    convert_hf_to_gguf.py)."""
-    tensor = gguf.tensor(name)
+    return _unpermuted(gguf.tensor(name), heads)
+
+
+def _packed(gguf: Gguf, name: str, heads: int) -> Packed:
+    shape = gguf.stored[name].shape
+    blocks = gguf.blocks(name)
+    by_row = _unpermuted(blocks.view(shape[0], -1), heads)
+    return of_gguf(str(gguf.packed_kind(name)), by_row.reshape(blocks.shape), (shape[0], shape[1]))
+
+
+def _unpermuted(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """Undo llama.cpp's interleaving of the two halves of each rotary head (`permute` in its convert_hf_to_gguf.py), by
+    rows; 0 heads: there is none."""
     if not heads:
         return tensor
     rows = tensor.shape[0] // heads // 2

@@ -93,36 +93,55 @@ def _entry(path: Path, name: str, value: dict[str, object], base: int, size: int
     return entry
 
 
+class MappedFile:
+    """A file mapped privately; `tensors` are views of it, and keep it open as long as one of them lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read but the header. Raises ModelCorrupt, FileNotFoundError."""
+        import torch
+
+        self._entries = read_header(path)
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        self._mapped, self.tensors = mapped, dict[str, torch.Tensor]()
+        for name, entry in self._entries.items():
+            dtype: torch.dtype = getattr(torch, _TORCH_NAMES[entry.dtype])
+            if entry.count == 0:
+                self.tensors[name] = torch.empty(entry.shape, dtype=dtype)
+            elif entry.start % ITEM_BYTES[entry.dtype]:  # other writers do not always align tensors: copy
+                raw = bytearray(mapped[entry.start : entry.stop])
+                self.tensors[name] = torch.frombuffer(raw, dtype=dtype).view(entry.shape)
+            else:
+                flat = torch.frombuffer(mapped, dtype=dtype, count=entry.count, offset=entry.start)
+                self.tensors[name] = flat.view(entry.shape)
+
+    def populate(self) -> None:
+        """Map all pages at once."""
+        try:
+            self._mapped.madvise(_MADV_POPULATE_READ)
+        except (OSError, AttributeError):  # an older kernel or another system: pages are mapped on first access
+            if hasattr(mmap, "MADV_WILLNEED"):
+                self._mapped.madvise(mmap.MADV_WILLNEED)
+
+    def release(self, name: str) -> None:
+        """Take a tensor's pages out of this process: reading them again reads them from the file. For what was
+        converted, so that weights are not in memory twice while a model loads."""
+        entry = self._entries.get(name)
+        if entry is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        first = -(-entry.start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = entry.stop // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < last:
+            self._mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
 def map_tensors(path: Path, touch: bool = True) -> dict[str, "torch.Tensor"]:
     """All tensors of a file as views of one private mapping, which is closed with the last of them. Nothing is copied.
     `touch` maps all pages at once. Raises ModelCorrupt."""
-    import torch
-
-    entries = read_header(path)
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    mapping = MappedFile(path)
     if touch:
-        _populate(mapped)
-    tensors: dict[str, torch.Tensor] = {}
-    for name, entry in entries.items():
-        dtype: torch.dtype = getattr(torch, _TORCH_NAMES[entry.dtype])
-        if entry.count == 0:
-            tensors[name] = torch.empty(entry.shape, dtype=dtype)
-        elif entry.start % ITEM_BYTES[entry.dtype]:  # other writers do not always align tensors: copy
-            raw = bytearray(mapped[entry.start : entry.stop])
-            tensors[name] = torch.frombuffer(raw, dtype=dtype).view(entry.shape)
-        else:
-            flat = torch.frombuffer(mapped, dtype=dtype, count=entry.count, offset=entry.start)
-            tensors[name] = flat.view(entry.shape)
-    return tensors
-
-
-def _populate(mapped: mmap.mmap) -> None:
-    try:
-        mapped.madvise(_MADV_POPULATE_READ)
-    except (OSError, AttributeError):  # an older kernel or another system: pages are mapped on first access
-        if hasattr(mmap, "MADV_WILLNEED"):
-            mapped.madvise(mmap.MADV_WILLNEED)
+        mapping.populate()
+    return mapping.tensors
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,15 @@ class Planned:
     shape: tuple[int, ...]
     dtype: "torch.dtype"  # as produced by `make`; floats are written in the dtype of the file
     make: "Callable[[], torch.Tensor]"
+    as_is: bool = False  # written in its own dtype: scales of packed weights
+
+    def kind(self, dtype: "torch.dtype") -> "torch.dtype":
+        """The dtype in a file whose floats are `dtype`."""
+        return dtype if self.dtype.is_floating_point and not self.as_is else self.dtype
+
+    def nbytes(self, dtype: "torch.dtype") -> int:
+        """Its size in a file whose floats are `dtype`."""
+        return math.prod(self.shape) * self.kind(dtype).itemsize
 
 
 def write_tensors(
@@ -149,9 +177,12 @@ def write_tensors(
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
     for tensor in planned:
-        kind = dtype if tensor.dtype.is_floating_point else tensor.dtype
-        size = math.prod(tensor.shape) * kind.itemsize
-        header[tensor.name] = {"dtype": codes[kind], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        size = tensor.nbytes(dtype)
+        header[tensor.name] = {
+            "dtype": codes[tensor.kind(dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + size],
+        }
         at += size
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-(8 + len(raw)) % _ALIGN_BYTES)
@@ -172,7 +203,7 @@ def _pieces(head: bytes, planned: Sequence[Planned], dtype: "torch.dtype") -> "I
         tensor = wanted.make().detach()
         if tuple(tensor.shape) != wanted.shape:
             raise ModelCorrupt(f"{wanted.name} has shape {list(tensor.shape)}, not {list(wanted.shape)}.")
-        if tensor.dtype.is_floating_point and tensor.dtype != dtype:
+        if tensor.dtype.is_floating_point and tensor.dtype != dtype and not wanted.as_is:
             cast = tensor.to(dtype)
             if not torch.isfinite(cast).all() and torch.isfinite(tensor).all():
                 raise ModelCorrupt(f"{wanted.name} overflows {dtype}: set GOLEM_DTYPE=float32 or bfloat16.")

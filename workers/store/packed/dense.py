@@ -5,11 +5,17 @@ from typing import Any, cast
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
+from golem_chain.workers.store.packed.modules import PackedEmbedding, PackedModule
+
 
 def dense(module: Any, dtype: torch.dtype) -> torch.Tensor:
     """The weights of a linear layer or an embedding, (out, in) or (count, width), as `dtype`. Those of a plain module
     in its own dtype are not copied; packed ones are unpacked."""
-    return cast(torch.Tensor, module.weight).to(dtype)
+    if isinstance(module, PackedModule):
+        unpacked = module.held().dense(dtype)
+        return unpacked.t() if module.turned else unpacked
+    weight = cast(torch.Tensor, module.weight)
+    return (weight.t() if type(module).__name__ == "Conv1D" else weight).to(dtype)
 
 
 def project(module: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -18,5 +24,8 @@ def project(module: Any, rows: torch.Tensor) -> torch.Tensor:
 
 
 def embed(module: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of an embedding for ids, int64 (…) → (…, width), in the dtype that the model's rows run in."""
+    """The rows of an embedding for ids, int64 (…) → (…, width), in the dtype that the model's rows run in and without
+    the factor of a scaled embedding."""
+    if isinstance(module, PackedEmbedding):
+        return module.lookup(ids)
     return F.embedding(ids, module.weight)

@@ -27,6 +27,24 @@ def put(made: Path, folder: Path) -> None:
     flush_folder(folder.parent)
 
 
+def put_files(made: Path, folder: Path) -> None:
+    """Move the files of a finished folder into one that is in place, in the order of their names, each flushed to
+    disk and replacing its predecessor as a whole."""
+    flush_folder(made)
+    for path in sorted(made.iterdir()):
+        path.rename(folder / path.name)
+    flush_folder_entry(folder)
+
+
+def flush_folder_entry(folder: Path) -> None:
+    """Flush the list of a folder's files to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def flush_folder(folder: Path) -> None:
     """Flush a folder and its contents to disk."""
     for path in [*folder.rglob("*"), folder]:

@@ -1,0 +1,107 @@
+"""Packed layers give what their unpacked weights give, for one row and for many, in every dtype."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from golem_chain.workers.store.packed.blocks import of_gguf, pack
+from golem_chain.workers.store.packed.dense import dense, embed, project
+from golem_chain.workers.store.packed.modules import PackedEmbedding, PackedLinear, install, pairs_of
+from tests.support.store_models import ALL
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+CPU = torch.device("cpu")
+
+
+def matrix(kind, shape=(200, 96)):
+    torch.manual_seed(3)
+    if kind in ("int8", "int4"):
+        return pack(torch.randn(shape), 8 if kind == "int8" else 4)
+    import gguf
+
+    raw = gguf.quants.quantize(torch.randn(shape).numpy(), gguf.GGMLQuantizationType[kind.upper()])
+    blocks = {"q8_0": 34, "q4_0": 18, "q4_1": 20}
+    return of_gguf(kind, torch.from_numpy(raw).view(-1, blocks[kind]), shape)
+
+
+def linear(packed, dtype, bias=None):
+    layer = PackedLinear(packed.shape, None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False))
+    layer.hold(packed, dtype, pairs_of(packed, dtype, CPU))
+    return layer
+
+
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "int4", "q4_1", "q4_0"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("rows", [(1,), (7,), (2, 100), (0,)])
+def test_a_packed_layer_gives_what_its_unpacked_weights_give(kind, dtype, rows):
+    packed = matrix(kind)
+    bias = torch.randn(200)
+    given = torch.randn(*rows, 96).to(dtype)
+    found = project(linear(packed, dtype, bias), given)
+    wanted = F.linear(given.double(), packed.dense(torch.float32).double(), bias.to(dtype).double())
+    assert found.dtype == dtype
+    assert found.shape == wanted.shape
+    scale = wanted.abs().max() if wanted.numel() else 1
+    assert ((found.double() - wanted).abs() <= TOLERANCE[dtype] * scale).all()
+
+
+def test_rows_that_are_no_contiguous_block_are_multiplied_too():
+    packed = matrix("int4")
+    given = torch.randn(96, 3).bfloat16().t()
+    assert torch.equal(linear(packed, torch.bfloat16)(given), linear(packed, torch.bfloat16)(given.contiguous()))
+
+
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "int4", "q4_1", "q4_0"])
+def test_dense_and_embed_read_packed_and_plain_modules_alike(kind):
+    packed = matrix(kind)
+    plain = nn.Embedding(200, 96, _weight=packed.dense(torch.float32))
+    table = PackedEmbedding((200, 96))
+    table.hold(packed, torch.float32)
+    ids = torch.tensor([[0, 199, 64]])
+    assert torch.equal(dense(table, torch.float32), dense(plain, torch.float32))
+    assert torch.equal(embed(table, ids), embed(plain, ids))
+    assert torch.equal(table(ids), plain(ids))
+    assert dense(table, torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_positions_norms_convolutions_and_small_matrices_stay(kind):
+    model = ALL[kind]()
+    before = dict(model.named_parameters())
+    packed = {name for place in install(model) for name in place.names}
+    for name in packed:
+        assert before[name].numel() >= 4096 if name in before else True
+        assert "position" not in name
+        assert "wpe" not in name
+        assert "conv" not in name
+    assert all(name in dict(model.named_parameters()) for name in before if "norm" in name or "ln_" in name)
+
+
+def test_a_hook_of_a_replaced_layer_still_runs():
+    model = nn.Sequential(nn.Linear(96, 64))
+    seen = []
+    model[0].register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    (place,) = install(model)
+    place.modules[0].hold(matrix("int8", (64, 96)), torch.float32)
+    with torch.no_grad():
+        model(torch.randn(2, 96))
+    assert seen == [(2, 96)]
+
+
+def test_a_matrix_that_an_unknown_layer_shares_is_not_packed():
+    class Own(nn.Module):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+    model = nn.Module()
+    model.linear = nn.Linear(96, 64)
+    model.own = Own(model.linear.weight)
+    assert install(model) == []
+    assert type(model.linear) is nn.Linear
+
+
+def test_a_packed_layer_without_weights_says_so():
+    with pytest.raises(AssertionError, match="not loaded"):
+        PackedLinear((64, 96), None)(torch.randn(1, 96))
