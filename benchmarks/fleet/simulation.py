@@ -260,8 +260,8 @@ class Fleet:
         queue, taken = move.queue, list[int]()
         self._fill(taken, queue, "bulk", move.bulk_n)
         self._fill(taken, queue, "interactive", move.take_n)
-        self._fill(taken, queue, "bulk", move.take_n)
-        box.state.takes(move)
+        self._fill(taken, queue, "bulk", 1 if move.pilot and not taken else move.take_n)
+        box.state.takes(move, count=len(taken))
         for job in taken:
             box.state.took(str(job), 1)
         box.busy = True

@@ -19,7 +19,6 @@ kombu's `global_keyprefix`. Priorities and expiry of the stages' queues are not 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
@@ -48,7 +47,7 @@ from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.message import Taken, celery_message
 from golem_chain.broker.transport.qos import QoS, log_forgotten
-from golem_chain.broker.transport.scheduler import LOOK_S, decide, listens, patience_s
+from golem_chain.broker.transport.scheduler import LOOK_S, decide, gathers_s, listens, patience_s
 from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
 
 logger = get_logger(__name__)
@@ -81,7 +80,7 @@ class Channel(redis.Channel):
     bulk_wait_s = inf  # see `View`
     max_deliveries = 3
     box = ""  # node name; empty for a producer
-    gather_s = 0.005  # how long an idle worker waits for the rest of a burst after its first message, seconds
+    gather_s = 0.005  # how long an idle worker waits for the next message of a burst, seconds
 
     _outstanding: Asked | None = None  # the request whose reply the connection waits for
     _chosen = Move("", 0)
@@ -89,6 +88,7 @@ class Channel(redis.Channel):
     _wait_queues: tuple[str, ...] = ()  # whose wake marks an idle wait blocks on
     _wait_s = LOOK_S
     _awaited = False  # the last request was a wait
+    _gathered = 0  # messages of a burst that were there at the last look, while more of it is awaited
     _maybe_work = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -216,11 +216,13 @@ class Channel(redis.Channel):
                 self._send(Asked.PASS, "EVAL", scripts.WAKE, 1, woken)
             return
         awaited, self._awaited = self._awaited, False
-        if awaited and move.lane == "bulk" and move.queue == queues[0] and move.take_n < view.batch_of(move.queue):
-            age = next(line.oldest_s for line in view.lines if line.queue == move.queue)
-            if age < self.gather_s:  # this may be the first message of a burst: take more of it in one batch
-                sleep(self.gather_s - age)
-                move = replace(move, take_n=view.batch_of(move.queue))
+        before, self._gathered = self._gathered, 0
+        if (awaited or before) and move.queue == queues[0]:  # this may be the first message of a burst
+            line = next(line for line in view.lines if line.queue == move.queue)
+            if pause_s := gathers_s(view, line, move, 0 if awaited else before, self.gather_s):
+                self._gathered = line.depth
+                sleep(pause_s)
+                return  # and look again
         self._take(move, view)
 
     def _take(self, move: Move, view: View) -> None:
@@ -244,7 +246,7 @@ class Channel(redis.Channel):
             log_forgotten(forgotten)
         messages = [Taken.of(row) for row in rows]
         if messages:
-            self.consumer_state.takes(self._chosen, alone=messages[0].takes_all)
+            self.consumer_state.takes(self._chosen, alone=messages[0].takes_all, count=len(messages))
         for one in messages:
             self.consumer_state.took(one.tag, one.delivery)
         for one in messages:
@@ -254,7 +256,8 @@ class Channel(redis.Channel):
             # by our clock: the delay of a retry counts from now, and the sender's clock may be hours ahead or behind
             due = datetime.fromtimestamp(time() + one.delay_s, UTC).isoformat() if one.delay_s else None
             try:
-                self.connection._deliver(celery_message(queue, one, self.box, due), queue)
+                told = celery_message(queue, one, self.box, due, pilot=self._chosen.pilot)
+                self.connection._deliver(told, queue)
             except self.connection_errors:
                 raise
             except Exception as exc:  # Celery could not handle it: one message must not stop the worker

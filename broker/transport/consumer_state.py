@@ -14,6 +14,9 @@ from typing import Any, Protocol
 from golem_chain.broker.transport.view import Line, Move, Prefer, View
 from golem_chain.shared.json_object import JsonObject
 
+#: A first take of so many messages is as good as a pilot.
+PILOTS = 2
+
 
 class TakingChannel(Protocol):
     """What others need of the channel over which messages are taken."""
@@ -43,10 +46,15 @@ class ConsumerState:
         self._alone_n = 0  # messages that ran alone in the last takes of this stay
         self._pressed_at: float | None = None  # since when interactive work has decided every take
         self._repaid = False  # the last take was a turn of bulk in between
+        self._fresh = True  # nothing was taken since all queues were empty
+        self._pilot = False  # the last take was a pilot, or as small
 
-    def takes(self, move: Move, *, alone: bool = False) -> None:
-        """Note a take. `alone`: of a message that must run alone."""
+    def takes(self, move: Move, *, alone: bool = False, count: int | None = None) -> None:
+        """Note a take of `count` messages, None: as many as the move says. `alone`: of one that must run alone."""
         now = self._clock()
+        small = (move.take_n if count is None else count) <= PILOTS
+        self._pilot = move.pilot or (self._fresh and small and move.lane == "bulk")
+        self._fresh = False
         if move.queue != self.current:
             self.current, self._since, self._gap_s, self._alone_n = move.queue, now, inf, 0
         else:
@@ -114,6 +122,7 @@ class ConsumerState:
         lines = [_since_start(line, opened) for line in seen]
         dwell = now - self._since if self.current else 0.0
         idle = 0.0 if self.in_hand else now - self._emptied
+        self._fresh |= not self.in_hand and not any(line.total for line in seen)
         pressed = now - self._pressed_at if self._pressed_at is not None else 0.0
         return View(
             lines,
@@ -129,6 +138,8 @@ class ConsumerState:
             bulk_wait_s=bulk_wait_s,
             pressed_s=pressed,
             repaid=self._repaid,
+            fresh=self._fresh,
+            pilot=self._pilot,
         )
 
 

@@ -87,8 +87,9 @@ def text(stage: str, job: str, *, retries: int = 0, delay_s: float = 0.0, alone:
 _FORMAT = {"body": _BODY, "content-type": "application/json", "content-encoding": "utf-8"}
 
 
-def celery_message(queue: str, taken: Taken, box: str, due: str | None) -> dict[str, Any]:
-    """Return what kombu delivers to Celery for a message taken from a queue. `due`: ISO time to run it, None: now."""
+def celery_message(queue: str, taken: Taken, box: str, due: str | None, *, pilot: bool = False) -> dict[str, Any]:
+    """Return what kombu delivers to Celery for a message taken from a queue. `due`: ISO time to run it, None: now;
+    `pilot`: of its take, only the cheapest job runs."""
     headers = {
         "task": task_name(queue),
         "id": taken.id,
@@ -100,6 +101,7 @@ def celery_message(queue: str, taken: Taken, box: str, due: str | None) -> dict[
         "ignore_result": True,
         "waited_s": taken.waited_s,
         "lane": taken.lane,
+        "pilot": pilot,
         "lease": [taken.tag, box, taken.delivery],
     }
     delivery = {"exchange": EXCHANGE.name, "routing_key": queue, "redelivered": taken.alone}

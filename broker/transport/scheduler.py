@@ -32,18 +32,26 @@ The policy for bulk, for one box with one model in memory and queues in chain or
     waited longer than its own bound. The rest of the current queue is finished first if it fits into one batch.
 (4) The next queue is the one furthest downstream, so that jobs finish; for `throughput` the one furthest upstream, so
     that each model is loaded once for a backlog of any size.
+(5) A pilot: where a backlog of more than two batches begins, on a box that had nothing to do, the cheapest job of the
+    first take goes through all stages ahead of the others, so that its answer takes as long as that of a lone job. This
+    costs a load of each model at most, and a batch of one in each stage; the loaded model's work waits for it. It
+    happens once: a backlog begins when the box has seen all its queues empty. Never for `throughput`.
+
+    scribe       1▁▁88888888    without a pilot:  888888888▁▁
+    interpreter  ▁1▁                              ▁▁▁▁▁▁▁▁▁8
+    oracle       ▁▁1                              the first answer comes with seven others, after three full batches
 
 With several boxes, which see each other's claims:
 
-(5) A queue that other boxes serve is left to them, unless its backlog exceeds their batches or it waits long in spite
+(6) A queue that other boxes serve is left to them, unless its backlog exceeds their batches or it waits long in spite
     of their claims, which may be stale. A box with work of its own helps only where the backlog per server is far
     larger than here.
-(6) A box whose messages arrive in a stream lingers on its queue before it moves: the next message is probably on its
+(7) A box whose messages arrive in a stream lingers on its queue before it moves: the next message is probably on its
     way, and another box may be free for the other queue.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from golem_chain.broker.transport.view import Line, Move, Prefer, View
@@ -80,6 +88,10 @@ LINGER_S = 0.5
 LOOK_S = 0.5
 #: The same if nothing waits anywhere: a wake mark ends the wait at once, unless the box that took it has died.
 EMPTY_LOOK_S = 2.0
+#: The longest that a box waits for the rest of a burst, seconds.
+GATHER_S = 0.05
+#: How many batches a backlog has at least for which a pilot is sent ahead.
+PILOTED_BATCHES = 2
 
 
 def decide(view: View) -> Move | None:
@@ -94,12 +106,26 @@ def decide(view: View) -> Move | None:
     starving = [line for line in waiting if line.waited_s > _starve_s(view)]
     if starving:  # (1)
         return _take(view, max(starving, key=lambda line: line.waited_s))
+    if pilot := _pilot(view, waiting):  # (5)
+        return pilot
     prompt = [
         line
         for n, line in enumerate(waiting)
         if not (line.put_off and len(waiting) > n + 1) or _in_a_series(view, line)
     ]
     return _choose(view, prompt) or _choose(view, waiting)
+
+
+def _pilot(view: View, waiting: Sequence[Line]) -> Move | None:
+    """(5): the take that begins or goes on with a pilot."""
+    first, later = waiting[0], waiting[1:]
+    if view.prefer == "throughput" or first.depth <= PILOTED_BATCHES * view.batch_of(first.queue):
+        return None
+    if view.fresh and not (later or first.servers or first.put_off) and first.queue != view.lines[-1].queue:
+        return replace(_take(view, first), pilot=True)
+    order = [line.queue for line in view.lines]
+    ahead = [line for line in later if view.pilot and order.index(line.queue) > order.index(view.current or order[-1])]
+    return replace(_take(view, ahead[0]), pilot=True) if ahead and not ahead[0].servers else None
 
 
 def _turn_of_bulk(view: View) -> Move | None:
@@ -154,6 +180,16 @@ def _choose(view: View, waiting: Sequence[Line]) -> Move | None:
     return _take(view, due[0] if view.prefer == "throughput" else due[-1])  # (4)
 
 
+def gathers_s(view: View, line: Line, move: Move, before: int, gather_s: float) -> float:
+    """Return for how many seconds an idle box waits for more of a burst before it takes from `line`; 0: it takes now.
+    `before`: the messages at the last look, 0 at the first; the burst is over when none has come for `gather_s`. It is
+    awaited until it is a batch, or a backlog to which a pilot is due."""
+    enough = view.batch_of(line.queue) if view.prefer == "throughput" else inf
+    if move.lane != "bulk" or move.pilot or line.oldest_s >= GATHER_S or not before < line.depth < enough:
+        return 0.0
+    return gather_s if before or line.depth > 1 else max(0.0, gather_s - line.oldest_s)
+
+
 def listens(view: View) -> list[str]:
     """Return the queues that wake an idle box: those whose model it holds and those that no box serves. Queues that it
     has just left to others are excluded, because it would consume their wake marks."""
@@ -201,7 +237,7 @@ def _may_leave(view: View, here: Sequence[Line], waiting: Sequence[Line]) -> boo
 
 
 def _due(view: View, line: Line, here: Sequence[Line]) -> bool:
-    """(3, 5): whether a queue justifies leaving work of our own once the dwell bound is reached."""
+    """(3, 6): whether a queue justifies leaving work of our own once the dwell bound is reached."""
     if line.waited_s < BOUNDS[view.prefer].wait * view.cost(line.queue):
         return False
     ours = max(own.depth / (own.servers + 1) for own in here)
@@ -213,7 +249,7 @@ def _free_for(view: View, line: Line) -> bool:
 
 
 def _welcome(view: View, line: Line) -> bool:
-    """(5): whether an idle box may take from this queue."""
+    """(6): whether an idle box may take from this queue."""
     return (
         line.servers == 0
         or line.depth > line.servers * view.batch.get(line.queue, 1)
@@ -229,7 +265,7 @@ def _left_alone_s(view: View, line: Line) -> float:
 
 
 def _lingers(view: View, line: Line) -> bool:
-    """(6): never a lone box, nor one whose messages arrive one by one, nor for long."""
+    """(7): never a lone box, nor one whose messages arrive one by one, nor for long."""
     bound = LEFT_ALONE if line.servers else min(BOUNDS[view.prefer].wait, LEFT_ALONE)
     return (
         max(view.gap_s, view.idle_s) < LINGER_S

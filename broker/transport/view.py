@@ -68,6 +68,8 @@ class View:
     bulk_wait_s: float = inf  # how long interactive work without a pause may hold up the bulk lane of a queue
     pressed_s: float = 0.0  # for how long interactive work has decided every take, turns of bulk aside
     repaid: bool = False  # the last take was such a turn
+    fresh: bool = False  # the box has taken nothing since it saw all its queues empty, or started
+    pilot: bool = False  # the last take was a pilot, or the first after `fresh` and of two messages at most
 
     def cost(self, queue: str) -> float:
         """Return the cost of a move to the queue, seconds."""
@@ -82,9 +84,10 @@ class View:
 @dataclass(frozen=True)
 class Move:
     """Take up to `take_n` messages of `queue`: interactive ones first, but at least `bulk_n` of the bulk lane if it has
-    so many. `lane`: whose rules chose the move."""
+    so many. `lane`: whose rules chose the move. `pilot`: only the cheapest of them runs, the others are given back."""
 
     queue: str
     take_n: int
     lane: Lane = "bulk"
     bulk_n: int = 0
+    pilot: bool = False

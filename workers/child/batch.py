@@ -18,6 +18,7 @@ class Call(NamedTuple):
     retries: int = 0  # earlier runs that ended with a retryable error
     waited_s: float = 0.0  # from publishing until it was taken, by the server's clock; 0: unknown
     lane: Lane = "bulk"  # the one that it was taken from
+    pilot: bool = False  # of its take only the cheapest job runs
 
 
 class How(StrEnum):
@@ -30,7 +31,7 @@ class How(StrEnum):
     ALONE = "alone"  # the batch failed as a whole: to be requeued, it runs alone
     AWAY = "away"  # Redis was down: to be requeued, no delivery is counted
     PUT_OFF = "put off"  # it would take long: to be requeued, no delivery is counted, it runs alone
-    YIELDED = "yielded"  # an interactive job waits: to be requeued, no delivery is counted
+    YIELDED = "yielded"  # an interactive job or a pilot goes first: to be requeued, no delivery is counted
 
 
 class End(NamedTuple):

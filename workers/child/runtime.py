@@ -68,6 +68,7 @@ class ChildRuntime:
         go_on: bool = True,
         interactive: Collection[int] = (),
         interactive_go_on: bool = True,
+        pilot: bool = False,
         waited_s: Sequence[float] = (),
     ) -> "Served":
         """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
@@ -76,6 +77,7 @@ class ChildRuntime:
         those of `Served.yielded`. Without `give`, nothing does. A GolemError takes the place of each answer that it
         prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
         `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a later stage.
+        `pilot`: only the cheapest runs, the others give way, unless a job is interactive.
         `waited_s`: how long each job has waited in the queue, seconds; empty if that is not known.
         """
         from golem_chain.workers.child.telemetry import Telemetry
@@ -115,6 +117,7 @@ class ChildRuntime:
                     may_put_off=give is not None,
                     interactive=interactive,
                     interactive_go_on=interactive_go_on,
+                    pilot=pilot,
                     gives_way=self.watch.gives_way,
                     pace=self._pace(stage),
                 )

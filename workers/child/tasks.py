@@ -116,6 +116,7 @@ class StageTask(Task):
                     go_on=any(go_on),
                     interactive=hurried,
                     interactive_go_on=hurried_go_on,
+                    pilot=any(run.calls[one.place].pilot for one in pending),
                     waited_s=[run.calls[one.place].waited_s for one in pending],
                 )
                 for place in served.put_off:

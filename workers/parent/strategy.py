@@ -36,7 +36,7 @@ def call_of(r: Request) -> Call:
     """Return what the child gets of a message."""
     headers = r.request_dict
     lease = Lease(*headers["lease"])
-    return Call(job_of(r.id), lease, headers["retries"], headers["waited_s"], headers["lane"])
+    return Call(job_of(r.id), lease, headers["retries"], headers["waited_s"], headers["lane"], headers["pilot"])
 
 
 class StageRequest(Request):

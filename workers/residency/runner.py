@@ -38,6 +38,7 @@ def serve(
     may_put_off: bool = False,
     interactive: Collection[int] = (),
     interactive_go_on: bool = True,
+    pilot: bool = False,
     gives_way: GivesWay = lambda: False,
     pace: Pace | None = None,
 ) -> Served:
@@ -48,14 +49,17 @@ def serve(
     because an answer of it is ready. `at_once`: the most requests that run at once; None: all of the take.
     `may_put_off`: later groups that would take long are not run, but left to the caller (`Served.put_off`), and so is
     what gives way (`Served.yielded`). `interactive`: places of the requests of that lane; `interactive_go_on`: whether
-    any of them has a next stage. `pace`: the stage's measured throughput, which divides groups into steps; None: they
-    run whole."""
+    any of them has a next stage. `pilot`: only the cheapest request runs, unless one is interactive. `pace`: the
+    stage's measured throughput, which divides groups into steps; None: they run whole."""
     costs = _costs(residency.engines[stage], requests)
     full_cost = getattr(residency.engines[stage], "full_cost", inf)
     hooks = around, preparing, within, next_stage, give, alive, gives_way
     kind = StreamingTake if isinstance(residency.engines[stage], Streaming) else Take
     take = kind(residency, stage, requests, *hooks, costs, full_cost, pace or _Whole(), at_once or max(len(costs), 1))
     first, bulk = batches.in_lanes(costs, interactive, full_cost)
+    if pilot and not first:
+        take.served.yielded += [place for group in bulk for place in group][1:]
+        bulk = [group[:1] for group in bulk[:1]]
     take.served.put_off += take.serve_groups(first, may_put_off=may_put_off)
     if first and may_put_off:
         estimates_s = [take.pace.estimate_s([costs[place] for place in group]) for group in bulk]

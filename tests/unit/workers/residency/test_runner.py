@@ -329,3 +329,23 @@ def test_what_ran_in_parts_is_no_measurement() -> None:
     run(pace=pace)
     assert engine.batches == [4, 2, 2]
     assert pace.estimate_s([1.0]) is None
+
+
+def test_of_a_pilots_take_only_the_cheapest_runs_and_the_rest_is_not_even_prepared() -> None:
+    given, run, engine = in_groups(["long", 1, 2, "longer"], {"long": LONG, "longer": 3 * LONG})
+    served = run(pilot=True, may_put_off=True)
+    assert [place for place, *_ in given.all] == [1]
+    assert sorted(served.yielded) == [0, 2, 3]
+    assert (engine.batches, served.put_off) == ([1], [])
+
+
+def test_there_is_no_pilot_beside_an_interactive_request() -> None:
+    given, run, _ = in_groups([1, "hurried", 2], {})
+    run(pilot=True, interactive={1}, interactive_go_on=False, may_put_off=True)
+    assert [place for place, *_ in given.all] == [1, 0, 2]
+
+
+def test_no_more_run_at_once_than_the_batch_size() -> None:
+    _, run, engine = in_groups(list(range(7)), {})
+    run(at_once=3)
+    assert engine.batches == [3, 3, 1]
