@@ -111,6 +111,12 @@ class ModelCorrupt(GolemError):
     code = "model-corrupt"
 
 
+class StoreNewer(GolemError):
+    """The store was written by a newer version, whose records this one cannot read."""
+
+    code = "store-newer"
+
+
 class CheckpointsDiffer(GolemError):
     """The worker's checkpoints differ from those of the live workers in the same system."""
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from golem_chain.shared.errors import GolemError, ModelCorrupt, ModelMissing
+from golem_chain.shared.errors import GolemError, ModelCorrupt, ModelMissing, StoreNewer
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
-from golem_chain.workers.store import manifest
+from golem_chain.workers.store import manifest, variants
 from golem_chain.workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 
 app = typer.Typer(help="Manage model weights: pull, list, verify.", no_args_is_help=True)
@@ -29,16 +29,26 @@ def pull(
     stage: Annotated[
         list[str] | None, typer.Option(metavar="STAGE", help="Pull only this stage; may be repeated.")
     ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="8|4",
+            help="Keep packed weights packed, and pack all others to so many bits each beside the file (default: "
+            "GOLEM_BITS, if it is a number).",
+        ),
+    ] = None,
 ) -> None:
     """Download missing models and verify the others."""
     if profile not in (None, "auto", *PROFILES):
         raise typer.BadParameter(f"unknown profile {profile}: use {CHOICES}")
+    if bits not in (None, 8, 4):
+        raise typer.BadParameter(f"weights cannot be packed to {bits} bits: use 8 or 4")
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"unknown stage {min(unknown)}: the stages are {', '.join(STAGES)}")
     from golem_chain.workers.store.sources.pull import pull as fill
 
     try:
-        fill(Settings.read(), profile, tuple(stage or STAGES))
+        fill(Settings.read(), profile, tuple(stage or STAGES), bits=bits)
     except GolemError as exc:
         raise _stop(exc) from None
 
@@ -82,10 +92,10 @@ def describe(settings: Settings) -> list[dict[str, object]]:
             shown.add((stage, checkpoint.id))
         except ModelMissing as exc:
             rows.append(_absent(stage, _configured(settings, stage), "missing", exc.message))
-        except ModelCorrupt as exc:
+        except (ModelCorrupt, StoreNewer) as exc:
             rows.append(_absent(stage, _configured(settings, stage), "damaged", exc.message))
     for folder, held in manifest.stored(settings):
-        if isinstance(held, ModelCorrupt):
+        if isinstance(held, GolemError):
             if not any(row["state"] == "damaged" and row["stage"] == folder.parent.name for row in rows):
                 rows.append(_absent(folder.parent.name, folder.name, "damaged", held.message))
         elif (held.stage, held.id) not in shown and not any(row["id"] == held.id for row in rows):
@@ -129,6 +139,8 @@ def verify(as_json: Annotated[bool, _JSON] = False) -> None:
         if isinstance(held, manifest.Checkpoint):
             try:
                 manifest.verify(held)
+                for variant in variants.held(held).values():
+                    variants.check(variant, whole=True)
             except GolemError as exc:
                 error = exc
         wrong += error is not None

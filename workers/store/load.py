@@ -88,7 +88,7 @@ class Weights:
         entries = {name: entry for path in self._files() for name, entry in read_header(path).items()}
         kinds = described({name: entry.shape for name, entry in entries.items()})
         if self.bits:
-            return self.build().nbytes(kinds, self.dtype)
+            return self.build().nbytes(kinds, self.dtype, self.device)
         return sum(
             math.prod(shape)
             * (self.dtype.itemsize if kind or entries[name].dtype in FLOATS else ITEM_BYTES[entries[name].dtype])

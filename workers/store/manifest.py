@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golem_chain.shared.errors import ModelCorrupt, ModelMissing
+from golem_chain.shared.errors import ModelCorrupt, ModelMissing, StoreNewer
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.catalog import PROFILES, STAGES, Offer, offer_of
 
 MANIFEST = "golem.json"
+#: Of the records that this version writes. 1: until 0.6; its matrices are never packed. Both are read.
+FORMAT = 2
 CHOICE = "choice.json"
 _REMEDY = "run `golem models pull`"
 _CHUNK_BYTES = 1 << 20
@@ -48,6 +50,7 @@ class Checkpoint:
     origin: dict[str, str] = field(default_factory=dict, repr=False, hash=False)  # source file → its hash or state
     source_dtype: str = ""  # of the weights before conversion
     pulled_at: str = ""  # UTC, ISO 8601
+    format: int = FORMAT  # of the record
 
     @property
     def weight_files(self) -> list[Path]:
@@ -57,13 +60,32 @@ class Checkpoint:
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Write golem.json into `folder`."""
+    (folder / MANIFEST).write_text(_record(checkpoint), encoding="utf-8")
+
+
+def renew(checkpoint: Checkpoint) -> Checkpoint:
+    """Write the record of a checkpoint that is in place again, in today's format and as a whole, and return it."""
+    path = checkpoint.folder / MANIFEST
+    made = path.with_name(f".{MANIFEST}-{os.getpid()}")
+    try:
+        with made.open("w", encoding="utf-8") as file:
+            file.write(_record(checkpoint))
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
+    return read(checkpoint.folder)
+
+
+def _record(checkpoint: Checkpoint) -> str:
     record = {
-        "format": 1,
+        "format": FORMAT,
         **{key: getattr(checkpoint, key) for key in _TEXT_KEYS},
         "origin": checkpoint.origin,
         "files": {name: vars(file) for name, file in sorted(checkpoint.files.items())},
     }
-    (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(record, indent=1) + "\n"
 
 
 _TEXT_KEYS = (
@@ -72,10 +94,16 @@ _TEXT_KEYS = (
 
 
 def read(folder: Path) -> Checkpoint:
-    """Read the record of a checkpoint, without checking its files. Raises ModelMissing, ModelCorrupt."""
+    """Read the record of a checkpoint, without checking its files. Raises ModelMissing, ModelCorrupt, StoreNewer."""
     path = folder / MANIFEST
     try:
         record: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+        written_in = int(record["format"])
+        if written_in > FORMAT:
+            raise StoreNewer(
+                f"{path} is of a newer version of Golem Chain (format {written_in}, this one reads up to {FORMAT}): "
+                "use a newer golem-chain, or set GOLEM_STORE to another folder."
+            )
         files = {
             _plain_name(name): StoredFile(str(file["sha256"]), int(file["bytes"]), int(file["mtime_ns"]))
             for name, file in record["files"].items()
@@ -87,7 +115,12 @@ def read(folder: Path) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelCorrupt(f"{path} is damaged: {_REMEDY} again.") from None
     return Checkpoint(
-        folder=folder, size_bytes=sum(file.bytes for file in files.values()), files=files, origin=origin, **texts
+        folder=folder,
+        size_bytes=sum(file.bytes for file in files.values()),
+        files=files,
+        origin=origin,
+        format=written_in,
+        **texts,
     )
 
 
@@ -220,12 +253,12 @@ def folder_state(folder: Path) -> dict[str, str]:
     }
 
 
-def stored(settings: Settings) -> Iterator[tuple[Path, Checkpoint | ModelCorrupt]]:
-    """Every checkpoint in the store, in use or not; a ModelCorrupt for a damaged record."""
+def stored(settings: Settings) -> Iterator[tuple[Path, Checkpoint | ModelCorrupt | StoreNewer]]:
+    """Every checkpoint in the store, in use or not; the error in place of one whose record cannot be used."""
     for path in sorted(settings.store.glob(f"*/*/{MANIFEST}")):
         if path.parent.parent.name not in STAGES:
             continue
         try:
             yield path.parent, read(path.parent)
-        except ModelCorrupt as exc:
+        except (ModelCorrupt, StoreNewer) as exc:
             yield path.parent, exc

@@ -10,9 +10,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from golem_chain.shared.errors import ModelCorrupt
-from golem_chain.workers.store.packed.blocks import Packed, bits_of, bytes_of, pack, packs_as
+from golem_chain.workers.store.packed.blocks import Packed, bits_of, pack, packs_as
 from golem_chain.workers.store.packed.files import parts, scales_of
-from golem_chain.workers.store.packed.modules import Place, install, pairs_of
+from golem_chain.workers.store.packed.modules import Place, held_bytes, install, pairs_of
 
 _Named = tuple[str, torch.Tensor | Packed]  # a tensor with its name in the file
 
@@ -168,7 +168,9 @@ class Skeleton:
             return tensor if tensor.kind == self.kind(tensor.kind, tensor.shape) else pack(tensor, self._bits)
         return pack(tensor, self._bits, turned=turned)
 
-    def nbytes(self, kinds: Mapping[str, tuple[str | None, tuple[int, ...]]], dtype: torch.dtype) -> int:
+    def nbytes(
+        self, kinds: Mapping[str, tuple[str | None, tuple[int, ...]]], dtype: torch.dtype, device: torch.device
+    ) -> int:
         """Bytes of the weights after a `fill` from a file with tensors of these kinds and shapes (`described`)."""
         total = sum(
             slot.meta.numel() * (dtype if slot.meta.is_floating_point() else slot.meta.dtype).itemsize
@@ -180,14 +182,14 @@ class Skeleton:
         for place in self.places:
             shape = place.modules[0].shape
             kind = self.kind(next((held[name] for name in place.names if name in held), None), shape)
-            total += bytes_of(kind, shape)
+            total += held_bytes(kind, shape, dtype, device)
         return total
 
     def kind(self, held: str | None, shape: tuple[int, int]) -> str:
-        """The kind in which a matrix is held, of the kind in the file."""
+        """The kind in which a matrix (out, in) is held, of the kind in the file: GGUF's blocks stay as they came."""
         assert self._bits is not None
         ours = packs_as(shape, self._bits)
-        return held if held is not None and bits_of(held) == bits_of(ours) else ours
+        return held if held is not None and (held.startswith("q") or bits_of(held) == bits_of(ours)) else ours
 
     def packed(self, tensors: Mapping[str, torch.Tensor | Packed], file: str) -> dict[str, torch.Tensor]:
         """The tensors of a model by their names in a file, with the large matrices packed, as parts. For a copy in

@@ -52,6 +52,12 @@ def weight_files(names: "set[str]", read_index: Callable[[str], JsonObject]) -> 
     return parts or sorted(name for name in names if name.endswith(".gguf"))[:1]
 
 
+def has_blocks(source: Path) -> bool:
+    """Whether the weights in `source` may be packed blocks, so that `convert` can keep them."""
+    names = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
+    return any(name.endswith(".gguf") for name in weight_files(names, lambda name: read_json(source / name)))
+
+
 def convert(
     source: Path, target: Path, dtype: torch.dtype, report: Callable[[int, int], None], *, packed: bool = False
 ) -> tuple[str, str]:
@@ -168,4 +174,4 @@ def _from_gguf(path: Path, target: Path, packed: bool) -> list[Planned]:
     return planned
 
 
-__all__ = ["SIDE_FILES", "WEIGHTS", "convert", "read_json", "weight_files"]
+__all__ = ["SIDE_FILES", "WEIGHTS", "convert", "has_blocks", "read_json", "weight_files"]

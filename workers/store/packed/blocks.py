@@ -3,14 +3,15 @@
 | kind | values | scales | weight |
 |---|---|---|---|
 | `int8` | int8 (out, in) | bfloat16 (out,) | scale × value |
-| `q8_0` | int8 (out, in) | float16 (out, in / 32) | scale × value |
+| `q8_0` | two planes of tiles | float16 (in / 32, rows, 1) | scale × (16 × upper + lower - 128) |
 | `int4` | tiles | bfloat16 (in / 32, rows, 2): scale, middle | scale × value + (middle - 8 × scale) |
 | `q4_1` | tiles | float16 (in / 32, rows, 2): scale, minimum | scale × value + minimum |
 | `q4_0` | tiles | float16 (in / 32, rows, 1): scale | scale × (value - 8) |
 
 Tiles are uint8 (rows / 64, in, 32), where rows is `out` rounded up to 64: byte j holds row j of the tile in its low
 half and row 32 + j in its high half. That is the order in which torch's 4-bit product reads them with AVX-512, so that
-mapped pages can be multiplied as they are. `q8_0`, `q4_1` and `q4_0` hold what GGUF's blocks of these types hold, in
+mapped pages can be multiplied as they are; two planes are uint8 (2, rows / 64, in, 32), the upper halves of the values
+and the lower ones. `q8_0`, `q4_1` and `q4_0` hold what GGUF's blocks of these types hold, in
 another order (ggml-common.h in https://github.com/ggml-org/ggml); `int8` and `int4` are our own, with scales that
 bfloat16 products do not have to round.
 """
@@ -75,9 +76,6 @@ class Packed:
         if self.kind == "int8":
             whole = self.values[start:stop].float()
             return whole.mul_(self.scales[start:stop, None].float()).to(dtype)
-        if self.kind == "q8_0":
-            grouped = self.values[start:stop].float().view(stop - start, -1, GROUP)
-            return grouped.mul_(self.scales[start:stop, :, None].float()).view(stop - start, -1).to(dtype)
         return _untile(self, start, stop).to(dtype)
 
     def rows(self, ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -85,9 +83,6 @@ class Packed:
         flat = ids.reshape(-1)
         if self.kind == "int8":
             found = self.values[flat].float() * self.scales[flat, None].float()
-        elif self.kind == "q8_0":
-            grouped = self.values[flat].float().view(len(flat), -1, GROUP)
-            found = (grouped * self.scales[flat, :, None].float()).view(len(flat), -1)
         else:
             found = _rows_of_tiles(self, flat)
         return found.to(dtype).view(*ids.shape, self.shape[1])
@@ -104,10 +99,10 @@ class Packed:
 def _untile(packed: Packed, start: int, stop: int) -> torch.Tensor:
     """Rows of a tiled matrix, float32 (stop - start, in), a view of a transposed result."""
     first, last = start // TILE, -(-stop // TILE)
-    tiles = packed.values[first:last]  # (tiles, in, 32)
-    count, width, _ = tiles.shape
+    tiles = packed.values[..., first:last, :, :]
+    count, width, _ = tiles.shape[-3:]
     out = torch.empty(width, count, 2, _HALF, dtype=torch.float32, device=tiles.device)
-    for half, values in enumerate((tiles & 15, tiles >> 4)):
+    for half, values in enumerate(_halves(packed.kind, tiles)):
         out[:, :, half] = values.float().transpose(0, 1)
     grouped = out.view(width // GROUP, GROUP, count * TILE)
     scales = packed.scales[:, first * TILE : last * TILE].float()  # (groups, rows, 2 or 1)
@@ -115,10 +110,22 @@ def _untile(packed: Packed, start: int, stop: int) -> torch.Tensor:
     return grouped.view(width, -1).t()[: stop - start]
 
 
+def _halves(kind: str, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The values of the first 32 rows of each tile, and of the others: (tiles, in, 32) each."""
+    if kind != "q8_0":
+        return tiles & 15, tiles >> 4
+    upper, lower = tiles[0], tiles[1]
+    both = upper << 4 | lower & 15, upper & 0xF0 | lower >> 4
+    return (both[0] ^ 0x80).view(torch.int8), (both[1] ^ 0x80).view(torch.int8)
+
+
 def _rows_of_tiles(packed: Packed, flat: torch.Tensor) -> torch.Tensor:
     lane = flat % TILE
-    bytes_ = packed.values[flat // TILE, :, lane % _HALF]  # (ids, in)
-    values = torch.where((lane >= _HALF)[:, None], bytes_ >> 4, bytes_ & 15).float()
+    bytes_ = packed.values[..., flat // TILE, :, lane % _HALF]  # (ids, in), or (ids, 2, in)
+    if packed.kind == "q8_0":
+        bytes_ = bytes_.transpose(0, 1)
+    first, second = _halves(packed.kind, bytes_)
+    values = torch.where((lane >= _HALF)[:, None], second, first).float()
     grouped = values.view(len(flat), -1, GROUP)
     scales = packed.scales[:, flat].float().transpose(0, 1)  # (ids, groups, 2 or 1)
     _apply(packed.kind, grouped, scales[:, :, :1], scales[:, :, -1:])
@@ -127,8 +134,8 @@ def _rows_of_tiles(packed: Packed, flat: torch.Tensor) -> torch.Tensor:
 
 def _apply(kind: str, values: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> None:
     """Make weights of the values 0 to 15, in place."""
-    if kind == "q4_0":
-        values.sub_(_MIDDLE).mul_(scale)
+    if kind in ("q4_0", "q8_0"):
+        values.sub_(_MIDDLE if kind == "q4_0" else 0).mul_(scale)
         return
     values.mul_(scale).add_(offset if kind == "q4_1" else offset - _MIDDLE * scale)
 
@@ -141,7 +148,7 @@ def bits_of(kind: str) -> int:
 def bytes_of(kind: str, shape: tuple[int, int]) -> int:
     """Bytes of values and scales of a matrix (out, in)."""
     out, width = shape
-    rows = out if bits_of(kind) == 8 else -(-out // TILE) * TILE
+    rows = out if kind == "int8" else -(-out // TILE) * TILE
     values = rows * width * bits_of(kind) // 8
     scales = {"int8": rows, "q8_0": rows * (width // GROUP), "q4_0": rows * (width // GROUP)}
     return values + 2 * scales.get(kind, 2 * rows * (width // GROUP))
@@ -226,9 +233,10 @@ def of_gguf(kind: str, blocks: torch.Tensor, shape: tuple[int, int]) -> Packed:
     out, width = shape
     heads = 4 if kind == "q4_1" else 2
     scales = blocks[:, :heads].contiguous().view(torch.float16).view(out, width // GROUP, -1)
+    paired = torch.nn.functional.pad(scales.transpose(0, 1), (0, 0, 0, -out % TILE)).contiguous()
     if kind == "q8_0":
-        return Packed(kind, shape, blocks[:, heads:].contiguous().view(torch.int8).view(shape), scales[:, :, 0])
+        raised = (blocks[:, heads:] ^ 0x80).view(shape)  # int8 + 128
+        return Packed(kind, shape, torch.stack([tile(raised >> 4), tile(raised & 15)]), paired)
     nibbles = blocks[:, heads:].reshape(out, width // GROUP, GROUP // 2)  # elements 0-15 are low, 16-31 high
     values = torch.cat([nibbles & 15, nibbles >> 4], dim=2).view(shape)
-    paired = torch.nn.functional.pad(scales.transpose(0, 1), (0, 0, 0, -out % TILE))
-    return Packed(kind, shape, tile(values), paired.contiguous())
+    return Packed(kind, shape, tile(values), paired)

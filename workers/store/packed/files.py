@@ -45,7 +45,7 @@ def described(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[str | No
         if match is None:
             found[name] = None, shape
         elif match["part"] == "values" and len(shape) > 1:
-            matrix = int(match["out"]), shape[1]
+            matrix = int(match["out"]), _width(shape)
             found[match["name"]] = match["kind"], matrix[::-1] if match["turned"] else matrix
     return found
 
@@ -74,11 +74,16 @@ def _checked(
     """The matrix; None if its parts do not have the dtypes and shapes of its kind."""
     if values is None or scales is None or out < 1:
         return None
-    width = values.shape[1] if values.dim() > 1 else 0
+    width = _width(tuple(values.shape)) if values.dim() > 1 else 0
     given = (values.dtype, tuple(values.shape), scales.dtype, tuple(scales.shape))
     if given != _layout(kind, (out, width)) or width < 1 or (kind != "int8" and width % GROUP):
         return None
     return Packed(kind, (out, width), values, scales, turned)
+
+
+def _width(values: tuple[int, ...]) -> int:
+    """`in`, from the shape of the values."""
+    return values[-1] if len(values) == 2 else values[-2]
 
 
 def _layout(kind: str, shape: tuple[int, int]) -> tuple[torch.dtype, tuple[int, ...], torch.dtype, tuple[int, ...]]:
@@ -88,7 +93,7 @@ def _layout(kind: str, shape: tuple[int, int]) -> tuple[torch.dtype, tuple[int, 
     tiles = (rows // TILE, width, TILE // 2)
     return {
         "int8": (torch.int8, (out, width), torch.bfloat16, (out,)),
-        "q8_0": (torch.int8, (out, width), torch.float16, (out, groups)),
+        "q8_0": (torch.uint8, (2, *tiles), torch.float16, (groups, rows, 1)),
         "int4": (torch.uint8, tiles, torch.bfloat16, (groups, rows, 2)),
         "q4_1": (torch.uint8, tiles, torch.float16, (groups, rows, 2)),
         "q4_0": (torch.uint8, tiles, torch.float16, (groups, rows, 1)),

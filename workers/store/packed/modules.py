@@ -9,12 +9,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from golem_chain.workers.store.packed.blocks import GROUP, LEAST_WEIGHTS, TILE, Packed, tile
+from golem_chain.workers.store.packed.blocks import GROUP, LEAST_WEIGHTS, TILE, Packed, bytes_of, tile
 
 #: Rows up to which torch's packed products (bfloat16, on a CPU) are faster than unpacking a layer and multiplying.
 #: Measured with one thread on AVX512-BF16 for layers of 576 × 1536 to 1024 × 4096; with AMX the border is lower.
-_MOST_ROWS = {"int8": 16, "int4": 64, "q4_1": 64, "q4_0": 64}
-_FOUR_BITS = ("int4", "q4_1", "q4_0")
+_MOST_ROWS = {"int8": 16, "int4": 64, "q4_1": 64, "q4_0": 64, "q8_0": 64}
 
 
 class PackedModule(nn.Module):
@@ -66,8 +65,13 @@ class PackedModule(nn.Module):
         pairs = packed.scales if packed.kind == "int4" else self._pairs
         if pairs is None or not _reads_tiles():
             return None
-        values = packed.values.view(-1, self.shape[1] // 2)
-        found = torch._weight_int4pack_mm_for_cpu(flat.contiguous(), values, GROUP, pairs)
+        given, halved = flat.contiguous(), self.shape[1] // 2
+        if packed.kind != "q8_0":
+            found = torch._weight_int4pack_mm_for_cpu(given, packed.values.view(-1, halved), GROUP, pairs)
+            return found[:, : self.shape[0]]
+        upper, lower = (plane.view(-1, halved) for plane in packed.values)
+        found = torch._weight_int4pack_mm_for_cpu(given * 16, upper, GROUP, pairs)
+        found += torch._weight_int4pack_mm_for_cpu(given, lower, GROUP, pairs)
         return found[:, : self.shape[0]]
 
 
@@ -104,12 +108,34 @@ class PackedEmbedding(PackedModule):
 
 def pairs_of(packed: Packed, dtype: torch.dtype, device: torch.device) -> torch.Tensor | None:
     """Scale and middle of each group as torch's 4-bit product takes them, bfloat16 (in / 32, rows, 2); None where the
-    product does not take them or has them already."""
-    if packed.kind not in ("q4_1", "q4_0") or dtype != torch.bfloat16 or device.type != "cpu" or not _reads_tiles():
+    product does not take them or has them already.
+
+    That product is rows × (scale × (value - 8) + middle). For the two planes of `q8_0`, one of which is multiplied by
+    16, the same pairs serve: 16 × (upper - 8) + (lower - 8) is 8 below the value, which 17 times the middle makes up.
+    """
+    if not _needs_pairs(packed.kind, dtype, device):
         return None
     scale = packed.scales[..., 0].float()
-    middle = packed.scales[..., -1].float() + 8 * scale if packed.kind == "q4_1" else torch.zeros_like(scale)
+    middle = {
+        "q4_1": lambda: packed.scales[..., 1].float() + 8 * scale,
+        "q4_0": lambda: torch.zeros_like(scale),
+        "q8_0": lambda: 8 / 17 * scale,
+    }[packed.kind]()
     return torch.stack([scale, middle], dim=-1).to(dtype)
+
+
+def held_bytes(kind: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes of a matrix (out, in) in memory: its scales or, where the product takes them instead, the pairs."""
+    if not _needs_pairs(kind, dtype, device):
+        return bytes_of(kind, shape)
+    groups, rows = shape[1] // GROUP, -(-shape[0] // TILE) * TILE
+    exact = 2 * groups * rows * (2 if kind == "q4_1" else 1)
+    return bytes_of(kind, shape) - exact + 4 * groups * rows
+
+
+def _needs_pairs(kind: str, dtype: torch.dtype, device: torch.device) -> bool:
+    ours = kind in ("int8", "int4")
+    return not ours and dtype == torch.bfloat16 and device.type == "cpu" and _reads_tiles()
 
 
 @cache

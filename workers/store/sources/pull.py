@@ -17,6 +17,7 @@ from pathlib import Path
 from golem_chain.shared.errors import BadSetting, HubAway, MissingExtra, ModelCorrupt, ModelMissing
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import manifest
 from golem_chain.workers.store.catalog import STAGES, Offer, offer_of, profile_offer
 from golem_chain.workers.store.manifest import CHOICE, Checkpoint, folder_of
@@ -29,10 +30,16 @@ _ROOM = 8
 
 
 def pull(
-    settings: Settings, profile: str | None = None, stages: Sequence[str] = STAGES, show: Show | None = None
+    settings: Settings,
+    profile: str | None = None,
+    stages: Sequence[str] = STAGES,
+    show: Show | None = None,
+    bits: int | None = None,
 ) -> dict[str, Checkpoint]:
     """Download the missing checkpoints of `stages`, verify the others, and return all of them by stage.
 
+    `bits`, 8 or 4 (None: GOLEM_BITS, if it is a number): weights that come in packed blocks stay packed in the store,
+    whatever their bits; of all others there is a packed variant beside the file.
     `profile` overrides GOLEM_MODELS. With `auto` the first pull decides: quest if the hub responds within a few
     seconds, otherwise bundled. Checkpoints already in the store cause no network traffic.
     Raises HubAway, ModelCorrupt, MissingExtra, BadSetting (the store cannot be written or its disk is full).
@@ -46,19 +53,26 @@ def pull(
         raise MissingExtra("Pulling models needs the worker's packages: pip install 'golem-chain[worker]'.")
     if settings.store.is_dir() and not os.access(settings.store, os.W_OK):
         return _read_only(settings, stages)
+    bits = bits or (int(settings.bits) if settings.bits.isdecimal() else None)
     with writable(settings.store), locked(settings.store, show):
         sweep(settings.store)
         chosen, fresh = _resolve(settings, asked, stages, show)
         try:
-            done = _pull_all(settings, chosen, stages, show)
+            done = _pull_all(settings, chosen, stages, show, bits)
         except HubAway as exc:
             if not (fresh and asked == "auto" and chosen == "quest"):
                 raise
             show.say(f"{exc.message} Using the bundled models instead.")
             chosen = "bundled"
-            done = _pull_all(settings, chosen, stages, show)
+            done = _pull_all(settings, chosen, stages, show, bits)
         if chosen and (fresh or (profile not in (None, "auto") and {*stages} == {*STAGES})):
             _write_choice(settings.store, chosen)
+    if bits:
+        from golem_chain.workers.store.making import make_variant, packed_bits
+
+        for checkpoint in done.values():
+            if packed_bits(checkpoint) is None:
+                make_variant(checkpoint, Precision(checkpoint.dtype, bits), show)
     return done
 
 
@@ -91,13 +105,15 @@ def _resolve(settings: Settings, asked: str, stages: Sequence[str], show: Show) 
     return "bundled", True
 
 
-def _pull_all(settings: Settings, profile: str | None, stages: Sequence[str], show: Show) -> dict[str, Checkpoint]:
-    return {stage: _pull_one(settings, offer_of(settings, stage, profile), show) for stage in stages}
+def _pull_all(
+    settings: Settings, profile: str | None, stages: Sequence[str], show: Show, bits: int | None
+) -> dict[str, Checkpoint]:
+    return {stage: _pull_one(settings, offer_of(settings, stage, profile), show, bits) for stage in stages}
 
 
-def _pull_one(settings: Settings, offer: Offer, show: Show) -> Checkpoint:
+def _pull_one(settings: Settings, offer: Offer, show: Show, bits: int | None) -> Checkpoint:
     dtype = dtype_on_disk(settings, offer.stage)
-    held = _held(settings, offer, dtype, show)
+    held = _held(settings, offer, None if bits else dtype, show)
     if held:
         return held
     check_room(settings.store, offer.download_bytes * _ROOM)
@@ -105,14 +121,15 @@ def _pull_one(settings: Settings, offer: Offer, show: Show) -> Checkpoint:
         fetched = _fetch(offer, work, show)
         made = work / "made"
         made.mkdir()
-        checkpoint = _make(offer, fetched, made, dtype, show)
+        checkpoint = _make(offer, fetched, made, dtype, show, packed=bits is not None)
         put(made, folder_of(settings, offer))
     show.say(f"{offer.stage}: {offer.id}, {format_bytes(checkpoint.size_bytes)}, {checkpoint.licence}")
     return manifest.read(folder_of(settings, offer))
 
 
-def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoint | None:
-    """The verified checkpoint if it is already in the store; None if it must be pulled (again)."""
+def _held(settings: Settings, offer: Offer, dtype: str | None, show: Show) -> Checkpoint | None:
+    """The verified checkpoint if it is already in the store; None if it must be pulled (again). One in another dtype
+    than `dtype` must (None: it need not), unless its weights are packed as they came: those have no dtype to be in."""
     folder = folder_of(settings, offer)
     try:
         checkpoint = manifest.read(folder)
@@ -121,7 +138,9 @@ def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoin
     except ModelCorrupt as exc:
         show.say(f"{exc.message} Pulling it again.")
         return None
-    if checkpoint.id != offer.id or checkpoint.dtype != dtype:
+    if checkpoint.id != offer.id:
+        return None
+    if dtype not in (None, checkpoint.dtype) and not _has_packed(checkpoint):
         return None
     if offer.path and checkpoint.origin != manifest.folder_state(offer.path):
         return None
@@ -138,7 +157,22 @@ def _held(settings: Settings, offer: Offer, dtype: str, show: Show) -> Checkpoin
     except ModelCorrupt as exc:
         show.say(f"{exc.message} Pulling it again.")
         return None
+    if checkpoint.format < manifest.FORMAT:
+        checkpoint = manifest.renew(checkpoint)
+        show.say(
+            f"{offer.stage}: the record of {offer.id}, of an earlier version, is now in format {manifest.FORMAT}; its "
+            "weights are used as they are."
+        )
     return checkpoint
+
+
+def _has_packed(checkpoint: Checkpoint) -> bool:
+    from golem_chain.workers.store.making import packed_bits
+
+    try:
+        return packed_bits(checkpoint) is not None
+    except (ModelCorrupt, OSError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -197,14 +231,17 @@ def _fingerprint(hashes: dict[str, str]) -> str:
     return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _make(offer: Offer, fetched: _SourceFiles, made: Path, dtype: str, show: Show) -> Checkpoint:
+def _make(offer: Offer, fetched: _SourceFiles, made: Path, dtype: str, show: Show, *, packed: bool) -> Checkpoint:
     """Convert the source, hash and flush every file, and write the record."""
     import torch
 
-    from golem_chain.workers.store.formats.convert import convert
+    from golem_chain.workers.store.formats.convert import convert, has_blocks
 
-    with show.step(f"{offer.stage}: converting {offer.id} to {dtype}") as bar:
-        converted_from, source_dtype = convert(fetched.folder, made, getattr(torch, dtype), bar)
+    packed = packed and has_blocks(fetched.folder)
+    dtype = "float32" if packed else dtype  # what is not packed, norms above all, stays exact too
+    told = f"reading {offer.id}, whose weights stay packed" if packed else f"converting {offer.id} to {dtype}"
+    with show.step(f"{offer.stage}: {told}") as bar:
+        converted_from, source_dtype = convert(fetched.folder, made, getattr(torch, dtype), bar, packed=packed)
     files = {
         str(path.relative_to(made)): manifest.record_file(path) for path in sorted(made.rglob("*")) if path.is_file()
     }
