@@ -45,6 +45,7 @@ class Held(Weights):
         self._folder, self.model = folder, model
         self.config = AutoConfig.from_pretrained(folder)
         self.dtype = torch.float32
+        self.bits = self.product = None
         self.nbytes = sum(parameter.nbytes for parameter in model.parameters())
         self.loads = 0
 

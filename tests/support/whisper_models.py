@@ -43,6 +43,7 @@ class HeldWhisper(Weights):
         self.checkpoint = Named(folder.name)
         self.config = AutoConfig.from_pretrained(folder)
         self.dtype, self.device = model.dtype, torch.device("cpu")
+        self.bits = self.product = None
         self.nbytes = sum(parameter.nbytes for parameter in model.parameters())
 
     @property

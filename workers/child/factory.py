@@ -15,6 +15,7 @@ import transformers
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.child.device import form_of
 from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import (
     ALLOCATOR_NAMES,
@@ -23,7 +24,7 @@ from golem_chain.workers.devices.memory import (
     on_tegra,
     open_memory,
 )
-from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
+from golem_chain.workers.devices.selection import card_of, pick_device
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
@@ -34,8 +35,8 @@ from golem_chain.workers.stages.oracle import engine as oracle
 from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store import find
 from golem_chain.workers.store.hostcache import HostCache, pinned_bytes
-from golem_chain.workers.store.load import Weights, read_config
-from golem_chain.workers.store.manifest import Checkpoint
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.opened import weights_of
 
 #: The engine of each stage, and the function that builds its model's modules from a config.
 ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
@@ -75,10 +76,10 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     host = None if card is None or card.integrated else HostCache(settings.host_cache, pinned)
     for stage in STAGES:
         checkpoint = find(settings, stage)
-        dtype = pick_dtype(settings, card, stage, cross_encoder=_is_cross_encoder(settings, stage, checkpoint))
+        form = form_of(settings, checkpoint, card)
         engine_of, make = ENGINES[stage]
-        engines[stage] = engine_of(Weights(checkpoint, make, device, dtype, host), settings)
-        models[stage] = f"{checkpoint.id}@{checkpoint.revision} {str(dtype).removeprefix('torch.')}"
+        engines[stage] = engine_of(weights_of(checkpoint, make, device, form, host), settings)
+        models[stage] = f"{checkpoint.id}@{checkpoint.revision} {form.name}"
     memory = open_memory(device)
     return Residency(
         engines,
@@ -89,10 +90,3 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         models=models,
         on_event=on_event,
     )
-
-
-def _is_cross_encoder(settings: Settings, stage: str, checkpoint: Checkpoint) -> bool:
-    """Return whether the Interpreter's checkpoint is a cross-encoder; always False where this does not affect dtype."""
-    if settings.dtype != "fast" or stage != "interpreter":
-        return False
-    return interpreter.method_of(read_config(checkpoint.folder)) == "entailment"

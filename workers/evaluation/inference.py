@@ -19,7 +19,7 @@ from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.labels import phrasings
 from golem_chain.shared.records import Intent, Label, LabelSet, Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.devices.selection import card_of, pick_device, pick_dtype
+from golem_chain.workers.devices.selection import card_of, pick_device
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.evaluation.datasets import Clip, Said
 from golem_chain.workers.evaluation.report import say
@@ -29,7 +29,8 @@ from golem_chain.workers.stages.interpreter.engine import Interpreter, LabelEvid
 from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.store import find
-from golem_chain.workers.store.load import Weights, read_config
+from golem_chain.workers.store.chosen import form_of
+from golem_chain.workers.store.opened import weights_of
 
 # -- the engines
 
@@ -37,9 +38,9 @@ from golem_chain.workers.store.load import Weights, read_config
 def open_scribe(settings: Settings) -> scribe.Scribe:
     """Return the configured Scribe with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     set_threads(settings.threads)
-    device = pick_device(settings)
-    dtype = pick_dtype(settings, card_of(device), "scribe")
-    made = scribe.Scribe(Weights(find(settings, "scribe"), scribe.make, device, dtype), settings)
+    device, checkpoint = pick_device(settings), find(settings, "scribe")
+    form = form_of(settings, checkpoint, card_of(device))
+    made = scribe.Scribe(weights_of(checkpoint, scribe.make, device, form), settings)
     made.load()
     return made
 
@@ -48,9 +49,8 @@ def open_interpreter(settings: Settings) -> interpreter.Interpreter:
     """Return the configured Interpreter with its weights loaded. Raises ModelMissing, ModelCorrupt, DeviceRefused."""
     set_threads(settings.threads)
     device, checkpoint = pick_device(settings), find(settings, "interpreter")
-    nli = interpreter.method_of(read_config(checkpoint.folder)) == "entailment"
-    dtype = pick_dtype(settings, card_of(device), "interpreter", cross_encoder=nli)
-    made = interpreter.Interpreter(Weights(checkpoint, interpreter.make, device, dtype), settings)
+    form = form_of(settings, checkpoint, card_of(device))
+    made = interpreter.Interpreter(weights_of(checkpoint, interpreter.make, device, form), settings)
     made.load()
     return made
 
@@ -59,15 +59,11 @@ def run_on(engine: scribe.Scribe | interpreter.Interpreter) -> dict[str, str]:
     """Return model, versions and hardware as text."""
     weights = engine.weights
     return {
-        "model": f"{weights.checkpoint.id} ({weights.checkpoint.revision[:12]}) in {_name(weights.dtype)}",
+        "model": f"{weights.checkpoint.id} ({weights.checkpoint.revision[:12]}) in {weights.precision.name}",
         "versions": f"golem-chain {version('golem-chain')}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, Python {platform.python_version()}",
         "hardware": _hardware(weights.device),
     }
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _hardware(device: torch.device) -> str:

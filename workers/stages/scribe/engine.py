@@ -107,7 +107,7 @@ class Scribe:
             features = WhisperFeatureExtractor.from_pretrained(weights.folder, local_files_only=True)
             generation = GenerationConfig.from_pretrained(weights.folder, local_files_only=True)
             self.specials = Specials.of(generation)
-            product = product_of(weights.dtype, weights.device, settings.dtype, read_flags())
+            product = weights.product or product_of(weights.dtype, weights.device, settings.dtype, read_flags())
             heads = heads_of(generation, weights.config)
             self._lexicons = Lexicons(
                 tokenizer,
