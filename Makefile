@@ -38,7 +38,7 @@ run: $(STAMP) ## process the ten samples with all three models (MODELS=quest: fr
 	@GOLEM_MODELS=$(MODELS) $(BIN)/golem run samples/*.flac
 
 test: $(STAMP) ## run all tests with coverage, or those of TESTS=tests/unit; downloads the bundled models once
-	@$(BIN)/python -m golem_chain.workers models pull --profile bundled
+	@$(BIN)/python -m golem_chain.workers models pull --profile bundled --no-proof
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(TESTS)
 
 chaos: $(STAMP) ## full-size fault injection, compared with stock Celery (CHAOS='--jobs 2000 --kills 100 --write'; LONG=1)

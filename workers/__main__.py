@@ -13,6 +13,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.shared.text import visible
 from golem_chain.workers.devices.faults import fault_of, first_line
 from golem_chain.workers.evaluation.cli import app as evaluation
+from golem_chain.workers.proof import commands as proof  # noqa: F401 - its command is registered by the import
 from golem_chain.workers.store.commands import app as models
 
 app = typer.Typer(

@@ -156,7 +156,7 @@ def functions(
 FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
 #: Their subcommands, for shell completion; importing the programs themselves would be too slow.
 SUBCOMMANDS = {
-    "models": ("pull", "list", "verify"),
+    "models": ("pull", "list", "verify", "prove"),
     "eval": ("ks", "asr", "guards", "intents"),
     "bench": ("switch", "chain", "large", "interactive", "transcribe", "many", "listen", "serve", "boxes", "fleet"),
 }
@@ -177,7 +177,7 @@ def worker(args: Args = None) -> None:
 
 @app.command(context_settings=FORWARD, add_help_option=False)
 def models(args: Args = None) -> None:
-    """Manage model weights: pull, list, verify."""
+    """Manage model weights: pull, list, verify, prove."""
     _hand_over("models", args or [])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -12,9 +13,11 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.store import manifest, variants
 from golem_chain.workers.store.catalog import CHOICES, NAMED, PROFILES, STAGES
 
-app = typer.Typer(help="Manage model weights: pull, list, verify.", no_args_is_help=True)
+app = typer.Typer(help="Manage model weights: pull, list, verify, prove.", no_args_is_help=True)
 
 _JSON = typer.Option("--json", help="Print one JSON object per line.")
+#: What a pull that a user has asked for ends with: the layer above sets it. Called with the settings and the stages.
+after_pull: Callable[[Settings, Sequence[str]], None] | None = None
 _PIPED = 1000  # columns for a file or a pipe, so that no line is wrapped
 
 
@@ -37,8 +40,11 @@ def pull(
             "GOLEM_BITS, if it is a number).",
         ),
     ] = None,
+    no_proof: Annotated[
+        bool, typer.Option("--no-proof", help="Do not prove which data types answer like float32 here.")
+    ] = False,
 ) -> None:
-    """Download missing models and verify the others."""
+    """Download missing models, verify the others, and prove which data types answer like float32 on this machine."""
     if profile not in (None, "auto", *PROFILES):
         raise typer.BadParameter(f"unknown profile {profile}: use {CHOICES}")
     if bits not in (None, 8, 4):
@@ -51,6 +57,10 @@ def pull(
         fill(Settings.read(), profile, tuple(stage or STAGES), bits=bits)
     except GolemError as exc:
         raise _stop(exc) from None
+    if after_pull and not no_proof:
+        settings = Settings.read()
+        pulled = settings if profile in (None, "auto") else settings.model_copy(update={"models": profile})
+        after_pull(pulled, tuple(stage or STAGES))
 
 
 @app.command("list")
@@ -67,7 +77,7 @@ def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("stage", "model", "dtype", "size", "state", "licence and source")
+    table = Table("stage", "model", "stored as", "size", "state", "licence and source")
     table.columns[1].overflow = table.columns[5].overflow = "fold"
     for column in (0, 2, 3, 4):
         table.columns[column].no_wrap = True
@@ -75,6 +85,7 @@ def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
         size = format_bytes(int(str(row["size_bytes"]))) if row["size_bytes"] else ""
         revision = f"@{str(row['revision'])[:12]}" if str(row["source"]).startswith("hub") else ""
         lines = [str(row["licence"]), f"{row['source']}{revision}", str(row.get("why", ""))]
+        lines += [f"runs in {row['precision']}; {row['proof']}"] if "precision" in row else []
         texts = [str(row[key]) for key in ("stage", "id", "dtype")]
         table.add_row(*texts, size, str(row["state"]), "\n".join(line for line in lines if line))
     Console(width=None if sys.stdout.isatty() else _PIPED).print(table)
@@ -88,7 +99,7 @@ def describe(settings: Settings) -> list[dict[str, object]]:
     for stage in STAGES:
         try:
             checkpoint = manifest.find(settings, stage)
-            rows.append(_row(checkpoint, "in use"))
+            rows.append(_row(checkpoint, "in use") | _precision(settings, checkpoint))
             shown.add((stage, checkpoint.id))
         except ModelMissing as exc:
             rows.append(_absent(stage, _configured(settings, stage), "missing", exc.message))
@@ -112,6 +123,26 @@ def describe(settings: Settings) -> list[dict[str, object]]:
 def _row(checkpoint: manifest.Checkpoint, state: str) -> dict[str, object]:
     keys = ("stage", "id", "source", "licence", "revision", "dtype", "size_bytes", "fingerprint", "pulled_at")
     return {**{key: getattr(checkpoint, key) for key in keys}, "state": state, "folder": str(checkpoint.folder)}
+
+
+def _precision(settings: Settings, checkpoint: manifest.Checkpoint) -> dict[str, object]:
+    """The form that runs on this machine, and what its proof says; nothing if the device refuses to tell."""
+    from golem_chain.workers.devices.probe import ask
+    from golem_chain.workers.store import chosen, verdicts
+
+    try:
+        card = ask(settings.device).card
+    except GolemError:
+        return {}
+    form = chosen.form_of(settings, checkpoint, card)
+    verdict = verdicts.find(checkpoint, verdicts.binding_of(checkpoint, card))
+    tried = verdict.of(form) if verdict else None
+    if verdict is None or tried is None:
+        return {"precision": form.name, "proof": "not proved"}
+    told = f"{tried.speed or 1:.1f} × float32" if tried.passed else f"failed: {tried.why}"
+    failed = [f"{one.form}: {one.why}" for one in verdict.tried if one.why and not one.passed]
+    told = f"no shorter type passed ({failed[0]})" if form.name == "float32" and failed else told
+    return {"precision": form.name, "proof": told}
 
 
 def _absent(stage: str, name: str, state: str, why: str) -> dict[str, object]:
