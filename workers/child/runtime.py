@@ -21,6 +21,7 @@ from golem_chain.workers.child.cancellation import Watch
 from golem_chain.workers.child.celery_events import Announcer
 from golem_chain.workers.child.lanes import Lanes
 from golem_chain.workers.child.lifeline import Lifeline
+from golem_chain.workers.child.proving import Proving
 
 if TYPE_CHECKING:
     from golem_chain.workers.child.telemetry import Telemetry
@@ -55,6 +56,7 @@ class ChildRuntime:
         hooks = self._alive, self.watch.step
         self.requests = requests.RequestBuilder(settings, Vault(settings, client), self.jobs, *hooks)
         self._outdated = False  # the residency's engines were made for a checkpoint that is no longer in the store
+        self._proving = Proving(settings, self.end_if_broken) if build is None else None
         self._lanes: Lanes | None = None  # known once the queues are
         self._paces: dict[str, Pace] = {}
 
@@ -84,8 +86,12 @@ class ChildRuntime:
         from golem_chain.workers.residency.runner import serve
 
         self.lifeline.alive()  # for building the residency, and reading headers
+        if self._proving is not None:
+            self._proving.pause()
+        proved = self._proving is not None and self._proving.found()
         if self._outdated and self.residency is not None:
             logger.info("A model was pulled again: all of them are read anew")
+        if (self._outdated or proved) and self.residency is not None:
             self.residency.unload_all("changed")
             self.residency = None
         self._outdated = False
@@ -127,6 +133,12 @@ class ChildRuntime:
         finally:
             self.lifeline.rest()
             self.standing.tell(self.residency)
+            if self._proving is not None:
+                self._proving.rest(self.residency, self._served())
+
+    def _served(self) -> list[str]:
+        """Return the stages that this worker serves."""
+        return [stage for stage in STAGES if stage in self._app.amqp.queues.consume_from]
 
     def _alive(self, audio_s: float | None) -> None:
         """A request is being prepared: a sign of life, and a place where that may be interrupted."""
@@ -141,8 +153,7 @@ class ChildRuntime:
     def _waiting(self) -> bool:
         """Whether an interactive message waits in a queue of this worker. Raises redis.RedisError."""
         if self._lanes is None:
-            served = [stage for stage in STAGES if stage in self._app.amqp.queues.consume_from]
-            self._lanes = Lanes(self._client, self._keys, served)
+            self._lanes = Lanes(self._client, self._keys, self._served())
         return self._lanes.waiting()
 
     def _next(self, stage: str) -> str | None:

@@ -14,7 +14,8 @@ class Event:
 
     kind: str  # `load`, `unload` or `oom`
     stage: str
-    #: `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `changed` or `stop`; `load` for an oom during a load
+    #: `wanted`, `evicted`, `idle`, `after-use`, `out-of-memory`, `changed`, `proof` or `stop`; `load` for an oom during
+    #: a load
     reason: str
     weights_bytes: int
     seconds: float

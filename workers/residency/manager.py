@@ -1,6 +1,6 @@
 """The sole owner of device memory: `with residency.use("scribe") as engine`.
 
-    unloaded --use--> resident --evicted | idle | after-use | out-of-memory | changed | stop--> unloaded
+    unloaded --use--> resident --evicted | idle | after-use | out-of-memory | changed | proof | stop--> unloaded
 
 A lock is held while a stage is in use, so its model cannot be unloaded meanwhile.
 """
@@ -123,6 +123,23 @@ class Residency:
                 for stage in self.resident:
                     if self._clock() - self._last_used[stage] >= idle_s:
                         self._drop(stage, "idle")
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def lent(self, reason: str) -> Iterator[None]:
+        """Keep the device free of models for the duration of the block, for work that loads its own and unloads it.
+        Whoever asks for a stage meanwhile waits. Raises BadRequest while a stage is in use, whatever thread uses it."""
+        if not self._lock.acquire(blocking=False):
+            raise BadRequest("A stage is in use: its memory cannot be lent.")
+        try:
+            self.unload_all(reason)
+            try:
+                yield
+            finally:
+                self.memory.give_back()
+                if self._baseline is not None:  # libraries and kernels that the work has needed stay in memory
+                    self._baseline = max(self._baseline, self.memory.read().models)
         finally:
             self._lock.release()
 

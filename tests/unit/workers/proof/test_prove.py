@@ -1,0 +1,197 @@
+"""Proofs with small random models through the real store and engines: what passes, what must fail, what interrupts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from golem_chain.shared.errors import GolemError, ModelCorrupt
+from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices.memory import CpuMemory
+from golem_chain.workers.devices.precision import Precision
+from golem_chain.workers.proof import prove
+from golem_chain.workers.proof.own import Set, shipped
+from golem_chain.workers.proof.prove import REFERENCE, Device, Proof
+from golem_chain.workers.store import verdicts
+from golem_chain.workers.store.manifest import find
+from golem_chain.workers.store.sources.progress import Show
+from golem_chain.workers.store.sources.pull import pull
+from tests.support import text_models
+
+STAGES = {"bert": "interpreter", "llama": "oracle", "gpt2": "oracle"}
+MAKE: dict[str, Callable[[Path], Any]] = {
+    "bert": text_models.bert,
+    "llama": text_models.llama,
+    "gpt2": lambda folder: text_models.gpt2(folder, full=False),
+}
+
+
+@pytest.fixture
+def proof(tmp_path, monkeypatch):
+    """Makes the proof of a small model, whose weights `change` may spoil. Its products count as fast in bfloat16, since
+    those of so small a model are not."""
+    monkeypatch.setattr(prove, "time_products", lambda *_: {"float32": 1.0, "bfloat16": 0.1})
+    monkeypatch.setattr(prove, "worth_it", lambda form, speed: True)
+
+    def make(kind, change=lambda model: None, budget=1 << 40, **given):
+        source = tmp_path / f"{kind}-source"
+        source.mkdir()
+        model = MAKE[kind](source).model
+        with torch.no_grad():
+            change(model)
+        model.save_pretrained(source)
+        stage = STAGES[kind]
+        chosen = {f"{stage}_model": str(source), "store": tmp_path / "store", "device": "cpu", **given}
+        settings = Settings.read(_env_file=None, **chosen)
+        pull(settings, stages=(stage,), show=Show(quiet=True))
+        return Proof(settings, find(settings, stage), Device(torch.device("cpu"), None, CpuMemory(), budget), some())
+
+    return make
+
+
+def some() -> Set:
+    """Texts enough to judge by, and few enough for a test."""
+    whole = shipped()
+    return Set(whole.clips, whole.texts[:75], whole.labels[:2])
+
+
+def scaled(factor: float) -> Callable[[Any], None]:
+    """Makes a model sensitive: what rounding adds to its weights is multiplied on the way to its answers."""
+
+    def change(model: Any) -> None:
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.mul_(factor)
+
+    return change
+
+
+def test_a_form_that_answers_alike_passes_and_is_chosen(proof) -> None:
+    def flatten(model: Any) -> None:
+        model.lm_head.weight.mul_(0.05)  # an even distribution diverges little
+
+    verdict = proof("llama", flatten).run()
+    tried = verdict.of(Precision("bfloat16"))
+    assert tried.figures["mean KL"] <= 0.002
+    assert tried.figures["of replies"] >= 500
+    assert verdict.fastest() == (Precision("bfloat16") if tried.passed else Precision("float32"))
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("llama", 6.0), ("gpt2", 6.0), ("bert", 8.0)])
+def test_a_model_made_sensitive_on_purpose_fails_and_float32_runs(proof, kind, factor) -> None:
+    made = proof(kind, scaled(factor))
+    verdict = made.run()
+    tried = verdict.of(Precision("bfloat16"))
+    assert not tried.passed
+    assert tried.why
+    assert verdict.fastest() == Precision("float32")
+    verdicts.write(made.checkpoint, verdict)
+    assert verdicts.find(made.checkpoint, verdict.binding) == verdict
+
+
+def test_four_bits_that_answer_otherwise_fail(proof) -> None:
+    verdict = proof("llama", scaled(3.0), bits="4").run()
+    assert [one.form for one in verdict.tried if one.passed] == ["float32"]
+    assert {one.form for one in verdict.tried} == {"bfloat16 4 bit", "float32 4 bit", "float32"}
+    assert verdict.fastest(4) is None
+
+
+def test_a_model_whose_float32_answers_are_no_numbers_gets_no_verdict(proof) -> None:
+    def spoil(model: Any) -> None:
+        model.lm_head.weight[3, 3] = float("nan")
+
+    with pytest.raises(ModelCorrupt, match="not finite"):
+        proof("llama", spoil).run()
+
+
+def test_a_form_that_overflows_fails_by_itself(proof, monkeypatch) -> None:
+    monkeypatch.setattr(prove, "time_products", lambda *_: {"float32": 1.0, "float16": 0.1})
+
+    def swell(model: Any) -> None:
+        model.embeddings.word_embeddings.weight.mul_(1e30)  # finite in float32, infinite in float16
+
+    made = proof("bert", swell)
+    tried = made.run().of(Precision("float16"))
+    assert not tried.passed
+    assert "not finite" in tried.why
+
+
+@pytest.mark.parametrize("error", [RuntimeError("\"mm\" not implemented for 'Half'"), MemoryError(), ModelCorrupt("x")])
+def test_what_a_candidate_raises_counts_against_it_only(proof, monkeypatch, error) -> None:
+    made = proof("bert")
+    engine = made._engine(Precision("bfloat16"))
+    monkeypatch.setattr(engine, "run", lambda batch: (_ for _ in ()).throw(error))
+    verdict = made.run()
+    assert not verdict.of(Precision("bfloat16")).passed
+    assert verdict.fastest() == Precision("float32")
+
+
+def test_a_broken_device_is_no_verdict(proof, monkeypatch) -> None:
+    made = proof("bert")
+    engine = made._engine(Precision("bfloat16"))
+    broken = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr(engine, "run", lambda batch: (_ for _ in ()).throw(broken))
+    with pytest.raises(torch.AcceleratorError):
+        made.run()
+
+
+def test_a_proof_that_is_interrupted_after_every_item_ends_with_the_same_verdict_and_holds_nothing(proof) -> None:
+    made, turns, verdict = proof("bert"), 0, None
+    whole = proof_of_the_same(made)
+    while verdict is None:
+        verdict = made.run(lambda: False)
+        assert made._loaded is None, "a model was left in memory"
+        turns += 1
+    assert turns > len(made._trial.items)
+    figures = [(one.form, one.passed, one.figures) for one in verdict.tried]
+    assert figures == [(one.form, one.passed, one.figures) for one in whole.tried]
+
+
+def proof_of_the_same(made: Proof) -> Any:
+    return Proof(made._settings, made.checkpoint, made._on, some()).run()
+
+
+def test_only_one_model_is_in_memory_at_any_time(proof, monkeypatch) -> None:
+    made, loaded = proof("bert"), set()
+    for form in (REFERENCE, Precision("bfloat16")):
+        engine = made._engine(form)
+        monkeypatch.setattr(engine, "load", lambda form=form, load=engine.load: (loaded.add(form), load()))
+        monkeypatch.setattr(engine, "unload", lambda form=form, unload=engine.unload: (loaded.discard(form), unload()))
+    most = 0
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, len(loaded))
+        return True
+
+    made.run(look)
+    assert most == 1
+    assert not loaded
+
+
+def test_a_float32_that_is_above_the_budget_is_compared_with_and_not_chosen(proof) -> None:
+    made = proof("bert")
+    made._on = Device(made._on.device, None, made._on.memory, made._need_bytes(REFERENCE) - 1)
+    verdict = made.run()
+    assert not verdict.of(Precision("float32")).passed
+    assert "of a budget of" in verdict.of(Precision("float32")).why
+    passed = verdict.of(Precision("bfloat16")).passed
+    assert verdict.fastest() == (Precision("bfloat16") if passed else None), "what ran before goes on running"
+
+
+def test_where_nothing_is_faster_nothing_is_compared(proof, monkeypatch) -> None:
+    monkeypatch.setattr(prove, "worth_it", lambda form, speed: False)
+    made = proof("bert")
+    verdict = made.run()
+    assert verdict.items == 0
+    assert "times as fast" in verdict.of(Precision("bfloat16")).why
+    assert verdict.fastest() == Precision("float32")
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_an_error_and_no_verdict(proof) -> None:
+    made = proof("bert")
+    made.checkpoint.weight_files[0].unlink()
+    with pytest.raises(GolemError):
+        made.run()
