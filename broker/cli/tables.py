@@ -44,7 +44,8 @@ def of_system(state: JsonObject) -> "list[Table | Text]":
         live.add_row(*(Text(visible(cell)) for cell in cells))
     dead = f"dead letters: {state['dead']}" + (" (golem dead list)" if state["dead"] else "")
     working = [of_leases(state["leases"])] if state.get("leases") else []
-    return [queues, *working, live if state["boxes"] else Text("No worker is running."), Text(dead)]
+    differing = [Text(visible(line, 400)) for line in differences(state["boxes"])]
+    return [queues, *working, live if state["boxes"] else Text("No worker is running."), *differing, Text(dead)]
 
 
 def _waiting(lane: JsonObject) -> tuple[str, str]:
@@ -53,13 +54,34 @@ def _waiting(lane: JsonObject) -> tuple[str, str]:
 
 
 def holds(told: JsonObject) -> str:
-    """Return a box's resident stages, with the names of the models if reported."""
+    """Return a box's resident stages, with the names of the models and the data types that they run in, if reported."""
     resident, models = told.get("resident") or [], told.get("models")
     if not isinstance(resident, list | dict):
         return str(resident) or "–"
     named = models if isinstance(models, dict) else {}
-    names = {stage: str(named.get(stage) or "").partition("@")[0].rpartition("/")[2] for stage in resident}
+    names = {stage: _model(str(named.get(stage) or "")) for stage in resident}
     return ", ".join(f"{stage} ({name})" if name else str(stage) for stage, name in names.items()) or "–"
+
+
+def _model(told: str) -> str:
+    """`whisper-tiny.en, float32` of `openai/whisper-tiny.en@1a2b float32`."""
+    checkpoint, _, rest = told.partition("@")
+    return ", ".join(part for part in (checkpoint.rpartition("/")[2], rest.partition(" ")[2]) if part)
+
+
+def differences(boxes: JsonObject) -> list[str]:
+    """Return a line for each stage that runs in other data types on some boxes than on others: their answers may differ
+    in a hair."""
+    forms: dict[str, dict[str, list[str]]] = {}
+    for name, told in boxes.items():
+        known = told.get("precisions")
+        for stage, form in (known if isinstance(known, dict) else {}).items():
+            forms.setdefault(str(stage), {}).setdefault(str(form), []).append(str(name))
+    return [
+        f"The {stage} runs in " + ", ".join(f"{form} on {' and '.join(names)}" for form, names in found.items())
+        for stage, found in forms.items()
+        if len(found) > 1
+    ]
 
 
 def memory(told: JsonObject) -> str:

@@ -12,7 +12,7 @@ from golem_chain.broker.monitoring import timeline
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.json_object import JsonObject
 from golem_chain.workers.residency.events import Event
-from golem_chain.workers.residency.manager import Residency
+from golem_chain.workers.residency.manager import Residency, precision_in
 from golem_chain.workers.residency.spent import Served
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class Telemetry:
         fields = {
             "resident": list(residency.resident),
             "models": {stage: residency.model(stage) for stage in residency.resident},
+            "precisions": {stage: precision_in(residency.model(stage)) for stage in residency.engines},
             "device": residency.memory.device,
             "allocated": now.allocated,
             "reserved": now.reserved,

@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 0.05
 
 
+def precision_in(model: str) -> str:
+    """The form in a model's name, as `Residency.model` returns it: `float32` of `whisper-tiny.en@1a2b float32`."""
+    return model.partition("@")[2].partition(" ")[2]
+
+
 class Residency:
     """Loads and unloads engines within a budget.
 

@@ -37,7 +37,7 @@ def test_the_status_shows_what_a_box_did_last_and_its_highest_memory():
     out = Console(file=shown, width=140, markup=False, emoji=False, highlight=False)
     out.print(*tables.of_system(state))
     text = " ".join(shown.getvalue().split())
-    said = "box 0 scribe (whisper-tiny) 151 MB of 4.3 GB 612 MB 7 load scribe, 3 s ago"
+    said = "box 0 scribe (whisper-tiny, float32) 151 MB of 4.3 GB 612 MB 7 load scribe, 3 s ago"
     assert said in text
     assert "new 0 – – – – – –" in text
 
@@ -55,3 +55,17 @@ def test_a_box_that_tells_nonsense_is_shown_all_the_same(fields):
     out = Console(file=shown, width=140)
     out.print(*tables.of_system(state))
     assert "box" in shown.getvalue()
+
+
+def test_the_status_tells_in_which_data_type_a_model_runs_and_where_boxes_differ():
+    told = {"resident": ["scribe"], "models": {"scribe": "openai/tiny@1a2b float32 with bfloat16 products"}}
+    assert tables.holds(told) == "scribe (tiny, float32 with bfloat16 products)"
+    assert tables.holds({"resident": ["scribe"], "models": {"scribe": "tiny@1a2b"}}) == "scribe (tiny)"
+    boxes = {
+        "a": {"precisions": {"scribe": "float16", "oracle": "float16"}},
+        "b": {"precisions": {"scribe": "float16", "oracle": "bfloat16"}},
+        "c": {"precisions": "damaged"},
+        "d": {},
+    }
+    assert tables.differences(boxes) == ["The oracle runs in float16 on a, bfloat16 on b"]
+    assert tables.differences({}) == []
