@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from golem_chain.broker.queues import STAGES
@@ -21,6 +22,10 @@ class Cost:
     def seconds(self, n: int) -> float:
         """Return the time of a batch of n without a load, seconds."""
         return self.batch_s + n * self.item_s
+
+    def take_s(self, n: int, batch: int) -> float:
+        """Return the time of a take of n in batches of at most `batch`, without a load, seconds."""
+        return ceil(n / batch) * self.batch_s + n * self.item_s
 
 
 Costs = Mapping[str, Cost]

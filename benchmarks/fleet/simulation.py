@@ -269,7 +269,7 @@ class Fleet:
         if self._waits(queue):
             self._mark(queue)
         cost = self._costs[queue]
-        spends = self._hop_s + self._message_s * len(taken) + cost.seconds(len(taken))
+        spends = self._hop_s + self._message_s * len(taken) + cost.take_s(len(taken), self._batch[queue])
         if queue not in box.holds:
             box.loads.append(self.now)
             spends += cost.load_s

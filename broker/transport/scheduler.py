@@ -213,7 +213,8 @@ def patience_s(view: View) -> float:
 
 
 def _take(view: View, line: Line, lane: Lane = "bulk") -> Move:
-    return Move(line.queue, min(line.total, view.batch_of(line.queue)), lane)
+    most = view.most_of(line) if lane == "bulk" else view.batch_of(line.queue)
+    return Move(line.queue, min(line.total, most), lane)
 
 
 def _worst_s(view: View) -> float:

@@ -11,6 +11,9 @@ Prefer = Literal["throughput", "latency", "balanced"]
 
 #: Assumed cost of a switch until one is measured, seconds.
 DEFAULT_COST_S = 0.5
+#: How many batches one take may hold, by queue and by what is preferred, else one. In the Oracle a row that is done
+#: makes room for another, so that the slots are full until the last batch of a take.
+ROUNDS: Mapping[str, Mapping[Prefer, int]] = {"oracle": {"throughput": 4, "balanced": 2}}
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,15 @@ class View:
         return 0.0 if queue in self.resident else self.cost_s.get(queue, guess)
 
     def batch_of(self, queue: str) -> int:
-        """Return the maximum number of messages of one take."""
+        """Return the maximum number of messages that run at once."""
         return max(1, self.batch.get(queue, 1))
+
+    def most_of(self, line: Line) -> int:
+        """Return the maximum number of messages of one take of the bulk lane: more than a batch only where nobody waits
+        for them, no other box and no interactive message."""
+        hurried = any(other.interactive.depth for other in self.lines)
+        rounds = 1 if hurried or line.servers else ROUNDS.get(line.queue, {}).get(self.prefer, 1)
+        return rounds * self.batch_of(line.queue)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from golem_chain.workers.stages.stub import StubEngine
 LOAD_S = float(os.environ.get("LOAD_S", "0"))
 BATCH_S = float(os.environ.get("BATCH_S", "0.02"))
 SLOW_S = float(os.environ.get("SLOW_S", "3"))
+STREAM_S = float(os.environ.get("STREAM_S", "0"))  # above 0: the Oracle streams
 SYSTEM = os.environ.get("SYSTEM", "")
 _log: list[Any] = []
 
@@ -81,9 +82,32 @@ class Sleeper(StubEngine):
         return Transcript(text=job) if self.name == "scribe" else Reply(text=job, prompt=job, seed=0, new_tokens=1)
 
 
+@dataclass
+class Streamer(Sleeper):
+    """Answers the oldest of its rows every STREAM_S seconds."""
+
+    slots: int = 1
+
+    def run_each(
+        self, batch: Sequence[Any], give: Callable[[int, Any], None], more: Callable[[int], Sequence[Any]]
+    ) -> None:
+        rows, n = list(batch), 0
+        log(event="batch", stage=self.name, jobs=rows)
+        while n < len(rows):
+            time.sleep(STREAM_S)
+            give(n, self.one(rows[n]))
+            n += 1
+            if added := list(more(self.slots - len(rows) + n)):
+                log(event="begun", stage=self.name, jobs=added)
+                rows += added
+
+
 def register(app: Celery, settings: Settings) -> None:
     def build(on_event: Any) -> Residency:
-        return Residency({stage: Sleeper(stage) for stage in STAGES}, CpuMemory(), on_event=on_event)
+        engines = {stage: Sleeper(stage) for stage in STAGES}
+        if STREAM_S:
+            engines["oracle"] = Streamer("oracle")
+        return Residency(engines, CpuMemory(), on_event=on_event)
 
     tasks.register(app, settings, build)
 

@@ -1,4 +1,5 @@
-"""What the child tells the parent while it computes, in shared memory: until when it may take, and its last words.
+"""What the child tells the parent while it computes, in shared memory: until when it may take, and its last words; and
+what the parent tells the child: that the worker stops.
 
                                               allowed from now on
     decoding, loading: length not known       GOLEM_TIME_LIMIT_S, and again after each sign of life
@@ -18,6 +19,8 @@ from collections.abc import Callable
 _FIELDS = struct.Struct("qdd")
 #: The process that left last words, their length in bytes, and their text in UTF-8.
 _WORDS = struct.Struct("qH400s")
+#: Whether the worker stops.
+_STOPS = struct.Struct("?")
 
 
 def allowed_s(limit_s: float, per_audio_s: float, audio_s: float | None) -> float:
@@ -30,7 +33,7 @@ class Lifeline:
 
     def __init__(self, limit_s: float, per_audio_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit_s, self._per_audio_s, self._clock = limit_s, per_audio_s, clock
-        self._shared = mmap.mmap(-1, _FIELDS.size + _WORDS.size)  # shared with forks, unlike other memory
+        self._shared = mmap.mmap(-1, _FIELDS.size + _WORDS.size + _STOPS.size)  # shared with forks, unlike other memory
 
     def alive(self, audio_s: float | None = None) -> None:
         """In the child: a step begins or goes on. `audio_s` as in `allowed_s`."""
@@ -45,6 +48,15 @@ class Lifeline:
         """In the parent: the seconds that were allowed, if the child `pid` has taken longer, otherwise None."""
         owner, ends_at, allowed = _FIELDS.unpack_from(self._shared)
         return allowed if owner == pid and self._clock() > ends_at else None
+
+    def stop(self) -> None:
+        """In the parent: what has not begun is to be handed back."""
+        _STOPS.pack_into(self._shared, _FIELDS.size + _WORDS.size, True)
+
+    @property
+    def stops(self) -> bool:
+        """In the child: whether the parent has said so."""
+        return bool(_STOPS.unpack_from(self._shared, _FIELDS.size + _WORDS.size)[0])
 
     def leave_words(self, why: str) -> None:
         """In the child: it ends now, for this reason."""

@@ -76,11 +76,11 @@ class ChildRuntime:
         """Run the requests of these jobs on the stage's engine and return its answers; `give` receives each as soon as
         it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
         leave out what was given by then; and GaveWay if those without an answer give way to interactive jobs, as do
-        those of `Served.yielded`. Without `give`, nothing does. A GolemError takes the place of each answer that it
-        prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then prefetched.
-        `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a later stage.
-        `pilot`: only the cheapest runs, the others give way, unless a job is interactive.
-        `waited_s`: how long each job has waited in the queue, seconds; empty if that is not known.
+        those of `Served.yielded`, or if the worker stops. Without `give`, nothing does. A GolemError takes the place of
+        each answer that it prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then
+        prefetched. `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a
+        later stage. `pilot`: only the cheapest runs, the others give way, unless a job is interactive. `waited_s`: how
+        long each job has waited in the queue, seconds; empty if that is not known.
         """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -124,7 +124,7 @@ class ChildRuntime:
                     interactive=interactive,
                     interactive_go_on=interactive_go_on,
                     pilot=pilot,
-                    gives_way=self.watch.gives_way,
+                    gives_way=lambda: self.watch.gives_way() or (give is not None and self.lifeline.stops),
                     pace=self._pace(stage),
                 )
             seconds = time.perf_counter() - started

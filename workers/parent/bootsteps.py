@@ -16,6 +16,7 @@ from golem_chain.broker.jobs.outcomes import Outcomes
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.dead_letter import Letter
 from golem_chain.shared.errors import CheckpointsDiffer, TooManyDeliveries
+from golem_chain.workers.child.lifeline import Lifeline
 from golem_chain.workers.parent.consumer import ReconnectingConsumer
 from golem_chain.workers.parent.node_name import RENEW_S
 
@@ -49,6 +50,11 @@ class Timed(bootsteps.StartStopStep):
     shutdown = stop
 
 
+def _lifelines(consumer: ReconnectingConsumer) -> set[Lifeline]:
+    """Those of the tasks: one, unless tests register several."""
+    return {task.runtime.lifeline for task in consumer.app.tasks.values() if hasattr(task, "runtime")}
+
+
 class PoolWatchdog(Timed):
     """Detects a killed child within 0.25 s. Celery checks when the child's pipe closes, usually before the child can be
     reaped, and then not again for 5 s."""
@@ -77,7 +83,7 @@ class HangWatch(Timed):
             self._judges_from = now + late_s
         if now < self._judges_from:
             return
-        lifelines = {task.runtime.lifeline for task in consumer.app.tasks.values() if hasattr(task, "runtime")}
+        lifelines = _lifelines(consumer)
         pool = consumer.pool._pool
         for job in list(pool._cache.values()):
             for lifeline in lifelines:
@@ -209,8 +215,8 @@ class KeepAgreement(Timed):
 
 
 class Stopper(Timed):
-    """After SIGTERM or SIGINT: exits when nothing is in hand; after GOLEM_STOP_S it requeues the rest without counting
-    a delivery."""
+    """After SIGTERM or SIGINT: the child finishes what it has begun and hands the rest back; exits when nothing is in
+    hand, and after GOLEM_STOP_S requeues what is, without counting a delivery."""
 
     every_s = 0.1
 
@@ -219,6 +225,8 @@ class Stopper(Timed):
         context = consumer.context
         if not context.shutdown.requested:
             return
+        for lifeline in _lifelines(consumer):
+            lifeline.stop()
         if not context.held.in_hand:
             state.should_stop = os.EX_OK
         elif context.shutdown.overdue:

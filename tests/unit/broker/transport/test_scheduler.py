@@ -20,7 +20,7 @@ from golem_chain.broker.transport.scheduler import (
     listens,
     patience_s,
 )
-from golem_chain.broker.transport.view import Line, Move, Prefer, View
+from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
 
 PREFERS: tuple[Prefer, ...] = ("throughput", "latency", "balanced")
 BATCH = dict.fromkeys(STAGES, 8)
@@ -53,7 +53,7 @@ def test_a_lone_box_takes_something_if_and_only_if_something_waits(seen):
     assert (move is not None) == any(line.depth for line in seen.lines)
     if move:
         line = next(line for line in seen.lines if line.queue == move.queue)
-        assert move.take_n == min(line.depth, 8)
+        assert move.take_n == min(line.depth, seen.most_of(line))
 
 
 @given(views)
@@ -67,6 +67,18 @@ def test_it_never_switches_without_a_reason(seen):
     long_enough = seen.dwell_s >= bounds.dwell * 0.15 and there.waited_s >= bounds.wait * 0.15
     starving = there.waited_s > min(max(bounds.starve * 0.15, STARVING_S), STARVED_S)
     assert here.depth == 0 or long_enough or starving
+
+
+def test_a_take_of_the_oracle_holds_several_batches_where_nobody_waits_for_them():
+    def taken(**more):
+        move = decide(view((0, 0, 50), {"oracle"}, "oracle", **more))
+        return move and move.take_n
+
+    assert [taken(prefer=prefer) for prefer in PREFERS] == [32, 8, 16]
+    assert taken(prefer="throughput", servers=(0, 0, 1)) == 8
+    seen = view((0, 0, 50), {"oracle"}, "oracle")
+    hurried = [replace(seen.lines[0], interactive=Waiting(1)), *seen.lines[1:]]
+    assert replace(seen, lines=hurried).most_of(seen.lines[2]) == 8
 
 
 def test_it_stays_while_there_is_work_for_the_loaded_model():

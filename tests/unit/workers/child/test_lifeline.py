@@ -53,6 +53,15 @@ def test_what_waits_for_redis_is_never_overdue(line: Lifeline, clock: Clock) -> 
     assert line.overdue(os.getpid()) is None
 
 
+def test_a_forked_child_learns_that_the_worker_stops(line: Lifeline) -> None:
+    assert not line.stops
+    line.alive()
+    line.leave_words("x" * 1000)
+    assert not line.stops
+    line.stop()
+    assert line.stops
+
+
 def test_a_dead_child_leaves_nothing_to_the_next(line: Lifeline, clock: Clock) -> None:
     line.alive()
     clock.now += 1e6
