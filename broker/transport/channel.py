@@ -19,6 +19,7 @@ kombu's `global_keyprefix`. Priorities and expiry of the stages' queues are not 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
@@ -47,7 +48,7 @@ from golem_chain.broker.transport import scripts
 from golem_chain.broker.transport.consumer_state import ConsumerState
 from golem_chain.broker.transport.message import Taken, celery_message
 from golem_chain.broker.transport.qos import QoS, log_forgotten
-from golem_chain.broker.transport.scheduler import LOOK_S, decide, gathers_s, listens, patience_s
+from golem_chain.broker.transport.scheduler import LOOK_S, decide, gathers_s, grows, listens, patience_s
 from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
 
 logger = get_logger(__name__)
@@ -207,6 +208,7 @@ class Channel(redis.Channel):
             return
         queues = self._in_chain_order()
         view = self.consumer_state.view(_seen(queues, reply), self.batch, self.prefer, self.bulk_wait_s)
+        view = replace(view, grows=grows(view.lines[0], self._gathered))
         woken, self._woken = self._woken, None
         move = decide(view)
         if move is None:

@@ -33,7 +33,8 @@ The policy for bulk, for one box with one model in memory and queues in chain or
 (4) The next queue is the one furthest downstream, so that jobs finish; for `throughput` the one furthest upstream, so
     that each model is loaded once for a backlog of any size.
 (5) A pilot: where a backlog of more than two batches begins, on a box that had nothing to do, the cheapest job of the
-    first take goes through all stages ahead of the others, so that its answer takes as long as that of a lone job. This
+    first take goes through all stages ahead of the others, so that its answer takes as long as that of a lone job. It
+    also begins with a burst whose end is not in sight, and goes on once that has become a backlog. This
     costs a load of each model at most, and a batch of one in each stage; the loaded model's work waits for it. It
     happens once: a backlog begins when the box has seen all its queues empty. Never for `throughput`.
 
@@ -119,7 +120,8 @@ def decide(view: View) -> Move | None:
 def _pilot(view: View, waiting: Sequence[Line]) -> Move | None:
     """(5): the take that begins or goes on with a pilot."""
     first, later = waiting[0], waiting[1:]
-    if view.prefer == "throughput" or first.depth <= PILOTED_BATCHES * view.batch_of(first.queue):
+    many = first.depth > PILOTED_BATCHES * view.batch_of(first.queue)
+    if view.prefer == "throughput" or not (many or view.grows):
         return None
     if view.fresh and not (later or first.servers or first.put_off) and first.queue != view.lines[-1].queue:
         return replace(_take(view, first), pilot=True)
@@ -178,6 +180,11 @@ def _choose(view: View, waiting: Sequence[Line]) -> Move | None:
     if not due:
         return _take(view, here[-1]) if here else None
     return _take(view, due[0] if view.prefer == "throughput" else due[-1])  # (4)
+
+
+def grows(line: Line, before: int) -> bool:
+    """Return whether a burst was not over when the box had waited for its end. `before` as in `gathers_s`."""
+    return 0 < before < line.depth and line.oldest_s >= GATHER_S
 
 
 def gathers_s(view: View, line: Line, move: Move, before: int, gather_s: float) -> float:

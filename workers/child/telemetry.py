@@ -70,11 +70,14 @@ class Telemetry:
         residency: Residency,
     ) -> None:
         """Record a batch of these jobs that took `seconds`. `before`: bytes allocated at its start. `queued_s`: how
-        long each job has waited, in its queue and for others of the take; None for one without an answer."""
+        long each job has waited, in its queue and for others of the take; None for one without an answer, which was
+        given back and is not counted."""
+        ran = [(job, waited) for job, waited in zip(jobs, queued_s, strict=True) if waited is not None]
         now = residency.memory.read()
-        event = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(jobs)}
+        event = {"kind": "batch", "stage": stage, "at": time.time(), "seconds": round(seconds, 4), "size": len(ran)}
         event |= {"load_s": round(served.load_s, 4), "compute_s": round(served.compute_s, 4)}
-        event |= {"jobs": list(jobs), "queued_s": [one if one is None else round(one, 4) for one in queued_s]}
+        event |= {"at_once": served.batch_size}
+        event |= {"jobs": [job for job, _ in ran], "queued_s": [round(waited, 4) for _, waited in ran]}
         event |= {"allocated_before": before, "allocated": now.allocated}
         event |= {"peak": max(served.peak_bytes, now.allocated), "budget": residency.budget_bytes}
         self._tell(event)

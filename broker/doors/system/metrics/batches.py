@@ -40,7 +40,7 @@ class Batches:
         self._load = histogram("golem_batch_load_seconds", told, SECONDS)
         told = "How long each batch computed."
         self._compute = histogram("golem_batch_compute_seconds", told, SECONDS)
-        self._size = histogram("golem_batch_jobs", "How many jobs each batch had.", SIZES)
+        self._size = histogram("golem_batch_jobs", "How many jobs each batch answered.", SIZES)
         self._last: str | None = None  # id of the newest event that was counted
 
     def read(self, client: redis.Redis, keys: Keys) -> int:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from golem_chain.broker.queues import STAGES
 from golem_chain.broker.transport.consumer_state import PILOTS, ConsumerState
-from golem_chain.broker.transport.scheduler import GATHER_S, PILOTED_BATCHES, decide, gathers_s
+from golem_chain.broker.transport.scheduler import GATHER_S, PILOTED_BATCHES, decide, gathers_s, grows
 from golem_chain.broker.transport.view import Line, Move, Prefer, View, Waiting
 
 BATCH = dict.fromkeys(STAGES, 8)
@@ -100,6 +100,15 @@ def test_a_lone_job_waits_for_five_milliseconds_and_a_burst_for_its_end():
     assert gathers_s(*first(4, 0.005), 1, 0.005) == 0.005
     assert gathers_s(*first(4, 0.010), 4, 0.005) == 0
     assert gathers_s(*first(12, 0.010), 4, 0.005) == 0.005, "it may become a backlog"
+
+
+def test_a_burst_whose_end_is_not_in_sight_has_a_pilot_that_goes_on_once_it_is_a_backlog():
+    seen, line, move = first(6, GATHER_S)
+    assert gathers_s(seen, line, move, 5, 0.005) == 0
+    assert [grows(line, before) for before in (0, 5, 6)] == [False, True, False]
+    assert decide(replace(seen, grows=True)) == Move("scribe", 6, pilot=True)
+    assert decide(seen) == Move("scribe", 6)
+    assert decide(view((9, 1, 0), {"scribe"}, "scribe", pilot=True)) == Move("scribe", 8), "it was a few"
 
 
 def test_for_throughput_a_batch_is_enough():
