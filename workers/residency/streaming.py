@@ -52,7 +52,7 @@ class StreamingTake(Take):
                     continue
                 ran = Ran(error=OutOfMemory(self.residency.no_room(self.stage, size)))
             if ran.error:
-                for place in slots.places or batch:
+                for place in slots.places if slots.fullest else batch:  # none if all have their answers already
                     self._give(place, ran.error, Spent(0.0, ran.load_s, self.prepare_s[place]))
             elif self.gives_way() and (waiting or self.ready):
                 left = [*self.ready, *waiting]

@@ -244,6 +244,20 @@ def test_an_engine_that_forgets_a_row_or_answers_one_twice_is_named() -> None:
     assert len(given.all) == 2
 
 
+def test_an_error_after_the_last_answer_takes_none_back() -> None:
+    given, run, engine = rows([("a", 1), ("b", 1), ("c", 1)])
+    ours, errors = engine.run_each, [ModelCorrupt("late"), MemoryError("later")]
+
+    def late(batch: Any, give: Any, more: Any) -> None:
+        ours(batch, give, lambda free: ())
+        if errors:
+            raise errors.pop()
+
+    engine.run_each = late  # type: ignore[method-assign]
+    assert run().answers == ["a(a)", "a(b)", "a(c)"]
+    assert len(given.all) == 3
+
+
 class Clock:
     now = 0.0
 
