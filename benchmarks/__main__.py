@@ -91,10 +91,19 @@ def switch(
 def chain(
     json_: JSON = False,
     docs: DOCS = None,
-    jobs: Annotated[int, typer.Option(metavar="N", min=10, help="Jobs in the backlog.")] = 100,
-    many: Annotated[
-        int, typer.Option(metavar="N", min=10, help="Jobs in the largest backlog, for small models.")
+    clips: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10, help="Recordings for pipelines and small backlogs.")
+    ] = 10,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs in a large backlog.")] = 100,
+    many: Annotated[int, typer.Option(metavar="N", min=2, help="Jobs in the largest backlog, for small models.")] = 500,
+    lone: Annotated[int, typer.Option(metavar="N", min=1, help="Single jobs with each setting of residency.")] = 30,
+    heard: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Recordings of each kind for the Scribe alone, at most.")
     ] = 1000,
+    parts: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="quest,bundled,proved,packed,oracle,scribe,lone,processors,small."),
+    ] = "",
 ) -> None:
     """Compare the chain with transformers and faster-whisper.
 
@@ -102,7 +111,11 @@ def chain(
     """
     from golem_chain.benchmarks.chain import comparison, performance
 
-    found = performance.measure(Settings.read(), jobs, many, Console(stderr=True, quiet=json_).log)
+    chosen = tuple(part for part in parts.split(",") if part)
+    if unknown := [part for part in chosen if part not in performance.PARTS]:
+        raise BadRequest(f"--parts {unknown[0]} is not known: use {', '.join(performance.PARTS)}.")
+    plan = performance.Plan(clips, max(jobs, clips + 1), max(many, jobs + 1), lone, heard, chosen)
+    found = performance.measure(Settings.read(), plan, Console(stderr=True, quiet=json_).log)
     if docs:
         comparison.write(found, docs)
     if json_:
@@ -257,7 +270,12 @@ def fleet(
         Path, typer.Option(metavar="FILE", help="The Markdown file to update; plots go to figures/ beside it.")
     ] = Path("docs/scaling.md"),
     costs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON of measured stage costs instead of the built-in.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON of measured stage costs; default: costs.json beside the Markdown file, as golem bench chain "
+            "writes it, otherwise the built-in.",
+        ),
     ] = None,
     real: Annotated[bool, typer.Option(help="Check predictions against real workers (2 minutes).")] = True,
 ) -> None:
@@ -267,6 +285,8 @@ def fleet(
     """
     from golem_chain.benchmarks.fleet.scaling import write
 
+    beside = docs.parent / "costs.json"
+    costs = costs or (beside if beside.is_file() else None)
     for table in write(docs, costs, real=real, say=console.log):
         console.print(table.rich())
 

@@ -38,6 +38,12 @@ class Run:
     stages_s: dict[str, float] = field(default_factory=dict)  # compute
     batches: dict[str, list[int]] = field(default_factory=dict)  # sizes
     loads: int = 0
+    timed: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # each batch: its size, compute seconds
+    loads_s: dict[str, list[float]] = field(default_factory=dict)  # each load
+    weights_bytes: dict[str, int] = field(default_factory=dict)  # of the models that were loaded
+    models: dict[str, str] = field(default_factory=dict)  # checkpoint and precision of each of them
+    cpu_s: float = 0.0  # of the worker's processes
+    new_tokens: int = 0  # of all replies
     peak_bytes: int = 0  # highest resident set of the worker's child
     words: dict[str, str] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
@@ -73,13 +79,14 @@ class System:
         """Submit `jobs` jobs, cycling through the clips, and wait. Raises GolemError if one does not end as `done`."""
         found = Run(jobs)
         with Pipeline(self.settings) as pipeline, redis.Redis.from_url(self.settings.redis_url) as client:
-            since, started = time.time(), time.perf_counter()
+            cpu_s, since, started = self.cpu_s(), time.time(), time.perf_counter()
             ids = [pipeline.submit_with(clips[n % len(clips)], options) for n in range(jobs)]
             found.submit_s = time.perf_counter() - started
             for outcome in self._outcomes(pipeline, ids, started):
                 found.wall_s = time.perf_counter() - started
                 found.first_s = found.first_s or found.wall_s
                 _note(found, outcome)
+            found.cpu_s = self.cpu_s() - cpu_s
             _sum(found, timeline.read(client, since, Keys(self.settings.prefix)))
         found.peak_bytes = self.peak_bytes()
         return found
@@ -107,11 +114,20 @@ class System:
 
 
 @contextmanager
-def system(settings: Settings, clips: Sequence[Path], **more: str) -> Iterator[System]:
-    """Start an embedded server and a worker with these settings (`more`: additional ones); yield them when ready."""
+def system(
+    settings: Settings, clips: Sequence[Path], machine: Mapping[str, str] | None = None, **more: str
+) -> Iterator[System]:
+    """Start an embedded server and a worker with these settings (`more`: additional ones); yield them when ready.
+    `machine`: other environment variables of the worker, such as a mask of the processor's instructions. A worker that
+    is measured makes no proofs meanwhile."""
     chosen = {f"GOLEM_{stage.upper()}_MODEL": settings.model_of(stage) for stage in STAGES}
     env = {key: value for key, value in chosen.items() if value} | {f"GOLEM_{k.upper()}": v for k, v in more.items()}
-    env |= {"GOLEM_STORE": str(settings.store), "GOLEM_MODELS": settings.models}
+    env |= {
+        "GOLEM_STORE": str(settings.store),
+        "GOLEM_MODELS": settings.models,
+        "GOLEM_PROVE": "off",
+        **(machine or {}),
+    }
     # No cache of texts: the few clips repeat.
     with _environment(env | {"GOLEM_INTERPRETER_CACHE": "0"}), private_system([str(clip) for clip in clips]) as held:
         end = time.monotonic() + START_S
@@ -146,6 +162,7 @@ def _used(client: Any) -> int:
 def _note(found: Run, outcome: Outcome) -> None:
     found.words[outcome.name] = outcome.transcript.text if outcome.transcript else ""
     found.replies[outcome.job] = outcome.reply.text if outcome.reply else ""
+    found.new_tokens += outcome.reply.new_tokens if outcome.reply else 0
 
 
 def _sum(found: Run, events: Sequence[Mapping[str, Any]]) -> None:
@@ -155,8 +172,13 @@ def _sum(found: Run, events: Sequence[Mapping[str, Any]]) -> None:
             stage = event["stage"]
             found.batches.setdefault(stage, []).append(event["size"])
             found.stages_s[stage] = found.stages_s.get(stage, 0.0) + event["compute_s"]
+            found.timed.setdefault(stage, []).append((event["size"], event["compute_s"]))
             found.load_s += event["load_s"]
-        found.loads += event["kind"] == "load"
+        if event["kind"] == "load":
+            found.loads += 1
+            found.loads_s.setdefault(event["stage"], []).append(event["seconds"])
+            found.weights_bytes[event["stage"]] = event["weights_bytes"]
+            found.models[event["stage"]] = event["model"].split("/")[-1]
     found.compute_s = sum(found.stages_s.values())
 
 

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from golem_chain.benchmarks.apart import ask
 from golem_chain.benchmarks.chain import run as chain
-from golem_chain.benchmarks.chain.performance import peer
+from golem_chain.benchmarks.chain.backlogs import PEERS
 from golem_chain.benchmarks.chain.recordings import spoken
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.clock import hardware
@@ -53,7 +54,7 @@ def measure(settings: Settings, jobs: int, turns: int, say: Say) -> Findings:
         found.loads = warm.loads
         for turn in range(turns):
             say(f"turn {turn + 1} of {turns}: {jobs} clips by the engine, then by the chain")
-            direct = peer(asked)
+            direct = ask(PEERS, asked)
             found.engine_s.append(direct["stages_s"]["scribe"])
             run = system.backlog(clips, jobs, OPTIONS)
             found.runs.append(run)

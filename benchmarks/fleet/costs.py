@@ -1,7 +1,8 @@
 """Costs of the stages, measured or from a file, as input of the simulation."""
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -44,6 +45,26 @@ MEASURED: Costs = {
 
 #: Measured time from publishing to the start of the batch on an idle box, seconds: peek, take, pool, child.
 HOP_S = 0.005
+
+
+def fitted(timed: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return (batch_s, item_s) of measured batches (size, seconds): the line of least squares, with neither part below
+    0. Batches of one size only say nothing of `batch_s`, which is then 0. Raises ValueError if there are none."""
+    if not timed:
+        raise ValueError("no batches were measured")
+    sizes, seconds = [size for size, _ in timed], [took for _, took in timed]
+    if len(set(sizes)) > 1:
+        line = statistics.linear_regression(sizes, seconds)
+        if line.slope >= 0 and line.intercept >= 0:
+            return line.intercept, line.slope
+    through_0 = sum(size * took for size, took in timed) / sum(size * size for size in sizes)
+    return 0.0, through_0
+
+
+def write(file: Path, costs: Costs) -> None:
+    """Write costs as `read` expects them."""
+    told = {stage: {key: round(value, 4) for key, value in vars(cost).items()} for stage, cost in costs.items()}
+    file.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def read(file: Path | None) -> Costs:

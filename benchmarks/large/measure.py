@@ -154,7 +154,9 @@ def _turns(name: str, precision: str, settings: Settings, mode: str, gib: int, o
         turns.uses.append(use)
         say(f"  {stage}: " + (use.refused or f"{use.load_s:.2f} s to load, {use.run_s:.2f} s to run"))
     turns.resident = residency.resident
+    told = list(turns.events)
     _settle(residency)
+    turns.events = told  # what was unloaded at the end made room for nothing
     return turns
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of single steps: a language model's tokens, and a processor's matrix products."""
