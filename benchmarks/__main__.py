@@ -77,7 +77,7 @@ def switch(
         if memory:
             clip = Path(__file__).resolve().parents[1] / "samples" / "lights-on.flac"
             wanted = chosen.model_copy(update={"scribe_model": settings.scribe_model})  # random weights never stop
-            results[name]["memory"] = [vars(row) for row in table(wanted, clip, ("float32", "bfloat16"))]
+            results[name]["memory"] = [vars(row) for row in table(wanted, clip)]
     if docs:
         report.into_docs(docs, "switch", report.switch_markdown(results))
     if json_:
@@ -130,7 +130,7 @@ def large(
     json_: JSON = False,
     docs: DOCS = None,
     folder: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="For the weights, 14 GB while it runs; default: the system's.")
+        Path | None, typer.Option(metavar="FOLDER", help="For the weights, 21 GB while it runs; default: the system's.")
     ] = None,
     bits: Annotated[str, typer.Option(metavar="LIST", help="Which weights: off (bfloat16), 8 and 4 bits.")] = "off,8,4",
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from golem_chain.benchmarks.forms import ready
 from golem_chain.shared.records import Intent, Label, LabelSet, OracleParams
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.factory import build_residency
@@ -20,7 +21,7 @@ class Need:
 
     stage: str
     model: str
-    dtype: str
+    dtype: str  # or the name of the precision
     asked: str  # description of the input
     weights_mb: float
     peak_mb: float
@@ -63,13 +64,20 @@ def _asks(clip: Path) -> Iterator[tuple[str, str, Sequence[Any]]]:
         )
 
 
-def table(settings: Settings, clip: Path, dtypes: Sequence[str]) -> list[Need]:
-    """Measure each request of each stage in each dtype, starting from an empty device."""
+#: What is measured: GOLEM_DTYPE and GOLEM_BITS.
+FORMS = (("float32", "off"), ("bfloat16", "off"), ("bfloat16", "8"), ("bfloat16", "4"))
+
+
+def table(settings: Settings, clip: Path, forms: Sequence[tuple[str, str]] = FORMS) -> list[Need]:
+    """Measure each request of each stage in each form, starting from an empty device."""
     rows = []
-    for dtype in dtypes:
-        residency = build_residency(settings.model_copy(update={"dtype": dtype, "resident": "1"}))
+    for dtype, bits in forms:
+        chosen = settings.model_copy(update={"dtype": dtype, "bits": bits, "resident": "1"})
+        ready(chosen)
+        residency = build_residency(chosen)
+        told = dtype if bits == "off" else f"{dtype} {bits} bit"
         for stage, what, asks in _asks(clip):
-            rows.append(_one(residency, stage, what, asks, dtype))
+            rows.append(_one(residency, stage, what, asks, told))
     return rows
 
 
