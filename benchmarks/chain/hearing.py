@@ -1,6 +1,5 @@
 """The Scribe alone against faster-whisper in int8 with the same weights, windows and beam: time, word error rates."""
 
-import statistics
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from golem_chain.workers.store.sources.progress import Show
 from golem_chain.workers.store.sources.wheels import download
 
 KINDS = ("sentences", "commands")
-TURNS = 2
-#: Name → settings of our Scribe; faster-whisper has a beam only. The speed of those in `_ONCE` is measured in one turn.
+#: Name → settings of our Scribe; faster-whisper has a beam only.
 OURS: dict[str, JsonObject] = {
     "ours, beam 1": {"scribe_beam": "1"},
     "ours, beam 5": {"scribe_beam": "5"},
@@ -28,12 +26,11 @@ OURS: dict[str, JsonObject] = {
     "ours, beam 1, GOLEM_SCRIBE_CONTEXT=fast": {"scribe_beam": "1", "scribe_context": "fast"},
 }
 FASTER = {"faster-whisper int8, beam 1": 1, "faster-whisper int8, beam 5": 5}
-_ONCE = ("ours, beam 1, GOLEM_DTYPE=float32", "ours, beam 1, GOLEM_SCRIBE_CONTEXT=fast")
 
 
 @dataclass
 class Heard:
-    """One way to hear: medians of the turns, and its errors in percent of the words."""
+    """One way to hear: its time for a recording, and its errors in percent of the words."""
 
     clip_s: float
     sentence_s: float  # of the sentences alone
@@ -55,25 +52,23 @@ def hearing(settings: Settings, clips: int, say: Say) -> dict[str, Heard]:
     asked |= {name: {"way": "ours", "settings": store | more} for name, more in OURS.items()}
     groups = {kind: [str(row["file"]) for row in _of(rows, kind)] for kind in KINDS}
     files = {"groups": groups, "clips": [str(row["file"]) for row in rows]}
-    turns: dict[str, list[JsonObject]] = {name: [] for name in asked}
-    for turn in range(TURNS):
-        say(f"the Scribe against faster-whisper on {len(rows)} recordings, turn {turn + 1} of {TURNS}")
-        for name, one in asked.items():
-            if turn == 0 or name not in _ONCE:
-                turns[name].append(ask(PEERS, one | files))
-    return {name: _heard(rows, seen) for name, seen in turns.items()}
+    found = {}
+    for name, one in asked.items():
+        say(f"{name}: {len(rows)} recordings")
+        found[name] = _heard(rows, ask(PEERS, one | files))
+    return found
 
 
 def _of(rows: Sequence[JsonObject], kind: str) -> list[JsonObject]:
     return [row for row in rows if (RECORDINGS / kind) in row["file"].parents]
 
 
-def _heard(rows: Sequence[JsonObject], seen: Sequence[JsonObject]) -> Heard:
-    spent = {kind: statistics.median(float(turn["groups_s"][kind]) for turn in seen) for kind in KINDS}
+def _heard(rows: Sequence[JsonObject], seen: JsonObject) -> Heard:
+    spent = {kind: float(seen["groups_s"][kind]) for kind in KINDS}
     return Heard(
         round(sum(spent.values()) / len(rows), 4),
         round(spent["sentences"] / max(len(_of(rows, "sentences")), 1), 4),
-        *(wer(_of(rows, kind), seen[0]["words"]) for kind in KINDS),
+        *(wer(_of(rows, kind), seen["words"]) for kind in KINDS),
     )
 
 

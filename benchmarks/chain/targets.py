@@ -7,6 +7,7 @@ from golem_chain.benchmarks.chain.backlogs import Set
 from golem_chain.benchmarks.chain.performance import Findings
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Target
+from golem_chain.benchmarks.steps.processors import NO_BFLOAT16
 
 #: Version 0.6.0 with the bundled models and ten clips, on 2 cores of an AMD EPYC with bfloat16 instructions: × the
 #: pipelines of the same run. By CPU time, as the machine was busy.
@@ -78,7 +79,7 @@ def _bundled(found: Findings) -> Iterator[Target]:
     for way, before in BEFORE.items():
         value = speed_up(one, "default", few, way)
         yield least(f"bundled models, default, {few} jobs: speed-up over {way}, 1.4 × version 0.6", 1.4 * before, value)
-    masked = "default, without bfloat16 instructions"
+    masked = f"default, {NO_BFLOAT16}"
     if few in one.runs.get(masked, {}):
         value = speed_up(one, masked, few, "resident")
         yield least(

@@ -17,11 +17,12 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.factory import build_residency
 from golem_chain.workers.stages.scribe.engine import Scribe
 
+NO_BFLOAT16 = "without bfloat16 instructions"
 #: Processors → the environment in which this one computes like them. Sources: oneDNN's developer guide, "CPU dispatcher
 #: control"; PyTorch's ATen/native/DispatchStub.cpp.
 MASKS: Mapping[str, Mapping[str, str]] = {
     "as it is": {},
-    "without bfloat16 instructions": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+    NO_BFLOAT16: {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     "AVX2 only": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
 }
 #: Products (rows × in × out) as the quest profile's stages have them.
