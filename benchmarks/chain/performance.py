@@ -15,7 +15,6 @@ from golem_chain.benchmarks.chain.hearing import Heard
 from golem_chain.benchmarks.chain.recordings import CLIPS, ROOT, ten_clips
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.clock import hardware
-from golem_chain.benchmarks.forms import ready
 from golem_chain.benchmarks.report import Say
 from golem_chain.benchmarks.steps.processors import MASKS
 from golem_chain.benchmarks.switch.shapes import quest_shapes, small_shapes
@@ -123,7 +122,7 @@ def _proved(job: _Job) -> None:
 
 def _packed(job: _Job) -> None:
     for bits in ("8", "4"):
-        ready(job.settings.model_copy(update={"bits": bits}))
+        pull(job.settings.model_copy(update={"bits": bits}))  # packs what is there, so that loads need not
         backlogs.backlog(
             job.found.bundled, f"{bits} bit", job.settings, job.clips, [len(job.clips)], job.say, bits=bits
         )

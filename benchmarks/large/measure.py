@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 
 from golem_chain.benchmarks.clock import hardware
-from golem_chain.benchmarks.forms import ready
 from golem_chain.benchmarks.large import shapes
 from golem_chain.benchmarks.large.fits import GIB, Need, planned
 from golem_chain.benchmarks.large.shapes import TOKENS, Shape
@@ -114,7 +113,6 @@ def _chain(
     for packed in bits:
         chosen = settings.model_copy(update={"bits": packed, "prove": "off"})
         pull(chosen)
-        ready(chosen)
         probe = build_residency(chosen)
         sizes = {stage: probe.engines[stage].weights_bytes for stage in STAGES}
         if packed == "off":

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golem_chain.benchmarks.forms import ready
 from golem_chain.shared.records import Intent, Label, LabelSet, OracleParams
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.factory import build_residency
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.runner import serve
+from golem_chain.workers.store.sources.pull import pull
 
 TEXT = "please turn on the lights in the kitchen and play some quiet music while I cook"
 
@@ -73,7 +73,7 @@ def table(settings: Settings, clip: Path, forms: Sequence[tuple[str, str]] = FOR
     rows = []
     for dtype, bits in forms:
         chosen = settings.model_copy(update={"dtype": dtype, "bits": bits, "resident": "1"})
-        ready(chosen)
+        pull(settings.model_copy(update={"bits": bits}))  # packs what is there, so that loads need not
         residency = build_residency(chosen)
         told = dtype if bits == "off" else f"{dtype} {bits} bit"
         for stage, what, asks in _asks(clip):
