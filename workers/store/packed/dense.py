@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from golem_chain.workers.store.packed.modules import PackedEmbedding, PackedModule
+from golem_chain.workers.store.packed.modules import PackedModule
 
 
 def dense(module: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -24,8 +24,8 @@ def project(module: Any, rows: torch.Tensor) -> torch.Tensor:
 
 
 def embed(module: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of an embedding for ids, int64 (…) → (…, width), in the dtype that the model's rows run in and without
-    the factor of a scaled embedding."""
-    if isinstance(module, PackedEmbedding):
+    """The rows of an embedding, or of a linear layer's weights, for ids, int64 (…) → (…, width), in the dtype that the
+    model's rows run in and without the factor of a scaled embedding."""
+    if isinstance(module, PackedModule):
         return module.lookup(ids)
     return F.embedding(ids, module.weight)

@@ -41,6 +41,10 @@ class PackedModule(nn.Module):
         assert self.packed is not None, "a packed layer ran while it was not loaded"
         return self.packed
 
+    def lookup(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows of the weights with these ids, int64 (…) → (…, in)."""
+        return self.held().rows(ids, self.dtype)
+
     def project(self, rows: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """Rows (…, in) times the weights, (…, out), in the dtype of the rows."""
         packed = self.held()
@@ -95,10 +99,6 @@ class PackedEmbedding(PackedModule):
         super().__init__(shape)
         self.num_embeddings, self.embedding_dim = shape
         self.scale = scale
-
-    def lookup(self, ids: torch.Tensor) -> torch.Tensor:
-        """The rows of ids, int64 (…) → (…, in), without the factor."""
-        return self.held().rows(ids, self.dtype)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """The rows of ids, int64 (…) → (…, in)."""

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from itertools import chain
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.scribe.vocabulary.hotwords import Candidate, Support
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, attend, split
 from golem_chain.workers.stages.transformers_types import Model
+from golem_chain.workers.store.packed.dense import embed, project
 
 #: Tokens after the change that are compared: 2, 4 and 6 decided alike, none accepted more that was not said.
 FOLLOWING = 1
@@ -30,7 +30,7 @@ class Rescorer:
     def __init__(self, model: Model, end: int) -> None:
         """`end`: the <|endoftext|> token."""
         self._body = model.model.decoder
-        self._out: torch.Tensor = model.proj_out.weight
+        self._out = model.proj_out
         self._end = end
 
     @torch.inference_mode()
@@ -77,9 +77,9 @@ class Rescorer:
             seen[first:end, start:first] = False
             fed += branch
             positions += range(start, start + len(branch))
-        device = self._out.device
+        device = self._body.embed_positions.weight.device
         mask, places = seen.to(device), torch.tensor(positions, device=device)
-        hidden = F.embedding(torch.tensor([fed], device=device), self._body.embed_tokens.weight)
+        hidden = embed(self._body.embed_tokens, torch.tensor([fed], device=device))
         hidden = hidden + self._body.embed_positions.weight[places]
         for layer, (keys, values) in zip(self._body.layers, cross, strict=True):
             own = layer.self_attn
@@ -100,7 +100,7 @@ class Rescorer:
         places = list(tokens)
         for at in range(0, len(places), _ROWS):
             some = places[at : at + _ROWS]
-            logits = F.linear(hidden[torch.tensor(some, device=hidden.device)], self._out).float()
+            logits = project(self._out, hidden[torch.tensor(some, device=hidden.device)]).float()
             top = logits.amax(-1, keepdim=True)
             pairs = [(token, place, row) for row, place in enumerate(some) for token in tokens[place]]
             index = torch.tensor([[row for *_, row in pairs], [token for token, *_ in pairs]], device=hidden.device)

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.scribe.vocabulary.choice import Tree, logaddexp
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, Decoder, attend, split
 from golem_chain.workers.stages.transformers_types import Model
+from golem_chain.workers.store.packed.dense import dense, embed, project
 
 #: Maximum prefixes in one decoder batch: the logits of one take 200 KB.
 _AT_ONCE = 32
@@ -57,12 +58,13 @@ class Scorer:
         """`end`: the <|endoftext|> token; `product`: a faster dtype for the logits of unlikely tokens."""
         self._model, body = model, model.model.decoder
         self._layers = list(body.layers)
-        self._embed: torch.Tensor = body.embed_tokens.weight
+        self._embed = body.embed_tokens
         self._positions: torch.Tensor = body.embed_positions.weight
-        self._norm, self._out = body.layer_norm, model.proj_out.weight
+        self._norm, self._out = body.layer_norm, model.proj_out
         self._heads: int = self._layers[0].self_attn.num_heads
         self._end = end
-        self._quick = self._out.to(product or self._out.dtype)
+        faster = product not in (None, self._positions.dtype)
+        self._quick = dense(self._out, product) if product is not None and faster else None
 
     @torch.inference_mode()
     def score(
@@ -136,10 +138,10 @@ class Scorer:
         self, cross: Cross, before: Cross, rows: Sequence[int], tokens: Sequence[int]
     ) -> tuple[torch.Tensor, Cross]:
         """Run one token for each row: last hidden states (n, width), and the extended keys and values."""
-        device = self._embed.device
+        device = self._positions.device
         index = torch.tensor(rows, device=device)
         depth = before[0][0].shape[2]
-        hidden = F.embedding(torch.tensor(tokens, device=device), self._embed) + self._positions[depth]
+        hidden = embed(self._embed, torch.tensor(tokens, device=device)) + self._positions[depth]
         past: Cross = []
         for layer, (old_keys, old_values), (sound_keys, sound_values) in zip(self._layers, before, cross, strict=True):
             attention = layer.self_attn
@@ -159,10 +161,12 @@ class Scorer:
     def _norms(self, hidden: torch.Tensor) -> torch.Tensor:
         """The logsumexp of all logits, float32 (n,). Reading the vocabulary matrix is most of the work of a tiny model:
         with a faster dtype only the likeliest tokens, which dominate the sum, are computed again exactly."""
-        logits = F.linear(hidden.to(self._quick.dtype), self._quick).float()
-        if self._quick.dtype != self._out.dtype:
+        if self._quick is None:
+            logits = project(self._out, hidden).float()
+        else:
+            logits = F.linear(hidden.to(self._quick.dtype), self._quick).float()
             likely = logits.topk(_EXACT).indices
-            logits.scatter_(1, likely, (self._out[likely] @ hidden[:, :, None])[:, :, 0].float())
+            logits.scatter_(1, likely, (embed(self._out, likely) @ hidden[:, :, None])[:, :, 0].float())
         top = logits.amax(-1, keepdim=True)
         return (logits - top).exp_().sum(-1).log() + top[:, 0]  # six times as fast as torch's logsumexp on a CPU
 
@@ -171,6 +175,6 @@ class Scorer:
     ) -> list[float]:
         """Log-probabilities of single tokens, each following one of the rows."""
         index = torch.tensor(rows, dtype=torch.long, device=hidden.device)
-        out = self._out[torch.tensor(tokens, dtype=torch.long, device=hidden.device)]
+        out = embed(self._out, torch.tensor(tokens, dtype=torch.long, device=hidden.device))
         found: list[float] = ((hidden[index] * out).sum(-1).float() - norms[index]).tolist()
         return found

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, split
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, first_frames, smooth
 from golem_chain.workers.stages.transformers_types import ModelConfig
+from golem_chain.workers.store.packed.dense import embed, project
 
 #: Heads of the decoder as (layer, head) pairs.
 Heads = tuple[tuple[int, int], ...]
@@ -39,7 +40,7 @@ def align(
         return []
     body = cast(Any, model).model.decoder
     tokens = torch.tensor([[*prompt, *text, end]], device=cross[0][0].device)
-    hidden = F.embedding(tokens, body.embed_tokens.weight) + body.embed_positions.weight[: tokens.shape[1]]
+    hidden = embed(body.embed_tokens, tokens) + body.embed_positions.weight[: tokens.shape[1]]
     matrix = np.zeros((len(text) + 1, frames), np.float32)
     for n, layer in enumerate(body.layers):
         own, other = layer.self_attn, layer.encoder_attn
@@ -52,7 +53,7 @@ def align(
         hidden = hidden + _attend(other, query, *cross[n], causal=False)
         hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden))))
     writing = body.layer_norm(hidden[0, len(prompt) - 1 : -2])  # the position that predicts each token
-    logits = F.linear(writing, cast(Any, model).proj_out.weight).float()[:, :end]
+    logits = project(cast(Any, model).proj_out, writing).float()[:, :end]
     chosen = torch.tensor(text, device=logits.device)[:, None]
     probs: list[float] = logits.softmax(-1).gather(1, chosen)[:, 0].tolist()
     starts = first_frames(-matrix) * FRAME_S
