@@ -1,0 +1,188 @@
+"""Variants of the weights: a load maps them, what is not sound is not used, and making one leaves nothing half done."""
+
+import json
+import logging
+import os
+import shutil
+import threading
+
+import pytest
+import torch
+
+from golem_chain.shared.errors import BadSetting, ModelCorrupt
+from golem_chain.workers.devices.precision import Precision
+from golem_chain.workers.store import manifest, variants
+from golem_chain.workers.store.formats.safetensors_files import map_tensors
+from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.making import make_variant
+from golem_chain.workers.store.packed import modules
+from golem_chain.workers.store.packed.dense import dense
+from tests.support.store_models import ALL, same_weights, stored
+
+FORMS = ["bfloat16", "float16", "float32 8 bit", "bfloat16 8 bit", "bfloat16 4 bit"]
+
+
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(modules, "LEAST_WEIGHTS", 1)
+
+
+def made_variant(checkpoint, precision):
+    path = make_variant(checkpoint, precision)
+    assert path
+    return path
+
+
+def weights_of(checkpoint, kind, form):
+    chosen = Precision.parse(form)
+    return Weights(checkpoint, type(ALL[kind]()), dtype=getattr(torch, chosen.dtype), bits=chosen.bits)
+
+
+def everything(weights):
+    """All that a load gives, by name."""
+    model = weights.load()
+    found = dict(model.state_dict())
+    for place in weights.build().places:
+        found[f"packed {place.names[0]}"] = dense(place.modules[0], torch.float32)
+    return found
+
+
+def same(ours, theirs):
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_load_from_a_variant_gives_what_a_conversion_gives(tmp_path, kind, form):
+    checkpoint = stored(tmp_path, kind)
+    converted = weights_of(checkpoint, kind, form)
+    wanted, counted = everything(converted), converted.nbytes
+    path = made_variant(checkpoint, Precision.parse(form))
+    assert path == variants.find(checkpoint, Precision.parse(form))
+    taken = weights_of(checkpoint, kind, form)
+    assert same(everything(taken), wanted)
+    assert taken.nbytes == counted
+    assert make_variant(checkpoint, Precision.parse(form)) == path  # kept
+
+
+def test_the_form_that_the_store_has_anyway_needs_no_variant(tmp_path):
+    checkpoint = stored(tmp_path, "gpt2")
+    assert make_variant(checkpoint, Precision("float32")) is None
+    assert make_variant(checkpoint, Precision("float32", product="bfloat16")) is None
+    assert variants.held(checkpoint) == {}
+
+
+def test_the_record_of_the_pull_stays_as_it_is(tmp_path):
+    checkpoint = stored(tmp_path, "gpt2")
+    before = (checkpoint.folder / "golem.json").read_bytes()
+    make_variant(checkpoint, Precision("bfloat16", 8))
+    assert (checkpoint.folder / "golem.json").read_bytes() == before
+    assert [*variants.held(checkpoint)] == ["8bit"]
+
+
+def flip(path):
+    with path.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-5, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_an_altered_variant_is_not_used_and_named_once(tmp_path, caplog):
+    checkpoint = stored(tmp_path, "gpt2")
+    wanted = everything(weights_of(checkpoint, "gpt2", "bfloat16"))
+    path = made_variant(checkpoint, Precision("bfloat16"))
+    flip(path)
+    with caplog.at_level(logging.WARNING):
+        assert same(everything(weights_of(checkpoint, "gpt2", "bfloat16")), wanted)
+    assert "was altered since it was made: delete it" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no record", "no json", "of other weights", "newer"])
+def test_a_variant_without_a_sound_record_is_not_there(tmp_path, damage):
+    checkpoint = stored(tmp_path, "gpt2")
+    path = made_variant(checkpoint, Precision("bfloat16"))
+    record = variants.record_of(checkpoint.folder, "bfloat16")
+    if damage == "truncated":
+        os.truncate(path, path.stat().st_size - 1)
+    elif damage == "no record":
+        record.unlink()
+    elif damage == "no json":
+        record.write_text("[")
+    else:
+        changed = {"of other weights": {"of": "ab"}, "newer": {"format": 99}}[damage]
+        record.write_text(json.dumps(json.loads(record.read_text()) | changed))
+    assert variants.find(checkpoint, Precision("bfloat16")) is None
+    assert make_variant(checkpoint, Precision("bfloat16")) == path  # and it can be made again
+    assert variants.find(checkpoint, Precision("bfloat16")) == path
+
+
+def test_a_variant_with_a_sound_record_and_other_tensors_is_dropped(tmp_path, caplog):
+    checkpoint = stored(tmp_path, "gpt2")
+    wanted = everything(weights_of(checkpoint, "gpt2", "bfloat16 8 bit"))
+    path = made_variant(checkpoint, Precision("bfloat16", 8))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b":int8", b":q8_0"))
+    variants.write_record(variants.record_of(checkpoint.folder, "8bit"), checkpoint, manifest.record_file(path))
+    with caplog.at_level(logging.WARNING):
+        assert same(everything(weights_of(checkpoint, "gpt2", "bfloat16 8 bit")), wanted)
+    assert "does not fit together" in caplog.text
+    assert not path.exists()
+
+
+def test_a_pull_takes_the_variants_of_what_it_replaces_along(tmp_path):
+    checkpoint = stored(tmp_path, "gpt2")
+    make_variant(checkpoint, Precision("bfloat16"))
+    other = ALL["gpt2"]()
+    with torch.no_grad():
+        other.transformer.wte.weight += 1
+    now = stored(tmp_path, "gpt2", other)
+    assert variants.held(now) == {}
+    assert make_variant(checkpoint, Precision("bfloat16")) is None  # of a checkpoint that is no longer there
+    assert variants.held(now) == {}
+    assert same_weights(Weights(now, type(other)).load(), other)
+
+
+def test_two_that_make_the_same_variant_make_one(tmp_path):
+    checkpoint = stored(tmp_path, "gpt2")
+    made = []
+    threads = [
+        threading.Thread(target=lambda: made.append(make_variant(checkpoint, Precision("bfloat16", 8))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({*made}) == 1
+    variants.check(variants.held(checkpoint)["8bit"], whole=True)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    checkpoint = stored(tmp_path, "gpt2")
+    before = sorted(path.name for path in checkpoint.folder.iterdir())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(BadSetting, match="the disk has 10 B free"):
+        make_variant(checkpoint, Precision("bfloat16", 8))
+    assert sorted(path.name for path in checkpoint.folder.iterdir()) == before
+    assert not [path for path in (tmp_path / "store").iterdir() if path.name.startswith(".tmp")]
+
+
+def test_weights_that_overflow_a_dtype_make_no_variant(tmp_path):
+    model = ALL["gpt2"]()
+    with torch.no_grad():
+        model.transformer.wte.weight[0, 0] = 1e6
+    checkpoint = stored(tmp_path, "gpt2", model)
+    with pytest.raises(ModelCorrupt, match="overflows"):
+        make_variant(checkpoint, Precision("float16"))
+    assert variants.held(checkpoint) == {}
+
+
+def test_a_variant_can_be_read_by_the_reference(tmp_path):
+    from safetensors import safe_open
+
+    checkpoint = stored(tmp_path, "llama")
+    path = made_variant(checkpoint, Precision("bfloat16", 4))
+    with safe_open(path, "pt") as file:
+        assert {*file.keys()} == {*map_tensors(path)}
