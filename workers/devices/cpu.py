@@ -1,4 +1,4 @@
-"""Detects which dtypes the CPU is fast at, from the flags in /proc/cpuinfo."""
+"""Detects what the CPU is fast at, from its vendor and flags in /proc/cpuinfo."""
 
 import platform
 import re
@@ -33,6 +33,20 @@ def read_flags() -> frozenset[str]:
         return flags_of(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return frozenset()
+
+
+def vendor_of(cpuinfo: str) -> str:
+    """The processor's vendor, from the text of /proc/cpuinfo; empty if it names none."""
+    found = (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("vendor_id"))
+    return next(found, "")
+
+
+def read_vendor() -> str:
+    """The vendor of this machine's processor; empty if the system is not Linux."""
+    try:
+        return vendor_of(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
 
 
 def fast_at_bfloat16(flags: frozenset[str]) -> bool:
