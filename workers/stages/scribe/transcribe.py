@@ -340,7 +340,10 @@ class Transcriber:
             item.said = decoded
             if cross is None:
                 continue
-            own = [(keys[row : row + 1], values[row : row + 1]) for keys, values in cross]
+            own = [
+                (keys[row : row + 1].to(encoded.dtype), values[row : row + 1].to(encoded.dtype))
+                for keys, values in cross
+            ]
             if item.sound.hotwords:
                 decoded = self._with_hotwords(model, own, item, decoded, timestamps)
             item.said = replace(decoded, times=self._times(model, own, item, decoded))

@@ -18,7 +18,7 @@ from golem_chain.workers.stages.interpreter.engine import Interpreter, Utterance
 from golem_chain.workers.stages.oracle.engine import Oracle, ReplyRequest
 from golem_chain.workers.stages.scribe import transcribe
 from golem_chain.workers.stages.scribe.engine import Recording
-from golem_chain.workers.stages.scribe.whisper import decoding
+from golem_chain.workers.stages.scribe.whisper import rules
 from tests.support import text_models
 from tests.support.fake_card import CARD, FakeCard, MixedDevices, place
 from tests.support.sounds import hum
@@ -129,12 +129,12 @@ def test_the_oracle_replies_on_a_card_while_shorter_replies_leave_the_batch(
 def test_a_tensor_that_was_left_on_the_cpu_is_noticed(
     tmp_path: Path, card: FakeCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = decoding._Masks.__init__
+    ours = rules.TokenRules.__init__
 
-    def forgotten(self: Any, specials: Any, vocabulary: int, device: torch.device) -> None:
-        ours(self, specials, vocabulary, torch.device("cpu"))
+    def forgotten(self: Any, specials: Any, vocabulary: int, timestamps: bool, device: torch.device) -> None:
+        ours(self, specials, vocabulary, timestamps, torch.device("cpu"))
 
-    monkeypatch.setattr(decoding._Masks, "__init__", forgotten)
+    monkeypatch.setattr(rules.TokenRules, "__init__", forgotten)
     engine = scribe(whisper_on_card(tmp_path, torch.float16), **OFF)
     with pytest.raises(MixedDevices):
         engine.run(ready(engine, Recording("long.wav", hum(33), "en")))
