@@ -4,6 +4,7 @@ Importing this module imports the model libraries, which takes seconds. The pare
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,10 @@ import transformers
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
+from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.child.device import form_of
+from golem_chain.workers.child.fitting import fitting
+from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import (
     ALLOCATOR_NAMES,
@@ -24,6 +28,7 @@ from golem_chain.workers.devices.memory import (
     on_tegra,
     open_memory,
 )
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.devices.selection import card_of, pick_device
 from golem_chain.workers.devices.threads import set_threads
 from golem_chain.workers.residency.events import Event
@@ -33,10 +38,13 @@ from golem_chain.workers.stages.engine import AnyEngine
 from golem_chain.workers.stages.interpreter import engine as interpreter
 from golem_chain.workers.stages.oracle import engine as oracle
 from golem_chain.workers.stages.scribe import engine as scribe
-from golem_chain.workers.store import find
+from golem_chain.workers.store import find, verdicts
 from golem_chain.workers.store.hostcache import HostCache, pinned_bytes
 from golem_chain.workers.store.load import Weights
+from golem_chain.workers.store.manifest import Checkpoint
 from golem_chain.workers.store.opened import weights_of
+
+logger = logging.getLogger(__name__)
 
 #: The engine of each stage, and the function that builds its model's modules from a config.
 ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
@@ -74,19 +82,61 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     models: dict[str, str] = {}
     pinned = partial(pinned_bytes, options=",".join(os.environ.get(name, "") for name in ALLOCATOR_NAMES))
     host = None if card is None or card.integrated else HostCache(settings.host_cache, pinned)
+    memory = open_memory(device)
+    budget = budget_bytes(settings.memory_budget, memory.read().total)
     for stage in STAGES:
         checkpoint = find(settings, stage)
+        opened = partial(_engine, settings, checkpoint, device, host)
         form = form_of(settings, checkpoint, card)
-        engine_of, make = ENGINES[stage]
-        engines[stage] = engine_of(weights_of(checkpoint, make, device, form, host), settings)
+        if settings.bits == "auto" and settings.agree != "exact":  # boxes have agreed on a form, their budgets differ
+            form = _packed_to_fit(form, checkpoint, card, budget - memory.read().context, opened)
+        engines[stage] = opened(form)
         models[stage] = f"{checkpoint.id}@{checkpoint.revision} {form.name}"
-    memory = open_memory(device)
     return Residency(
         engines,
         memory,
         settings.resident,
-        budget_bytes(settings.memory_budget, memory.read().total),
+        budget,
         peaks=Peaks(settings.store / "peaks.json", card_name(device)),
         models=models,
         on_event=on_event,
     )
+
+
+def _engine(
+    settings: Settings, checkpoint: Checkpoint, device: torch.device, host: HostCache | None, form: Precision
+) -> AnyEngine:
+    engine_of, make = ENGINES[checkpoint.stage]
+    engine: AnyEngine = engine_of(weights_of(checkpoint, make, device, form, host), settings)
+    return engine
+
+
+def _packed_to_fit(
+    form: Precision,
+    checkpoint: Checkpoint,
+    card: Card | None,
+    room_bytes: int,
+    opened: Callable[[Precision], AnyEngine],
+) -> Precision:
+    """The form, packed if the budget would not hold the model otherwise; said in the log."""
+    verdict = verdicts.find(checkpoint, verdicts.binding_of(checkpoint, card))
+
+    def need(one: Precision) -> int:
+        engine = opened(one)
+        return engine.weights_bytes + engine.working_bytes(1)
+
+    def fails(one: Precision) -> bool:
+        tried = verdict.of(one) if verdict else None
+        return tried is not None and not tried.passed
+
+    try:
+        chosen = fitting(form, room_bytes, need, fails)
+    except GolemError:
+        return form  # the first use of the model reports the error
+    if chosen != form:
+        logger.warning(
+            "The %s's model %s runs with packed weights, %s: otherwise it needs %s with working memory, and the budget "
+            "has %s (GOLEM_MEMORY_BUDGET, GOLEM_BITS)",
+            checkpoint.stage, checkpoint.id, chosen.name, format_bytes(need(form)), format_bytes(max(0, room_bytes)),
+        )  # fmt: skip
+    return chosen
