@@ -12,8 +12,9 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.proof import criteria, prove, replies
+from golem_chain.workers.proof.candidates import REFERENCE
 from golem_chain.workers.proof.own import Set, shipped
-from golem_chain.workers.proof.prove import REFERENCE, Device, Proof
+from golem_chain.workers.proof.prove import Device, Proof
 from golem_chain.workers.store import verdicts
 from golem_chain.workers.store.manifest import find
 from golem_chain.workers.store.sources.progress import Show
@@ -164,22 +165,17 @@ def proof_of_the_same(made: Proof) -> Any:
     return Proof(made._settings, made.checkpoint, made._on, some()).run()
 
 
-def test_only_one_model_is_in_memory_at_any_time(proof, monkeypatch) -> None:
-    made, loaded = proof("bert"), set()
-    for form in (REFERENCE, Precision("bfloat16")):
-        engine = made._engine(form)
-        monkeypatch.setattr(engine, "load", lambda form=form, load=engine.load: (loaded.add(form), load()))
-        monkeypatch.setattr(engine, "unload", lambda form=form, unload=engine.unload: (loaded.discard(form), unload()))
-    most = 0
+def test_only_one_model_is_in_memory_at_any_time(proof) -> None:
+    made, most = proof("bert"), 0
 
     def look() -> bool:
         nonlocal most
-        most = max(most, len(loaded))
+        most = max(most, sum(engine.model is not None for engine in made._engines.values()))
         return True
 
     made.run(look)
     assert most == 1
-    assert not loaded
+    assert all(engine.model is None for engine in made._engines.values())
 
 
 def test_a_float32_that_is_above_the_budget_is_compared_with_and_not_chosen(proof) -> None:
