@@ -7,6 +7,7 @@ Nothing waits for a proof but the job that comes while one of its items runs, an
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -152,12 +153,13 @@ class Proving:
 
     def _adopt(self, residency: "Residency", checkpoint: "Checkpoint", on: "Device", verdict: "Verdict") -> None:
         """Have the engines made anew if another form is to run from now on."""
+        from golem_chain.workers.residency.manager import precision_in
         from golem_chain.workers.store.chosen import form_of
 
         form = form_of(self._settings, checkpoint, on.card)
         tried = verdict.of(form)
         speed = f", {tried.speed:.1f} times as fast" if tried and tried.speed and form.name != "float32" else ""
-        running = residency.model(checkpoint.stage).endswith(f" {form.name}")
+        running = _unpacked(precision_in(residency.model(checkpoint.stage))) == _unpacked(form.name)
         logger.info(
             "The %s on %s: %s answers like float32%s; it %s",
             *(checkpoint.stage, verdict.device_name, form.name, speed),
@@ -166,3 +168,8 @@ class Proving:
         if not running:
             with self._wake:
                 self._found = True
+
+
+def _unpacked(name: str) -> str:
+    """A form's name without the bits: what the budget made of it is no reason to make the engines anew."""
+    return re.sub(r" \d bit", "", name)

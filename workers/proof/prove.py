@@ -102,7 +102,7 @@ class Proof:
                     return None
             self._spent_s += time.perf_counter() - started
             return self._verdict()
-        except RuntimeError as exc:
+        except (RuntimeError, MemoryError) as exc:
             if fault_of(exc) is not Fault.MEMORY:
                 raise
             raise OutOfMemory(
@@ -207,7 +207,7 @@ class Proof:
         """Do it; what a candidate raises counts against it, unless the device itself is broken."""
         try:
             work()
-        except (GolemError, RuntimeError) as exc:
+        except (GolemError, RuntimeError, MemoryError) as exc:
             if form == REFERENCE or fault_of(exc) is Fault.CONTEXT:
                 raise
             self._failed[form] = exc.message if isinstance(exc, GolemError) else f"it cannot run ({first_line(exc)})"

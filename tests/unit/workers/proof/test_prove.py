@@ -70,30 +70,32 @@ def some() -> Set:
     return Set(whole.clips, whole.texts[:75], whole.labels[:2])
 
 
-def scaled(factor: float) -> Callable[[Any], None]:
-    """Makes a model sensitive: what rounding adds to its weights is multiplied on the way to its answers."""
+def scaled(factor: float, *names: str) -> Callable[[Any], None]:
+    """Makes a model sensitive: what rounding adds to its weights is multiplied on the way to its answers. `names`: the
+    weights that are scaled, by parts of their names; all if there are none."""
 
     def change(model: Any) -> None:
-        for weight in model.parameters():
-            if weight.dim() == 2:
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and (not names or any(part in name for part in names)):
                 weight.mul_(factor)
 
     return change
 
 
 def test_a_form_that_answers_alike_passes_and_is_chosen(proof) -> None:
-    def flatten(model: Any) -> None:
-        model.lm_head.weight.mul_(0.05)  # an even distribution diverges little
-
-    verdict = proof("llama", flatten).run()
+    verdict = proof("bert").run()
     tried = verdict.of(Precision("bfloat16"))
-    assert tried.figures["mean KL"] <= 0.002
-    assert verdict.fastest() == (Precision("bfloat16") if tried.passed else Precision("float32"))
+    assert tried.passed
+    assert tried.figures["decisions"] == verdict.items == 150
+    assert 0 < tried.figures["largest score difference"] <= criteria.SCORE, "the two are not the same model"
+    assert verdict.fastest() in (Precision("bfloat16"), Precision("float32")), "by the speed that was measured"
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("llama", 6.0), ("gpt2", 6.0), ("bert", 8.0)])
-def test_a_model_made_sensitive_on_purpose_fails_and_float32_runs(proof, kind, factor) -> None:
-    made = proof(kind, scaled(factor))
+@pytest.mark.parametrize(
+    ("kind", "change"), [("llama", scaled(6.0)), ("gpt2", scaled(6.0)), ("bert", scaled(200.0, "query", "key"))]
+)
+def test_a_model_made_sensitive_on_purpose_fails_and_float32_runs(proof, kind, change) -> None:
+    made = proof(kind, change)
     verdict = made.run()
     tried = verdict.of(Precision("bfloat16"))
     assert not tried.passed
@@ -122,7 +124,7 @@ def test_a_form_that_overflows_fails_by_itself(proof, monkeypatch) -> None:
     monkeypatch.setattr(prove, "time_products", lambda *_: {"float32": 1.0, "float16": 0.1})
 
     def swell(model: Any) -> None:
-        model.embeddings.word_embeddings.weight.mul_(1e30)  # finite in float32, infinite in float16
+        model.embeddings.word_embeddings.weight.mul_(1e6)  # finite in float32, infinite in float16
 
     made = proof("bert", swell)
     tried = made.run().of(Precision("float16"))
