@@ -9,6 +9,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import device
 from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.dtype import computes_as
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.devices.probe import Found
 
 TURING, AMPERE = Card("GTX 1650", (7, 5), 4 << 30), Card("RTX 3050", (8, 6), 8 << 30)
@@ -69,3 +70,16 @@ def test_auto_is_settled_before_there_is_a_child_and_an_unexpected_device_is_tol
     monkeypatch.setattr(device, "ask", lambda wanted: Found("cuda:0", AMPERE))
     assert device.settle(Settings.read(_env_file=None, device="auto")).device == "cuda:0"
     assert not caplog.text
+
+
+def test_what_an_exact_worker_has_registered_no_proof_changes(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "_registered", {})
+    forms = iter(["float32", "bfloat16", "bfloat16"])
+    monkeypatch.setattr(device.chosen, "form_of", lambda *_: Precision.parse(next(forms)))
+    checkpoint: Any = SimpleNamespace(stage="oracle", dtype="float32", folder=tmp_path, fingerprint="abc")
+    exact, free = (Settings.read(_env_file=None, agree=agree) for agree in ("exact", "weights"))
+    for _ in range(3):
+        assert device.form_of(exact, checkpoint, None).name == "float32"
+    assert device.form_of(free, checkpoint, None).name == "bfloat16"
+    again: Any = SimpleNamespace(stage="oracle", dtype="float32", folder=tmp_path, fingerprint="pulled anew")
+    assert device.form_of(exact, again, None).name == "bfloat16"

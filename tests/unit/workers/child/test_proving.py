@@ -127,7 +127,9 @@ def test_a_verdict_that_another_worker_has_written_meanwhile_is_adopted(idle, ev
     other = Items(Settings.read(_env_file=None), idle.checkpoint, None, None)
     from golem_chain.workers.store.verdicts import write
 
-    write(idle.checkpoint, other.run(lambda: True))
+    made = other.run(lambda: True)
+    assert made is not None
+    write(idle.checkpoint, made)
     proofs = idle.of()
     proofs.rest(idle.residency, ["oracle"])
     eventually(proofs.found)
