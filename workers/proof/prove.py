@@ -207,7 +207,7 @@ class Proof:
         """Do it; what a candidate raises counts against it, unless the device itself is broken."""
         try:
             work()
-        except (GolemError, RuntimeError, MemoryError) as exc:
+        except Exception as exc:
             if form == REFERENCE or fault_of(exc) is Fault.CONTEXT:
                 raise
             self._failed[form] = exc.message if isinstance(exc, GolemError) else f"it cannot run ({first_line(exc)})"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.settings import Settings
+from golem_chain.workers.devices.faults import Fault, fault_of, first_line
 from golem_chain.workers.devices.memory import budget_bytes, open_memory
 from golem_chain.workers.devices.selection import card_of, pick_device
 from golem_chain.workers.devices.threads import set_threads
@@ -62,4 +63,9 @@ def prove(
             found.append(Proved(stage, checkpoint, verdict, form_of(settings, checkpoint, card).name, kept))
         except GolemError as exc:
             found.append(Proved(stage, error=exc.message))
+        except Exception as exc:
+            if fault_of(exc) is Fault.CONTEXT:
+                raise
+            why = f"{type(exc).__name__}: {first_line(exc)}"
+            found.append(Proved(stage, error=f"The {stage}'s model cannot answer ({why}): choose another one."))
     return found

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from golem_chain.workers.store import catalog, find
+from golem_chain.workers.store import catalog, commands, find
 from golem_chain.workers.store.catalog import NAMED
 from golem_chain.workers.store.commands import app
 
@@ -25,7 +25,7 @@ def test_pull_list_and_verify_from_the_command_line(golem, three):
     assert golem("verify").exit_code == 1
     rows = [json.loads(line) for line in golem("list", "--json").stdout.splitlines()]
     assert [row["state"] for row in rows[:3]] == ["missing"] * 3
-    assert golem("pull").exit_code == 0
+    assert golem("pull", "--no-proof").exit_code == 0
     rows = [json.loads(line) for line in golem("list", "--json").stdout.splitlines()]
     assert [(row["stage"], row["state"], row["dtype"]) for row in rows[:3]] == [
         (stage, "in use", "float32") for stage in catalog.STAGES
@@ -46,3 +46,11 @@ def test_pull_list_and_verify_from_the_command_line(golem, three):
 def test_wrong_usage_is_told_apart_from_failure(golem):
     assert golem("pull", "--profile", "best").exit_code == 2
     assert golem("pull", "--stage", "painter").exit_code == 2
+
+
+def test_a_pull_ends_with_what_the_layer_above_has_set_unless_it_is_told_not_to(golem, three, monkeypatch):
+    ended = []
+    monkeypatch.setattr(commands, "after_pull", lambda settings, stages: ended.append((settings.store, stages)))
+    assert golem("pull", "--stage", "oracle").exit_code == 0
+    assert golem("pull", "--stage", "oracle", "--no-proof").exit_code == 0
+    assert ended == [(three.store, ("oracle",))]
