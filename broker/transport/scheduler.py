@@ -189,12 +189,14 @@ def grows(line: Line, before: int) -> bool:
 
 def gathers_s(view: View, line: Line, move: Move, before: int, gather_s: float) -> float:
     """Return for how many seconds an idle box waits for more of a burst before it takes from `line`; 0: it takes now.
-    `before`: the messages at the last look, 0 at the first; the burst is over when none has come for `gather_s`. It is
-    awaited until it is a batch, or a backlog to which a pilot is due."""
+    `before`: the messages at the last look, 0 at the first; the burst is over when none has come for `gather_s` and for
+    twice the time between two of them. It is awaited until it is a batch, or a backlog to which a pilot is due."""
     enough = view.batch_of(line.queue) if view.prefer == "throughput" else inf
     if move.lane != "bulk" or move.pilot or line.oldest_s >= GATHER_S or not before < line.depth < enough:
         return 0.0
-    return gather_s if before or line.depth > 1 else max(0.0, gather_s - line.oldest_s)
+    if line.depth == 1:
+        return max(0.0, gather_s - line.oldest_s)
+    return max(gather_s, min(2 * line.oldest_s / line.depth, GATHER_S - line.oldest_s))
 
 
 def listens(view: View) -> list[str]:

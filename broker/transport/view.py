@@ -73,7 +73,7 @@ class View:
     repaid: bool = False  # the last take was such a turn
     fresh: bool = False  # the box has taken nothing since it saw all its queues empty, or started
     grows: bool = False  # a burst that has begun was not over when the box had waited for its end
-    pilot: bool = False  # the last take was a pilot, or the first after `fresh` and of two messages at most
+    pilot: bool = False  # the last take was a pilot, or the first after `fresh` and of `PILOTS` messages at most
 
     def cost(self, queue: str) -> float:
         """Return the cost of a move to the queue, seconds."""

@@ -100,6 +100,7 @@ def test_a_lone_job_waits_for_five_milliseconds_and_a_burst_for_its_end():
     assert gathers_s(*first(4, 0.005), 1, 0.005) == 0.005
     assert gathers_s(*first(4, 0.010), 4, 0.005) == 0
     assert gathers_s(*first(12, 0.010), 4, 0.005) == 0.005, "it may become a backlog"
+    assert gathers_s(*first(3, 0.024), 2, 0.005) == pytest.approx(0.016), "a slow sender"
 
 
 def test_a_burst_whose_end_is_not_in_sight_has_a_pilot_that_goes_on_once_it_is_a_backlog():
@@ -126,5 +127,5 @@ def test_neither_interactive_work_nor_a_pilot_waits_for_more():
 def test_no_message_waits_for_a_burst_for_longer_than_its_bound(depth, before, age, fresh):
     seen, line, move = first(depth, age)
     pause_s = gathers_s(replace(seen, fresh=fresh), line, move, before, 0.005)
-    assert 0 <= pause_s <= 0.005
+    assert pause_s >= 0
     assert age + pause_s < GATHER_S + 0.005 or pause_s == 0
