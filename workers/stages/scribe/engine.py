@@ -34,6 +34,7 @@ from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
 from golem_chain.workers.stages.scribe.whisper.alignment import heads_of
 from golem_chain.workers.stages.scribe.whisper.decoding import Specials
 from golem_chain.workers.stages.scribe.whisper.encoder import product_of
+from golem_chain.workers.stages.scribe.whisper.mel import MelFeatures
 from golem_chain.workers.stages.tokenizer import harmless, load_tokenizer
 from golem_chain.workers.stages.transformers_types import Model, ModelConfig
 
@@ -117,7 +118,7 @@ class Scribe:
             )
             # on a card, a short context costs more launches than it saves arithmetic (2,905 kernels against 91)
             fast = settings.scribe_context == "fast" and weights.device.type == "cpu"
-            self.transcriber = Transcriber(features, tokenizer, self.specials, heads, product, fast)
+            self.transcriber = Transcriber(MelFeatures(features), tokenizer, self.specials, heads, product, fast)
         except (OSError, ValueError, AttributeError, TypeError) as exc:
             raise ModelCorrupt(
                 f"{weights.folder} lacks files that Whisper needs besides its weights ({type(exc).__name__}): "

@@ -25,6 +25,7 @@ from golem_chain.workers.stages.scribe.whisper.alignment import Heads, align
 from golem_chain.workers.stages.scribe.whisper.decoder import Cross, cross_of
 from golem_chain.workers.stages.scribe.whisper.decoding import TIME_STEP_S, Decoded, Specials, decode_tokens
 from golem_chain.workers.stages.scribe.whisper.encoder import encode
+from golem_chain.workers.stages.scribe.whisper.mel import MelFeatures
 from golem_chain.workers.stages.scribe.whisper.timestamps import last_time, resume
 from golem_chain.workers.stages.scribe.whisper.timing import FRAME_S, TokenTime, WordPiece, word_pieces
 from golem_chain.workers.stages.transformers_types import Model, Tokenizer
@@ -76,11 +77,11 @@ class Work:
 
 
 class Transcriber:
-    """Runs Whisper on windows. Holds the checkpoint's tokenizer and feature extractor, never its weights."""
+    """Runs Whisper on windows. Holds the checkpoint's tokenizer and mel filters, never its weights."""
 
     def __init__(
         self,
-        features: Any,
+        features: MelFeatures,
         tokenizer: Tokenizer,
         specials: Specials,
         heads: Heads,
@@ -315,7 +316,7 @@ class Transcriber:
             start = round(item.window.start_s * RATE)
             piece = np.asarray(item.sound.samples[start : start + round(item.window.heard_s * RATE)], np.float32)
             pieces.append(speech.amplified(piece, item.sound.gain))
-        seen = self._features(pieces, sampling_rate=RATE, return_tensors="pt")["input_features"]
+        seen = self._features.of(pieces, next(model.parameters()).device)
         for item in work:
             release(item.sound.samples)
         encoded = encode(model, seen[:, :, : round(context_s * short_context.FRAMES_PER_S)], self.product)
