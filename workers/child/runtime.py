@@ -67,7 +67,7 @@ class ChildRuntime:
         requests: Sequence[object],
         give: "Give | None" = None,
         *,
-        go_on: bool = True,
+        next_stage: str | None = None,
         interactive: Collection[int] = (),
         interactive_go_on: bool = True,
         pilot: bool = False,
@@ -77,10 +77,10 @@ class ChildRuntime:
         it is ready. Raises BrokenOff if a job ended meanwhile whose answer was not ready: a caller that goes on must
         leave out what was given by then; and GaveWay if those without an answer give way to interactive jobs, as do
         those of `Served.yielded`, or if the worker stops. Without `give`, nothing does. A GolemError takes the place of
-        each answer that it prevents. `go_on`: whether any of the jobs wants a later stage, whose weights are then
-        prefetched. `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those wants a
-        later stage. `pilot`: only the cheapest runs, the others give way, unless a job is interactive. `waited_s`: how
-        long each job has waited in the queue, seconds; empty if that is not known.
+        each answer that it prevents. `next_stage`: the one that the jobs need next, whose weights are prefetched if
+        this worker serves it. `interactive`: places of the interactive jobs; `interactive_go_on`: whether any of those
+        wants a later stage. `pilot`: only the cheapest runs, the others give way, unless a job is interactive.
+        `waited_s`: how long each job has waited in the queue, seconds; empty if that is not known.
         """
         from golem_chain.workers.child.telemetry import Telemetry
         from golem_chain.workers.residency.runner import serve
@@ -113,7 +113,7 @@ class ChildRuntime:
         try:
             hurried = {jobs[place] for place in interactive}
             with self.watch.watching(jobs, hurried, may_yield=give is not None):
-                following = self._next(stage) if go_on else None
+                following = next_stage if next_stage in self._served() else None
                 around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
                     *(self.residency, stage, requests, around, following, ready, alive),
@@ -155,11 +155,6 @@ class ChildRuntime:
         if self._lanes is None:
             self._lanes = Lanes(self._client, self._keys, self._served())
         return self._lanes.waiting()
-
-    def _next(self, stage: str) -> str | None:
-        """Return the next stage if this worker serves it too: its model is probably needed next."""
-        after = STAGES[STAGES.index(stage) + 1 :]
-        return after[0] if after and after[0] in self._app.amqp.queues.consume_from else None
 
     def _make(self, standing: "Telemetry") -> "Residency":
         if self._build is None:

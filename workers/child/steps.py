@@ -1,5 +1,7 @@
 """Decides what follows a stage for one job: the next message, another try, or the Outcome. Pure functions."""
 
+from collections.abc import Iterable
+
 from golem_chain.broker.jobs.outcomes import deadline_passed
 from golem_chain.broker.jobs.records import stored_answer
 from golem_chain.broker.jobs.stages import Step
@@ -30,6 +32,18 @@ def after(stage: str, handover: Handover, *, computed: bool = True) -> Step:
 def goes_on(stage: str, job: Job) -> bool:
     """Return whether a later stage runs for the job, unless this one finds silence."""
     return stage != job.wanted[-1]
+
+
+def next_needed(stage: str, jobs: Iterable[tuple[Job, object]]) -> str | None:
+    """Return the earliest later stage whose model any of these jobs, each with its request of this stage, probably
+    needs. A vocabulary of the labels' phrasings makes the Interpreter's needless: the chosen phrase has its intent."""
+    found = set()
+    for job, request in jobs:
+        vocabulary = getattr(request, "vocabulary", None)
+        needless = {"interpreter"} if vocabulary is not None and vocabulary.from_labels else set()
+        later = job.wanted[job.wanted.index(stage) + 1 :] if stage in job.wanted else ()
+        found |= {*[name for name in later if name not in needless][:1]}
+    return min(found, key=STAGES.index, default=None)
 
 
 def after_error(stage: str, job: str, handover: Handover | None, exc: Exception, retries: int) -> Step:

@@ -113,7 +113,7 @@ class StageTask(Task):
                 hurried_go_on = any(go_on[n] for n in hurried)
                 served = self.runtime.serve(
                     *(self.stage, jobs, asked, give),
-                    go_on=any(go_on),
+                    next_stage=steps.next_needed(self.stage, [(one.handover.job, one.request) for one in pending]),
                     interactive=hurried,
                     interactive_go_on=hurried_go_on,
                     pilot=any(run.calls[one.place].pilot for one in pending),

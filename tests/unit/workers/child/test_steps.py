@@ -7,8 +7,9 @@ import pytest
 
 from golem_chain.broker.queues import STAGES
 from golem_chain.shared.errors import BadAudio, OutOfMemory
-from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Reply, StageRun, Transcript
+from golem_chain.shared.records import AudioRef, Handover, Intent, Job, Reply, StageRun, Transcript, Vocabulary
 from golem_chain.workers.child import steps
+from golem_chain.workers.stages.scribe.engine import Recording
 
 JOB = Job(id="a", name="a.wav", audio=AudioRef(key="vault:a", size_bytes=1))
 HEARD = Handover(job=JOB, transcript=Transcript(text="hi"), stages={"scribe": StageRun(load_s=1.0)})
@@ -122,3 +123,27 @@ def test_every_error_has_a_code_and_one_sentence(error, code):
     assert failure.code == code
     assert failure.message.endswith(".")
     assert "words" not in failure.message
+
+
+@pytest.mark.parametrize(
+    ("stage", "jobs", "expected"),
+    [
+        ("scribe", [(None, None)], "interpreter"),
+        ("scribe", [("scribe", None)], None),
+        ("scribe", [("scribe", None), ("interpreter", None)], "interpreter"),
+        ("scribe", [(None, Vocabulary(phrases=("lamp", "radio")))], "interpreter"),
+        ("scribe", [(None, Vocabulary(from_labels=True))], "oracle"),
+        ("scribe", [("interpreter", Vocabulary(from_labels=True))], None),
+        ("scribe", [(None, Vocabulary(from_labels=True)), (None, None)], "interpreter"),
+        ("interpreter", [(None, None)], "oracle"),
+        ("interpreter", [("interpreter", None)], None),
+        ("oracle", [(None, None)], None),
+        ("scribe", [], None),
+    ],
+)
+def test_the_model_that_is_read_in_advance_is_the_next_one_that_a_job_needs(stage, jobs, expected):
+    asked = [
+        (JOB.model_copy(update={"stop": stop}), Recording("a", b"", vocabulary=words) if stage == "scribe" else None)
+        for stop, words in jobs
+    ]
+    assert steps.next_needed(stage, asked) == expected
