@@ -3,7 +3,6 @@ to continue from is heard again in two halves; a failed text of a long recording
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
