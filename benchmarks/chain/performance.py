@@ -92,9 +92,10 @@ def measure(settings: Settings, plan: Plan, say: Say) -> Findings:
             continue
         try:
             part(job)
-        except GolemError as exc:
-            say(f"{name}: left out. {exc.message}")
-            job.found.left_out[name] = exc.message
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other parts are still worth their time
+            why = exc.message if isinstance(exc, GolemError) else f"it failed ({type(exc).__name__}: {exc})"
+            say(f"{name}: left out. {why}")
+            job.found.left_out[name] = why
     return job.found
 
 

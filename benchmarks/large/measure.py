@@ -131,8 +131,13 @@ def _chain(
             continue
         plans = [("1", max(BUDGETS_GIB), STAGES), *(("auto", gib, (*STAGES, STAGES[0])) for gib in BUDGETS_GIB)]
         for mode, gib, order in plans:
-            say(f"{name} set, {PRECISIONS[packed]}, {gib} GiB, GOLEM_RESIDENT={mode}")
-            found.turns.append(_turns(name, PRECISIONS[packed], chosen, mode, gib, order, say))
+            what = f"{name} set, {PRECISIONS[packed]}, {gib} GiB, GOLEM_RESIDENT={mode}"
+            say(what)
+            try:
+                found.turns.append(_turns(name, PRECISIONS[packed], chosen, mode, gib, order, say))
+            except Exception as exc:  # noqa: BLE001 - the other sets are still worth their time
+                say(f"{what}: failed ({type(exc).__name__}: {exc})")
+                found.notes.append(f"{what}: failed ({type(exc).__name__})")
 
 
 def _need(residency: Residency, shape: Shape, precision: str, most: int) -> Need:
