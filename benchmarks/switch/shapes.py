@@ -5,6 +5,7 @@ The tokenizers are those of the bundled models, so that real words have a realis
 """
 
 import json
+import math
 import shutil
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,9 @@ SMALL: dict[str, tuple[str, str, JsonObject, str]] = {
     ),
     "oracle": ("small-gpt2", "GPT2Config", {"n_layer": 1, "n_embd": 32, "n_head": 2}, "GPT2LMHeadModel"),
 }
+#: So many weights of a tensor are drawn, then they repeat: drawing billions takes minutes. A prime, so that no two rows
+#: of a matrix are the same.
+_DRAWN = 1_000_003
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
@@ -88,7 +92,7 @@ def write_shape(
     chats: bool = False,
 ) -> Path:
     """Write a checkpoint folder as a hub would provide it: weights from N(0, 0.02) with a fixed seed, one tensor in
-    memory at a time. `chats` keeps the tokenizer's chat template."""
+    memory at a time, of which a large one repeats. `chats` keeps the tokenizer's chat template."""
     name, config_class, arguments, model_class = shapes[stage]
     target = folder / name
     if (target / "config.json").is_file():
@@ -103,7 +107,9 @@ def write_shape(
     source = torch.Generator().manual_seed(7)
 
     def draw(shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.randn(shape, generator=source) * 0.02
+        count = math.prod(shape)
+        drawn = torch.randn(min(count, _DRAWN), generator=source) * 0.02
+        return drawn.repeat(-(-count // max(len(drawn), 1)))[:count].view(shape)
 
     planned = [
         Planned(key, tuple(tensor.shape), torch.float32, partial(draw, tuple(tensor.shape)))
