@@ -23,7 +23,8 @@ CARD = torch.device("cuda", 0)
 _VIEWS = frozenset(
     {
         "view", "_unsafe_view", "t", "transpose", "slice", "select", "unsqueeze", "squeeze", "expand", "as_strided",
-        "detach", "alias", "permute", "reshape", "split", "split_with_sizes", "unbind", "lift", "lift_fresh", "unfold",
+        "detach", "alias", "permute", "reshape", "flatten", "split",
+        "split_with_sizes", "unbind", "lift", "lift_fresh", "unfold",
         "chunk", "empty", "new_empty", "empty_like", "empty_strided", "resize_", "narrow", "diagonal",
     }
 )  # fmt: skip
@@ -34,6 +35,8 @@ _READS = frozenset(
         "is_nonzero", "__format__", "__repr__", "cpu",
     }
 )  # fmt: skip
+#: Functions that are one kernel of a card, and several of the CPU (torch 2.13, `rms_norm_symint` in layer_norm.cpp).
+_FUSED = frozenset({"rms_norm"})
 #: Functions whose index may be on the CPU: it is uploaded.
 _INDEXED = frozenset({"__getitem__", "__setitem__"})
 
@@ -73,8 +76,9 @@ class _Kernels(TorchDispatchMode):
         self.seen = seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen[func._schema.name.split("::")[1]] += 1
-        return func(*args, **(kwargs or {}))
+        out, name = func(*args, **(kwargs or {})), func._schema.name.split("::")[1]
+        self.seen[name] += not (name == "to" and out is args[0])  # already of that dtype
+        return out
 
 
 class FakeCard(TorchFunctionMode):
@@ -126,8 +130,10 @@ class FakeCard(TorchFunctionMode):
         if target is not None and target.type == "cuda":
             held = [tree_map(lambda one: torch.device("cpu") if one == target or one == "cuda" else one, part)
                     for part in held]  # fmt: skip
-        with self._counting(bool(on_card) or name not in ("tensor", "to")):
+        fused = name in _FUSED
+        with self._counting(not fused and (bool(on_card) or name not in ("tensor", "to"))):
             out = func(*held[0], **held[1])
+        self.kernels[name] += fused
         if name == "cpu" or (name == "to" and target is not None and target.type == "cpu"):
             self.reads[name] += 1
             return out

@@ -14,6 +14,9 @@ from golem_chain.workers.devices.cpu import read_flags, read_vendor
 
 #: With fewer rows the call itself costs more than is saved: 41 against 53 µs for 16 rows of 384 × 384, 33 for 8.
 LEAST_ROWS = 16
+#: Elements of a weight that is read from memory rather than from a cache: fewer rows gain too. One row of 576 × 1536
+#: takes 183 instead of 220 µs, of a vocabulary of 49152 × 576 4.1 instead of 6.8 ms.
+LARGE = 700_000
 
 
 def gains(vendor: str, flags: frozenset[str]) -> bool:
@@ -23,7 +26,7 @@ def gains(vendor: str, flags: frozenset[str]) -> bool:
 
 def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """`F.linear`, (…, in) times (out, in) → (…, out), by the faster library."""
-    few = rows.numel() < LEAST_ROWS * rows.shape[-1]
+    few = rows.numel() < LEAST_ROWS * rows.shape[-1] and weight.numel() < LARGE
     if few or rows.device.type != "cpu" or rows.dtype != torch.float32 or not is_quick():
         return F.linear(rows, weight, bias)
     # with a weight that is not contiguous, oneDNN takes a thousand times as long

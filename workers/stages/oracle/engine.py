@@ -12,8 +12,12 @@ from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Tu
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import not_finite
-from golem_chain.workers.stages.oracle import prompts
-from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
+from golem_chain.workers.stages.oracle import foreign, prompts
+from golem_chain.workers.stages.oracle.decoder.attention import BUCKET
+from golem_chain.workers.stages.oracle.decoder.texts import Decoder, SlottedTexts, decoder_of, read_prefix
+from golem_chain.workers.stages.oracle.generation import Texts, generate
+from golem_chain.workers.stages.oracle.queue import Queue
+from golem_chain.workers.stages.oracle.row import Row
 from golem_chain.workers.stages.sampling import Rules
 from golem_chain.workers.stages.tokenizer import context_of, cut_to, harmless, load_tokenizer
 from golem_chain.workers.stages.transformers_types import Model, ModelConfig, Tokenizer
@@ -35,6 +39,8 @@ _PROMPT_COST = 10
 ROW_TOKENS = 360
 #: Maximum tokens of a prompt, even if the model's context is longer: bounds the memory of a batch.
 LONGEST_PROMPT = 1024
+#: Maximum tokens of a row.
+LONGEST = 2 * LONGEST_PROMPT
 #: Rows that run at once, unless residency sets another number before a run.
 SLOTS = 16
 
@@ -87,6 +93,11 @@ def _in_one_piece(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.T
     return (given[0].contiguous(), *given[1:])
 
 
+def _longest(prompt: Prompt) -> int:
+    """The tokens of a row at most: prompt and reply."""
+    return len(prompt.tokens) + prompt.rules.max_new_tokens
+
+
 def rules_for(params: OracleParams, chat: bool) -> Rules:
     """The job's sampling rules, with the defaults of the kind of model for parameters not set. Pure."""
     usual = CHAT if chat else PLAIN
@@ -104,7 +115,8 @@ class Oracle:
         self.model: Model = None
         self._tokenizer: Tokenizer = None
         self._prefix: list[int] | None = None
-        self._read: Any = None  # key/value cache of the prefix: on the device, so dropped with the weights
+        self._decoder: Decoder | None = None  # None: the model's own forward pass
+        self._read: Any = None  # keys and values of the prefix: on the device, so dropped with the weights
         self.slots = SLOTS
 
     @property
@@ -116,7 +128,8 @@ class Oracle:
         config = self.weights.config
         heads = int(config.num_attention_heads)
         width = int(config.hidden_size)
-        kept = 2 * int(getattr(config, "num_key_value_heads", None) or heads) * (width // heads)
+        kept = 2 * int(getattr(config, "num_key_value_heads", None) or heads)
+        kept *= int(getattr(config, "head_dim", None) or width // heads)
         inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
         size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
         tokens = batch * ROW_TOKENS
@@ -125,14 +138,15 @@ class Oracle:
 
     def size(self, batch: Sequence[Prompt]) -> int:
         """The rows, each as wide as the widest of the batch: a row of at most `ROW_TOKENS` counts 1."""
-        widest = max((len(prompt.tokens) + prompt.rules.max_new_tokens for prompt in batch), default=0)
+        widest = max((_longest(prompt) for prompt in batch), default=0)
         return max(1, len(batch) * -(-widest // ROW_TOKENS))
 
     def load(self) -> None:
         self.model = self.weights.load()
+        self._decoder = decoder_of(self.model, LONGEST)
 
     def unload(self) -> None:
-        self.model = self._read = None
+        self.model = self._decoder = self._read = None
         self.weights.unload()
 
     def prefetch(self) -> None:
@@ -193,23 +207,43 @@ class Oracle:
     ) -> None:
         """Run a batch in which rows that are done make room for others (`Streaming` in `workers/stages/engine.py`)."""
         assert self.model is not None, "the oracle ran while it was not loaded"
-        waiting, place = list(batch), 0
-        while waiting:
-            for reply in self._run(waiting[: self.slots]):
-                give(place, reply)
-                place += 1
-            waiting = waiting[self.slots :]
-            waiting += more(self.slots - len(waiting)) if len(waiting) < self.slots else ()
+        queue = Queue(batch, more, self._begins_with_prefix, _longest)
+        planned = max(self.slots, self.size(batch[: self.slots]))
+        while first := queue.begin(self.slots, lambda prompts: self.size(prompts) <= planned):
+            places = dict[Row, tuple[int, Prompt]]()
+            shared = self.prefix if self._begins_with_prefix(first[0]) else []
+            length = -(-max(map(_longest, first)) // BUCKET) * BUCKET
 
-    def _run(self, batch: Sequence[Prompt]) -> list[Reply | GolemError]:
-        prefix = self.prefix
-        if any(list(prompt.tokens[: len(prefix)]) != prefix or len(prompt.tokens) <= len(prefix) for prompt in batch):
-            prefix = []
-        elif prefix and self._read is None:
-            self._read = read_prefix(self.model, prefix)
-        rows = [Row(prompt.tokens[len(prefix) :], prompt.rules, prompt.seed, self._ending(prompt)) for prompt in batch]
-        generate(self.model, rows, self._ends(), prefix, self._read if prefix else None)
-        return [self._reply(prompt, row) for prompt, row in zip(batch, rows, strict=True)]
+            def waiting(free: int) -> list[Row]:
+                taken = queue.take(free, length)  # noqa: B023  called in this pass of the loop only
+                rows = [self._row(prompt, len(shared)) for _, prompt in taken]  # noqa: B023
+                places.update(zip(rows, taken, strict=True))  # noqa: B023
+                return rows
+
+            def done(row: Row) -> None:
+                place, prompt = places.pop(row)  # noqa: B023
+                give(place, self._reply(prompt, row))
+
+            generate(self._texts(min(self.slots, len(first)), length, shared), self._ends(), waiting, done)
+
+    def _begins_with_prefix(self, prompt: Prompt) -> bool:
+        count = len(self.prefix)
+        return 0 < count < len(prompt.tokens) and list(prompt.tokens[:count]) == self.prefix
+
+    def _row(self, prompt: Prompt, start: int) -> Row:
+        return Row(prompt.tokens[start:], prompt.rules, prompt.seed, self._ending(prompt))
+
+    def _texts(self, slots: int, length: int, prefix: list[int]) -> Texts:
+        """So many free slots, for texts that begin with this prefix."""
+        if self._decoder is None:
+            if prefix and self._read is None:
+                self._read = foreign.read_prefix(self.model, prefix)
+            return foreign.ForeignTexts(self.model, slots, self._ends(), prefix, self._read)
+        dtype, device = self.weights.dtype, self.model.device
+        if prefix and self._read is None:
+            self._read = read_prefix(self._decoder, prefix, dtype, device)
+        read = self._read if prefix else None
+        return SlottedTexts(self._decoder, slots, length, self._ends(), read, dtype, device)
 
     def _reply(self, prompt: Prompt, row: Row) -> Reply | GolemError:
         if row.broken:

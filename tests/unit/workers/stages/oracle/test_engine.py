@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig
 
 from golem_chain.shared.errors import BadRequest, ModelCorrupt
 from golem_chain.shared.labels import parse_labels
@@ -14,13 +13,10 @@ from golem_chain.shared.records import Intent, LabelSet, OracleParams, Reply, Tu
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.oracle.engine import CHAT, PLAIN, Oracle, ReplyRequest, make, rules_for
-from golem_chain.workers.stages.oracle.generation import Row, generate, read_prefix
 from golem_chain.workers.stages.sampling import Rules
-from golem_chain.workers.stages.tokenizer import load_tokenizer
 from tests.support.text_models import Held, bart, gpt2, llama
 
 LABELS = parse_labels("lights_on,other")
-GREEDY = Rules(max_new_tokens=40, temperature=0, top_k=0, top_p=1.0, no_repeat_ngram_size=0)
 TEXTS = [
     "turn on the lights",
     "no",
@@ -56,75 +52,6 @@ def cue(text: str, seed: int = 1, label: str = "lights_on", labels: LabelSet = L
 def ask(oracle: Oracle, *cues: ReplyRequest) -> list[Any]:
     prepared: list[Any] = [oracle.prepare(given) for given in cues]
     return oracle.run([one.item for one in prepared])
-
-
-def continued(held: Held, prompts: list[list[int]], rules: Rules, seed: int = 0, prefix: int = 0) -> list[Row]:
-    rows = [Row(prompt[prefix:], rules, seed) for prompt in prompts]
-    start = prompts[0][:prefix]
-    ends = frozenset({held.config.eos_token_id})
-    generate(held.model, rows, ends, start, read_prefix(held.model, start))
-    return rows
-
-
-def theirs(held: Held, prompt: list[int], **rules: Any) -> list[int]:
-    """Return the new tokens of transformers' greedy search, unbatched and without padding."""
-    usual = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=40,
-        min_new_tokens=1,
-        eos_token_id=held.config.eos_token_id,
-        pad_token_id=0,
-        **rules,
-    )
-    tokens = torch.tensor([prompt])
-    with torch.inference_mode():
-        made = held.model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=usual)
-    new: list[int] = made[0, len(prompt) :].tolist()
-    return new[:-1] if new[-1] == held.config.eos_token_id else new
-
-
-@pytest.mark.parametrize("ngram", [0, 2])
-def test_greedy_tokens_are_those_of_generate_on_the_full_quest_shape(
-    tmp_path_factory: pytest.TempPathFactory, ngram: int
-) -> None:
-    held = gpt2(tmp_path_factory.mktemp("distilgpt2"), full=True)
-    tokenizer = load_tokenizer(held.folder)
-    prompts = [tokenizer(text)["input_ids"] for text in TEXTS[:4]]
-    rules = Rules(40, 0, 0, 1.0, ngram)
-    for row, prompt in zip(continued(held, prompts, rules), prompts, strict=True):
-        expected = theirs(held, prompt, no_repeat_ngram_size=ngram)
-        assert row.new == expected
-        assert len(set(expected)) > 1
-
-
-def test_greedy_tokens_of_a_llama_with_a_shared_prefix_are_those_of_generate(chat: Held) -> None:
-    tokenizer = load_tokenizer(chat.folder)
-    start = tokenizer("This text is about casting a spell.")["input_ids"]
-    prompts = [start + tokenizer(" " + text)["input_ids"] for text in TEXTS]
-    expected = [theirs(chat, prompt) for prompt in prompts]
-    assert len({tuple(tokens) for tokens in expected}) > 4
-    for prefix in (0, len(start)):
-        assert [row.new for row in continued(chat, prompts, GREEDY, prefix=prefix)] == expected
-
-
-def test_rows_that_end_leave_the_batch_and_change_nothing_for_the_others(plain: Held) -> None:
-    tokenizer = load_tokenizer(plain.folder)
-    prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
-    free = [row.new for row in continued(plain, prompts, GREEDY)]
-    limits = [1, 40, 3, 40, 7, 2, 40, 5]
-    rows = [Row(prompt, Rules(most, 0, 0, 1.0, 0), 0) for prompt, most in zip(prompts, limits, strict=True)]
-    sizes: list[int] = []
-    hook = plain.model.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    try:
-        generate(plain.model, rows, frozenset({plain.config.eos_token_id}), [], None)
-    finally:
-        hook.remove()
-    assert [row.new for row in rows] == [new[:most] for new, most in zip(free, limits, strict=True)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[:4] == [8, 7, 6, 5]
-    assert sizes[-1] == 3
 
 
 @pytest.mark.parametrize("kind", ["plain", "chat"])
@@ -233,7 +160,7 @@ def test_weights_that_are_not_numbers_are_an_error_and_not_a_reply(tmp_path: Pat
     (broken,) = ask(engine(held), cue("hello"))
     assert isinstance(broken, ModelCorrupt)
     assert "not finite in float32: run `golem models verify`" in broken.message
-    held.dtype = torch.float16
+    held.dtype, held.model = torch.float16, held.model.half()
     (broken,) = ask(engine(held), cue("hello"))
     assert "not finite in float16: set GOLEM_DTYPE=float32" in broken.message, "it overflows"
 

@@ -1,85 +1,10 @@
-"""The Oracle's pure parts: allowed tokens, sampling, prompts, and clean-up of the reply."""
+"""The Oracle's pure parts: prompts, and clean-up of the reply."""
 
-import math
-
-import numpy as np
 import pytest
-import torch
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    NoRepeatNGramLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from golem_chain.shared.labels import default_labels, parse_labels
 from golem_chain.shared.records import Intent, Label, LabelSet, Turn
 from golem_chain.workers.stages.oracle import prompts
-from golem_chain.workers.stages.sampling import Rules, allowed, banned, choose, gumbel
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_the_allowed_tokens_and_their_probabilities_are_those_of_transformers(seed: int) -> None:
-    made = torch.Generator().manual_seed(seed)
-    draw = np.random.default_rng(seed)
-    rules = Rules(
-        40, float(draw.choice([0.3, 0.7, 1.0, 1.8])), int(draw.choice([0, 1, 5, 50, 900])),
-        float(draw.choice([0.1, 0.5, 0.95, 1.0])), int(draw.choice([0, 1, 2, 3])),
-    )  # fmt: skip
-    logits = torch.randn(700, generator=made) * 3
-    tokens = torch.randint(0, 12, (60,), generator=made).tolist()
-    steps: list[object] = []
-    if rules.no_repeat_ngram_size:
-        steps.append(NoRepeatNGramLogitsProcessor(rules.no_repeat_ngram_size))
-    steps.append(TemperatureLogitsWarper(rules.temperature))
-    if rules.top_k:
-        steps.append(TopKLogitsWarper(rules.top_k))
-    if rules.top_p < 1:
-        steps.append(TopPLogitsWarper(rules.top_p))
-    expected = LogitsProcessorList(steps)(torch.tensor([tokens]), logits[None].clone())[0].softmax(0)
-    ids, scores = allowed(logits, tokens, rules)
-    mine = torch.zeros(700)
-    mine[ids] = scores.softmax(0)
-    assert torch.equal(mine > 0, expected > 0)
-    torch.testing.assert_close(mine, expected)
-
-
-def test_a_repeated_pair_is_banned_and_nothing_else() -> None:
-    assert banned([1, 2, 3, 1], 2) == {2}
-    assert banned([1, 2, 3, 1, 4, 1], 2) == {2, 4}
-    assert banned([1, 2, 3], 1) == {1, 2, 3}
-    assert banned([1, 2, 3, 1, 2], 3) == {3}
-    assert banned([1, 2], 0) == banned([], 2) == banned([1], 3) == set()
-    everything = Rules(1, 1.0, 0, 1.0, 1)
-    assert len(allowed(torch.zeros(3), [0, 1, 2], everything)[0]) == 3, "where all is banned, nothing is"
-
-
-def test_the_choice_follows_the_probabilities() -> None:
-    ids, scores = torch.tensor([3, 9, 500]), torch.log(torch.tensor([0.5, 0.3, 0.2]))
-    for seeds, steps in ((range(4000), (0,)), ((7,), range(4000))):
-        drawn = [choose(ids, scores, seed, step) for seed in seeds for step in steps]
-        shares = [drawn.count(token) / 4000 for token in (3, 9, 500)]
-        assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.035)
-    noise = gumbel(2**63 - 1, 5, np.arange(200_000))
-    assert float(noise.mean()) == pytest.approx(0.5772, abs=0.01)
-    assert float(noise.std()) == pytest.approx(math.pi / math.sqrt(6), abs=0.01)
-    assert np.isfinite(noise).all()
-    following = gumbel(2**63 - 1, 6, np.arange(200_000))
-    assert abs(float(np.corrcoef(noise, following)[0, 1])) < 0.01
-
-
-def test_last_bits_of_the_logits_hardly_ever_change_the_choice() -> None:
-    """Another batch size changes float32 logits by about 1e-5: fewer than one choice in 10,000 may change."""
-    made = torch.Generator().manual_seed(1)
-    rules = Rules(40, 1.0, 50, 0.95, 0)
-    changed = 0
-    for seed in range(5000):
-        logits = torch.randn(2000, generator=made) * 3
-        moved = logits + (torch.rand(2000, generator=made) - 0.5) * 2e-5
-        first, second = (choose(*allowed(given, (), rules), seed, 0) for given in (logits, moved))
-        changed += first != second
-    assert changed <= 1
 
 
 @pytest.mark.parametrize(

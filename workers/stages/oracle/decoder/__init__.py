@@ -1,0 +1,1 @@
+"""The Oracle's own decoder: static caches, and steps whose shapes do not change."""
