@@ -296,8 +296,8 @@ class Settings(BaseSettings):
     )
     scribe_beam: Annotated[Literal["auto"] | int, BeforeValidator(_beam)] = Field(
         "auto",
-        description="Beam size of the Scribe's search, 1 (greedy) to 10; auto: 5 where it helps, by the voiced length "
-        "and by the log-probability of the greedy text",
+        description="Beam size of the Scribe's search, 1 (greedy) to 10; auto: 5. With a vocabulary of phrases, and "
+        "at a temperature above 0, there is no search",
     )
     scribe_previous: Literal["off", "on"] = Field(
         "off",

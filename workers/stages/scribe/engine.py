@@ -27,7 +27,7 @@ from golem_chain.workers.stages.scribe.audio.windows import WINDOW_S, cut, utter
 from golem_chain.workers.stages.scribe.heard import Memory, Store
 from golem_chain.workers.stages.scribe.judging import Judge
 from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
-from golem_chain.workers.stages.scribe.transcribe import WINDOWS_AT_ONCE, Transcriber, Work
+from golem_chain.workers.stages.scribe.transcribe import AUTO_BEAMS, WINDOWS_AT_ONCE, Transcriber, Work
 from golem_chain.workers.stages.scribe.vocabulary.choice import Lexicon
 from golem_chain.workers.stages.scribe.vocabulary.hotwords import Hotword
 from golem_chain.workers.stages.scribe.vocabulary.lexicon import Lexicons
@@ -118,7 +118,10 @@ class Scribe:
             )
             # on a card, a short context costs more launches than it saves arithmetic (2,905 kernels against 91)
             fast = settings.scribe_context == "fast" and weights.device.type == "cpu"
-            self.transcriber = Transcriber(MelFeatures(features), tokenizer, self.specials, heads, product, fast)
+            self.beams = AUTO_BEAMS if settings.scribe_beam == "auto" else settings.scribe_beam
+            self.transcriber = Transcriber(
+                MelFeatures(features), tokenizer, self.specials, heads, product, fast, self.beams
+            )
         except (OSError, ValueError, AttributeError, TypeError) as exc:
             raise ModelCorrupt(
                 f"{weights.folder} lacks files that Whisper needs besides its weights ({type(exc).__name__}): "
@@ -137,9 +140,13 @@ class Scribe:
         frames, width = config.max_source_positions, config.d_model
         activations = 6 * frames * width + 2 * frames * config.encoder_ffn_dim
         cross = 2 * config.decoder_layers * frames * width
+        # of each beam: keys and values of its tokens, and its logits three times in float32 and once in their own dtype
+        beam = 2 * config.decoder_layers * config.max_target_positions * width * self.weights.dtype.itemsize
+        beam += 16 * config.vocab_size
         product = self.transcriber.product  # every batch copies the output projection to this dtype
         head = config.vocab_size * width * product.itemsize if product != self.weights.dtype else 0
-        return int(at_once * ((activations + cross) * self.weights.dtype.itemsize + 4_000_000)) + head + 32_000_000
+        window = (activations + cross) * self.weights.dtype.itemsize + 3_000_000 + self.beams * beam
+        return int(at_once * window) + head + 32_000_000
 
     def size(self, batch: Sequence[PreparedAudio]) -> int:
         """The windows of these recordings that run at once."""
@@ -303,6 +310,7 @@ class Scribe:
         asked += [request.hotwords] if request.hotwords else []
         checkpoint = self.weights.checkpoint
         asked += [checkpoint.id, checkpoint.revision, self.settings.scribe_context, list(self.settings.guards)]
+        asked += [self.beams]
         made = hashlib.sha256(request.data)
         made.update(json.dumps(asked).encode())
         return made.hexdigest()

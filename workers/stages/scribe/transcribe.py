@@ -39,6 +39,8 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_LOGPROB = -1.0
 #: Speech has 3 to 4 tokens per second.
 TOKENS_PER_S = 4.0
+#: Beams of `auto`, for recordings of every length: docs/hearing.md has the rules that were compared.
+AUTO_BEAMS = 5
 
 
 @dataclass
@@ -86,9 +88,11 @@ class Transcriber:
         heads: Heads,
         product: torch.dtype,
         fast: bool = False,
+        beams: int = 1,
     ) -> None:
         """`heads`: the decoder's alignment heads; `product`: the dtype of the encoder's matrix products; `fast`: skip
-        most of the padding of short recordings (`short_context.py`)."""
+        most of the padding of short recordings (`short_context.py`); `beams`: of the beam search; 1: greedy."""
+        self._beams = beams
         self._features, self.product, self._fast = features, product, fast
         self._tokenizer = tokenizer
         self.specials = specials
@@ -246,13 +250,13 @@ class Transcriber:
         return guards.loops(guards.tidy(self.words(said.tokens)), len(said.tokens), _voiced_s(item), said.full)
 
     def _batches(self, model: Model, work: Sequence[Work], meter: ProgressMeter | None) -> None:
-        kinds: dict[tuple[bool, int, float, float], list[Work]] = {}  # what a batch has in common
+        kinds: dict[tuple[bool, int, float, float, int], list[Work]] = {}  # what a batch has in common
         for item in work:
             context_s = self._context_s(item)
             before = self._before(item, item.timestamps)
-            kind = item.timestamps, len(before), item.sound.temperature, context_s
+            kind = item.timestamps, len(before), item.sound.temperature, context_s, self._beams_of(item)
             kinds.setdefault(kind, []).append(item)
-        for (timestamps, _, temperature, context_s), same in sorted(kinds.items()):
+        for (timestamps, _, temperature, context_s, _), same in sorted(kinds.items()):
             # known ones first, to fill the batches of the others; then texts of similar length finish together
             same.sort(key=lambda item: (not self._knows(item, timestamps), item.window.heard_s))
             for at in range(0, len(same), self.at_once):
@@ -264,6 +268,11 @@ class Transcriber:
                     self._batch(model, again, timestamps, temperature)
                 if meter is not None:
                     meter.count((item.sound, item.window) for item in batch)
+
+    def _beams_of(self, item: Work) -> int:
+        """The beams of a window's search. With a vocabulary the free text only tells whether a phrase was said: the
+        limits of that were chosen for the greedy one."""
+        return 1 if item.sound.lexicon is not None else self._beams
 
     def _context_s(self, item: Work) -> float:
         """Seconds that the encoder computes for a window at first: all of them if it is decoded with timestamps."""
@@ -334,6 +343,7 @@ class Transcriber:
             temperature=temperature,
             seeds=[item.sound.seed + round(1000 * item.window.start_s) for item in work],
             previous=[self._before(item, timestamps) for item in work],
+            beams=min(self._beams_of(item) for item in work),
         )
         scorer: Scorer | None = None
         for row, (item, decoded) in enumerate(zip(work, said, strict=True)):

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from golem_chain.shared.errors import BadAudio, LanguageRefused, ModelCorrupt
-from golem_chain.shared.records import Transcript
+from golem_chain.shared.records import Transcript, Vocabulary
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import NotFinite
-from golem_chain.workers.stages.scribe import guards
+from golem_chain.workers.stages.scribe import guards, transcribe
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 from golem_chain.workers.stages.scribe.judging import Judge
 from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
-from golem_chain.workers.stages.scribe.whisper.decoding import Decoded
+from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, decode_tokens
 from tests.support.sounds import hum, wav
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
 
@@ -173,6 +173,36 @@ def test_a_folder_without_its_files_is_a_corrupt_model(tmp_path: Path) -> None:
 def test_working_memory_grows_with_the_batch_up_to_the_windows_at_once(held: Any) -> None:
     engine = scribe(held(False))
     assert engine.working_bytes(1) < engine.working_bytes(8) == engine.working_bytes(80)
+
+
+def test_working_memory_grows_with_the_beams(held: Any) -> None:
+    sizes = [scribe(held(False), scribe_beam=beams).working_bytes(8) for beams in (1, 5, 10)]
+    assert sizes == sorted(set(sizes))
+    assert scribe(held(False)).working_bytes(8) == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "phrases", "beams"), [("auto", (), 5), (3, (), 3), (1, (), 1), (3, ("yes", "no"), 1)]
+)
+def test_the_setting_tells_the_beams_but_a_vocabulary_is_heard_greedily(
+    held: Any, monkeypatch: pytest.MonkeyPatch, asked: Any, phrases: tuple[str, ...], beams: int
+) -> None:
+    engine, used = scribe(held(False), scribe_beam=asked, **OFF), []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        used.append(options["beams"])
+        return decode_tokens(*args, **options)
+
+    monkeypatch.setattr(transcribe, "decode_tokens", watched)
+    vocabulary = Vocabulary(phrases=phrases) if phrases else None
+    engine.run(ready(engine, Recording("a.wav", hum(2), vocabulary=vocabulary)))
+    assert {*used} == {beams}
+
+
+def test_what_was_kept_of_a_recording_is_of_one_beam_size(held: Any) -> None:
+    recording = Recording("a.wav", hum(2))
+    versions = {scribe(held(False), scribe_beam=beams)._version(recording) for beams in (1, 5, "auto")}
+    assert len(versions) == 2, "auto and 5 are the same search"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
