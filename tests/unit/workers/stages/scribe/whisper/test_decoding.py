@@ -165,8 +165,9 @@ def test_rows_that_left_change_nothing_for_those_that_stay(tmp_path: Path) -> No
 @pytest.mark.models
 @pytest.mark.recordings
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("beams", [1, 5])
 @pytest.mark.parametrize("timestamps", [False, True])
-def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
+def test_real_speech_gives_the_tokens_of_generate(timestamps: bool, beams: int) -> None:
     from transformers import WhisperFeatureExtractor
 
     from golem_chain.workers.stages.scribe.audio.decode import decode
@@ -191,9 +192,10 @@ def test_real_speech_gives_the_tokens_of_generate(timestamps: bool) -> None:
     specials = Specials.of(model.generation_config)
     mine = decode_tokens(
         model, encoded, specials, languages=["en"] * 4 if specials.languages else [None] * 4, tasks=["transcribe"] * 4,
-        timestamps=timestamps, max_tokens=448,
+        timestamps=timestamps, max_tokens=448, beams=beams,
     )  # fmt: skip
-    options = {"language": "en", "task": "transcribe"} if specials.languages else {}
+    options: dict[str, Any] = {"language": "en", "task": "transcribe"} if specials.languages else {}
+    options["num_beams"] = beams
     for row, decoded in enumerate(mine):
         found = model.generate(features[row : row + 1], return_timestamps=timestamps, **options)[0].tolist()
         text = [token for token in found if token not in (specials.start, specials.end, specials.no_timestamps)]
