@@ -16,7 +16,8 @@ _BAG = frozenset(
     thank you for watching and see you next time|thanks for watching and see you next time
     please subscribe|please subscribe to my channel|subscribe|like and subscribe|subscribe to my channel
     don't forget to subscribe|don't forget to like and subscribe|hit the bell|see you next time
-    see you in the next video|see you later|i'll see you next time|i'll see you in the next video|we'll be right back
+    see you in the next video|see you in the next one|see you later|we'll be right back
+    i'll see you next time|i'll see you in the next video|i'll see you in the next one
     bye|bye bye|goodbye|good night|okay|ok|yeah|oh|ooh|ah|uh|um|hmm|mm|huh|so|well|wow|whoa|woo|hey
     the|the end|and|i'm sorry|i don't know|let's go|mead|music|applause|silence|laughter|music playing
     cheering|clapping|snoring|birds chirping|beep
