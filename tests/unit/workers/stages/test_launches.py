@@ -29,8 +29,12 @@ from tests.support.whisper_models import OFF, ready, scribe
 from tests.unit.workers.stages.test_on_card import LABELS, replies, text_on_card, whisper_on_card
 
 #: At most: kernels, reads by the host, uploads.
-SCRIBE_STEP = (57, 0, 0)
-SCRIBE_STEP_WITH_TIMESTAMPS = (74, 0, 0)
+SCRIBE_STEP = {  # by beams and timestamps
+    (1, False): (57, 0, 0),
+    (1, True): (74, 0, 0),
+    (5, False): (140, 0, 0),
+    (5, True): (157, 0, 0),
+}
 ORACLE_STEP = (115, 1, 0)
 ORACLE_STEP_WITH_NGRAMS = (85, 1, 0)
 INTERPRETER_BATCH = {"cosine": (50, 2, 3), "entailment": (135, 6, 2)}
@@ -66,15 +70,15 @@ def no_more(found: tuple[int, int, int], most: tuple[int, int, int]) -> bool:
     return all(one <= limit for one, limit in zip(found, most, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "most"), [(2, SCRIBE_STEP), (33, SCRIBE_STEP_WITH_TIMESTAMPS)], ids=["plain", "timestamps"]
-)
+@pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timestamps"])
+@pytest.mark.parametrize("beams", [1, 5])
 def test_a_step_of_the_scribe_launches_and_waits_no_more_than_today(
-    tmp_path: Path, card: FakeCard, monkeypatch: pytest.MonkeyPatch, seconds: int, most: tuple[int, int, int]
+    tmp_path: Path, card: FakeCard, monkeypatch: pytest.MonkeyPatch, beams: int, timestamps: bool
 ) -> None:
+    seconds, most = 33 if timestamps else 2, SCRIBE_STEP[beams, timestamps]
     monkeypatch.setattr(transcribe, "TEMPERATURES", ())
     monkeypatch.setattr(transcribe, "MOST_TOKENS", 12)
-    engine = scribe(whisper_on_card(tmp_path, torch.float16), **OFF)
+    engine = scribe(whisper_on_card(tmp_path, torch.float16), scribe_beam=beams, **OFF)
     steps = between_calls(monkeypatch, card, Decoder, "step")
     engine.run(ready(engine, Recording("a.wav", hum(seconds), "en")))
     assert no_more(usual(steps), most), steps[:6]
