@@ -11,10 +11,8 @@ sizes; they change the choice only if two sums are that close.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-_WORD = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as int64, which wraps around like the unsigned words of the paper
 #: Candidates beside the top k: tokens whose logit equals that of the k-th are allowed too, as in transformers. In
 #: bfloat16 there are a few.
@@ -158,19 +156,3 @@ def _mixed(words: torch.Tensor) -> torch.Tensor:
     words = (words ^ _right(words, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
     words = (words ^ _right(words, 27)) * (0x94D049BB133111EB - 2**64)
     return words ^ _right(words, 31)
-
-
-def gumbel(seed: int, step: int, ids: np.ndarray) -> np.ndarray:
-    """The same noise for tokens of one row on the host, (n,) float64."""
-    row = np.array([(seed + (step + 1) * (_GOLDEN & _WORD)) & _WORD], dtype=np.uint64)
-    mixed = _mix(_mix(row) + ids.astype(np.uint64) * np.uint64(_GOLDEN & _WORD))
-    uniform = ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    drawn: np.ndarray = -np.log(-np.log(uniform))
-    return drawn
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = words ^ (words >> np.uint64(31))
-    return mixed

@@ -14,7 +14,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from golem_chain.workers.stages.sampling import Plan, RowRules, Rules, allowed, ban_repeats, choose, gumbel, noise
+from golem_chain.workers.stages.sampling import Plan, RowRules, Rules, allowed, ban_repeats, choose, noise
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,22 @@ def banned(tokens: list[int], size: int, vocabulary: int = 10) -> set[int]:
     seen = torch.tensor([tokens + [7] * 5])
     ban_repeats(logits, seen, torch.tensor([len(tokens)]), torch.tensor([size]), size)
     return {place for place, value in enumerate(logits[0].tolist()) if value == -math.inf}
+
+
+def gumbel(seed: int, step: int, ids: np.ndarray) -> np.ndarray:
+    """Standard Gumbel noise with SplitMix64 as its authors write it, in unsigned words: (n,) float64."""
+    row = np.array([(seed + (step + 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)], dtype=np.uint64)
+    mixed = _mix(_mix(row) + ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    uniform = ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    drawn: np.ndarray = -np.log(-np.log(uniform))
+    return drawn
+
+
+def _mix(words: np.ndarray) -> np.ndarray:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = words ^ (words >> np.uint64(31))
+    return mixed
 
 
 def picked(logits: torch.Tensor, rules: Sequence[Rules], seeds: Sequence[int], steps: Sequence[int]) -> list[int]:
