@@ -113,7 +113,7 @@ class ChildRuntime:
         try:
             hurried = {jobs[place] for place in interactive}
             with self.watch.watching(jobs, hurried, may_yield=give is not None):
-                following = next_stage if next_stage in self._served() else None
+                following = self._if_served(next_stage)
                 around, alive = self.watch.breakable, self.lifeline.alive
                 served = serve(
                     *(self.residency, stage, requests, around, following, ready, alive),
@@ -139,6 +139,10 @@ class ChildRuntime:
     def _served(self) -> list[str]:
         """Return the stages that this worker serves."""
         return [stage for stage in STAGES if stage in self._app.amqp.queues.consume_from]
+
+    def _if_served(self, stage: str | None) -> str | None:
+        """Return the stage if this worker serves it: its model is probably needed next."""
+        return stage if stage in self._served() else None
 
     def _alive(self, audio_s: float | None) -> None:
         """A request is being prepared: a sign of life, and a place where that may be interrupted."""

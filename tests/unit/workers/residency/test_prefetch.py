@@ -112,15 +112,14 @@ def test_an_engine_need_not_offer_it():
 
 
 @pytest.mark.parametrize(
-    ("stage", "served", "following"),
+    ("wanted", "served", "following"),
     [
-        ("scribe", ["scribe", "interpreter", "oracle"], "interpreter"),
-        ("interpreter", ["scribe", "interpreter", "oracle"], "oracle"),
-        ("oracle", ["scribe", "interpreter", "oracle"], None),
-        ("scribe", ["scribe", "oracle"], None),
+        ("interpreter", ["scribe", "interpreter", "oracle"], "interpreter"),
+        ("oracle", ["scribe", "interpreter", "oracle"], "oracle"),
+        (None, ["scribe", "interpreter", "oracle"], None),
+        ("interpreter", ["scribe", "oracle"], None),
     ],
 )
-def test_a_box_fetches_the_next_stage_of_the_chain_where_it_serves_it(stage, served, following):
-    queues = SimpleNamespace(consume_from=dict.fromkeys(served))
-    place: Any = SimpleNamespace(_app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
-    assert ChildRuntime._next(place, stage) == following
+def test_a_box_fetches_the_stage_that_its_jobs_need_next_where_it_serves_it(wanted, served, following):
+    place: Any = SimpleNamespace(_served=lambda: served)
+    assert ChildRuntime._if_served(place, wanted) == following
