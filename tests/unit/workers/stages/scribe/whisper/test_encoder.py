@@ -8,6 +8,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from golem_chain.workers.stages.scribe import short_context
+from golem_chain.workers.stages.scribe.whisper import encoder
 from golem_chain.workers.stages.scribe.whisper.decoder import Decoder, cross_of
 from golem_chain.workers.stages.scribe.whisper.encoder import encode, product_of
 
@@ -35,9 +36,29 @@ def reference(model, features):
         return model.model.encoder(features).last_hidden_state
 
 
-def test_float32_products_are_the_encoder_of_transformers(model):
+def test_float32_products_are_the_encoder_of_transformers(model, monkeypatch):
     features = torch.randn(2, 80, 1000)
+    monkeypatch.setattr(encoder, "is_quick", lambda: False)
     assert torch.equal(encode(model, features, torch.float32), reference(model, features))
+
+
+def test_float32_products_by_another_library_differ_in_the_last_bits_only(model, monkeypatch):
+    features = torch.randn(2, 80, 1000)
+    monkeypatch.setattr(encoder, "is_quick", lambda: True)
+    assert torch.allclose(encode(model, features, torch.float32), reference(model, features), atol=1e-4)
+
+
+def test_queries_keys_and_the_projection_behind_the_attention_stay_exact_beside_bfloat16_products(model, monkeypatch):
+    kinds, whole = {}, encoder._linear
+    names = {id(module): name.rpartition(".")[2] for name, module in model.model.encoder.named_modules()}
+
+    def watched(part, product):
+        kinds.setdefault(product, set()).add(names[id(part)])
+        return whole(part, product)
+
+    monkeypatch.setattr(encoder, "_linear", watched)
+    encode(model, torch.randn(1, 80, 1000), torch.bfloat16)
+    assert kinds == {torch.float32: {"q_proj", "k_proj", "out_proj"}, torch.bfloat16: {"v_proj", "fc1", "fc2"}}
 
 
 def test_bfloat16_products_come_within_their_rounding_of_float32(model):
@@ -137,7 +158,7 @@ def test_float16_convolves_in_float32_because_some_cards_give_nan(model, monkeyp
         assert found.dtype == torch.float16
         assert torch.isfinite(found).all()
         if frames == 1000:
-            assert convolved == [torch.float32] * 2
+            assert convolved == [torch.float32] * 4  # two for each window
             exact = reference(model, features)
             assert float((found.float() - exact).abs().mean()) < 0.01 * float(exact.abs().mean())
     assert set(convolved) == {torch.float32}
