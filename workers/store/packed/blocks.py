@@ -126,10 +126,10 @@ def _rows_of_tiles(packed: Packed, flat: torch.Tensor) -> torch.Tensor:
         bytes_ = bytes_.transpose(0, 1)
     first, second = _halves(packed.kind, bytes_)
     values = torch.where((lane >= _HALF)[:, None], second, first).float()
-    grouped = values.view(len(flat), -1, GROUP)
+    grouped = values.view(len(flat), packed.shape[1] // GROUP, GROUP)
     scales = packed.scales[:, flat].float().transpose(0, 1)  # (ids, groups, 2 or 1)
     _apply(packed.kind, grouped, scales[:, :, :1], scales[:, :, -1:])
-    return grouped.view(len(flat), -1)
+    return grouped.view(len(flat), packed.shape[1])
 
 
 def _apply(kind: str, values: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> None:

@@ -109,6 +109,11 @@ def test_tiles_lie_as_torch_packs_for_its_product_where_the_processor_has_avx512
     assert torch.equal(theirs.view(-1), tile(values.to(torch.uint8)).view(-1))
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_no_ids_give_no_rows(bits):
+    assert pack(torch.randn(70, 64), bits).rows(torch.zeros(0, dtype=torch.long), torch.float32).shape == (0, 64)
+
+
 def test_a_packed_matrix_moves_as_a_whole():
     packed = pack(torch.randn(70, 64), 4)
     moved = packed.to(torch.device("meta"))
