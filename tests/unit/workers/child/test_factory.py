@@ -46,6 +46,7 @@ def test_it_is_not_packed_if_it_fits_or_must_not_be(caplog, given):
 
 
 def test_bits_that_are_asked_for_pack_whatever_the_budget(caplog):
-    _, forms, said = built(caplog, memory_budget="4GiB", bits="4")
+    residency, forms, said = built(caplog, memory_budget="4GiB", bits="4")
     assert forms["oracle"] == "float32 4 bit"
+    assert residency.engines["oracle"].weights_bytes < 100_000_000
     assert said == []

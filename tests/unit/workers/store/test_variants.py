@@ -13,10 +13,12 @@ from golem_chain.shared.errors import BadSetting, ModelCorrupt
 from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import manifest, variants
 from golem_chain.workers.store.formats.safetensors_files import map_tensors
+from golem_chain.workers.store.hostcache import HostCopy
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.making import make_variant
 from golem_chain.workers.store.packed import modules
 from golem_chain.workers.store.packed.dense import dense
+from golem_chain.workers.store.packed.files import gather
 from tests.support.store_models import ALL, same_weights, stored
 
 FORMS = ["bfloat16", "float16", "float32 8 bit", "bfloat16 8 bit", "bfloat16 4 bit"]
@@ -186,3 +188,25 @@ def test_a_variant_can_be_read_by_the_reference(tmp_path):
     path = made_variant(checkpoint, Precision("bfloat16", 4))
     with safe_open(path, "pt") as file:
         assert {*file.keys()} == {*map_tensors(path)}
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "whisper"])
+@pytest.mark.parametrize("form", ["bfloat16", "bfloat16 8 bit", "float16 4 bit"])
+@pytest.mark.parametrize("from_variant", [False, True])
+def test_a_copy_in_host_memory_for_a_card_holds_packed_weights_as_they_are(tmp_path, kind, form, from_variant):
+    checkpoint = stored(tmp_path, kind)
+    plain = weights_of(checkpoint, kind, form)
+    wanted = everything(plain)
+    if from_variant:
+        made_variant(checkpoint, Precision.parse(form))
+    weights = weights_of(checkpoint, kind, form)
+    files = weights._files()
+    copy = HostCopy.make(weights._mapped(files), weights.dtype, pin=False)
+    skeleton = weights.build()
+    skeleton.fill(gather(copy.to(torch.device("cpu")), "copy"), torch.device("cpu"), weights.dtype, "copy")
+    found = dict(skeleton.model.state_dict())
+    for place in skeleton.places:
+        found[f"packed {place.names[0]}"] = dense(place.modules[0], torch.float32)
+    assert same(found, wanted)
+    if weights.bits:
+        assert copy.layout.nbytes < weights.nbytes + 256 * 2 * len(copy.layout.places)
