@@ -8,6 +8,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.store.packed.blocks import of_gguf, pack
 from golem_chain.workers.store.packed.dense import dense, embed, project
 from golem_chain.workers.store.packed.modules import PackedEmbedding, PackedLinear, install, pairs_of
+from tests.support.fake_card import CARD, FakeCard
 from tests.support.store_models import ALL
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
@@ -105,3 +106,24 @@ def test_a_matrix_that_an_unknown_layer_shares_is_not_packed():
 def test_a_packed_layer_without_weights_says_so():
     with pytest.raises(AssertionError, match="not loaded"):
         PackedLinear((64, 96), None)(torch.randn(1, 96))
+
+
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "int4", "q4_1", "q4_0"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_on_a_card_packed_layers_mix_no_devices_and_make_the_host_wait_for_nothing(kind, dtype):
+    packed = matrix(kind)
+    wanted = packed.dense(dtype)
+    with FakeCard() as card:
+        assert pairs_of(packed, dtype, CARD) is None
+        on_card = packed.to(CARD)
+        layer, table = PackedLinear((200, 96), None), PackedEmbedding((200, 96))
+        layer.hold(on_card, dtype)
+        table.hold(on_card, dtype)
+        rows, ids = torch.ones(3, 96, dtype=dtype, device=CARD), torch.tensor([[5, 199]], device=CARD)
+        card.reads.clear()
+        found = project(layer, rows), embed(table, ids), dense(layer, dtype)
+        assert card.reads.total() == 0
+        answers = [one.cpu() for one in found]
+    assert torch.allclose(answers[0].float(), (torch.ones(3, 96) @ wanted.float().t()), rtol=2e-2, atol=0.2)
+    assert torch.equal(answers[1], wanted[torch.tensor([[5, 199]])])
+    assert torch.equal(answers[2], wanted)
