@@ -69,7 +69,7 @@ def completed(golem, monkeypatch, line):
         ("golem dead ", ["list", "show", "retry", "drop"]),
         ("golem run --vo", ["--vocabulary"]),
         ("golem run --format s", ["srt"]),
-        ("golem models ", ["pull", "list", "verify"]),
+        ("golem models ", ["pull", "list", "verify", "prove"]),
         ("golem bench f", ["fleet"]),
         ("golem models pull ", []),
         ("golem worker ", []),

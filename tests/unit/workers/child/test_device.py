@@ -75,7 +75,7 @@ def test_auto_is_settled_before_there_is_a_child_and_an_unexpected_device_is_tol
 def test_what_an_exact_worker_has_registered_no_proof_changes(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "_registered", {})
     forms = iter(["float32", "bfloat16", "bfloat16"])
-    monkeypatch.setattr(device.chosen, "form_of", lambda *_: Precision.parse(next(forms)))
+    monkeypatch.setattr("golem_chain.workers.store.chosen.form_of", lambda *_: Precision.parse(next(forms)))
     checkpoint: Any = SimpleNamespace(stage="oracle", dtype="float32", folder=tmp_path, fingerprint="abc")
     exact, free = (Settings.read(_env_file=None, agree=agree) for agree in ("exact", "weights"))
     for _ in range(3):
