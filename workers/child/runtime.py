@@ -92,7 +92,7 @@ class ChildRuntime:
         if self._outdated and self.residency is not None:
             logger.info("A model was pulled again: all of them are read anew")
         if (self._outdated or proved) and self.residency is not None:
-            self.residency.unload_all("changed")
+            self.residency.unload_all("changed" if self._outdated else "proof")
             self.residency = None
         self._outdated = False
         if self.standing is None:

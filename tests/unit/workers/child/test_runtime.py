@@ -44,3 +44,27 @@ def test_without_a_new_pull_the_residency_stays(runtime):
     runtime.serve("interpreter", ["a"], ["one"])
     runtime.serve("interpreter", ["b"], ["two"])
     assert len(made) == 1
+
+
+def test_what_was_proved_runs_from_the_next_batch_on_and_a_batch_pauses_the_proofs(runtime):
+    runtime, made = runtime
+    calls: list[str] = []
+    found = iter([False, True, False])
+
+    class Known:
+        def pause(self) -> None:
+            calls.append("pause")
+
+        def found(self) -> bool:
+            return next(found)
+
+        def rest(self, residency: Any, stages: Any) -> None:
+            assert residency is runtime.residency
+            calls.append("rest")
+
+    runtime._proving = Known()
+    for text in ("one", "two", "three"):
+        assert runtime.serve("interpreter", ["i"], [text]).answers == [f"interpreter({text})"]
+    assert len(made) == 2, "the engines are made anew once"
+    assert not made[0][1]["interpreter"].loaded
+    assert calls == ["pause", "rest"] * 3

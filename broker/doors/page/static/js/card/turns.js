@@ -95,6 +95,7 @@ const WHY = {
   "after-use": "set to leave after each use",
   "out-of-memory": "memory ran out",
   changed: "its files changed",
+  proof: "data types are compared while nothing waits",
   stop: "the worker stops",
   load: "while loading",
 };
