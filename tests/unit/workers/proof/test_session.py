@@ -119,8 +119,8 @@ def test_the_calibration_set_is_as_large_as_the_documentation_says() -> None:
     assert len(material.texts) == 180
     assert len({language for _, language in material.texts}) == 20
     assert len(material.labels) == 10
-    assert sum(clip.language == "en" for clip in material.clips) == 44
-    assert len(material.clips) == 50
+    assert sum(clip.language == "en" for clip in material.clips) == 68
+    assert len(material.clips) == 74
     assert sum(clip.path.stat().st_size for clip in material.clips) < 1_500_000
 
 
