@@ -1,11 +1,11 @@
 """What fits where: a model's need against a room, by the functions that a worker decides with. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.devices.memory import budget_bytes
-from golem_chain.workers.residency.eviction import evict, largest_batch
+from golem_chain.workers.residency.eviction import Held, evict, largest_batch
 
 GIB = 1 << 30
 #: The driver's context on a card: what docs/cards.md assumes, and a worker measures.
@@ -45,6 +45,30 @@ def cell(need: Need, room_bytes: int) -> str:
     """`fits, batches of 8`, or what is missing."""
     batch = batch_in(need, room_bytes)
     return f"batches of {batch}" if batch else f"refused: {format_bytes(need.least_bytes)}"
+
+
+def together(chain: Sequence[Need], room_bytes: int) -> str:
+    """What becomes of models that are used one after the other, with batches of 1, where as many stay as fit. In the
+    second round it shows whether they stay: a stage that was used first may need more working memory than was free."""
+    held: list[Held] = []
+    refused: dict[str, None] = {}
+    least = len(chain)
+    for turn, need in enumerate([*chain, *chain]):
+        plan = evict(need.stage, need.weights_bytes, need.working_bytes[1], held, room_bytes, "auto")
+        if plan.fits:
+            held = [one for one in held if one.stage not in (*plan.evict, need.stage)]
+            held.append(Held(need.stage, need.weights_bytes, turn))
+        else:
+            refused[need.stage] = None
+        least = min(least, len(held)) if turn >= len(chain) - 1 else least
+    return outcome([*refused], least, len(chain))
+
+
+def outcome(refused: Sequence[str], resident: int, models: int) -> str:
+    """The words for it."""
+    if refused:
+        return f"refused: {', '.join(refused)}"
+    return "all three stay" if resident == models else "they take turns"
 
 
 def planned(working_bytes: Callable[[int], int], most: int) -> dict[int, int]:

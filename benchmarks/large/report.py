@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from golem_chain.benchmarks.large.fits import ROOMS, cell
+from golem_chain.benchmarks.large.fits import ROOMS, cell, outcome, together
 from golem_chain.benchmarks.large.measure import STAGES, Findings, Turns, Use, alone
-from golem_chain.benchmarks.large.shapes import TOKENS
+from golem_chain.benchmarks.large.shapes import SETS, TOKENS
 from golem_chain.benchmarks.report import Table
 from golem_chain.shared.sizes import format_bytes
 
@@ -12,8 +12,10 @@ from golem_chain.shared.sizes import format_bytes
 def tables(found: Findings) -> Iterator[Table]:
     """Yield all tables."""
     yield _fits(found)
-    yield _alone(found)
-    yield _together(found)
+    yield _stays(found)
+    if found.turns:
+        yield _alone(found)
+        yield _together(found)
     if refusals := [(use.refused,) for turns in found.turns for use in turns.uses if use.refused]:
         yield Table("What a refused job says", ("error",), [*dict.fromkeys(refusals)])
 
@@ -34,6 +36,20 @@ def _fits(found: Findings) -> Table:
     ]
     heads = ("stage", "model", "precision", "weights", "working memory, batch of 1", *ROOMS)
     return Table("What fits where: the largest batch", heads, rows)
+
+
+def _stays(found: Findings) -> Table:
+    """Each row by the budget's own functions, whether or not it was loaded."""
+    rows = []
+    for name, chain in SETS.items():
+        for precision in dict.fromkeys(need.precision for need in found.needs):
+            needs = {need.model: need for need in found.needs if need.precision == precision}
+            if all(shape.name in needs for shape in chain):
+                wanted = [needs[shape.name] for shape in chain]
+                weights = format_bytes(sum(need.weights_bytes for need in wanted))
+                rows.append((name, precision, weights, *(together(wanted, room) for room in ROOMS.values())))
+    heads = ("chain", "precision", "weights of all three", *ROOMS)
+    return Table("What stays together with GOLEM_RESIDENT=auto, batches of 1", heads, rows)
 
 
 def _alone(found: Findings) -> Table:
@@ -83,9 +99,7 @@ def _together(found: Findings) -> Table:
 def _kept(turns: Turns) -> str:
     """What became of the three models."""
     refused = sorted({use.stage for use in turns.uses if use.refused})
-    if refused:
-        return f"refused: {', '.join(refused)}"
-    return "all three stay" if len(turns.resident) == len(STAGES) else "they take turns"
+    return outcome(refused, len(turns.resident), len(STAGES))
 
 
 def told(found: Findings) -> str:
