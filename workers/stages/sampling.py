@@ -141,7 +141,7 @@ def ban_repeats(logits: torch.Tensor, seen: torch.Tensor, length: torch.Tensor, 
 
 def noise(seed: torch.Tensor, step: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Standard Gumbel noise for tokens, (rows, n) float64, with SplitMix64 (Steele, Lea and Flood 2014) as the hash.
-    `seed` and `step` are (rows,) int64, `ids` (rows, n) int64."""
+    `seed` is (rows,), `step` (rows,) or (1,), `ids` (rows, n) or (n,): all int64."""
     mixed = _mixed(_mixed(seed + (step + 1) * _GOLDEN)[:, None] + ids * _GOLDEN)
     uniform = (_right(mixed, 11).double() + 0.5) * 2.0**-53
     return uniform.log_().neg_().log_().neg_()

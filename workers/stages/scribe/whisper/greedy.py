@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from golem_chain.workers.stages.finite import NotFinite
+from golem_chain.workers.stages.sampling import noise
 from golem_chain.workers.stages.scribe.whisper.decoder import Decoder
-from golem_chain.workers.stages.scribe.whisper.noise import gumbel
 from golem_chain.workers.stages.scribe.whisper.rules import Tail, TokenRules
 from golem_chain.workers.stages.scribe.whisper.text import Text, steps_per_read
 
@@ -38,6 +38,7 @@ def greedy(
     step = torch.zeros(1, dtype=torch.long, device=device)
     signed = [(seed + _WORD // 2) % _WORD - _WORD // 2 for seed in seeds]
     noisy = torch.tensor(signed, dtype=torch.long, device=device) if temperature else None
+    ids = torch.arange(logits.shape[1], device=device)
     chosen = torch.zeros(limit, count, dtype=torch.long, device=device)
     likely = torch.zeros(limit, 2, count, device=device)  # among the allowed tokens, and among all
     read = 0
@@ -45,7 +46,7 @@ def greedy(
         plainly = logits.log_softmax(-1)
         rules.apply(logits, tail, begin=number == 0)
         logprobs = logits.log_softmax(-1)
-        scores = logits if noisy is None else (logits / temperature).double() + gumbel(noisy, step, logits.shape[1])
+        scores = logits if noisy is None else (logits / temperature).double() + noise(noisy, step, ids)
         best = scores.argmax(-1, keepdim=True)
         chosen.index_copy_(0, step, best.T)
         likely.index_copy_(0, step, torch.stack((logprobs.gather(1, best), plainly.gather(1, best))).view(1, 2, -1))

@@ -49,7 +49,8 @@ def test_float32_products_by_another_library_differ_in_the_last_bits_only(model,
 
 
 def test_queries_keys_and_the_projection_behind_the_attention_stay_exact_beside_bfloat16_products(model, monkeypatch):
-    kinds, whole = {}, encoder._linear
+    kinds: dict[torch.dtype, set[str]] = {}
+    whole = encoder._linear
     names = {id(module): name.rpartition(".")[2] for name, module in model.model.encoder.named_modules()}
 
     def watched(part, product):
