@@ -26,7 +26,7 @@ def gains(vendor: str, flags: frozenset[str]) -> bool:
 
 def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """`F.linear`, (…, in) times (out, in) → (…, out), by the faster library."""
-    few = rows.numel() < LEAST_ROWS * rows.shape[-1] and weight.numel() < LARGE
+    few = not rows.numel() or (rows.numel() < LEAST_ROWS * rows.shape[-1] and weight.numel() < LARGE)
     if few or rows.device.type != "cpu" or rows.dtype != torch.float32 or not is_quick():
         return F.linear(rows, weight, bias)
     # with a weight that is not contiguous, oneDNN takes a thousand times as long

@@ -28,6 +28,15 @@ def test_a_product_is_that_of_exact_arithmetic_to_the_rounding_of_float32(by_eit
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_large_matrix_goes_to_the_faster_library_with_few_rows_too(by_either, count):
+    torch.manual_seed(2)
+    rows, weight = torch.randn(count, 512), torch.randn(1400, 512)
+    exact = F.linear(rows.double(), weight.double())
+    assert torch.allclose(products.linear(rows, weight).double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@torch.inference_mode()
 def test_rows_and_weights_may_be_views(by_either):
     torch.manual_seed(2)
     rows, weight = torch.randn(48, 64).t(), torch.randn(64, 96)[:, :48]
