@@ -57,7 +57,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a proof has found. The reference, float32, has always passed."""
+    """What a proof has found. The reference, float32, has passed unless its row says that it is above the budget."""
 
     binding: Binding
     items: int  # compared, the user's own included
@@ -71,7 +71,8 @@ class Verdict:
         """The fastest form with weights of so many bits that has passed; None if none has. Without packing float32 is
         the least that is left."""
         passed = [(one.speed or 1.0, Precision.parse(one.form)) for one in self.tried if one.passed]
-        passed += [(1.0, Precision("float32"))]
+        reference = Precision("float32")
+        passed += [(1.0, reference)] if self.of(reference) is None else []
         fitting = [entry for entry in passed if entry[1].bits == bits]
         return max(fitting, key=lambda entry: entry[0])[1] if fitting else None
 
