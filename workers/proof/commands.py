@@ -14,6 +14,7 @@ from golem_chain.shared.errors import BadRequest, GolemError
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.store import commands
 from golem_chain.workers.store.catalog import STAGES
+from golem_chain.workers.store.verdicts import NOT_ASKED
 
 if TYPE_CHECKING:
     from golem_chain.workers.proof.session import Proved, Show
@@ -113,7 +114,7 @@ def _print(found: "Sequence[Proved]") -> None:
         for tried in one.verdict.tried:
             speed = "–" if tried.speed is None else f"{tried.speed:.2f} ×"
             runs = " (runs)" if tried.form == one.runs else ""
-            proof = "passed" if tried.passed else "failed"
+            proof = "passed" if tried.passed else "failed" if tried.figures or tried.why != NOT_ASKED else "–"
             reference = tried.form == "float32" and tried.passed
             told = "the reference" if reference else tried.why or _figures(tried.figures)
             model = f"{one.checkpoint.id}"

@@ -44,7 +44,7 @@ from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.manifest import Checkpoint
 from golem_chain.workers.store.opened import weights_of
-from golem_chain.workers.store.verdicts import Tried, Verdict, binding_of, device_name
+from golem_chain.workers.store.verdicts import NOT_ASKED, Tried, Verdict, binding_of, device_name
 
 #: How often each form's batch is timed; in each round its model is loaded anew.
 ROUNDS = 2
@@ -259,7 +259,7 @@ class Proof:
     def _tried(self, form: Precision) -> Tried:
         asked = self._answers.get(form)
         judged = self._judge(form) if asked else None
-        why = self._failed.get(form, "" if asked else "a faster form has passed")
+        why = self._failed.get(form, "" if asked else NOT_ASKED)
         speed = self._speed(form)
         figures = {} if judged is None else {name: round(value, 6) for name, value in judged.figures.items()}
         return Tried(form.name, not why and bool(asked), None if speed is None else round(speed, 2), figures, why)

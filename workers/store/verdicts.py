@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "proofs"
 #: Of the records below and of the criteria that they are judged by.
 FORMAT = 1
+#: Why a form was not compared: the proof had ended.
+NOT_ASKED = "a faster form has passed"
 #: Longer files are not ours, bytes.
 _LONGEST = 1 << 20
 
