@@ -19,6 +19,7 @@ from torch import nn
 
 from golem_chain.shared.errors import ModelChanged, ModelCorrupt, ModelMissing
 from golem_chain.workers.devices.precision import Precision
+from golem_chain.workers.devices.products import quicken
 from golem_chain.workers.store import variants
 from golem_chain.workers.store.formats.safetensors_files import (
     FLOATS,
@@ -219,6 +220,8 @@ class Weights:
                     "`golem models pull` again."
                 ) from None
             _read_generation_config(skeleton.model, self.folder)
+            if self.device.type == "cpu" and self.dtype == torch.float32:
+                quicken(skeleton.model)
             self._skeleton = skeleton
         return self._skeleton
 

@@ -103,6 +103,18 @@ def test_the_source_tree_keeps_every_contract(copy):
             "import golem_chain.workers.stages.scribe.transcribe",
             "The Scribe is layered",
         ),
+        ("workers/proof/criteria.py", "import golem_chain.workers.proof.prove", "A proof is layered"),
+        ("workers/proof/criteria.py", "import torch", "What passes is pure"),
+        (
+            "workers/stages/oracle/row.py",
+            "import golem_chain.workers.stages.oracle.generation",
+            "The Oracle is layered",
+        ),
+        (
+            "workers/stages/oracle/decoder/cache.py",
+            "import golem_chain.workers.stages.oracle.decoder.llama",
+            "The Oracle's decoder is layered",
+        ),
         ("workers/residency/manager.py", "from celery import Celery", "Models run without a queue"),
         ("workers/residency/manager.py", "from celery import Celery", "Celery is known to few"),
         ("workers/store/load.py", "import golem_chain.broker.queues", "Models run without a queue"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.devices import products
@@ -73,3 +74,16 @@ def test_onednn_multiplies_where_mkl_leaves_avx512_unused(vendor, flags, expecte
 def test_the_vendor_is_read_from_cpuinfo():
     assert vendor_of("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t: avx2\n") == "AuthenticAMD"
     assert vendor_of("Features\t: asimd\n") == ""
+
+
+@torch.inference_mode()
+def test_a_models_linear_layers_are_quickened_where_that_gains_and_answer_alike(by_either):
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(48, 64), nn.ReLU(), nn.Sequential(nn.Linear(64, 8, bias=False), nn.LayerNorm(8)))
+    rows = torch.randn(32, 48)
+    before, names = model(rows), list(model.state_dict())
+    products.quicken(model)
+    assert torch.allclose(model(rows), before, atol=1e-5)
+    assert list(model.state_dict()) == names
+    quick = [type(module) is products.QuickLinear for module in model.modules() if isinstance(module, nn.Linear)]
+    assert quick == [products.is_quick()] * 2
