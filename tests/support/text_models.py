@@ -1,6 +1,7 @@
 """Random models, small or in full size, and their tokenizers, for the tests of Interpreter and Oracle."""
 
 import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ class Held(Weights):
     @property
     def folder(self) -> Path:
         return self._folder
+
+    def mark(self) -> Hashable:
+        return (id(self.model), self.dtype)
 
     def load(self) -> Any:
         self.loads += 1

@@ -9,7 +9,7 @@ import logging
 import math
 import mmap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,14 @@ class Weights:
             * (self.dtype.itemsize if kind or entries[name].dtype in FLOATS else ITEM_BYTES[entries[name].dtype])
             for name, (kind, shape) in kinds.items()
         )
+
+    def mark(self) -> Hashable:
+        """What is another value as soon as the weights may be others: their form, the content recorded, and the state
+        of the files. What was computed with the weights may outlive an unload while this stays equal. Never raises."""
+        variant = variants.name_of(self.precision)
+        files = [*self.checkpoint.weight_files, *([variants.file_of(self.folder, variant)] if variant else [])]
+        own = sorted(hashes(self.checkpoint).items())
+        return (self.precision.name, str(self.device), *own, *map(_state, files))
 
     def load(self) -> nn.Module:
         """Load the model onto the device, in eval mode. Every load returns the same object."""
@@ -236,6 +244,15 @@ class Weights:
         if missing or not files:
             raise ModelCorrupt(f"{missing or self.folder} is missing: run `golem models pull` again.")
         return files
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written or replaced; None if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _name(dtype: torch.dtype | None) -> str:

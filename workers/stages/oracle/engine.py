@@ -1,6 +1,6 @@
 """The Oracle: a short reply to the transcript from a causal language model, plain or with a chat template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from golem_chain.workers.stages.oracle import foreign, prompts
 from golem_chain.workers.stages.oracle.decoder.attention import BUCKET
 from golem_chain.workers.stages.oracle.decoder.texts import Decoder, SlottedTexts, decoder_of, read_prefix
 from golem_chain.workers.stages.oracle.generation import Texts, generate
+from golem_chain.workers.stages.oracle.kept import KeptPrefix
 from golem_chain.workers.stages.oracle.queue import Queue
 from golem_chain.workers.stages.oracle.row import Row
 from golem_chain.workers.stages.sampling import Rules
@@ -117,6 +118,8 @@ class Oracle:
         self._prefix: list[int] | None = None
         self._decoder: Decoder | None = None  # None: the model's own forward pass
         self._read: Any = None  # keys and values of the prefix: on the device, so dropped with the weights
+        self._kept = KeptPrefix()  # the same on the host: stays
+        self._mark: Hashable = None  # of the weights that are loaded
         self.slots = SLOTS
 
     @property
@@ -142,6 +145,7 @@ class Oracle:
         return max(1, len(batch) * -(-widest // ROW_TOKENS))
 
     def load(self) -> None:
+        self._mark = self.weights.mark()  # before: what is written during the load makes the next one another
         self.model = self.weights.load()
         self._decoder = decoder_of(self.model, LONGEST)
 
@@ -241,12 +245,14 @@ class Oracle:
             return foreign.ForeignTexts(self.model, slots, self._ends(), prefix, self._read)
         dtype, device = self.weights.dtype, self.model.device
         if prefix and self._read is None:
-            self._read = read_prefix(self._decoder, prefix, dtype, device)
+            decoder = self._decoder
+            self._read = self._kept.of(self._mark, device, lambda: read_prefix(decoder, prefix, dtype, device))
         read = self._read if prefix else None
         return SlottedTexts(self._decoder, slots, length, self._ends(), read, dtype, device)
 
     def _reply(self, prompt: Prompt, row: Row) -> Reply | GolemError:
         if row.broken:
+            self._kept.drop()
             return not_finite(self.weights, "logits")
         text = prompts.reply_text(self._text(row.new), prompt.text, row.complete, quotes=not self.chat)
         return Reply(text=text, prompt=prompt.text, seed=prompt.seed, new_tokens=len(row.new))
@@ -271,7 +277,7 @@ class Oracle:
 
     @property
     def prefix(self) -> list[int]:
-        """The tokens that every prompt of a chat model starts with: computed once per load, not once per job."""
+        """The tokens that every prompt of a chat model starts with: read once, not once per job."""
         if self._prefix is None:
             self._prefix = prompts.shared_start([self._tokens("A"), self._tokens("some other")]) if self.chat else []
         return self._prefix

@@ -108,6 +108,7 @@ def test_a_layer_of_the_oracle_launches_so_few_kernels_that_smollm2_stays_below_
     del engine.model.model.layers[1]
     steps.clear()
     engine._read = None
+    engine._kept.drop()
     replies(engine, 6, 6)
     one = usual(steps)[0]
     assert one + 29 * (two - one) <= 700, (one, two)
