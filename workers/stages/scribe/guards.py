@@ -166,6 +166,12 @@ def is_invented(text: str, clear_s: float, no_speech_prob: float, prompt: str = 
     return doubted and no_speech_prob > DOUBTED_SPEECH
 
 
+def may_be_invented(text: str, no_speech_prob: float, avg_logprob: float) -> bool:
+    """Whether a guard could reject the text of a window, however much voice there is: the model doubts that anyone
+    speaks or the text, or the text is known to be invented."""
+    return no_speech_prob > DOUBTED_SPEECH or avg_logprob < DOUBTED_LOGPROB or is_invention(text)
+
+
 def echoes(text: str, prompt: str) -> bool:
     """Whether a third of the text's words are in phrases of the prompt, of three words or the whole text: on noise,
     Whisper repeats a prompt with variations. Case and punctuation do not count."""

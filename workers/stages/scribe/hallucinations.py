@@ -13,6 +13,9 @@ _BAG = frozenset(
     """
     you|thank you|thank you very much|thank you so much|thanks|thank you all|thank you for your time
     thank you for watching|thanks for watching|thank you for listening|thanks for listening
+    thank you so much for watching|thank you all for watching|thank you very much for watching
+    thanks so much for watching|thank you so much for listening
+    thank you for watching this video|thanks for watching this video
     thank you for watching and see you next time|thanks for watching and see you next time
     please subscribe|please subscribe to my channel|subscribe|like and subscribe|subscribe to my channel
     don't forget to subscribe|don't forget to like and subscribe|hit the bell|see you next time

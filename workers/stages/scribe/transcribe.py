@@ -39,7 +39,7 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_LOGPROB = -1.0
 #: Speech has 3 to 4 tokens per second.
 TOKENS_PER_S = 4.0
-#: Beams of `auto`, for recordings of every length: docs/hearing.md has the rules that were compared.
+#: Beams of `auto`, for recordings of every length: docs/hearing.md compares numbers of beams.
 AUTO_BEAMS = 5
 
 
@@ -330,21 +330,15 @@ class Transcriber:
         encoded = encode(model, seen[:, :, : round(context_s * short_context.FRAMES_PER_S)], self.product)
         kept = any(item.sound.word_times or item.sound.lexicon or item.sound.hotwords for item in work)
         cross = cross_of(model, encoded, self.product) if kept else None
-        said = decode_tokens(
-            model,
-            encoded,
-            self.specials,
-            languages=[item.language or item.sound.language for item in work],
-            tasks=[item.sound.task for item in work],
-            timestamps=timestamps,
-            max_tokens=MOST_TOKENS,
-            product=self.product,
-            cross=cross,
-            temperature=temperature,
-            seeds=[item.sound.seed + round(1000 * item.window.start_s) for item in work],
-            previous=[self._before(item, timestamps) for item in work],
-            beams=min(self._beams_of(item) for item in work),
-        )
+        beams = min(self._beams_of(item) for item in work)
+        said = self._decoded(model, encoded, cross, work, timestamps, temperature, beams)
+        searched = beams > 1 and temperature == 0
+        if unsure := [n for n, one in enumerate(said) if searched and self._may_be_invented(one)]:
+            some = [(keys[unsure], values[unsure]) for keys, values in cross] if cross else None
+            doubted = [work[n] for n in unsure]
+            greedy = self._decoded(model, encoded[unsure], some, doubted, timestamps, temperature, 1)
+            for n, one in zip(unsure, greedy, strict=True):
+                said[n] = one
         scorer: Scorer | None = None
         for row, (item, decoded) in enumerate(zip(work, said, strict=True)):
             item.said = decoded
@@ -360,6 +354,38 @@ class Transcriber:
             if item.sound.lexicon is not None and not timestamps:
                 scorer = scorer or Scorer(model, self.specials.end, self.product)
                 self._score(scorer, item, own)
+
+    def _decoded(
+        self,
+        model: Model,
+        encoded: torch.Tensor,
+        cross: Cross | None,
+        work: Sequence[Work],
+        timestamps: bool,
+        temperature: float,
+        beams: int,
+    ) -> list[Decoded]:
+        return decode_tokens(
+            model,
+            encoded,
+            self.specials,
+            languages=[item.language or item.sound.language for item in work],
+            tasks=[item.sound.task for item in work],
+            timestamps=timestamps,
+            max_tokens=MOST_TOKENS,
+            product=self.product,
+            cross=cross,
+            temperature=temperature,
+            seeds=[item.sound.seed + round(1000 * item.window.start_s) for item in work],
+            previous=[self._before(item, timestamps) for item in work],
+            beams=beams,
+        )
+
+    def _may_be_invented(self, said: Decoded) -> bool:
+        """Whether a searched text gives way to the greedy one. Where nobody speaks, the search finds likelier sentences
+        than greedy decoding does, and the guards believe them sooner: their limits were measured on greedy texts."""
+        text = guards.tidy(self.words(said.tokens))
+        return guards.may_be_invented(text, said.no_speech_prob, said.avg_logprob)
 
     def _with_hotwords(self, model: Model, cross: Cross, item: Work, said: Decoded, timestamps: bool) -> Decoded:
         """What was heard, with hotwords where the audio supports them. Its probabilities stay those of the hearing."""
