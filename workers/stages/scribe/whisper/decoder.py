@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
+from golem_chain.workers.devices.products import linear
 from golem_chain.workers.stages.scribe.whisper.likeliest import likeliest
 from golem_chain.workers.store.packed.dense import dense, embed, project
 
@@ -232,7 +233,7 @@ class Decoder:
             self._quick = matrix.to(self._product)
         logits = F.linear(last.to(self._product), self._quick).float()
         start = logits.shape[1] if self._exact_from is None else self._exact_from
-        logits[:, start:] = F.linear(last, matrix[start:]).float()
+        logits[:, start:] = linear(last, matrix[start:]).float()
         near = likeliest(logits[:, :start], max(_EXACT, 3 * self._beams))
         logits.scatter_(1, near, (matrix[near] @ last[:, :, None])[:, :, 0].float())
         return logits
