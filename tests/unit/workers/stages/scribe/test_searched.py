@@ -9,8 +9,8 @@ from golem_chain.workers.stages.scribe import guards, short_context, transcribe
 from golem_chain.workers.stages.scribe.engine import Recording
 from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.vocabulary import hotwords
-from golem_chain.workers.stages.scribe.vocabulary.hotwords import Candidate
-from golem_chain.workers.stages.scribe.vocabulary.rescoring import Rescorer, Support
+from golem_chain.workers.stages.scribe.vocabulary.hotwords import Candidate, Support
+from golem_chain.workers.stages.scribe.vocabulary.rescoring import Rescorer
 from tests.support.sounds import hum
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
 
