@@ -1,7 +1,8 @@
 """Proves in a thread, while the child has nothing to do, which forms of its models answer like float32 on its device.
 
     busy --rest--> idle --IDLE_S--> proving --pause--> busy        a proof goes on where it was interrupted
-                                       └─ verdict --> beside the model; adopted with the next batch
+                                       └─ verdict --> beside the model; adopted with the next batch;
+                                                          the weights are put beside it in the form that passed
 
 Nothing waits for a proof but the job that comes while one of its items runs, and that for no longer than this item.
 """
@@ -48,6 +49,7 @@ class Proving:
         self._found = False  # a verdict chooses another form than the one that runs
         self._thread: threading.Thread | None = None
         self._proofs: dict[str, Proof] = {}  # begun and interrupted, by stage
+        self._adopted: dict[str, Verdict] = {}
 
     def pause(self) -> None:
         """A batch begins: a proof that runs stops after its item."""
@@ -125,8 +127,20 @@ class Proving:
                 return False
             self._proofs.pop(stage, None)
             verdicts.write(checkpoint, verdict)
-        self._adopt(residency, checkpoint, on, verdict)
-        return True
+        if self._adopted.get(stage) != verdict:
+            self._adopt(residency, checkpoint, on, verdict)
+            self._adopted[stage] = verdict
+        return self._keep_ready(checkpoint, on, verdict)
+
+    def _keep_ready(self, checkpoint: "Checkpoint", on: "Device", verdict: "Verdict") -> bool:
+        """Put the weights into the form that was proved, so that loads need not convert; a batch interrupts it. Returns
+        whether there is no more to do for it."""
+        from golem_chain.workers.store.chosen import form_of
+        from golem_chain.workers.store.making import keep_ready
+
+        form = form_of(self._settings, checkpoint, on.card)
+        tried = verdict.of(form)
+        return not (tried and tried.passed) or keep_ready(checkpoint, form, self._may_go_on)
 
     def _may_go_on(self) -> bool:
         with self._wake:

@@ -14,6 +14,7 @@ from golem_chain.workers.proof.own import with_folder
 from golem_chain.workers.proof.prove import Device, Proof
 from golem_chain.workers.store import verdicts
 from golem_chain.workers.store.chosen import form_of
+from golem_chain.workers.store.making import keep_ready
 from golem_chain.workers.store.manifest import Checkpoint, find
 from golem_chain.workers.store.verdicts import Verdict
 
@@ -60,7 +61,10 @@ def prove(
                 verdict = Proof(settings, checkpoint, on, material, show(stage)).run()
                 assert verdict is not None, "nothing interrupts it"
                 kept = verdicts.write(checkpoint, verdict)
-            found.append(Proved(stage, checkpoint, verdict, form_of(settings, checkpoint, card).name, kept))
+            form = form_of(settings, checkpoint, card)
+            if (tried := verdict.of(form)) and tried.passed:
+                keep_ready(checkpoint, form)
+            found.append(Proved(stage, checkpoint, verdict, form.name, kept))
         except GolemError as exc:
             found.append(Proved(stage, error=exc.message))
         except Exception as exc:

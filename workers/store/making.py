@@ -1,5 +1,6 @@
 """Makes a variant of a checkpoint in the store: packed, or in another dtype, whole or not at all."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from golem_chain.shared.errors import ModelCorrupt, ModelMissing
+from golem_chain.shared.errors import GolemError, ModelCorrupt, ModelMissing
 from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import manifest, variants
 from golem_chain.workers.store.formats.safetensors_files import MappedFile, Planned, read_header, write_tensors
@@ -19,10 +20,31 @@ from golem_chain.workers.store.packed.files import described, gather, planned
 from golem_chain.workers.store.sources.disk import check_room, locked, put_files, sweep, temporary, writable
 from golem_chain.workers.store.sources.progress import Show
 
+logger = logging.getLogger(__name__)
+
 _QUIET = Show(quiet=True)
 
 
-def make_variant(checkpoint: Checkpoint, precision: Precision, show: Show = _QUIET) -> Path | None:
+class _Interrupted(Exception):
+    pass
+
+
+def keep_ready(checkpoint: Checkpoint, precision: Precision, go_on: Callable[[], bool] = lambda: True) -> bool:
+    """Make the variant of a form that is to run, if it can be made: without it each load converts. Returns False if
+    `go_on`, asked after each tensor, has said no: nothing is left of it then, and it may be tried again."""
+    try:
+        make_variant(checkpoint, precision, go_on=go_on)
+    except _Interrupted:
+        return False
+    except (GolemError, OSError) as exc:
+        why = exc.message if isinstance(exc, GolemError) else str(exc)
+        logger.info("Each load of the %s converts its weights to %s: %s", checkpoint.stage, precision.name, why)
+    return True
+
+
+def make_variant(
+    checkpoint: Checkpoint, precision: Precision, show: Show = _QUIET, go_on: Callable[[], bool] = lambda: True
+) -> Path | None:
     """Make the variant in which this form lies, so that loads need not convert, and return its file. One that is there
     is kept. None if the store's own file is that form already, or if the checkpoint was pulled again meanwhile.
 
@@ -45,9 +67,17 @@ def make_variant(checkpoint: Checkpoint, precision: Precision, show: Show = _QUI
         tensors = gather({key: tensor for file in mapped for key, tensor in file.tensors.items()}, checkpoint.id)
         plan, dtype = _plan(checkpoint, precision, tensors)
         check_room(store, sum(part.nbytes(dtype) for part in plan))
+
+        def written(size_bytes: int) -> None:
+            del size_bytes
+            for file in mapped:
+                file.release_all()  # what was written would be in memory until all is
+            if not go_on():
+                raise _Interrupted
+
         with temporary(store) as work, show.step(f"{checkpoint.stage}: making {checkpoint.id} in {name}"):
             path = variants.file_of(work, name)
-            sha256 = write_tensors(path, plan, dtype)
+            sha256 = write_tensors(path, plan, dtype, written)
             variants.write_record(variants.record_of(work, name), checkpoint, manifest.record_file(path, sha256))
             # Neither a record without its file, nor one beside another file, is a variant: the order does not matter.
             put_files(work, checkpoint.folder)

@@ -12,6 +12,7 @@ from golem_chain.shared.errors import BadRequest, ModelMissing
 from golem_chain.shared.settings import Settings
 from golem_chain.workers.child import proving
 from golem_chain.workers.child.proving import Proving
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store.manifest import Checkpoint
 from golem_chain.workers.store.verdicts import Tried, Verdict, binding_of, find
 from tests.support.residency import make
@@ -47,7 +48,9 @@ class Items:
 def idle(monkeypatch, tmp_path):
     """A child's proofs that begin after 50 ms, its residency, and the checkpoint of its oracle."""
     Items.made = []
-    checkpoint = Checkpoint("oracle", "smol", tmp_path, "1", "folder", "CC0", "float32", 1, "abc")
+    folder = tmp_path / "oracle" / "smol"
+    folder.mkdir(parents=True)
+    checkpoint = Checkpoint("oracle", "smol", folder, "1", "folder", "CC0", "float32", 1, "abc")
 
     def wanted(settings: Settings, stage: str) -> Checkpoint:
         del settings
@@ -104,6 +107,35 @@ def test_a_job_waits_for_one_item_and_the_proof_goes_on_where_it_stopped(idle, e
     eventually(lambda: find(idle.checkpoint, binding_of(idle.checkpoint, None)))
     assert len(Items.made) == 1
     assert Items.made[0].done == ITEMS, "no item was asked twice"
+
+
+def test_the_form_that_passed_is_put_beside_the_weights_and_a_batch_interrupts_that(
+    idle, eventually, monkeypatch, caplog
+) -> None:
+    caplog.set_level("INFO")
+    asked: list[tuple[str, bool]] = []
+
+    def keep_ready(checkpoint: Checkpoint, form: Precision, go_on: Any) -> bool:
+        assert checkpoint == idle.checkpoint
+        while len(asked) == 0 and go_on():
+            time.sleep(0.001)
+        asked.append((form.name, go_on()))
+        return asked[-1][1]
+
+    monkeypatch.setattr("golem_chain.workers.store.making.keep_ready", keep_ready)
+    proofs = idle.of()
+    proofs.rest(idle.residency, ["oracle"])
+    eventually(proofs.found)
+    with idle.residency.use("oracle"):
+        pass  # it holds neither the device nor the stage
+    proofs.pause()
+    eventually(lambda: asked == [("bfloat16", False)])
+    time.sleep(0.1)
+    assert len(asked) == 1, "it does not go on beside the batch"
+    proofs.rest(idle.residency, ["oracle"])
+    eventually(lambda: asked[1:] == [("bfloat16", True)])
+    assert caplog.text.count("answers like float32") == 1
+    assert len(Items.made) == 1
 
 
 def test_a_busy_child_proves_nothing(idle) -> None:

@@ -19,7 +19,9 @@ from golem_chain.workers.store.verdicts import Tried, Verdict, binding_of
 @pytest.fixture
 def proved(monkeypatch, tmp_path):
     """Runs `golem models prove` where only the oracle is in the store, and its proof finds `tried`."""
-    checkpoint = Checkpoint("oracle", "smol", tmp_path, "1", "folder", "CC0", "float32", 1, "abc")
+    folder = tmp_path / "oracle" / "smol"
+    folder.mkdir(parents=True)
+    checkpoint = Checkpoint("oracle", "smol", folder, "1", "folder", "CC0", "float32", 1, "abc")
     tried: list[Tried] = []
 
     def find(settings: Settings, stage: str) -> Checkpoint:
@@ -54,6 +56,14 @@ def proved(monkeypatch, tmp_path):
 PASSED = Tried("bfloat16", True, 1.9, {"tokens": 2000, "mean KL": 0.001, "top-1 agreement": 0.99})
 FAILED = Tried("bfloat16", False, 1.9, {"mean KL": 0.3}, "the mean KL divergence is 0.3000, more than 0.002")
 REFERENCE = Tried("float32", True, 1.0)
+
+
+@pytest.mark.parametrize(("found", "made"), [((PASSED, REFERENCE), ["bfloat16"]), ((FAILED, REFERENCE), ["float32"])])
+def test_only_a_form_that_passed_is_put_beside_the_weights(proved, monkeypatch, found, made) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(session, "keep_ready", lambda _, form: asked.append(form.name))
+    assert proved("--stage", "oracle", found=found).exit_code == 0
+    assert asked == made, "for float32 nothing is made"
 
 
 def test_a_proof_that_passes_says_what_runs_from_now_on_and_why(proved) -> None:
@@ -102,7 +112,7 @@ def test_wrong_usage_is_told_before_anything_is_loaded(proved, tmp_path) -> None
 
 
 def test_a_verdict_that_cannot_be_kept_exits_with_1(proved, tmp_path, monkeypatch) -> None:
-    (tmp_path / verdicts.FOLDER).write_text("a file where the folder should be")
+    (tmp_path / "oracle" / "smol" / verdicts.FOLDER).write_text("a file where the folder should be")
     done = proved("--stage", "oracle", found=(PASSED, REFERENCE))
     assert done.exit_code == 1
     assert "could not be kept" in done.output

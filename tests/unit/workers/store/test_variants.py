@@ -12,10 +12,10 @@ import torch
 from golem_chain.shared.errors import BadSetting, ModelCorrupt
 from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import manifest, variants
-from golem_chain.workers.store.formats.safetensors_files import map_tensors
+from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, write_tensors
 from golem_chain.workers.store.hostcache import HostCopy
 from golem_chain.workers.store.load import Weights
-from golem_chain.workers.store.making import make_variant
+from golem_chain.workers.store.making import keep_ready, make_variant
 from golem_chain.workers.store.packed import modules
 from golem_chain.workers.store.packed.dense import dense
 from golem_chain.workers.store.packed.files import gather
@@ -210,3 +210,33 @@ def test_a_copy_in_host_memory_for_a_card_holds_packed_weights_as_they_are(tmp_p
     assert same(found, wanted)
     if weights.bits:
         assert copy.layout.nbytes < weights.nbytes + 256 * 2 * len(copy.layout.places)
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float32 8 bit"])
+def test_making_a_variant_gives_way_between_tensors_leaves_nothing_and_can_be_tried_again(tmp_path, form):
+    checkpoint, chosen = stored(tmp_path, "llama"), Precision.parse(form)
+    before = sorted(path.name for path in checkpoint.folder.iterdir())
+    allowed = iter([True, True, False])
+    assert not keep_ready(checkpoint, chosen, lambda: next(allowed))
+    assert sorted(path.name for path in checkpoint.folder.iterdir()) == before
+    assert not list(tmp_path.rglob(".tmp-*/*"))
+    assert keep_ready(checkpoint, chosen)
+    assert variants.find(checkpoint, chosen)
+    assert keep_ready(checkpoint, chosen, lambda: False), "it is there: nothing is asked"
+
+
+def test_a_store_without_room_means_that_loads_convert_and_one_line_says_so(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    checkpoint = stored(tmp_path, "llama")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    assert keep_ready(checkpoint, Precision("bfloat16"))
+    assert not variants.held(checkpoint)
+    assert "Each load of the " in caplog.text
+    assert "free space" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_was_not_finite_before_is_no_overflow(tmp_path, value):
+    planned = [Planned("w", (3,), torch.float32, lambda: torch.tensor([1.0, value, 2.0]))]
+    write_tensors(tmp_path / "w.safetensors", planned, torch.float16)
+    assert map_tensors(tmp_path / "w.safetensors")["w"].isfinite().sum() == 2
