@@ -72,7 +72,10 @@ def doctor() -> None:
 
     settings = Settings.read()
     found = store.read(settings)
-    findings = [*store.check(found), store.disk(settings), *devices.check(settings, store.weights(found))]
+    findings = [
+        *(*store.check(found), store.disk(settings)),
+        *devices.check(settings, lambda card: store.needs(settings, found, card)),
+    ]
     sys.stdout.write(json.dumps({"checks": [asdict(one) for one in findings]}) + "\n")
 
 

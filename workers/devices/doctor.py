@@ -1,6 +1,6 @@
 """Checks of the device: whether torch can use the card, and whether the models fit into its memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -11,11 +11,11 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.devices.card import Card
 from golem_chain.workers.devices.faults import Fault, fault_of, first_line
 from golem_chain.workers.devices.memory import budget_bytes, open_memory
-from golem_chain.workers.devices.selection import Choice, card_of, choice, pick_dtype
+from golem_chain.workers.devices.selection import Choice, card_of, choice
 
 
-def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Finding]:
-    """Return the findings. `weights`: each stage's bytes on disk and their dtype."""
+def check(settings: Settings, needs_on: Callable[[Card | None], Mapping[str, int]]) -> list[Finding]:
+    """Return the findings. `needs_on(card)`: the bytes of each stage's weights in memory there; None: a CPU."""
     try:
         chosen = choice(settings)
     except DeviceRefused as exc:
@@ -26,10 +26,9 @@ def check(settings: Settings, weights: Mapping[str, tuple[int, str]]) -> list[Fi
         if fault_of(exc) is None:
             raise
         return [failing(chosen, exc)]
-    needs = {stage: _in_memory(settings, card, stage, *one) for stage, one in weights.items()}
     return [
         device(chosen),
-        room(budget_bytes(settings.memory_budget, seen.total), seen.total, seen.free, needs),
+        room(budget_bytes(settings.memory_budget, seen.total), seen.total, seen.free, needs_on(card)),
     ]
 
 
@@ -68,9 +67,3 @@ def room(budget: int, total: int, free: int, needs: Mapping[str, int]) -> Findin
             "memory-budget", "warning", told, "stop other programs, unless a worker holds its models already"
         )
     return Finding("memory-budget", "ok", f"{told}; {largest}")
-
-
-def _in_memory(settings: Settings, card: Card | None, stage: str, size_bytes: int, dtype: str) -> int:
-    """Return the bytes of weights on the device, whose dtype may differ from that on disk."""
-    stored: torch.dtype = getattr(torch, dtype, torch.float32)
-    return size_bytes * pick_dtype(settings, card, stage).itemsize // stored.itemsize

@@ -2,13 +2,18 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import torch
 
 from golem_chain.shared.errors import GolemError
 from golem_chain.shared.finding import Finding
 from golem_chain.shared.settings import Settings
 from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.devices.card import Card
 from golem_chain.workers.store.catalog import STAGES
+from golem_chain.workers.store.chosen import form_of
 from golem_chain.workers.store.manifest import Checkpoint, find
 
 #: Free space below which there is a warning: a pull needs its download and the converted weights at the same time.
@@ -33,13 +38,19 @@ def check(found: Found) -> list[Finding]:
     return [_model(stage, one) for stage, one in found.items()]
 
 
-def weights(found: Found) -> dict[str, tuple[int, str]]:
-    """Return the bytes of each usable checkpoint's weights on disk, and their dtype."""
-    usable = {stage: one for stage, one in found.items() if isinstance(one, Checkpoint)}
-    return {
-        stage: (sum(file.bytes for name, file in one.files.items() if name.endswith(".safetensors")), one.dtype)
-        for stage, one in usable.items()
-    }
+def needs(settings: Settings, found: Found, card: Card | None) -> dict[str, int]:
+    """Return the bytes of each usable checkpoint's weights in memory, in the form that runs there. `card`: None for a
+    CPU."""
+    from golem_chain.workers.store.making import make_of
+    from golem_chain.workers.store.opened import weights_of
+
+    sizes: dict[str, int] = {}
+    for stage, one in found.items():
+        if isinstance(one, Checkpoint):
+            form = form_of(settings, one, card)
+            with suppress(GolemError):  # the file is damaged: the load says so
+                sizes[stage] = weights_of(one, lambda config: make_of(config)(config), torch.device("cpu"), form).nbytes
+    return sizes
 
 
 def disk(settings: Settings) -> Finding:

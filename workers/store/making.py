@@ -113,7 +113,7 @@ def _plan(
         dtype: torch.dtype = getattr(torch, precision.dtype)
         return [_plain(name, tensor, dtype) for name, tensor in tensors.items()], dtype
     dtype = getattr(torch, checkpoint.dtype)
-    weights = Weights(checkpoint, _make_of(read_config(checkpoint.folder)), dtype=dtype, bits=precision.bits)
+    weights = Weights(checkpoint, make_of(read_config(checkpoint.folder)), dtype=dtype, bits=precision.bits)
     skeleton = weights.build()
     _, packable = skeleton.match(tensors, str(checkpoint.folder))
     matrices: list[Planned] = []
@@ -136,7 +136,7 @@ def _same_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _make_of(config: Any) -> Callable[[Any], nn.Module]:
+def make_of(config: Any) -> Callable[[Any], nn.Module]:
     """What builds the modules that a config names. Raises ModelCorrupt."""
     import transformers
 
