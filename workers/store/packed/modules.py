@@ -16,6 +16,11 @@ from golem_chain.workers.store.packed.blocks import GROUP, LEAST_WEIGHTS, TILE, 
 _MOST_ROWS = {"int8": 16, "int4": 64, "q4_1": 64, "q4_0": 64, "q8_0": 64}
 
 
+#: torch's 8-bit product (2.13) has crashed on weights of a mapped file that began elsewhere: those of a multilingual
+#: Whisper in 8 bits, whose 51,865 scales are followed by the values.
+_ALIGNED_BYTES = 64
+
+
 class PackedModule(nn.Module):
     """A layer whose weights are packed. `packed` and `dtype`, that of its rows, are set by a load; without one the
     layer cannot run."""
@@ -65,6 +70,8 @@ class PackedModule(nn.Module):
         if not usable or not 0 < len(flat) <= _MOST_ROWS.get(packed.kind, 0):
             return None
         if packed.kind == "int8":
+            if packed.values.data_ptr() % _ALIGNED_BYTES:
+                return None
             return torch._weight_int8pack_mm(flat.contiguous(), packed.values, packed.scales)
         pairs = packed.scales if packed.kind == "int4" else self._pairs
         if pairs is None or not _reads_tiles():
