@@ -24,6 +24,9 @@ import torch
 GROUP = 32  # weights that share a scale, along `in`
 TILE = 64  # rows of a tile
 KINDS = ("int8", "q8_0", "int4", "q4_1", "q4_0")
+#: torch's 8-bit product (2.13, AVX-512) ends the process if its operands or their rows do not start at multiples of
+#: this: it loads whole registers.
+ALIGN_BYTES = 32
 #: Matrices of fewer weights stay as they are: they take little memory and their products little time.
 LEAST_WEIGHTS = 4096
 _HALF = TILE // 2
@@ -94,6 +97,11 @@ class Packed:
             piece = self.unpack(dtype, start, start + self.step)
             out[start : start + len(piece)] = piece
         return out.t().contiguous() if self.turned else out
+
+
+def is_aligned(tensor: torch.Tensor) -> bool:
+    """Whether torch's 8-bit product can read a contiguous tensor where it lies."""
+    return tensor.data_ptr() % ALIGN_BYTES == 0
 
 
 def _untile(packed: Packed, start: int, stop: int) -> torch.Tensor:

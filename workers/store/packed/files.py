@@ -11,7 +11,7 @@ import torch
 
 from golem_chain.shared.errors import ModelCorrupt
 from golem_chain.workers.store.formats.safetensors_files import Planned
-from golem_chain.workers.store.packed.blocks import GROUP, KINDS, TILE, Packed
+from golem_chain.workers.store.packed.blocks import GROUP, KINDS, TILE, Packed, is_aligned
 
 _NAME = re.compile(
     rf"(?P<name>.+):(?P<kind>{'|'.join(KINDS)})(?P<turned>t?):(?P<out>\d{{1,12}}):(?P<part>values|scales)"
@@ -78,6 +78,8 @@ def _checked(
     given = (values.dtype, tuple(values.shape), scales.dtype, tuple(scales.shape))
     if given != _layout(kind, (out, width)) or width < 1 or (kind != "int8" and width % GROUP):
         return None
+    if kind == "int8" and values.device.type == "cpu" and not is_aligned(values):
+        values = values.clone()  # torch allocates aligned
     return Packed(kind, (out, width), values, scales, turned)
 
 

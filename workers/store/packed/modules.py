@@ -9,16 +9,20 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from golem_chain.workers.store.packed.blocks import GROUP, LEAST_WEIGHTS, TILE, Packed, bytes_of, tile
+from golem_chain.workers.store.packed.blocks import (
+    ALIGN_BYTES,
+    GROUP,
+    LEAST_WEIGHTS,
+    TILE,
+    Packed,
+    bytes_of,
+    is_aligned,
+    tile,
+)
 
 #: Rows up to which torch's packed products (bfloat16, on a CPU) are faster than unpacking a layer and multiplying.
 #: Measured with one thread on AVX512-BF16 for layers of 576 × 1536 to 1024 × 4096; with AMX the border is lower.
 _MOST_ROWS = {"int8": 16, "int4": 64, "q4_1": 64, "q4_0": 64, "q8_0": 64}
-
-
-#: torch's 8-bit product (2.13) has crashed on weights of a mapped file that began elsewhere: those of a multilingual
-#: Whisper in 8 bits, whose 51,865 scales are followed by the values.
-_ALIGNED_BYTES = 64
 
 
 class PackedModule(nn.Module):
@@ -70,9 +74,11 @@ class PackedModule(nn.Module):
         if not usable or not 0 < len(flat) <= _MOST_ROWS.get(packed.kind, 0):
             return None
         if packed.kind == "int8":
-            if packed.values.data_ptr() % _ALIGNED_BYTES:
+            if self.shape[1] % ALIGN_BYTES or not is_aligned(packed.values):
                 return None
-            return torch._weight_int8pack_mm(flat.contiguous(), packed.values, packed.scales)
+            rows = flat.contiguous()
+            rows = rows if is_aligned(rows) else rows.clone()
+            return torch._weight_int8pack_mm(rows, packed.values, packed.scales)
         pairs = packed.scales if packed.kind == "int4" else self._pairs
         if pairs is None or not _reads_tiles():
             return None

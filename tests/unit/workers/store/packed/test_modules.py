@@ -1,5 +1,7 @@
 """Packed layers give what their unpacked weights give, for one row and for many, in every dtype."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -101,6 +103,20 @@ def test_a_matrix_that_an_unknown_layer_shares_is_not_packed():
     model.own = Own(model.linear.weight)
     assert install(model) == []
     assert type(model.linear) is nn.Linear
+
+
+@pytest.mark.parametrize("width", [96, 100, 104, 112])
+@pytest.mark.parametrize("off", [0, 2, 8, 16])
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_operands_at_any_place_in_memory_and_of_any_width_are_multiplied(width, off, count):
+    packed = matrix("int8", (200, width))
+    values = torch.empty(200 * width + 64, dtype=torch.int8)[off : off + 200 * width].view(200, width)
+    values.copy_(packed.values)
+    placed = replace(packed, values=values)
+    rows = torch.randn(count * width + 64).bfloat16()[off : off + count * width].view(count, width)
+    found = project(linear(placed, torch.bfloat16), rows).float()
+    wanted = rows.float() @ packed.dense(torch.float32).t()
+    assert torch.allclose(found, wanted, rtol=2e-2, atol=0.3)
 
 
 def test_a_packed_layer_without_weights_says_so():
