@@ -1,9 +1,10 @@
 """`golem models pull|list|verify`: the store's command line. Heavy imports are lazy."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -84,7 +85,7 @@ def list_models(as_json: Annotated[bool, _JSON] = False) -> None:
     for row in rows:
         size = format_bytes(int(str(row["size_bytes"]))) if row["size_bytes"] else ""
         revision = f"@{str(row['revision'])[:12]}" if str(row["source"]).startswith("hub") else ""
-        lines = [str(row["licence"]), f"{row['source']}{revision}", str(row.get("why", ""))]
+        lines = [str(row["licence"]), f"{row['source']}{revision}", str(row.get("why", "")), _forms(row)]
         lines += [f"runs in {row['precision']}; {row['proof']}"] if "precision" in row else []
         texts = [str(row[key]) for key in ("stage", "id", "dtype")]
         table.add_row(*texts, size, str(row["state"]), "\n".join(line for line in lines if line))
@@ -122,7 +123,16 @@ def describe(settings: Settings) -> list[dict[str, object]]:
 
 def _row(checkpoint: manifest.Checkpoint, state: str) -> dict[str, object]:
     keys = ("stage", "id", "source", "licence", "revision", "dtype", "size_bytes", "fingerprint", "pulled_at")
-    return {**{key: getattr(checkpoint, key) for key in keys}, "state": state, "folder": str(checkpoint.folder)}
+    held = {name: variant.file.bytes for name, variant in variants.held(checkpoint).items()}
+    told = {key: getattr(checkpoint, key) for key in keys}
+    return {**told, "state": state, "folder": str(checkpoint.folder), "variants": held}
+
+
+def _forms(row: dict[str, object]) -> str:
+    """`also as 8 bit (161 MB), 4 bit (92 MB)`; empty if there are no variants."""
+    held = cast("dict[str, int]", row.get("variants", {}))
+    forms = [f"{re.sub('(?<=[84])bit', ' bit', name)} ({format_bytes(size)})" for name, size in held.items()]
+    return f"also as {', '.join(forms)}" if forms else ""
 
 
 def _precision(settings: Settings, checkpoint: manifest.Checkpoint) -> dict[str, object]:

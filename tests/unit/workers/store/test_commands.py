@@ -5,9 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from golem_chain.shared.sizes import format_bytes
+from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import catalog, commands, find
 from golem_chain.workers.store.catalog import NAMED
 from golem_chain.workers.store.commands import app
+from golem_chain.workers.store.making import make_variant
+from golem_chain.workers.store.packed import modules
 
 
 @pytest.fixture
@@ -41,6 +45,18 @@ def test_pull_list_and_verify_from_the_command_line(golem, three):
     result = golem("verify", "--json")
     assert result.exit_code == 1
     assert [json.loads(line)["sound"] for line in result.stdout.splitlines()].count(False) == 1
+
+
+def test_the_list_has_the_variants_of_a_model_with_their_sizes(golem, three, monkeypatch):
+    assert golem("pull", "--no-proof").exit_code == 0
+    assert "also as" not in golem("list").stdout
+    monkeypatch.setattr(modules, "LEAST_WEIGHTS", 1)
+    paths = [make_variant(find(three, "oracle"), Precision("bfloat16", bits)) for bits in (4, None)]
+    rows = [json.loads(line) for line in golem("list", "--json").stdout.splitlines()]
+    held = {row["stage"]: row["variants"] for row in rows[:3]}
+    sizes = [path.stat().st_size for path in paths if path]
+    assert held == {"scribe": {}, "interpreter": {}, "oracle": {"4bit": sizes[0], "bfloat16": sizes[1]}}
+    assert f"also as 4 bit ({format_bytes(sizes[0])}), bfloat16 ({format_bytes(sizes[1])})" in golem("list").stdout
 
 
 def test_wrong_usage_is_told_apart_from_failure(golem):
