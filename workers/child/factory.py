@@ -20,6 +20,7 @@ from golem_chain.shared.sizes import format_bytes
 from golem_chain.workers.child.device import form_of
 from golem_chain.workers.child.fitting import fitting
 from golem_chain.workers.devices.card import Card
+from golem_chain.workers.devices.dtype import packed
 from golem_chain.workers.devices.identity import card_name
 from golem_chain.workers.devices.memory import (
     ALLOCATOR_NAMES,
@@ -89,7 +90,7 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
         opened = partial(_engine, settings, checkpoint, device, host)
         form = form_of(settings, checkpoint, card)
         if settings.bits == "auto" and settings.agree != "exact":  # boxes have agreed on a form, their budgets differ
-            form = _packed_to_fit(form, checkpoint, card, budget - memory.read().context, opened)
+            form = _packed_to_fit(form, settings.dtype, checkpoint, card, budget - memory.read().context, opened)
         engines[stage] = opened(form)
         models[stage] = f"{checkpoint.id}@{checkpoint.revision} {form.name}"
     return Residency(
@@ -113,12 +114,13 @@ def _engine(
 
 def _packed_to_fit(
     form: Precision,
+    asked: str,
     checkpoint: Checkpoint,
     card: Card | None,
     room_bytes: int,
     opened: Callable[[Precision], AnyEngine],
 ) -> Precision:
-    """The form, packed if the budget would not hold the model otherwise; said in the log."""
+    """The form, packed if the budget would not hold the model otherwise; said in the log. `asked`: GOLEM_DTYPE."""
     verdict = verdicts.find(checkpoint, verdicts.binding_of(checkpoint, card))
 
     def need(one: Precision) -> int:
@@ -129,8 +131,11 @@ def _packed_to_fit(
         tried = verdict.of(one) if verdict else None
         return tried is not None and not tried.passed
 
+    def pack(one: Precision, bits: int) -> Precision:
+        return packed(one, bits, asked, card, checkpoint.stage)
+
     try:
-        chosen = fitting(form, room_bytes, need, fails)
+        chosen = fitting(form, room_bytes, need, fails, pack)
     except GolemError:
         return form  # the first use of the model reports the error
     if chosen != form:

@@ -49,14 +49,28 @@ def choose(
     """The form that a stage runs in: for GOLEM_DTYPE=auto the `proved` one, if a proof has found any; otherwise that of
     `dtype_name`, with bfloat16 products in the Scribe's encoder on a CPU with bfloat16 instructions. GOLEM_BITS
     (`bits`) packs the weights of either; `auto` and `off` do not: what a budget makes necessary is known later."""
-    packed = int(bits) if bits in ("8", "4") else None
-    if asked == "auto" and proved is not None and proved.bits == packed:
+    count = int(bits) if bits in ("8", "4") else None
+    if asked == "auto" and proved is not None and proved.bits == count:
         return proved
     dtype = dtype_name(asked, card, stage, cross_encoder=cross_encoder, flags=flags)
     products = stage == "scribe" and asked in ("auto", "fast") and card is None
     fast = products and fast_at_bfloat16(read_flags() if flags is None else flags)
     form = Precision(dtype, None, "bfloat16" if fast and dtype == "float32" else None)
-    return replace(form, bits=packed)
+    return packed(form, count, asked, card, stage, flags=flags) if count else form
+
+
+def packed(
+    form: Precision, bits: int, asked: str, card: Card | None, stage: str, *, flags: frozenset[str] | None = None
+) -> Precision:
+    """A form with weights of so many bits. On a CPU with bfloat16 instructions its rows are bfloat16 too, unless
+    GOLEM_DTYPE (`asked`) names a dtype: torch multiplies with packed weights in bfloat16 only, and rows in float32 need
+    every layer unpacked for every step (4 bit: an Interpreter 5 times as slow for one text, an Oracle 4 times). What is
+    packed differs more from float32 than what is rounded so. The Scribe keeps its float32: its encoder unpacks a layer
+    once for 1,500 rows anyway, and entirely in bfloat16 it makes mistakes."""
+    short = asked in ("auto", "fast") and card is None and stage != "scribe" and form.dtype == "float32"
+    if short and fast_at_bfloat16(read_flags() if flags is None else flags):
+        return Precision("bfloat16", bits)
+    return replace(form, bits=bits)
 
 
 def computes_as(stored: str, running: str) -> str:

@@ -1,5 +1,7 @@
 """A model is packed only if the budget would not hold it otherwise, and no more than it takes."""
 
+from dataclasses import replace
+
 import pytest
 
 from golem_chain.workers.child.fitting import fitting
@@ -10,7 +12,11 @@ NEED = {None: 400, 8: 150, 4: 100}
 
 
 def chosen(room, form=WHOLE, failing=()):
-    return fitting(form, room, lambda one: NEED[one.bits], lambda one: one.bits in failing)
+    return fitting(form, room, lambda one: NEED[one.bits], lambda one: one.bits in failing, pack)
+
+
+def pack(form, bits):
+    return replace(form, bits=bits)
 
 
 @pytest.mark.parametrize(("room", "bits"), [(1000, None), (400, None), (399, 8), (150, 8), (149, 4), (100, 4)])
