@@ -63,7 +63,7 @@ def test_golem_status_shows_the_model_of_a_busy_box(chain, busy):
     out.print(*tables.of_system(status.read(chain.settings)))
     assert chain.pipeline.outcome(busy) is None, "it was busy still"
     (line,) = [line for line in shown.getvalue().splitlines() if "load scribe" in line]
-    assert "scribe (tiny)" in line
+    assert "scribe (tiny, float32)" in line
     assert " MB of " in line
     assert re.search(r"load scribe, \d+ s ago", line)
 
