@@ -1,7 +1,6 @@
 """Makes a variant of a checkpoint in the store: packed, or in another dtype, whole or not at all."""
 
 import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from golem_chain.workers.store import manifest, variants
 from golem_chain.workers.store.formats.safetensors_files import MappedFile, Planned, read_header, write_tensors
 from golem_chain.workers.store.load import Weights, read_config
 from golem_chain.workers.store.manifest import Checkpoint
-from golem_chain.workers.store.packed.blocks import ALIGN_BYTES, Packed, bits_of
+from golem_chain.workers.store.packed.blocks import Packed, bits_of
 from golem_chain.workers.store.packed.files import described, gather, planned
 from golem_chain.workers.store.sources.disk import check_room, locked, put_files, sweep, temporary, writable
 from golem_chain.workers.store.sources.progress import Show
@@ -121,16 +120,10 @@ def _plan(
     for place, (name, tensor) in zip(skeleton.places, packable, strict=True):
         module = place.modules[0]
         kind = skeleton.kind(tensor.kind if isinstance(tensor, Packed) else None, module.shape)
-        matrices.append(planned(name, kind, module.shape, module.turned, partial(skeleton.pack, place, tensor)))
+        matrices += planned(name, kind, module.shape, module.turned, partial(skeleton.pack, place, tensor))
     named = {name for name, _ in packable}
     plain = [_plain(name, tensor, dtype) for name, tensor in tensors.items() if name not in named]
-    groups = [[part] for part in sorted(plain, key=lambda part: -part.dtype.itemsize)] + matrices
-    groups.sort(key=lambda parts: any(_unaligns(part) for part in parts))  # last: what puts the next off its place
-    return [part for parts in groups for part in parts], dtype
-
-
-def _unaligns(part: Planned) -> bool:
-    return math.prod(part.shape) * part.dtype.itemsize % ALIGN_BYTES != 0
+    return [*plain, *matrices], dtype
 
 
 def _plain(name: str, tensor: torch.Tensor | Packed, dtype: torch.dtype) -> Planned:

@@ -172,6 +172,7 @@ def write_tensors(
     path: Path, planned: Sequence[Planned], dtype: "torch.dtype", report: Callable[[int], None] = lambda _: None
 ) -> str:
     """Write a safetensors file, floats as `dtype`, and return its SHA-256. Holds one tensor in memory at a time.
+    Tensors of whole cache lines come first, so that all of them are aligned when the file is mapped.
 
     `report` gets the bytes written in each step. The metadata is `{"format": "pt"}`, which transformers requires.
     Raises ModelCorrupt if the conversion makes a finite number infinite.
@@ -181,6 +182,7 @@ def write_tensors(
     codes = {getattr(torch, name): code for code, name in _TORCH_NAMES.items()}
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
+    planned = sorted(planned, key=lambda tensor: _place(tensor, dtype))
     for tensor in planned:
         size = tensor.nbytes(dtype)
         header[tensor.name] = {
@@ -198,6 +200,12 @@ def write_tensors(
             digest.update(piece)
             report(len(piece))
     return digest.hexdigest()
+
+
+def _place(tensor: Planned, dtype: "torch.dtype") -> tuple[bool, int]:
+    """The sort key of a tensor in a file, which may have no holes: whole cache lines, then larger elements first."""
+    part = tensor.nbytes(dtype) % _ALIGN_BYTES != 0
+    return part, -tensor.kind(dtype).itemsize if part else 0
 
 
 def _pieces(head: bytes, planned: Sequence[Planned], dtype: "torch.dtype") -> "Iterator[bytes | memoryview]":

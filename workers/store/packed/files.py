@@ -103,27 +103,28 @@ def _layout(kind: str, shape: tuple[int, int]) -> tuple[torch.dtype, tuple[int, 
 
 
 def planned(name: str, kind: str, shape: tuple[int, int], turned: bool, make: Callable[[], Packed]) -> list[Planned]:
-    """The parts of a matrix (out, in) to be written; `make` packs it, once, when the first is."""
+    """The parts of a matrix (out, in) to be written; `make` packs it when its values are."""
     stem = f"{name}:{kind}{'t' if turned else ''}:{shape[0]}"
     value_dtype, value_shape, scale_dtype, scale_shape = _layout(kind, shape)
     once = _Once(make)
-    return [  # scales first: they are aligned if values before them have an even size
-        Planned(f"{stem}:scales", scale_shape, scale_dtype, once.scales, as_is=True),
+    return [
         Planned(f"{stem}:values", value_shape, value_dtype, once.values, as_is=True),
+        Planned(f"{stem}:scales", scale_shape, scale_dtype, once.scales, as_is=True),
     ]
 
 
 class _Once:
-    """A matrix that is packed for its scales, and dropped with its values."""
+    """A matrix that is packed for its values; its scales are kept until they are written."""
 
     def __init__(self, make: Callable[[], Packed]) -> None:
         self._make = make
-        self._packed: Packed | None = None  # between the two calls
-
-    def scales(self) -> torch.Tensor:
-        self._packed = self._make()
-        return self._packed.scales
+        self._scales: torch.Tensor | None = None  # between the two calls
 
     def values(self) -> torch.Tensor:
-        packed, self._packed = self._packed or self._make(), None
+        packed = self._make()
+        self._scales = packed.scales
         return packed.values
+
+    def scales(self) -> torch.Tensor:
+        scales, self._scales = self._scales, None
+        return self._make().scales if scales is None else scales  # packed again where the values come later

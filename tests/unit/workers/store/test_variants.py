@@ -12,7 +12,7 @@ import torch
 from golem_chain.shared.errors import BadSetting, ModelCorrupt
 from golem_chain.workers.devices.precision import Precision
 from golem_chain.workers.store import manifest, variants
-from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, write_tensors
+from golem_chain.workers.store.formats.safetensors_files import Planned, map_tensors, read_header, write_tensors
 from golem_chain.workers.store.hostcache import HostCopy
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.making import keep_ready, make_variant
@@ -240,3 +240,14 @@ def test_what_was_not_finite_before_is_no_overflow(tmp_path, value):
     planned = [Planned("w", (3,), torch.float32, lambda: torch.tensor([1.0, value, 2.0]))]
     write_tensors(tmp_path / "w.safetensors", planned, torch.float16)
     assert map_tensors(tmp_path / "w.safetensors")["w"].isfinite().sum() == 2
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_packed_matrices_of_whole_cache_lines_start_aligned_in_a_mapped_variant(tmp_path, bits):
+    path = made_variant(stored(tmp_path, "whisper"), Precision("float32", bits))
+    entries = {name: entry for name, entry in read_header(path).items() if name.endswith(":values")}
+    whole = [entry for entry in entries.values() if (entry.stop - entry.start) % 64 == 0]
+    assert len(whole) > 20
+    assert all(entry.start % 64 == 0 for entry in whole)
+    mapped = map_tensors(path)
+    assert all(tensor.data_ptr() % tensor.element_size() == 0 for tensor in mapped.values())

@@ -1,5 +1,7 @@
 """Packed layers give what their unpacked weights give, for one row and for many, in every dtype."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -143,3 +145,37 @@ def test_on_a_card_packed_layers_mix_no_devices_and_make_the_host_wait_for_nothi
     assert torch.allclose(answers[0].float(), (torch.ones(3, 96) @ wanted.float().t()), rtol=2e-2, atol=0.2)
     assert torch.equal(answers[1], wanted[torch.tensor([[5, 199]])])
     assert torch.equal(answers[2], wanted)
+
+
+_SHAPES_AND_OFFSETS = """
+import torch
+from torch import nn
+from golem_chain.workers.store.packed.blocks import Packed, pack
+from golem_chain.workers.store.packed.modules import PackedLinear, pairs_of
+
+def moved(tensor, offset):
+    block = torch.empty(tensor.nbytes + 128, dtype=torch.uint8)
+    start = -block.data_ptr() % 64 + offset
+    return block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
+
+torch.manual_seed(5)
+for bits in (8, 4):
+    for out in (1, 2, 3, 21, 64, 65, 70):
+        for width in (8, 24, 32, 33, 48, 96, 100):
+            whole = pack(torch.randn(out, width), bits)
+            for offset in (0, 2, 8, 32, 50):
+                packed = Packed(whole.kind, whole.shape, moved(whole.values, offset), moved(whole.scales, offset))
+                layer = PackedLinear(packed.shape, None)
+                layer.hold(packed, torch.bfloat16, pairs_of(packed, torch.bfloat16, torch.device("cpu")))
+                for rows in (1, 5):
+                    given = torch.randn(rows, width).bfloat16()
+                    dense = whole.dense(torch.float32).t()
+                    wrong = (layer(given).float() - given.float() @ dense).abs()
+                    worst = (wrong / (given.float().abs() @ dense.abs())).max()
+                    assert worst < 0.03, (bits, out, width, offset, rows, float(worst))
+"""
+
+
+def test_no_shape_or_offset_of_packed_weights_crashes_the_process_or_alters_its_results():
+    ended = subprocess.run([sys.executable, "-c", _SHAPES_AND_OFFSETS], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"{ended.returncode}: {ended.stderr[-1000:]}"
