@@ -116,7 +116,7 @@ def _plan(
     weights = Weights(checkpoint, make_of(read_config(checkpoint.folder)), dtype=dtype, bits=precision.bits)
     skeleton = weights.build()
     _, packable = skeleton.match(tensors, str(checkpoint.folder))
-    matrices: list[list[Planned]] = []
+    matrices: list[Planned] = []
     for place, (name, tensor) in zip(skeleton.places, packable, strict=True):
         module = place.modules[0]
         kind = skeleton.kind(tensor.kind if isinstance(tensor, Packed) else None, module.shape)
