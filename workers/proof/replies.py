@@ -15,6 +15,7 @@ from golem_chain.workers.proof import criteria
 from golem_chain.workers.proof.criteria import Compared, Judgement
 from golem_chain.workers.proof.own import Set, prompts
 from golem_chain.workers.stages.engine import AnyEngine, Ready
+from golem_chain.workers.stages.oracle.decoder.texts import logits_along, read_prefix
 from golem_chain.workers.stages.oracle.engine import Oracle, ReplyRequest
 from golem_chain.workers.stages.tokenizer import context_of
 
@@ -82,11 +83,17 @@ class OracleTrial:
 
     @torch.inference_mode()
     def _logits(self, oracle: Oracle, tokens: tuple[int, ...]) -> torch.Tensor:
-        """The logits after each token that follows the shared start, float32 (own tokens, vocabulary), on the device.
-        The model's own forward pass; raises ModelCorrupt if they are not finite."""
+        """The logits after each token that follows the shared start, float32 (own tokens, vocabulary), on the device:
+        computed as those of jobs are."""
         from transformers import DynamicCache
 
-        model = oracle.model
+        model, decoder = oracle.model, oracle.decoder
+        if decoder is not None:
+            dtype, device = oracle.weights.dtype, model.device
+            if self._cache is None:
+                self._start = self._shared(oracle)
+                self._cache = read_prefix(decoder, self._start, dtype, device) if self._start else ()
+            return logits_along(decoder, tokens, self._cache or None, dtype, device)
         if self._cache is None:
             self._start = self._shared(oracle)
             self._cache = DynamicCache(config=model.config)

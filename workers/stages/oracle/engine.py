@@ -14,6 +14,7 @@ from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.finite import not_finite
 from golem_chain.workers.stages.oracle import foreign, prompts
 from golem_chain.workers.stages.oracle.decoder.attention import BUCKET
+from golem_chain.workers.stages.oracle.decoder.head import EXACT
 from golem_chain.workers.stages.oracle.decoder.texts import Decoder, SlottedTexts, decoder_of, read_prefix
 from golem_chain.workers.stages.oracle.generation import Texts, generate
 from golem_chain.workers.stages.oracle.kept import KeptPrefix
@@ -137,7 +138,8 @@ class Oracle:
         size = int(getattr(getattr(self.weights, "dtype", None), "itemsize", 4))
         tokens = batch * ROW_TOKENS
         cache = tokens * int(config.num_hidden_layers) * kept * size
-        return cache + tokens * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4
+        exact = batch * EXACT * width * (size + 4) if size < 4 else 0  # rows of the head, in both types
+        return cache + tokens * (6 * width + 3 * inner) * size + batch * int(config.vocab_size) * 3 * 4 + exact
 
     def size(self, batch: Sequence[Prompt]) -> int:
         """The rows, each as wide as the widest of the batch: a row of at most `ROW_TOKENS` counts 1."""
@@ -155,6 +157,11 @@ class Oracle:
 
     def prefetch(self) -> None:
         self.weights.prefetch()
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """What computes the logits; None: the model's own forward pass, or no model is loaded."""
+        return self._decoder
 
     @property
     def tokenizer(self) -> Any:

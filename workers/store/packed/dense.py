@@ -23,9 +23,10 @@ def project(module: Any, rows: torch.Tensor) -> torch.Tensor:
     return cast(torch.Tensor, module(rows))
 
 
-def embed(module: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of an embedding, or of a linear layer's weights, for ids, int64 (…) → (…, width), in the dtype that the
-    model's rows run in and without the factor of a scaled embedding."""
+def embed(module: Any, ids: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The rows of an embedding, or of a linear layer's weights, for ids, int64 (…) → (…, width), without the factor of
+    a scaled embedding: as `dtype`, or in the dtype that the model's rows run in."""
     if isinstance(module, PackedModule):
-        return module.lookup(ids)
-    return F.embedding(ids, module.weight)
+        return module.lookup(ids) if dtype is None else module.held().rows(ids, dtype)
+    found = F.embedding(ids, module.weight)
+    return found if dtype is None else found.to(dtype)

@@ -7,7 +7,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.oracle.decoder.attention import Memory
 from golem_chain.workers.stages.oracle.decoder.cache import Shape
-from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply
+from golem_chain.workers.stages.oracle.decoder.head import logits_of
+from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply, residual
 from golem_chain.workers.store.packed.dense import embed
 
 
@@ -33,7 +34,7 @@ class Gpt2:
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, memory: Memory) -> torch.Tensor:
         """Hidden states (n, width) for ids and positions, (n,) int64 each, before the last norm."""
         body = self.model.transformer
-        rows = embed(body.wte, ids) + embed(body.wpe, positions)
+        rows = residual(embed(body.wte, ids)) + embed(body.wpe, positions)
         for number, block in enumerate(body.h):
             packed = multiply(block.attn.c_attn, _normed(block.ln_1, rows)).view(len(rows), 3, self.heads, self.width)
             found = memory.attend(number, packed[:, 0], packed[:, 1], packed[:, 2], block.attn.scaling)
@@ -44,8 +45,14 @@ class Gpt2:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, width) → (n, vocabulary) float32."""
-        return multiply(self.model.lm_head, _normed(self.model.transformer.ln_f, hidden)).float()
+        norm = self.model.transformer.ln_f
+        normed = F.layer_norm(hidden.float(), norm.normalized_shape, eps=norm.eps) * norm.weight + norm.bias
+        return logits_of(self.model.lm_head, normed, norm.weight.dtype)
 
 
 def _normed(norm: Any, rows: torch.Tensor) -> torch.Tensor:
-    return F.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    weight = norm.weight
+    if rows.dtype == weight.dtype:
+        return F.layer_norm(rows, norm.normalized_shape, weight, norm.bias, norm.eps)
+    found = F.layer_norm(rows, norm.normalized_shape, eps=norm.eps).mul_(weight).add_(norm.bias)
+    return found.to(weight.dtype)

@@ -8,7 +8,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.stages.oracle.decoder.attention import Memory
 from golem_chain.workers.stages.oracle.decoder.cache import Shape
-from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply
+from golem_chain.workers.stages.oracle.decoder.head import logits_of
+from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply, residual
 from golem_chain.workers.store.packed.dense import embed
 
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
@@ -52,7 +53,7 @@ class Llama:
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, memory: Memory) -> torch.Tensor:
         """Hidden states (n, width) for ids and positions, (n,) int64 each, before the last norm."""
         body = self.model.model
-        rows = embed(body.embed_tokens, ids)
+        rows = residual(embed(body.embed_tokens, ids))
         cos, sin = self._cos[positions], self._sin[positions]
         key_heads, width = self.shape.heads, self.width
         for number, layer in enumerate(body.layers):
@@ -72,8 +73,13 @@ class Llama:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, width) → (n, vocabulary) float32."""
-        return multiply(self.model.lm_head, _normed(self.model.model.norm, hidden)).float()
+        norm = self.model.model.norm
+        normed = F.rms_norm(hidden.float(), norm.weight.shape, None, norm.variance_epsilon) * norm.weight
+        return logits_of(self.model.lm_head, normed, norm.weight.dtype)
 
 
 def _normed(norm: Any, rows: torch.Tensor) -> torch.Tensor:
-    return F.rms_norm(rows, norm.weight.shape, norm.weight, norm.variance_epsilon)
+    weight = norm.weight
+    if rows.dtype == weight.dtype:
+        return F.rms_norm(rows, weight.shape, weight, norm.variance_epsilon)
+    return F.rms_norm(rows, weight.shape, None, norm.variance_epsilon).mul_(weight).to(weight.dtype)

@@ -51,6 +51,19 @@ def read_prefix(decoder: Decoder, tokens: Sequence[int], dtype: torch.dtype, dev
     return Prefix(tuple(tokens), *(torch.stack(list(kept)) for kept in zip(*memory.kept, strict=True)))
 
 
+@torch.inference_mode()
+def logits_along(
+    decoder: Decoder, tokens: Sequence[int], prefix: Prefix | None, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """The logits after each of the tokens that follow the prefix, float32 (n, vocabulary)."""
+    decoder.prepare(len(tokens), dtype, device)
+    start = len(prefix.tokens) if prefix else 0
+    places = torch.arange(start, len(tokens), device=device)
+    cache = Cache(decoder.shape, 1, len(tokens), prefix, dtype, device)
+    memory = Prompts(cache, torch.zeros_like(places[:1]), places[None])
+    return decoder.logits(decoder.hidden(torch.tensor(list(tokens[start:]), device=device), places, memory))
+
+
 class SlottedTexts:
     """Running texts in a static cache of so many slots, each with room for `length` tokens, the prefix included."""
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 import torch
 
 from golem_chain.workers.stages.finite import NotFinite
+from golem_chain.workers.stages.likeliest import likeliest
 from golem_chain.workers.stages.scribe.whisper.decoder import Decoder
-from golem_chain.workers.stages.scribe.whisper.likeliest import likeliest
 from golem_chain.workers.stages.scribe.whisper.rules import Tail, TokenRules
 from golem_chain.workers.stages.scribe.whisper.text import Text, steps_per_read
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from golem_chain.workers.devices.products import linear
-from golem_chain.workers.stages.scribe.whisper.likeliest import likeliest
+from golem_chain.workers.stages.likeliest import likeliest
 from golem_chain.workers.store.packed.dense import dense, embed, project
 
 #: Logits that are computed exactly in each row when the others use a faster dtype, at least. The rounding error is at

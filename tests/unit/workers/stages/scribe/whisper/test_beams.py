@@ -16,12 +16,12 @@ from transformers.generation.logits_process import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from golem_chain.workers.stages.finite import NotFinite
+from golem_chain.workers.stages.likeliest import likeliest
 from golem_chain.workers.stages.scribe.whisper import beams as beam_search
 from golem_chain.workers.stages.scribe.whisper import decoding
 from golem_chain.workers.stages.scribe.whisper import greedy as greedy_search
 from golem_chain.workers.stages.scribe.whisper.decoder import Decoder
 from golem_chain.workers.stages.scribe.whisper.decoding import Decoded, Specials, decode_tokens
-from golem_chain.workers.stages.scribe.whisper.likeliest import likeliest
 from tests.support.whisper_models import whisper
 
 MOST, ROWS = 20, 4
