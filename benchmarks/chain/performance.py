@@ -24,7 +24,7 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.sources.pull import pull
 
 #: Rounds of each step's measurement.
-_ROUNDS = 3
+_ROUNDS = 2
 _STEPS = "golem_chain.benchmarks.steps.oracle"
 _PROCESSORS = "golem_chain.benchmarks.steps.processors"
 #: What the Oracle's steps are measured in: name → settings.
