@@ -32,11 +32,13 @@ def test_the_first_window_of_a_long_recording_still_has_segments_with_a_prompt(d
 def test_a_prompt_that_whisper_repeats_on_noise_is_not_in_the_transcript(data):
     files = [data / "nonspeech" / name for name in ("rain.flac", "car_engine.flac")]
 
-    def texts(guards):
+    def texts(guards, beam):
         prompt = "A letter from Mister Shabata and Emil about Miss Dashwood."
-        outcomes, done = run_json(files, "--stop", "scribe", "--prompt", prompt, GOLEM_GUARDS=guards)
+        more = {"GOLEM_GUARDS": guards, "GOLEM_SCRIBE_BEAM": beam}
+        outcomes, done = run_json(files, "--stop", "scribe", "--prompt", prompt, **more)
         assert done.returncode == 0, done.stderr[-2000:]
         return [outcomes[file.name]["transcript"]["text"] for file in files]
 
-    assert all("Shabata" in text for text in texts("no_speech,annotation,loop"))
-    assert not any("Shabata" in text for text in texts("no_speech,annotation,loop,invention"))
+    assert all("Shabata" in text for text in texts("no_speech,annotation,loop", "1"))
+    for beam in ("1", "auto"):
+        assert not any("Shabata" in text for text in texts("no_speech,annotation,loop,invention", beam))
