@@ -25,6 +25,7 @@ from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.stages.interpreter.engine import Interpreter
 from golem_chain.workers.stages.oracle.engine import Oracle
 from golem_chain.workers.stages.scribe.engine import Scribe
+from golem_chain.workers.stages.scribe.transcribe import AUTO_BEAMS
 from golem_chain.workers.store.skeleton import Skeleton
 
 TARGET = Path(__file__).parents[1] / "cards.md"
@@ -140,7 +141,7 @@ class Shape:
         self._engine.weights = SimpleNamespace(config=config, dtype=dtype)
         self._engine.settings = Settings.read(_env_file=None)
         if stage == "scribe":
-            self._engine.transcriber = SimpleNamespace(product=dtype)
+            self._engine.transcriber, self._engine.beams = SimpleNamespace(product=dtype), AUTO_BEAMS
 
     def working_bytes(self, batch: int) -> int:
         """As the engine of the stage plans it."""

@@ -33,7 +33,9 @@ def prove(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show which data types answer like float32 here, and how fast; GOLEM_DTYPE=auto then runs the fastest. Exits with
+    """Show which data types answer like float32 here.
+
+    GOLEM_DTYPE=auto then runs the fastest of them. Exits with
     1 if a stage could not be proved, or if GOLEM_DTYPE names a data type that failed."""
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"unknown stage {min(unknown)}: the stages are {', '.join(STAGES)}")

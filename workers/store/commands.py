@@ -45,7 +45,9 @@ def pull(
         bool, typer.Option("--no-proof", help="Do not prove which data types answer like float32 here.")
     ] = False,
 ) -> None:
-    """Download missing models, verify the others, and prove which data types answer like float32 on this machine."""
+    """Download missing models, and verify the others.
+
+    Then prove which data types answer like float32 on this machine."""
     if profile not in (None, "auto", *PROFILES):
         raise typer.BadParameter(f"unknown profile {profile}: use {CHOICES}")
     if bits not in (None, 8, 4):

@@ -70,7 +70,7 @@ def test_speech_is_heard_in_its_own_language_and_translated_on_request(listener:
     assert said[0].text.casefold().rstrip(".").endswith("сети. это хорошо")
     assert said[1].text == rows[paths[1]]["text"]
     assert translated.text.isascii()
-    assert "neural network" in translated.text.casefold()
+    assert translated.text.casefold().rstrip(".").endswith("network")
 
 
 @pytest.mark.models
