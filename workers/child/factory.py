@@ -7,8 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import cache, partial
 
 import torch
 import transformers
@@ -36,23 +35,13 @@ from golem_chain.workers.residency.events import Event
 from golem_chain.workers.residency.manager import Residency
 from golem_chain.workers.residency.working_memory import Peaks
 from golem_chain.workers.stages.engine import AnyEngine
-from golem_chain.workers.stages.interpreter import engine as interpreter
-from golem_chain.workers.stages.oracle import engine as oracle
-from golem_chain.workers.stages.scribe import engine as scribe
+from golem_chain.workers.stages.engines import ENGINES
 from golem_chain.workers.store import find, verdicts
 from golem_chain.workers.store.hostcache import HostCache, pinned_bytes
-from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.manifest import Checkpoint
 from golem_chain.workers.store.opened import weights_of
 
 logger = logging.getLogger(__name__)
-
-#: The engine of each stage, and the function that builds its model's modules from a config.
-ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
-    "scribe": (scribe.Scribe, scribe.make),
-    "interpreter": (interpreter.Interpreter, interpreter.make),
-    "oracle": (oracle.Oracle, oracle.make),
-}
 
 
 def preload(settings: Settings) -> None:
@@ -87,7 +76,8 @@ def build_residency(settings: Settings, on_event: Callable[[Event], None] | None
     budget = budget_bytes(settings.memory_budget, memory.read().total)
     for stage in STAGES:
         checkpoint = find(settings, stage)
-        opened = partial(_engine, settings, checkpoint, device, host)
+        # the engine whose needs were asked is the one that runs
+        opened = cache(partial(_engine, settings, checkpoint, device, host))
         form = form_of(settings, checkpoint, card)
         if settings.bits == "auto" and settings.agree != "exact":  # boxes have agreed on a form, their budgets differ
             form = _packed_to_fit(form, settings.dtype, checkpoint, card, budget - memory.read().context, opened)

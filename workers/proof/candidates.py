@@ -55,13 +55,13 @@ def time_products(shape: Shape, device: torch.device, dtypes: Sequence[str] = ("
     best = dict.fromkeys(operands, float("inf"))
     for _ in range(_ROUNDS):
         for name, (rows, weight) in operands.items():
-            started = _now_s(device)
+            started = now_s(device)
             torch.nn.functional.linear(rows, weight)
-            best[name] = min(best[name], _now_s(device) - started)
+            best[name] = min(best[name], now_s(device) - started)
     return best
 
 
-def _now_s(device: torch.device) -> float:
+def now_s(device: torch.device) -> float:
     """Seconds: of CPU time, which other programs do not lengthen; on a card of wall time, when it is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

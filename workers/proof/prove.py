@@ -29,6 +29,7 @@ from golem_chain.workers.proof.candidates import (
     REFERENCE,
     candidates,
     fast_dtypes,
+    now_s,
     shape_of,
     time_products,
     worth_it,
@@ -38,8 +39,8 @@ from golem_chain.workers.proof.own import Set
 from golem_chain.workers.proof.replies import OracleTrial
 from golem_chain.workers.proof.trials import InterpreterTrial, ScribeTrial, Trial
 from golem_chain.workers.stages.engine import AnyEngine
+from golem_chain.workers.stages.engines import ENGINES
 from golem_chain.workers.stages.interpreter import engine as interpreter
-from golem_chain.workers.stages.oracle import engine as oracle
 from golem_chain.workers.stages.scribe import engine as scribe
 from golem_chain.workers.store.load import Weights
 from golem_chain.workers.store.manifest import Checkpoint
@@ -50,11 +51,6 @@ from golem_chain.workers.store.verdicts import NOT_ASKED, Tried, Verdict, bindin
 ROUNDS = 2
 #: A batch that takes less is repeated until it takes as long, seconds.
 _LEAST_S = 0.1
-_ENGINES: dict[str, tuple[Callable[[Weights, Settings], Any], Callable[[Any], Any]]] = {
-    "scribe": (scribe.Scribe, scribe.make),
-    "interpreter": (interpreter.Interpreter, interpreter.make),
-    "oracle": (oracle.Oracle, oracle.make),
-}
 
 
 @dataclass(frozen=True)
@@ -167,11 +163,11 @@ class Proof:
         engine = self._open(form)
         self._trial.batch(engine, 1)()  # pages, kernels
         batch = self._trial.batch(engine, self._settings.batch_of(self.checkpoint.stage))
-        times, started = 0, _now_s(self._on.device)
-        while not times or _now_s(self._on.device) - started < _LEAST_S:
+        times, started = 0, now_s(self._on.device)
+        while not times or now_s(self._on.device) - started < _LEAST_S:
             batch()
             times += 1
-        self._times_s[form].append((_now_s(self._on.device) - started) / times)
+        self._times_s[form].append((now_s(self._on.device) - started) / times)
 
     def _speed(self, form: Precision) -> float | None:
         """How many times as fast as float32; None if it was not measured."""
@@ -217,7 +213,7 @@ class Proof:
 
     def _engine(self, form: Precision) -> Any:
         if form not in self._engines:
-            engine_of, make = _ENGINES[self.checkpoint.stage]
+            engine_of, make = ENGINES[self.checkpoint.stage]
             weights = weights_of(self.checkpoint, make, self._on.device, form)
             self._engines[form] = engine_of(weights, self._settings)
         return self._engines[form]
@@ -263,11 +259,3 @@ class Proof:
         speed = self._speed(form)
         figures = {} if judged is None else {name: round(value, 6) for name, value in judged.figures.items()}
         return Tried(form.name, not why and bool(asked), None if speed is None else round(speed, 2), figures, why)
-
-
-def _now_s(device: torch.device) -> float:
-    """Seconds of CPU time, which other programs do not lengthen; on a card of wall time, when it is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time()

@@ -16,8 +16,7 @@ from golem_chain.workers.proof.criteria import Judgement
 from golem_chain.workers.proof.own import Clip, Set, shipped
 from golem_chain.workers.proof.replies import OracleTrial
 from golem_chain.workers.proof.trials import ScribeTrial, Trial
-from golem_chain.workers.stages.oracle import engine as oracle
-from golem_chain.workers.stages.scribe import engine as scribe
+from golem_chain.workers.stages.engines import ENGINES
 from golem_chain.workers.store.manifest import find
 from golem_chain.workers.store.opened import weights_of
 from tests.support.paths import DATA
@@ -31,10 +30,6 @@ pytestmark = [
 ]
 #: Texts from each file: together some 770 tokens of replies.
 TEXTS = 24
-ENGINES: dict[str, tuple[Any, Any]] = {
-    "scribe": (scribe.Scribe, scribe.make),
-    "oracle": (oracle.Oracle, oracle.make),
-}
 
 
 @pytest.fixture(autouse=True)
