@@ -15,6 +15,7 @@ from golem_chain.workers.proof import criteria
 from golem_chain.workers.proof.criteria import Compared, Judgement
 from golem_chain.workers.proof.own import Set, prompts
 from golem_chain.workers.stages.engine import AnyEngine, Ready
+from golem_chain.workers.stages.oracle import foreign
 from golem_chain.workers.stages.oracle.decoder.texts import logits_along, read_prefix
 from golem_chain.workers.stages.oracle.engine import Oracle, ReplyRequest
 from golem_chain.workers.stages.tokenizer import context_of
@@ -96,10 +97,8 @@ class OracleTrial:
             return logits_along(decoder, tokens, self._cache or None, dtype, device)
         if self._cache is None:
             self._start = self._shared(oracle)
-            self._cache = DynamicCache(config=model.config)
-            if self._start:
-                ids = torch.tensor([self._start], device=model.device)
-                model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+            empty = DynamicCache(config=model.config)
+            self._cache = foreign.read_prefix(model, self._start) if self._start else empty
         own = torch.tensor([tokens[len(self._start) :]], device=model.device)
         found = model(input_ids=own, past_key_values=self._cache, use_cache=True).logits[0].float()
         self._cache.crop(-own.shape[1])

@@ -8,8 +8,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.oracle.decoder.attention import Memory
 from golem_chain.workers.stages.oracle.decoder.cache import Shape
 from golem_chain.workers.stages.oracle.decoder.head import logits_of
-from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply, residual
-from golem_chain.workers.store.packed.dense import embed
+from golem_chain.workers.stages.oracle.decoder.products import add_product, residual
+from golem_chain.workers.store.packed.dense import embed, project
 
 
 def fits(model: Any, longest: int) -> bool:
@@ -36,10 +36,10 @@ class Gpt2:
         body = self.model.transformer
         rows = residual(embed(body.wte, ids)) + embed(body.wpe, positions)
         for number, block in enumerate(body.h):
-            packed = multiply(block.attn.c_attn, _normed(block.ln_1, rows)).view(len(rows), 3, self.heads, self.width)
+            packed = project(block.attn.c_attn, _normed(block.ln_1, rows)).view(len(rows), 3, self.heads, self.width)
             found = memory.attend(number, packed[:, 0], packed[:, 1], packed[:, 2], block.attn.scaling)
             rows = add_product(rows, block.attn.c_proj, found)
-            inner = block.mlp.act(multiply(block.mlp.c_fc, _normed(block.ln_2, rows)))
+            inner = block.mlp.act(project(block.mlp.c_fc, _normed(block.ln_2, rows)))
             rows = add_product(rows, block.mlp.c_proj, inner)
         return rows
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from golem_chain.workers.stages.likeliest import likeliest
-from golem_chain.workers.stages.oracle.decoder.products import multiply
-from golem_chain.workers.store.packed.dense import embed
+from golem_chain.workers.store.packed.dense import embed, project
 
 #: Logits of each row that are computed again: as many as a step samples from with the usual top k.
 EXACT = 64
@@ -18,7 +17,7 @@ EXACT = 64
 def logits_of(head: Any, normed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(n, width) → (n, vocabulary) float32. `head` is a linear layer without bias whose rows run in `dtype`; `normed`
     are hidden states after the last norm, not rounded: float32."""
-    found = multiply(head, normed.to(dtype)).float()
+    found = project(head, normed.to(dtype)).float()
     if dtype == torch.float32:
         return found
     near = likeliest(found, min(EXACT, found.shape[1]))

@@ -9,8 +9,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from golem_chain.workers.stages.oracle.decoder.attention import Memory
 from golem_chain.workers.stages.oracle.decoder.cache import Shape
 from golem_chain.workers.stages.oracle.decoder.head import logits_of
-from golem_chain.workers.stages.oracle.decoder.products import add_product, multiply, residual
-from golem_chain.workers.store.packed.dense import embed
+from golem_chain.workers.stages.oracle.decoder.products import add_product, residual
+from golem_chain.workers.store.packed.dense import embed, project
 
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 #: Rotary scalings whose frequencies do not depend on the length of the text.
@@ -59,15 +59,15 @@ class Llama:
         for number, layer in enumerate(body.layers):
             attention, mlp = layer.self_attn, layer.mlp
             normed = _normed(layer.input_layernorm, rows)
-            both = torch.cat([multiply(attention.q_proj, normed), multiply(attention.k_proj, normed)], 1)
+            both = torch.cat([project(attention.q_proj, normed), project(attention.k_proj, normed)], 1)
             both = both.view(len(rows), -1, width)
             both = torch.addcmul(both * cos, both.roll(width // 2, -1), sin)
-            values = multiply(attention.v_proj, normed).view(-1, key_heads, width)
+            values = project(attention.v_proj, normed).view(-1, key_heads, width)
             queries, keys = both[:, : self.heads], both[:, self.heads :]
             found = memory.attend(number, queries, keys, values, self.scale)
             rows = add_product(rows, attention.o_proj, found)
             normed = _normed(layer.post_attention_layernorm, rows)
-            inner = F.silu(multiply(mlp.gate_proj, normed), inplace=True).mul_(multiply(mlp.up_proj, normed))
+            inner = F.silu(project(mlp.gate_proj, normed), inplace=True).mul_(project(mlp.up_proj, normed))
             rows = add_product(rows, mlp.down_proj, inner)
         return rows
 

@@ -1,19 +1,11 @@
-"""Linear layers of a decoder: plain ones by the faster library, packed ones as they are."""
+"""What the layers of a decoder add their products to, and how."""
 
 from typing import Any
 
 import torch
 from torch import nn
 
-from golem_chain.workers.devices.products import linear
 from golem_chain.workers.store.packed.dense import dense, project
-
-
-def multiply(module: Any, rows: torch.Tensor) -> torch.Tensor:
-    """`module` applied to `rows`, (n, in) → (n, out)."""
-    if type(module) is nn.Linear and rows.device.type == "cpu":
-        return linear(rows, dense(module, rows.dtype), module.bias)
-    return project(module, rows)
 
 
 def residual(rows: torch.Tensor) -> torch.Tensor:
@@ -27,4 +19,4 @@ def add_product(rest: torch.Tensor, module: Any, rows: torch.Tensor) -> torch.Te
     `rest` may be overwritten."""
     if rows.device.type != "cpu" and type(module) is nn.Linear and getattr(module, "bias", None) is None:
         return torch.addmm(rest, rows, dense(module, rows.dtype).t())
-    return rest.add_(multiply(module, rows))
+    return rest.add_(project(module, rows))
