@@ -117,8 +117,8 @@ class Decoder:
         self._heads: int = self._layers[0].self_attn.num_heads
         self._product = product or self._dtype
         self._quick: torch.Tensor | None = None  # the vocabulary matrix in that dtype
+        self._times = torch.empty(0)  # its rows from `exact_from` on, in that of the weights
         self._exact_from = exact_from
-        self._last: torch.Tensor | None = None
         self._cross = list(cross) if cross is not None else cross_of(model, encoded, product)
         self._windows, _, width = encoded.shape
         self._past, self._beams = 0, 1
@@ -228,12 +228,14 @@ class Decoder:
         from `exact_from` on are computed again: reading the whole matrix is half of a step of a tiny model."""
         if exact or self._product == self._dtype:
             return project(self._out, last).float()
-        matrix = dense(self._out, self._dtype)
         if self._quick is None:
-            self._quick = matrix.to(self._product)
+            self._quick = dense(self._out, self._product)
+            count = len(self._quick)
+            first = count if self._exact_from is None else self._exact_from
+            self._times = embed(self._out, torch.arange(first, count, device=last.device), self._dtype)
         logits = F.linear(last.to(self._product), self._quick).float()
-        start = logits.shape[1] if self._exact_from is None else self._exact_from
-        logits[:, start:] = linear(last, matrix[start:]).float()
+        start = logits.shape[1] - len(self._times)
+        logits[:, start:] = linear(last, self._times).float()
         near = likeliest(logits[:, :start], max(_EXACT, 3 * self._beams))
-        logits.scatter_(1, near, (matrix[near] @ last[:, :, None])[:, :, 0].float())
+        logits.scatter_(1, near, (embed(self._out, near, self._dtype) @ last[:, :, None])[:, :, 0].float())
         return logits
