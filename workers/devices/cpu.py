@@ -29,10 +29,7 @@ def flags_of(cpuinfo: str) -> frozenset[str]:
 
 def read_flags() -> frozenset[str]:
     """The flags of this machine; empty if the system is not Linux."""
-    try:
-        return flags_of(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return frozenset()
+    return flags_of(_read())
 
 
 def vendor_of(cpuinfo: str) -> str:
@@ -43,8 +40,13 @@ def vendor_of(cpuinfo: str) -> str:
 
 def read_vendor() -> str:
     """The vendor of this machine's processor; empty if the system is not Linux."""
+    return vendor_of(_read())
+
+
+def _read() -> str:
+    """The text of /proc/cpuinfo; empty if the system is not Linux."""
     try:
-        return vendor_of(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
+        return _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -66,9 +68,6 @@ def computing(flags: frozenset[str], environment: Mapping[str, str]) -> str:
 def processor_name(cpuinfo: str | None = None) -> str:
     """The processor as its maker calls it, from the text of /proc/cpuinfo (None: read it)."""
     if cpuinfo is None:
-        try:
-            cpuinfo = _CPUINFO.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            cpuinfo = ""
+        cpuinfo = _read()
     names = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

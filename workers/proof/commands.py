@@ -35,8 +35,8 @@ def prove(
 ) -> None:
     """Show which data types answer like float32 here.
 
-    GOLEM_DTYPE=auto then runs the fastest of them. Exits with
-    1 if a stage could not be proved, or if GOLEM_DTYPE names a data type that failed."""
+    GOLEM_DTYPE=auto then runs the fastest of them. Exits with 1 if a stage could not be proved, or if GOLEM_DTYPE names
+    a data type that failed."""
     if unknown := set(stage or ()) - set(STAGES):
         raise typer.BadParameter(f"unknown stage {min(unknown)}: the stages are {', '.join(STAGES)}")
     settings = Settings.read()
