@@ -42,13 +42,14 @@ WORKER = """
 import sys
 
 from golem_chain.shared.settings import Settings
-from golem_chain.workers.child import factory, tasks
+from golem_chain.workers.child import tasks
+from golem_chain.workers.stages.engines import ENGINES
 from golem_chain.workers.devices.memory import CpuMemory
 from golem_chain.workers.parent import worker
 from golem_chain.workers.residency.manager import Residency
 from tests.support.chain_worker import Interpreter, Oracle, Scribe
 
-herald, _ = factory.ENGINES["herald"]
+herald, _ = ENGINES["herald"]
 engines = {"scribe": Scribe("scribe"), "interpreter": Interpreter("interpreter"), "oracle": Oracle("oracle")}
 
 
@@ -117,11 +118,11 @@ def add_herald(copy):
     replaced(requests, end, f'            "herald": self._said,\n{end}')
     replaced(requests, vocabulary, f"{made}\n\n{vocabulary}")
 
-    factory = copy / "workers" / "child" / "factory.py"
+    engines = copy / "workers" / "stages" / "engines.py"
     imported = "from golem_chain.workers.stages.interpreter import engine as interpreter\n"
     engine = '    "oracle": (oracle.Oracle, oracle.make),\n'
-    replaced(factory, imported, f"from golem_chain.workers.stages.herald import engine as herald\n{imported}")
-    replaced(factory, engine, f'{engine}    "herald": (herald.Herald, herald.make),\n')
+    replaced(engines, imported, f"from golem_chain.workers.stages.herald import engine as herald\n{imported}")
+    replaced(engines, engine, f'{engine}    "herald": (herald.Herald, herald.make),\n')
 
     catalog = copy / "workers" / "store" / "catalog.py"
     text, profiles = re.subn(
