@@ -95,7 +95,7 @@ def chain(
         int, typer.Option(metavar="N", min=1, max=10, help="Recordings for pipelines and small backlogs.")
     ] = 10,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs in a large backlog.")] = 100,
-    many: Annotated[int, typer.Option(metavar="N", min=2, help="Jobs in the largest backlog, for small models.")] = 500,
+    many: Annotated[int, typer.Option(metavar="N", min=2, help="Jobs in the largest backlog, for small models.")] = 300,
     lone: Annotated[int, typer.Option(metavar="N", min=1, help="Single jobs with each setting of residency.")] = 30,
     heard: Annotated[
         int, typer.Option(metavar="N", min=1, help="Recordings of each kind for the Scribe alone, at most.")

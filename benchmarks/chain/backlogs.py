@@ -45,6 +45,7 @@ class Lone:
     wall_s: list[float] = field(default_factory=list)
     load_s: list[float] = field(default_factory=list)
     overhead_s: list[float] = field(default_factory=list)
+    stages_s: dict[str, list[float]] = field(default_factory=dict)  # compute
 
 
 def chosen(settings: Settings) -> dict[str, str]:
@@ -110,6 +111,8 @@ def lone(settings: Settings, clips: Sequence[Path], jobs: int, say: Say) -> dict
                 found[resident].wall_s.append(round(run.wall_s, 4))
                 found[resident].load_s.append(round(run.load_s, 4))
                 found[resident].overhead_s.append(round(run.overhead_s, 4))
+                for stage, seconds in run.stages_s.items():
+                    found[resident].stages_s.setdefault(stage, []).append(round(seconds, 4))
     return found
 
 
@@ -126,7 +129,7 @@ def same(settings: Settings, clips: Sequence[Path], say: Say) -> dict[str, int]:
 def small(settings: Settings, clips: Sequence[Path], few: int, many: int, say: Say) -> dict[int, list[Run]]:
     """Measure small random models, where overhead dominates, on one worker: few jobs, many, and few again."""
     runs: dict[int, list[Run]] = {few: [], many: []}
-    with chain.system(settings, clips, guards="none") as system:
+    with chain.system(settings, clips, guards="none", scribe_beam="1") as system:
         system.run(clips, CLIPS, LABELS, 4)
         for jobs in (few, many, few):
             say(f"small random models, {jobs} jobs")

@@ -192,14 +192,17 @@ def _overheads(found: Findings) -> Table:
 
 
 def stage_costs(found: Findings) -> costs.Costs | None:
-    """What each stage costs with the quest shapes and default settings, for the simulation of many boxes; None if they
-    were not measured."""
+    """What each stage costs with the quest shapes and default settings, for the simulation of many boxes: of the backlog
+    and, if they were measured, of single jobs with all models resident. None without the backlog."""
     runs = [*found.quest.runs.get("default", {}).values()]
     if not runs or any(stage not in runs[0].weights_bytes for stage in STAGES):
         return None
     fitted: dict[str, costs.Cost] = {}
     for stage in STAGES:
-        batch_s, item_s = costs.fitted([one for run in runs for one in run.timed[stage]])
+        timed = [one for run in runs for one in run.timed[stage]]
+        if "auto" in found.lone:  # one point, as a batch is
+            timed.append((1, statistics.median(found.lone["auto"].stages_s[stage])))
+        batch_s, item_s = costs.fitted(timed)
         loads = [took for run in runs for took in run.loads_s[stage]]
         fitted[stage] = costs.Cost(statistics.median(loads), batch_s, item_s, runs[0].weights_bytes[stage] / 1e6)
     return fitted

@@ -20,10 +20,8 @@ KINDS = ("sentences", "commands")
 #: Name → settings of our Scribe; faster-whisper has a beam only.
 OURS: dict[str, JsonObject] = {
     "ours, beam 1": {"scribe_beam": "1"},
-    "ours, beam 5": {"scribe_beam": "5"},
-    "ours, default": {},
+    "ours, beam 5, the default": {},
     "ours, beam 1, GOLEM_DTYPE=float32": {"scribe_beam": "1", "dtype": "float32"},
-    "ours, beam 1, GOLEM_SCRIBE_CONTEXT=fast": {"scribe_beam": "1", "scribe_context": "fast"},
 }
 FASTER = {"faster-whisper int8, beam 1": 1, "faster-whisper int8, beam 5": 5}
 

@@ -24,7 +24,8 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.store.sources.pull import pull
 
 #: Rounds of each step's measurement.
-_ROUNDS = 2
+_ROUNDS = 3
+ONE_BEAM = "fast, one beam"
 _STEPS = "golem_chain.benchmarks.steps.oracle"
 _PROCESSORS = "golem_chain.benchmarks.steps.processors"
 #: What the Oracle's steps are measured in: name → settings.
@@ -42,7 +43,7 @@ class Plan:
 
     clips: int = CLIPS  # of the pipelines and the smallest backlogs
     jobs: int = 100  # of the large backlogs
-    many: int = 500  # of the largest one, with small models
+    many: int = 300  # of the largest one, with small models
     lone: int = LONE_JOBS
     heard: int = 1000  # recordings of each kind for the Scribe alone, at most
     parts: tuple[str, ...] = ()  # empty: all
@@ -102,8 +103,10 @@ def measure(settings: Settings, plan: Plan, say: Say) -> Findings:
 def _quest(job: _Job) -> None:
     found, clips, count = job.found.quest, job.clips, len(job.clips)
     backlogs.pipelines(found, job.quest, clips, job.say, "quest shapes")
-    for name, counts, dtype in (("default", [count], "auto"), ("fast", [count, job.plan.jobs], "fast")):
-        backlogs.backlog(found, name, job.quest, clips, counts, job.say, dtype=dtype)
+    backlogs.backlog(found, "default", job.quest, clips, [count], job.say)
+    backlogs.backlog(found, "fast", job.quest, clips, [count, job.plan.jobs], job.say, dtype="fast")
+    # the pipelines decode greedily
+    backlogs.backlog(found, ONE_BEAM, job.quest, clips, [count], job.say, dtype="fast", scribe_beam="1")
 
 
 def _bundled(job: _Job) -> None:

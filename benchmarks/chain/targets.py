@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from golem_chain.benchmarks.chain.backlogs import Set
-from golem_chain.benchmarks.chain.performance import Findings
+from golem_chain.benchmarks.chain.performance import ONE_BEAM, Findings
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Target
 from golem_chain.benchmarks.steps.processors import NO_BFLOAT16
@@ -62,6 +62,10 @@ def _quest(one: Set) -> Iterator[Target]:
     for jobs, way, aim in ((few, "reload", 8.0), (few, "resident", 6.0), (many, "reload", 10.0)):
         value = speed_up(one, "fast", jobs, way)
         yield least(f"quest shapes, bfloat16, {jobs} jobs: speed-up over {way}", aim, value)
+    if few in one.runs.get(ONE_BEAM, {}):
+        for way, aim in (("reload", 8.0), ("resident", 6.0)):
+            value = speed_up(one, ONE_BEAM, few, way)
+            yield least(f"the same with one beam, as the pipelines have, {few} jobs: speed-up over {way}", aim, value)
     run = one.runs["fast"][many]
     yield most(f"quest shapes, bfloat16, {many} jobs: overhead, % of wall time", 5.0, 100 * overhead(run))
 
@@ -110,14 +114,14 @@ def _oracle(found: Findings) -> Iterator[Target]:
 
 def _scribe(found: Findings) -> Iterator[Target]:
     heard = found.hearing
-    for beam in ("1", "5") if heard else ():
-        ours, theirs = heard[f"ours, beam {beam}"], heard[f"faster-whisper int8, beam {beam}"]
+    for beam, name in (("1", "ours, beam 1"), ("5", "ours, beam 5, the default")) if heard else ():
+        ours, theirs = heard[name], heard[f"faster-whisper int8, beam {beam}"]
         yield least(f"Scribe, beam {beam}: speed-up over faster-whisper int8", 1.5, theirs.clip_s / ours.clip_s, 2)
         for kind in ("sentences", "commands"):
             worse = getattr(ours, kind) - getattr(theirs, kind)
             yield most(f"Scribe, beam {beam}: WER above faster-whisper int8, {kind}, points", 0.0, worse, 2)
     if heard:
-        default, greedy = heard["ours, default"], heard["ours, beam 1"]
+        default, greedy = heard["ours, beam 5, the default"], heard["ours, beam 1"]
         yield most("Scribe, default: WER of sentences, %", 4.5, default.sentences, 2)
         yield most("Scribe, default: WER of commands, %", BEFORE_COMMANDS, default.commands, 2)
         yield most("Scribe, default: time on sentences ÷ beam 1", 1.3, default.sentence_s / greedy.sentence_s, 2)

@@ -15,6 +15,9 @@ from golem_chain.workers.stages.engine import AnyEngine, Ready
 from golem_chain.workers.stages.interpreter.engine import Interpreter, LabelEvidence, Utterance
 from golem_chain.workers.stages.scribe.engine import Recording, Scribe
 
+#: Recordings that are heard together: more would make a job wait longer for the end of an item (here 0.9 s).
+_TOGETHER = 3
+
 
 class Trial(Protocol):
     """A stage's part of a proof. `items` are run one by one; the answers of the reference and of a candidate are lists
@@ -49,14 +52,14 @@ class Trial(Protocol):
 
 
 class ScribeTrial:
-    """Recordings, one by one."""
+    """Recordings, a few at a time."""
 
     def __init__(self, material: Set, *, multilingual: bool) -> None:
         own = material.clips[len(material.clips) - material.own_clips :]
         ours = material.clips[: len(material.clips) - material.own_clips]
         kept = [one for one in ours if multilingual or one.language == "en"]
         kept += [one for one in own if multilingual or one.language in (None, "en")]
-        self.items = kept
+        self.items = [kept[at : at + _TOGETHER] for at in range(0, len(kept), _TOGETHER)]
         self.own_items = sum(one in own for one in kept)
         self._prepared: dict[Path, Any] = {}  # decoding and voice detection do not depend on the weights
 
@@ -71,16 +74,20 @@ class ScribeTrial:
 
     def ask(self, engine: AnyEngine, item: Any, there: Any | None) -> list[Heard]:
         del there
-        prepared = self._prepare(cast(Scribe, engine), item)
-        answer = engine.run([prepared.item])[0] if isinstance(prepared, Ready) else prepared
-        transcript = cast(Transcript, _sound(answer))
-        return [Heard(transcript.text, transcript.language or item.language or "en")]
+        prepared = [self._prepare(cast(Scribe, engine), one) for one in item]
+        ready = [one.item for one in prepared if isinstance(one, Ready)]
+        heard = iter(engine.run(ready) if ready else ())
+        answers = [next(heard) if isinstance(one, Ready) else one for one in prepared]
+        transcripts = [cast(Transcript, _sound(answer)) for answer in answers]
+        return [
+            Heard(said.text, said.language or one.language or "en") for one, said in zip(item, transcripts, strict=True)
+        ]
 
     def judge(self, reference: Sequence[Heard], answers: Sequence[Heard]) -> Judgement:
         return criteria.scribe(reference, answers)
 
     def batch(self, engine: AnyEngine, size: int) -> Callable[[], object]:
-        ready = (self._prepare(cast(Scribe, engine), item) for item in self.items)
+        ready = (self._prepare(cast(Scribe, engine), one) for item in self.items for one in item)
         some: list[Any] = []
         for one in ready:
             some += [one.item] if isinstance(one, Ready) else []

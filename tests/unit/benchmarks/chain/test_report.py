@@ -10,7 +10,7 @@ from golem_chain.benchmarks.chain import targets as wanted
 from golem_chain.benchmarks.chain.backlogs import Lone, Set
 from golem_chain.benchmarks.chain.comparison import as_json, sets, stage_costs, tables, write
 from golem_chain.benchmarks.chain.hearing import FASTER, OURS, Heard
-from golem_chain.benchmarks.chain.performance import PARTS, Findings
+from golem_chain.benchmarks.chain.performance import ONE_BEAM, PARTS, Findings
 from golem_chain.benchmarks.chain.picture import bars
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.fleet.costs import fitted, read
@@ -42,7 +42,11 @@ def whole():
     found = Findings("a box", "ten clips")
     found.quest = Set(
         {"reload": peer(4.0), "resident": peer(3.0)},
-        {"default": {10: run(10, 1.0)}, "fast": {10: run(10, 0.5), 100: run(100, 0.4)}},
+        {
+            "default": {10: run(10, 1.0)},
+            "fast": {10: run(10, 0.5), 100: run(100, 0.4)},
+            ONE_BEAM: {10: run(10, 0.45)},
+        },
     )
     found.bundled = Set(
         {"reload": peer(4.0), "resident": peer(3.0)},
@@ -50,7 +54,8 @@ def whole():
         {"default": [1.0, 1.0, 1.0]},
     )
     found.samples = run(10, 0.5)
-    found.lone = {"auto": Lone([1.0], [0.0], [0.01]), "1": Lone([1.1], [0.08], [0.02])}
+    alone = dict.fromkeys(STAGES, [0.7, 0.75, 0.8])
+    found.lone = {"auto": Lone([1.0], [0.0], [0.01], alone), "1": Lone([1.1], [0.08], [0.02], alone)}
     found.same = {"jobs": 10, "equal": 10}
     found.small = {100: [run(100, 0.05), run(100, 0.05)], 500: [run(500, 0.05)]}
     found.hearing = {name: Heard(0.2, 0.2, 5.0, 20.0) for name in (*FASTER, *OURS)}
@@ -74,6 +79,8 @@ def test_a_target_is_missed_or_met_by_what_is_shown(whole):
     assert (first.measured, first.met) == ("1.5", True)
     lone = shown["single job, one model: ms above auto plus its loads"]
     assert (lone.measured, lone.met) == ("20", True)
+    same = shown["the same with one beam, as the pipelines have, 10 jobs: speed-up over resident"]
+    assert (same.measured, same.met) == ("6.7", True)
     assert not shown["Scribe, beam 1: speed-up over faster-whisper int8"].met
 
 
@@ -103,6 +110,13 @@ def test_the_costs_of_the_stages_are_written_for_the_simulation(whole, tmp_path)
     assert read(tmp_path / "costs.json") == stage_costs(whole)
     cost = read(tmp_path / "costs.json")["oracle"]
     assert (cost.load_s, cost.batch_s, cost.item_s, cost.megabytes) == pytest.approx((0.1, 0.5, 0.25, 151))
+
+
+def test_single_jobs_tell_what_a_batch_costs_besides_its_items(whole):
+    for stage in STAGES:
+        whole.quest.runs["default"][10].timed[stage] = [(10, 3.0)]
+    cost = stage_costs(whole)["oracle"]
+    assert (cost.batch_s, cost.item_s) == pytest.approx((0.5, 0.25))
 
 
 @pytest.mark.parametrize(
