@@ -192,8 +192,8 @@ def _overheads(found: Findings) -> Table:
 
 
 def stage_costs(found: Findings) -> costs.Costs | None:
-    """What each stage costs with the quest shapes and default settings, for the simulation of many boxes: of the backlog
-    and, if they were measured, of single jobs with all models resident. None without the backlog."""
+    """What each stage costs with the quest shapes and default settings, for the simulation of many boxes: by the
+    backlog and, if they were measured, by single jobs with all models resident. None without the backlog."""
     runs = [*found.quest.runs.get("default", {}).values()]
     if not runs or any(stage not in runs[0].weights_bytes for stage in STAGES):
         return None

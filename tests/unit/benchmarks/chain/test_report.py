@@ -54,7 +54,7 @@ def whole():
         {"default": [1.0, 1.0, 1.0]},
     )
     found.samples = run(10, 0.5)
-    alone = dict.fromkeys(STAGES, [0.7, 0.75, 0.8])
+    alone = {stage: [0.7, 0.75, 0.8] for stage in STAGES}
     found.lone = {"auto": Lone([1.0], [0.0], [0.01], alone), "1": Lone([1.1], [0.08], [0.02], alone)}
     found.same = {"jobs": 10, "equal": 10}
     found.small = {100: [run(100, 0.05), run(100, 0.05)], 500: [run(500, 0.05)]}
@@ -115,7 +115,9 @@ def test_the_costs_of_the_stages_are_written_for_the_simulation(whole, tmp_path)
 def test_single_jobs_tell_what_a_batch_costs_besides_its_items(whole):
     for stage in STAGES:
         whole.quest.runs["default"][10].timed[stage] = [(10, 3.0)]
-    cost = stage_costs(whole)["oracle"]
+    costs = stage_costs(whole)
+    assert costs is not None
+    cost = costs["oracle"]
     assert (cost.batch_s, cost.item_s) == pytest.approx((0.5, 0.25))
 
 
