@@ -2,7 +2,6 @@
 
 import json
 import struct
-from functools import partial
 
 import torch
 import transformers
@@ -291,4 +290,4 @@ def replace_weights(checkpoint, tensors):
 
 
 def planned(tensors):
-    return [Planned(n, tuple(t.shape), t.dtype, partial(torch.as_tensor, t)) for n, t in tensors.items()]
+    return [Planned.of(n, t) for n, t in tensors.items()]

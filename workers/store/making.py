@@ -129,11 +129,7 @@ def _plan(
 def _plain(name: str, tensor: torch.Tensor | Packed, dtype: torch.dtype) -> Planned:
     if isinstance(tensor, Packed):
         return Planned(name, tensor.file_shape, dtype, partial(tensor.dense, dtype))
-    return Planned(name, tuple(tensor.shape), tensor.dtype, partial(_same_tensor, tensor))
-
-
-def _same_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+    return Planned.of(name, tensor)
 
 
 def make_of(config: Any) -> Callable[[Any], nn.Module]:

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -126,13 +125,8 @@ def _from_torch(paths: list[Path]) -> list[Planned]:
         if tensor.numel() and place in seen:
             continue
         seen.add(place)
-        planned.append(Planned(name, tuple(tensor.shape), tensor.dtype, partial(_same, tensor)))
+        planned.append(Planned.of(name, tensor))
     return planned
-
-
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    """What a plan gives whose tensor is there already."""
-    return tensor
 
 
 def _read_bin(path: Path) -> dict[str, torch.Tensor]:

@@ -159,7 +159,7 @@ class _Names:
         return variable
 
     def plan(self, label: str, name: str, rank: int) -> Planned:
-        return _planned(name, self.get(label, rank).tensor)
+        return Planned.of(name, self.get(label, rank).tensor)
 
     def scalar(self, label: str, default: int | None = None) -> int:
         if default is not None and label not in self._found:
@@ -178,10 +178,6 @@ class _Names:
         return count
 
 
-def _planned(name: str, tensor: torch.Tensor) -> Planned:
-    return Planned(name, tuple(tensor.shape), tensor.dtype, lambda: tensor)
-
-
 def _layer(used: _Names, source: str, target: str) -> list[Planned]:
     cross = source.startswith("decoder")
     linears = _SELF | _SELF_OUT | (_CROSS if cross else {}) | _FEED
@@ -197,7 +193,7 @@ def _layer(used: _Names, source: str, target: str) -> list[Planned]:
                     if piece.any():
                         raise ModelCorrupt(f"{used.name} cannot be converted: its attention keys have a bias.")
                     continue
-                tensors.append(_planned(f"{base}.{part}.{kind}", piece))
+                tensors.append(Planned.of(f"{base}.{part}.{kind}", piece))
     for label, attribute in _NORMS.items():
         if cross or not label.startswith("attention"):
             tensors += _norm(used, f"{source}/{label}", f"{target}.{attribute}")

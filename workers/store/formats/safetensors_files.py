@@ -159,6 +159,11 @@ class Planned:
     make: "Callable[[], torch.Tensor]"
     as_is: bool = False  # written in its own dtype: scales of packed weights
 
+    @classmethod
+    def of(cls, name: str, tensor: "torch.Tensor") -> "Planned":
+        """A tensor that is there already."""
+        return cls(name, tuple(tensor.shape), tensor.dtype, lambda: tensor)
+
     def kind(self, dtype: "torch.dtype") -> "torch.dtype":
         """The dtype in a file whose floats are `dtype`."""
         return dtype if self.dtype.is_floating_point and not self.as_is else self.dtype

@@ -32,14 +32,6 @@ pytestmark = [
 TEXTS = 24
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def compared(stage: str, trial: Trial, form: Precision) -> Judgement:
     """What the proof's own criteria say of a form on all items of a trial."""
     settings = Settings.read(_env_file=None, models="bundled", device="cpu")

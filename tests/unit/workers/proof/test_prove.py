@@ -30,15 +30,6 @@ MAKE: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Threads that wait for each other on a busy machine take longer than models of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def proof(tmp_path, monkeypatch):
     """Makes the proof of a small model, whose weights `change` may spoil. Its products count as fast in bfloat16, since

@@ -1,11 +1,13 @@
 """A beam search with what else changes a decoding, and where its text gives way to the greedy one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from golem_chain.workers.stages.scribe import guards, short_context, transcribe
+from golem_chain.workers.stages.scribe.audio.windows import Window
 from golem_chain.workers.stages.scribe.engine import Recording
 from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.vocabulary import hotwords
@@ -69,6 +71,27 @@ def test_a_searched_text_that_may_be_invented_gives_way_to_the_greedy_one_and_no
     assert all(one != other for one, other in zip(searched, greedy, strict=True))
     assert hear(5, "012") == greedy
     assert hear(5, "1") == [searched[0], greedy[1], searched[2]]
+
+
+def test_each_window_is_searched_after_the_text_of_the_one_before(
+    held: HeldWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, asked = transcribe.decode_tokens, list[tuple[int, tuple[int, ...]]]()
+
+    def noted(*given: Any, **options: Any) -> Any:
+        asked.append((options["beams"], *options["previous"]))
+        return decode(*given, **options)
+
+    monkeypatch.setattr(transcribe, "decode_tokens", noted)
+    monkeypatch.setattr(transcribe, "rest", lambda *_: None)
+    monkeypatch.setattr(transcribe.Transcriber, "_fails", lambda *_: False)  # a random model is never sure
+    monkeypatch.setattr(guards, "may_be_invented", lambda *_: False)
+    engine = scribe(held, scribe_beam=5, scribe_previous="on", guards="none", **OFF)
+    windows = [Window(20.0 * n, 20.0 * n + 20) for n in range(3)]
+    (item,) = (replace(one, windows=windows) for one in ready(engine, Recording("long.wav", hum(60))))
+    said = [one.heard.tokens for one in engine.transcriber.hear(engine.model, [Work(item, w, True) for w in windows])]
+    assert asked == [(5, ()), (5, said[0][-item.carried :]), (5, said[1][-item.carried :])]
+    assert all(said)
 
 
 def test_hotwords_stand_in_a_searched_text(held: HeldWhisper) -> None:
