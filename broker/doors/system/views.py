@@ -32,7 +32,7 @@ class BoxView(BaseModel):
     """What a worker reports of its device. What it does not know yet is null."""
 
     resident: list[str] = Field(description="Stages whose models are loaded")
-    models: dict[str, str] = Field(description="Their checkpoints, by stage")
+    models: dict[str, str] = Field(description="Their checkpoints and the data types that they run in, by stage")
     device: str | None = Field(description="The device that holds them")
     allocated_bytes: int | None = Field(description="Memory that models and batches have allocated")
     reserved_bytes: int | None = Field(description="Memory that the allocator keeps")

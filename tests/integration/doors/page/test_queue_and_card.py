@@ -50,3 +50,10 @@ def test_a_switch_appears_on_the_card_as_it_happens(visit):
     expect(models.filter(has_text="Oracle")).to_contain_text("on the card")
     expect(models.filter(has_text="Scribe")).to_contain_text("off the card")
     assert page.locator(".plot canvas").evaluate("(canvas) => canvas.width") > 500
+
+
+def test_the_card_tells_which_model_lies_on_it_and_in_which_data_type(visit, door):
+    page = visit()
+    httpx.post(f"{door}/v1/jobs", data={"stop": "scribe"}, files={"file": ("a.wav", b"only words")}).raise_for_status()
+    expect(page.locator(".resident.scribe")).to_contain_text("openai/tiny")
+    expect(page.locator(".resident.scribe small")).to_have_text("float32")

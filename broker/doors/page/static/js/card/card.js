@@ -78,9 +78,10 @@ function residents(told, events) {
   const known = held.reduce((sum, stage) => sum + weight(stage), 0);
   const parts = held.map((stage) => {
     const share = known ? weight(stage) / budget : used / held.length;
-    const model = (told.models?.[stage] ?? "").split("@")[0];
+    const [model, rest = ""] = (told.models?.[stage] ?? "").split("@");
+    const form = rest.split(" ").slice(1).join(" "); // `bfloat16 8 bit`, `float32 with bfloat16 products`
     return el("div", { class: `resident ${stage}`, style: { "flex-basis": `${Math.max(6, share * 100)}%` } },
-      chip(stage), el("span", {}, model || stageOf(stage).name));
+      chip(stage), el("span", {}, model || stageOf(stage).name), el("small", { title: form }, form.split(" with ")[0]));
   });
   const empty = el("div", { class: "room" }, held.length ? "free" : told ? "no model on the card" : "");
   return [...parts, empty];
