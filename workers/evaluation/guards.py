@@ -16,8 +16,9 @@ from golem_chain.workers.evaluation.datasets import Clip
 from golem_chain.workers.evaluation.inference import Heard, hear_batch, progress, run_on
 from golem_chain.workers.evaluation.metrics import rate
 from golem_chain.workers.evaluation.report import Report, Table
+from golem_chain.workers.stages.scribe.audio.windows import Window
 from golem_chain.workers.stages.scribe.engine import Scribe
-from golem_chain.workers.stages.scribe.prepared import ProgressMeter
+from golem_chain.workers.stages.scribe.prepared import PreparedAudio, ProgressMeter
 from golem_chain.workers.stages.scribe.transcribe import Transcriber, Work
 
 ALL, NONE = "all", "none"
@@ -110,16 +111,22 @@ class Memory(Transcriber):
         """As Transcriber.hear: returns the windows, each followed by the rest that another round must decode."""
         keys = [self._key(item) for item in work]  # taken first, because decoding shortens windows
         new = {key: item for key, item in zip(keys, work, strict=True) if key not in self._known}
-        starts = {id(item): key for key, item in new.items()}
-        key: tuple[object, ...] = ()
+        asked = [(key, item.sound, item.window) for key, item in new.items()]
         for one in super().hear(model, list(new.values()), meter):
-            key = starts.get(id(one), key)  # a requested window; others are the rest of the previous one
-            self._known.setdefault(key, []).append(one)
+            while not self._is_of(one, *asked[0]):
+                asked.pop(0)
+            self._known.setdefault(asked[0][0], []).append(one)
         return [
             replace(one, sound=item.sound, guards=[])
             for key, item in zip(keys, work, strict=True)
             for one in self._known[key]
         ]
+
+    def _is_of(self, one: Work, key: tuple[object, ...], sound: PreparedAudio, window: Window) -> bool:
+        """Whether a decoded window is the next of a requested one: itself, its rest, or a half of it. They come in the
+        order in which they were requested."""
+        after = one.window.start_s > self._known[key][-1].window.start_s if key in self._known else True
+        return one.sound is sound and window.start_s <= one.window.start_s < window.end_s and after
 
     @staticmethod
     def _key(item: Work) -> tuple[object, ...]:

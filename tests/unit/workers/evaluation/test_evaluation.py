@@ -120,7 +120,8 @@ def test_remembered_windows_give_what_hearing_them_anew_gives(tmp_path: Path) ->
     assert all(passes)
 
 
-def test_windows_that_hearing_cuts_in_two_are_remembered_in_two() -> None:
+@pytest.mark.parametrize("anew", [False, True], ids=["cut back, and its rest", "in two halves"])
+def test_windows_that_hearing_cuts_in_two_are_remembered_in_two(anew: bool) -> None:
     class Halving(Transcriber):
         def __init__(self) -> None:
             self.rounds = 0
@@ -131,7 +132,8 @@ def test_windows_that_hearing_cuts_in_two_are_remembered_in_two() -> None:
             for item in work:
                 whole, middle = item.window, item.window.end_s / 2
                 item.window = Window(0.0, middle)
-                found += [item, Work(item.sound, Window(middle, whole.end_s), timestamps=True)]
+                first = Work(item.sound, item.window, timestamps=True) if anew else item
+                found += [first, Work(item.sound, Window(middle, whole.end_s), timestamps=True)]
             return found
 
     class Remembering(guards.Memory, Halving):

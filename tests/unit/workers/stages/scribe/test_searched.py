@@ -13,6 +13,7 @@ from golem_chain.workers.stages.scribe.transcribe import Work
 from golem_chain.workers.stages.scribe.vocabulary import hotwords
 from golem_chain.workers.stages.scribe.vocabulary.hotwords import Candidate, Support
 from golem_chain.workers.stages.scribe.vocabulary.rescoring import Rescorer
+from golem_chain.workers.stages.scribe.whisper.decoding import decode_tokens
 from tests.support.sounds import hum
 from tests.support.whisper_models import OFF, HeldWhisper, ready, scribe, whisper
 
@@ -76,7 +77,7 @@ def test_a_searched_text_that_may_be_invented_gives_way_to_the_greedy_one_and_no
 def test_each_window_is_searched_after_the_text_of_the_one_before(
     held: HeldWhisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, asked = transcribe.decode_tokens, list[tuple[int, tuple[int, ...]]]()
+    decode, asked = decode_tokens, list[tuple[int, tuple[int, ...]]]()
 
     def noted(*given: Any, **options: Any) -> Any:
         asked.append((options["beams"], *options["previous"]))
