@@ -104,7 +104,8 @@ def _oracle(found: Findings) -> Iterator[Target]:
         if rows not in BEFORE_STEPS:
             continue
         value = float(default[rows]["generate_s"]) / float(default[rows]["step_s"])
-        what = f"Oracle, default, a step of {rows} rows: × generate, {times} × version 0.6"
+        many = "row" if rows == "1" else "rows"
+        what = f"Oracle, default, a step of {rows} {many}: × generate, {times} × version 0.6"
         yield least(what, times * BEFORE_STEPS[rows], value)
     packed = [float(one["1"]["generate_s"]) / float(one["1"]["step_s"]) for name, one in steps.items() if "bit" in name]
     if packed and "1" in BEFORE_STEPS:
