@@ -17,10 +17,11 @@ from golem_chain.workers.store.sources.progress import Show
 from golem_chain.workers.store.sources.wheels import download
 
 KINDS = ("sentences", "commands")
+DEFAULT = "ours, beam 5, the default"
 #: Name → settings of our Scribe; faster-whisper has a beam only.
 OURS: dict[str, JsonObject] = {
     "ours, beam 1": {"scribe_beam": "1"},
-    "ours, beam 5, the default": {},
+    DEFAULT: {},
     "ours, beam 1, GOLEM_DTYPE=float32": {"scribe_beam": "1", "dtype": "float32"},
 }
 FASTER = {"faster-whisper int8, beam 1": 1, "faster-whisper int8, beam 5": 5}

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from golem_chain.benchmarks.chain.backlogs import Set
+from golem_chain.benchmarks.chain.hearing import DEFAULT
 from golem_chain.benchmarks.chain.performance import ONE_BEAM, Findings
 from golem_chain.benchmarks.chain.run import Run
 from golem_chain.benchmarks.report import Target
@@ -115,14 +116,14 @@ def _oracle(found: Findings) -> Iterator[Target]:
 
 def _scribe(found: Findings) -> Iterator[Target]:
     heard = found.hearing
-    for beam, name in (("1", "ours, beam 1"), ("5", "ours, beam 5, the default")) if heard else ():
+    for beam, name in (("1", "ours, beam 1"), ("5", DEFAULT)) if heard else ():
         ours, theirs = heard[name], heard[f"faster-whisper int8, beam {beam}"]
         yield least(f"Scribe, beam {beam}: speed-up over faster-whisper int8", 1.5, theirs.clip_s / ours.clip_s, 2)
         for kind in ("sentences", "commands"):
             worse = getattr(ours, kind) - getattr(theirs, kind)
             yield most(f"Scribe, beam {beam}: WER above faster-whisper int8, {kind}, points", 0.0, worse, 2)
     if heard:
-        default, greedy = heard["ours, beam 5, the default"], heard["ours, beam 1"]
+        default, greedy = heard[DEFAULT], heard["ours, beam 1"]
         yield most("Scribe, default: WER of sentences, %", 4.5, default.sentences, 2)
         yield most("Scribe, default: WER of commands, %", BEFORE_COMMANDS, default.commands, 2)
         yield most("Scribe, default: time on sentences ÷ beam 1", 1.3, default.sentence_s / greedy.sentence_s, 2)

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import DynamicCache, LogitsProcessor
+from transformers import LogitsProcessor
 
 from golem_chain.benchmarks.clock import medians
 from golem_chain.benchmarks.switch.measure import model_class
@@ -27,6 +27,8 @@ from golem_chain.shared.settings import Settings
 from golem_chain.workers.child.factory import build_residency
 from golem_chain.workers.stages.engine import Ready
 from golem_chain.workers.stages.oracle.engine import Oracle, Prompt, ReplyRequest
+from golem_chain.workers.stages.oracle.foreign import read_prefix
+from golem_chain.workers.stages.oracle.prompts import shared_start
 from golem_chain.workers.store.manifest import find
 
 SHORT, LONG = 4, 16
@@ -119,7 +121,7 @@ def measure(settings: Settings, rounds: int) -> JsonObject:
 def _rows(oracle: Oracle, theirs: Any, rows: int, rounds: int) -> JsonObject:
     prompts = asked(oracle, rows)
     ids = torch.tensor([one.tokens for one in prompts])
-    mask, read = torch.ones_like(ids), _read(theirs, ids)
+    mask, read = torch.ones_like(ids), _read(theirs, prompts)
     rules = {"do_sample": True, "temperature": _HOT, "top_k": 50, "pad_token_id": 0}
 
     def ours(tokens: int) -> object:
@@ -156,13 +158,11 @@ def _rows(oracle: Oracle, theirs: Any, rows: int, rounds: int) -> JsonObject:
 
 
 @torch.inference_mode()
-def _read(theirs: Any, ids: torch.Tensor) -> DynamicCache:
+def _read(theirs: Any, prompts: Sequence[Prompt]) -> Any:
     """The keys and values of what all prompts start with, for each row: a step needs them, and reading them for each of
     16 rows would take most of this benchmark's time."""
-    differing = (ids != ids[0]).any(0).nonzero()
-    cache = DynamicCache(config=theirs.config)
-    theirs(input_ids=ids[:1, : int(differing[0]) if len(differing) else -1], past_key_values=cache, use_cache=True)
-    cache.batch_repeat_interleave(len(ids))
+    cache = read_prefix(theirs, shared_start([one.tokens[:-1] for one in prompts]))
+    cache.batch_repeat_interleave(len(prompts))
     return cache
 
 

@@ -18,6 +18,7 @@ from golem_chain.workers.stages.engine import AnyEngine, Ready
 from golem_chain.workers.stages.oracle import foreign
 from golem_chain.workers.stages.oracle.decoder.texts import logits_along, read_prefix
 from golem_chain.workers.stages.oracle.engine import Oracle, ReplyRequest
+from golem_chain.workers.stages.oracle.prompts import shared_start
 from golem_chain.workers.stages.tokenizer import context_of
 
 #: Prompts of the calibration set, and tokens of each reply.
@@ -106,11 +107,8 @@ class OracleTrial:
 
     def _shared(self, oracle: Oracle) -> tuple[int, ...]:
         """The tokens that every prompt starts with."""
-        asked = [prompt.tokens for item in self.items[:3] for prompt in _ready(oracle, item)]
-        length = 0
-        while all(len(one) > length + 1 and one[length] == asked[0][length] for one in asked):
-            length += 1
-        return tuple(asked[0][:length])
+        asked = [prompt for item in self.items[:3] for prompt in _ready(oracle, item)]
+        return tuple(shared_start([prompt.tokens[:-1] for prompt in asked]))
 
 
 def _request(place: int, text: str, label: str, labels: LabelSet) -> ReplyRequest:
